@@ -1,0 +1,153 @@
+"""Temperatures and weights that change while the student learns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kdlab.types import Batch, InputError
+
+Schedule = Literal["linear", "cosine", "exponential"]
+
+
+def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule = "linear") -> float:
+    """The value of a schedule that goes from ``start`` at step 0 to ``end`` at step ``steps`` and stays there.
+
+    With u = min(step / steps, 1): linear ``start + u (end - start)``; cosine ``end + (start - end) (1 + cos(pi u)) / 2``;
+    exponential ``start (end / start)^u``.
+
+    Args:
+        step: the optimiser step, from 0.
+        steps: length of the schedule in steps.
+        start: first value.
+        end: last value.
+        schedule: the form.
+
+    Example:
+        >>> [anneal(step, 4, 8.0, 1.0) for step in (0, 2, 4, 9)]
+        [8.0, 4.5, 1.0, 1.0]
+        >>> anneal(1, 2, 9.0, 1.0, "exponential")
+        3.0
+    """
+    u = min(max(step / steps, 0.0), 1.0) if steps > 0 else 1.0
+    if schedule == "linear":
+        return start + u * (end - start)
+    if schedule == "cosine":
+        return end + (start - end) * (1 + math.cos(math.pi * u)) / 2
+    return start * (end / start) ** u
+
+
+class WeightAnnealing(Callback):
+    """Move one weight of the objective along a schedule, step by step.
+
+    By default the distillation weight lambda goes from .9 (learn from the teachers) to .1 (learn from the labels). The
+    value is a pure function of the step, is written into the objective's buffer without waiting for the device, and is
+    logged as ``train/<setting>``; an interrupted and resumed run equals an uninterrupted one, as long as both plan the
+    same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
+
+    Args:
+        setting: name of the objective's buffer.
+        start: first value.
+        end: last value.
+        schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
+        epochs: length of the schedule in epochs; the whole fit by default.
+
+    Raises:
+        InputError: for an unknown schedule, an exponential one through zero, or a setting that the objective lacks.
+
+    References:
+        Clark et al., BAM! Born-Again Multi-Task Networks (teacher annealing), ACL 2019, doi:10.18653/v1/P19-1595.
+
+    Example:
+        >>> WeightAnnealing(start=0.9, end=0.1).value(step=50, steps=100)
+        0.5
+    """
+
+    def __init__(
+        self,
+        setting: str = "kd_weight",
+        start: float = 0.9,
+        end: float = 0.1,
+        schedule: Schedule = "linear",
+        epochs: int | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if schedule not in ("linear", "cosine", "exponential"):
+            raise InputError(f"{name}: expected schedule linear, cosine or exponential, got {schedule!r}.")
+        if start < 0 or end < 0 or (schedule == "exponential" and min(start, end) <= 0):
+            raise InputError(
+                f"{name}: expected start and end of at least 0 (above 0 for an exponential schedule), got "
+                f"start={start}, end={end}."
+            )
+        if epochs is not None and epochs < 1:
+            raise InputError(f"{name}: expected epochs >= 1, got {epochs}.")
+        self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
+        self.steps = 0
+
+    @property
+    def state_key(self) -> str:
+        """Two schedules of different settings keep their states apart."""
+        return self._generate_state_key(setting=self.setting)
+
+    def value(self, step: int, steps: int) -> float:
+        """The value at a step of a schedule of ``steps`` steps."""
+        return anneal(step, steps, self.start, self.end, self.schedule)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Plan the schedule."""
+        objective: Any = getattr(pl_module, "objective", None)
+        if objective is None or self.setting not in objective.settings():
+            known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
+            raise InputError(
+                f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting {self.setting!r}; it has "
+                f"{known or 'none'}."
+            )
+        total = trainer.estimated_stepping_batches
+        if self.epochs is not None:
+            batches = trainer.num_training_batches
+            total = self.epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+        if not math.isfinite(total):
+            raise InputError(f"{type(self).__name__}: the fit has no planned end; set epochs= or max_epochs.")
+        self.steps = int(total)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Set the value of this step."""
+        objective: Any = pl_module.objective
+        objective.set(self.setting, self.value(trainer.global_step, self.steps))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The planned schedule, so that a checkpoint says what it was made with."""
+        return {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
+
+
+class TemperatureAnnealing(WeightAnnealing):
+    """Move the temperature along a schedule, logged as ``train/temperature``.
+
+    Off in the papers' presets, which keep it constant.
+
+    Args:
+        start: first temperature.
+        end: last temperature.
+        schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
+        epochs: length of the schedule in epochs; the whole fit by default.
+
+    References:
+        Jafari et al., Annealing Knowledge Distillation, EACL 2021, doi:10.18653/v1/2021.eacl-main.212, which scales
+        logits by a growing factor and is a method of its own; this callback changes the temperature of any objective.
+
+    Example:
+        >>> TemperatureAnnealing(start=8.0, end=2.0, schedule="exponential").value(step=1, steps=2)
+        4.0
+    """
+
+    def __init__(
+        self, start: float = 8.0, end: float = 1.0, schedule: Schedule = "linear", epochs: int | None = None
+    ) -> None:
+        if min(start, end) <= 0:
+            raise InputError(f"TemperatureAnnealing: expected temperatures above 0, got start={start}, end={end}.")
+        super().__init__("temperature", start, end, schedule, epochs)

@@ -1,0 +1,253 @@
+"""Find the epoch at which a teacher teaches best, and keep it with its provenance."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import KEY
+from kdlab.types import InputError
+
+_HIGHER_IS_BETTER = ("accuracy", "f1")
+_FEW_SUBJECTS, _FEW_WINDOWS = 4, 50
+
+
+class EarlyStoppedTeacher(Callback):
+    """Stop a teacher at the peak of its smoothed validation metric, and keep those weights as ``teacher.ckpt``.
+
+    After each validation the metric is averaged over the last ``smoothing`` validations; the peak is the best average
+    so far, and its weights are kept. Training ends ``patience`` validations after the last improvement of at least
+    ``min_delta``. Epochs before ``min_epochs``, and those whose average is not yet over ``smoothing`` validations, do
+    not qualify; only when a fit ends before any epoch did is the best of them kept, with a warning.
+
+    In the run's ``checkpoints`` folder it leaves ``teacher.ckpt`` (written when the fit ends), with
+    ``stop=False`` also ``teacher-full.ckpt`` (the last epoch, for Full KD), and ``teacher-epoch=<k>.ckpt`` for every
+    further epoch that was asked for. Each says which data, view, epoch and metric made it, and why.
+
+    Args:
+        monitor: a logged validation metric; names with ``accuracy`` or ``f1`` are maximised, others minimised.
+        patience: validations without improvement before training ends.
+        min_delta: the smallest change that is an improvement.
+        min_epochs: epochs before this one (counted from 0) cannot be the peak.
+        smoothing: number of validations averaged.
+        epochs: further epochs to snapshot.
+        stop: end the training at the peak; ``False`` goes on to the last epoch, so that ESKD and Full KD are compared
+            from one run.
+
+    Raises:
+        InputError: for values out of range, or when ``monitor`` is not logged.
+
+    References:
+        Cho and Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019, doi:10.1109/ICCV.2019.00489. The
+        released wearable code (jeunsom/TDA_KD@b9091bb train_ad.py) picks the epoch on the test set; this never does.
+
+    Example:
+        >>> EarlyStoppedTeacher(patience=5, smoothing=3).mode
+        'min'
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        min_epochs: int = 0,
+        smoothing: int = 3,
+        epochs: Sequence[int] = (),
+        stop: bool = True,
+    ) -> None:
+        super().__init__()
+        if patience < 1 or smoothing < 1 or min_delta < 0 or min_epochs < 0 or any(e < 0 for e in epochs):
+            raise InputError(
+                "EarlyStoppedTeacher: expected patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 and "
+                f"epochs >= 0, got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
+                f"min_epochs={min_epochs}, epochs={list(epochs)}."
+            )
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
+        self.mode = "max" if any(word in monitor for word in _HIGHER_IS_BETTER) else "min"
+        #: every validation so far: (epoch, metric)
+        self.history: list[tuple[int, float]] = []
+        self.peak_epoch, self.peak_value, self.waited = -1, math.nan, 0
+        self.qualified = False  # is the peak of an epoch that qualifies?
+        #: the finished ``teacher.ckpt``, once there is one
+        self.checkpoint: str | None = None
+        self._peak_file = ""
+        self._reason = ""
+
+    # ------------------------------------------------------------------ hooks
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the module can say where its weights came from."""
+        if stage == "fit" and not isinstance(pl_module, Method):
+            raise InputError(
+                f"EarlyStoppedTeacher: expected a kdlab method (kdlab.Supervised, ...), got {type(pl_module).__name__}."
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say on how many windows and subjects the choice rests."""
+        counts = getattr(getattr(trainer, "datamodule", None), "counts", None)
+        if not counts:
+            return
+        windows, groups = counts["val"]["windows"], counts["val"]["groups"]
+        kind = trainer.datamodule.fingerprint["grouping"]  # type: ignore[attr-defined]
+        text = f"EarlyStoppedTeacher judges {self.monitor} on {windows} windows of {groups} {kind}s"
+        if groups < _FEW_SUBJECTS or windows < _FEW_WINDOWS:
+            rank_zero_warn(
+                f"{text}: too few to choose an epoch reliably. Hold out more {kind}s (val_fraction, val_subjects), "
+                "raise smoothing, or set min_epochs."
+            )
+        else:
+            rank_zero_info(text + ".")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the epoch, keep it if it is the peak, and stop if the peak has passed."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise InputError(
+                f"EarlyStoppedTeacher: monitor={self.monitor!r} is not logged; there are "
+                f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
+            )
+        epoch, value = trainer.current_epoch, float(trainer.callback_metrics[self.monitor])
+        if not math.isfinite(value):
+            rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
+        self.history.append((epoch, value))
+        if epoch in self.epochs:
+            self._save(trainer, pl_module, f"teacher-epoch={epoch}.ckpt", epoch, value, "asked for", early=None)
+        qualifies = epoch >= self.min_epochs and len(self.history) >= self.smoothing
+        smoothed = self._smoothed()
+        if not math.isfinite(smoothed) or (self.qualified and not qualifies):
+            return
+        if self._improves(smoothed, first=qualifies and not self.qualified):
+            self.peak_epoch, self.peak_value, self.waited, self.qualified = epoch, smoothed, 0, qualifies
+            self._peak_file = self._save(trainer, pl_module, "peak.ckpt", epoch, smoothed, "peak so far", early=True)
+        elif qualifies:
+            self.waited += 1
+            if self.waited >= self.patience and self.stop:
+                self._reason = f"no better for {self.waited} validations, up to epoch {epoch}"
+                trainer.should_stop = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the peak as ``teacher.ckpt`` and, with ``stop=False``, the end as ``teacher-full.ckpt``."""
+        if not self.history or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        last, value = self.history[-1]
+        if not self.stop:
+            self._save(trainer, pl_module, "teacher-full.ckpt", last, value, "the last epoch", early=False)
+        if self.peak_epoch < 0:
+            rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} was never finite; the last epoch, {last}, is kept.")
+            self._peak_file = self._save(trainer, pl_module, "peak.ckpt", last, value, "never finite", early=False)
+        elif not self.qualified:
+            self._reason = f"best of {len(self.history)} validations, none of which qualified"
+            rank_zero_warn(
+                f"EarlyStoppedTeacher: no epoch qualified as the peak ({len(self.history)} validations, min_epochs="
+                f"{self.min_epochs}, smoothing={self.smoothing}); epoch {self.peak_epoch} is kept. Train longer."
+            )
+        elif not self._reason and self.peak_epoch == last:
+            self._reason = "still improving at the last epoch"
+            rank_zero_warn("EarlyStoppedTeacher: the metric was still improving at the last epoch; train longer.")
+        elif not self._reason:
+            self._reason = f"best of {last + 1} epochs"
+        self._finish(trainer, self._peak_file)
+
+    # ------------------------------------------------------------------ helpers
+    def _smoothed(self) -> float:
+        recent = [value for _, value in self.history[-self.smoothing :]]
+        return math.fsum(recent) / len(recent)
+
+    def _improves(self, value: float, first: bool) -> bool:
+        if self.peak_epoch < 0 or first:
+            return True
+        gain = value - self.peak_value if self.mode == "max" else self.peak_value - value
+        return gain > self.min_delta
+
+    def _folder(self, trainer: Trainer) -> Path:
+        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+
+    def _save(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        name: str,
+        epoch: int,
+        value: float,
+        reason: str,
+        early: bool | None,
+    ) -> str:
+        assert isinstance(module, Method)
+        folder = self._folder(trainer)
+        stopped = epoch + 1 < (trainer.max_epochs or 0) if early is None else early
+        before = module.provenance
+        module.provenance = {
+            "stopped_early": stopped,
+            "epoch": epoch,
+            "monitor": self.monitor,
+            "value": value,
+            "smoothing": self.smoothing,
+            "reason": reason,
+        }
+        try:
+            trainer.save_checkpoint(folder / name, weights_only=True)
+        finally:
+            module.provenance = before
+        return str(folder / name)
+
+    def _finish(self, trainer: Trainer, peak: str) -> None:
+        target = self._folder(trainer) / "teacher.ckpt"
+        if trainer.is_global_zero:
+            kept = torch.load(peak, map_location="cpu", weights_only=True)
+            if self._reason:
+                kept[KEY]["provenance"]["reason"] = self._reason
+            partial = target.with_suffix(".part")
+            torch.save(kept, partial)
+            partial.replace(target)
+            Path(peak).unlink()
+            provenance = kept[KEY]["provenance"]
+            rank_zero_info(
+                f"teacher of epoch {provenance['epoch']} ({self.monitor} {provenance['value']:.4f}, "
+                f"{provenance['reason']}) -> {target}"
+            )
+        trainer.strategy.barrier("teacher.ckpt")
+        self.checkpoint = str(target)
+
+    # ------------------------------------------------------------------ state
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to judge as an uninterrupted one."""
+        return {
+            "history": [list(pair) for pair in self.history],
+            "peak_epoch": self.peak_epoch,
+            "peak_value": self.peak_value,
+            "waited": self.waited,
+            "qualified": self.qualified,
+            "peak_file": self._peak_file,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.history = [(int(epoch), float(value)) for epoch, value in state_dict["history"]]
+        self.peak_epoch, self.peak_value = state_dict["peak_epoch"], state_dict["peak_value"]
+        self.waited, self.qualified = state_dict["waited"], state_dict["qualified"]
+        self._peak_file = state_dict["peak_file"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a resume, take the peak of the interrupted run along."""
+        if not self._peak_file:
+            return
+        target = self._folder(trainer) / "peak.ckpt"
+        if Path(self._peak_file) != target and trainer.is_global_zero:
+            if not Path(self._peak_file).is_file():
+                raise InputError(
+                    f"EarlyStoppedTeacher: the peak of the interrupted run, {self._peak_file!r}, is gone. Put it back, "
+                    "or start the run anew."
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._peak_file, target)
+        self._peak_file = str(target)

@@ -1,0 +1,128 @@
+"""Pictures of a run: its views, and at the end its confusion matrix; beside the checkpoints and in Weights & Biases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from matplotlib.figure import Figure
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+
+def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
+
+    Every process calls it; the first one saves.
+    """
+    folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
+    if not trainer.is_global_zero:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key=name, images=[str(path)])
+
+
+class ViewPictures(Callback):
+    """Show one training window a class in every view of the data module, when the fit begins (``views.png``).
+
+    Args:
+        per_class: windows a class.
+    """
+
+    def __init__(self, per_class: int = 1) -> None:
+        super().__init__()
+        self.per_class = per_class
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if hasattr(datamodule, "plot_views"):
+            save_picture(trainer, "views", datamodule.plot_views(per_class=self.per_class))
+
+
+class ConfusionMatrixPicture(Callback):
+    """Draw the confusion matrix of the validation windows at the end of a fit, and of the test windows after a test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._matrix: MulticlassConfusionMatrix | None = None
+
+    def _start(self, module: Any) -> None:
+        self._matrix = MulticlassConfusionMatrix(module.net.num_classes).to(module.device)
+
+    def _add(self, module: Any, batch: Any) -> None:
+        assert self._matrix is not None
+        keep = batch.index >= 0
+        with torch.no_grad():
+            logits = module.net(batch.views[module.view]).logits
+        self._matrix.update(logits[keep], batch.target[keep])
+
+    def _draw(self, trainer: Trainer, name: str) -> None:
+        assert self._matrix is not None
+        matrix = self._matrix.compute().cpu()
+        classes = list(getattr(getattr(trainer, "datamodule", None), "classes", range(len(matrix))))
+        save_picture(trainer, name, plot_confusion(matrix, [str(c) for c in classes]))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the validation matrix of the final weights."""
+        loader = trainer.val_dataloaders
+        if not loader:
+            return
+        self._start(pl_module)
+        pl_module.eval()
+        for batch in loader:
+            self._add(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+        self._draw(trainer, "confusion_val")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a matrix."""
+        self._start(pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a batch."""
+        self._add(pl_module, batch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the test matrix."""
+        self._draw(trainer, "confusion_test")
+
+
+def plot_confusion(matrix: torch.Tensor, classes: list[str]) -> Figure:
+    """A confusion matrix (rows: target, columns: prediction) with counts, shaded by the share of each row.
+
+    Args:
+        matrix: ``(K, K)`` counts.
+        classes: K names.
+    """
+    count = len(classes)
+    side = max(3.2, 0.55 * count + 1.6)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix.float() / matrix.sum(1, keepdim=True).clamp_min(1)
+    image = axes.imshow(share.numpy(), vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(count), classes, rotation=45, ha="right")
+    axes.set_yticks(range(count), classes)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("target")
+    for row in range(count):
+        for column in range(count):
+            if matrix[row, column]:
+                colour = "white" if share[row, column] > 0.5 else "black"
+                text = str(int(matrix[row, column]))
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    figure.colorbar(image, ax=axes, label="share of the target's windows", shrink=0.8)
+    return figure

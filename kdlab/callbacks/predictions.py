@@ -1,0 +1,82 @@
+"""Write what a net predicts as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class PredictionWriter(Callback):
+    """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability a class.
+
+    Rows are in data-set order, also when several processes predicted.
+
+    Args:
+        path: the file; ``predictions.csv`` in the run's version folder by default.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self._rows: list[dict[str, torch.Tensor]] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with no rows."""
+        self._rows = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a batch."""
+        self._rows.append({name: value.detach().cpu() for name, value in outputs.items()})
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather, sort and write."""
+        if not self._rows:
+            return
+        rows = {name: torch.cat([row[name] for row in self._rows]) for name in self._rows[0]}
+        if trainer.world_size > 1:  # every rank has as many rows: the data module evens them out with repeats
+            gathered = {name: pl_module.all_gather(value.to(pl_module.device)) for name, value in rows.items()}
+            rows = {name: torch.as_tensor(value).flatten(0, 1).cpu() for name, value in gathered.items()}
+        folder = trainer.log_dir or trainer.default_root_dir
+        if trainer.is_global_zero:
+            path = Path(self.path) if self.path else Path(folder) / "predictions.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_predictions(path, rows, getattr(trainer, "datamodule", None))
+            rank_zero_info(f"predictions -> {path}")
+        trainer.strategy.barrier("predictions.csv")
+
+
+def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any = None) -> None:
+    """Write predictions in data-set order; repeats (negative indices) are left out.
+
+    Args:
+        path: the CSV file.
+        rows: ``index`` (N,), ``target`` (N,), ``prediction`` (N,), ``probabilities`` (N, K).
+        datamodule: names the subjects and classes, if it knows them.
+    """
+    keep = torch.nonzero(rows["index"] >= 0).flatten()
+    order = keep[torch.argsort(rows["index"][keep], stable=True)]
+    index = rows["index"][order].tolist()
+    subjects: Sequence[str] = datamodule.subject_of(index) if hasattr(datamodule, "subject_of") else [""] * len(index)
+    classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
+        columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())
+        for i, subject, target, prediction, p in zip(
+            index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True
+        ):
+            writer.writerow([i, subject, target, prediction, *(f"{value:.6g}" for value in p)])

@@ -1,0 +1,223 @@
+"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test and predict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter
+from kdlab.data import WindowDataModule
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import FINISHED, find_checkpoint, read_checkpoint
+from kdlab.types import InputError
+
+_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class RecordRun(SaveConfigCallback):
+    """Write the run's config beside its checkpoints and into every other logger, and mark a fit that came to its end."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the nested config to the loggers (the CSV logger has it as a file already)."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        self._log(trainer, config)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the loggers which data and teachers the run has."""
+        if isinstance(pl_module, Method):
+            self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in ("fingerprint", "teachers")})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark the version as finished."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        if trainer.is_global_zero and isinstance(pl_module, Method):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FINISHED).write_text(json.dumps({"epochs": trainer.current_epoch, "steps": trainer.global_step}))
+
+    @staticmethod
+    def _log(trainer: Trainer, params: dict[str, Any]) -> None:
+        for logger in trainer.loggers:
+            if trainer.is_global_zero and not isinstance(logger, CSVLogger):
+                logger.log_hyperparams(params)
+
+
+def checkpoint_callbacks() -> list[ModelCheckpoint]:
+    """The two checkpoints of every fit: ``best.ckpt`` (lowest validation loss) and ``last.ckpt`` (every epoch)."""
+    common: dict[str, Any] = {"auto_insert_metric_name": False, "enable_version_counter": False}
+    return [
+        ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_top_k=1, **common),
+        ModelCheckpoint(filename="last", monitor=None, save_top_k=1, every_n_epochs=1, **common),
+    ]
+
+
+class KdlabCLI(LightningCLI):
+    """LightningCLI over kdlab's methods and data modules, with run folders ``runs/<data set>/<run>/version_k``.
+
+    On top of Lightning's arguments there is ``run``, the folder of the run below ``trainer.default_root_dir``.
+    Everything that can be wrong with a configuration is found before a run folder is made.
+
+    Args:
+        args: command-line words; those of the process by default.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            model_class=Method,
+            datamodule_class=WindowDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RecordRun,
+            save_config_kwargs={"overwrite": False},
+            trainer_defaults={"default_root_dir": "runs", "callbacks": [*checkpoint_callbacks(), PredictionWriter()]},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            args=list(args) if args is not None else None,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``run``."""
+        parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint gives weights; it never changes what the command line and the config say."""
+
+    @property
+    def run_name(self) -> str:
+        """``<data set>/<run>``: as configured, or made from the classes' names."""
+        config = self.config[self.config.subcommand]
+        if config.run:
+            return str(config.run).strip("/")
+        names = (str(config[key].class_path).rpartition(".")[2] for key in ("data", "model"))
+        return "/".join(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() for name in names)
+
+    def before_instantiate_classes(self) -> None:
+        """Weights only by default, a run folder in place of a checkpoint file, names for Weights & Biases."""
+        config = self.config[self.config.subcommand]
+        if config.get("weights_only") is None:
+            config.weights_only = True
+        path = config.get("ckpt_path")
+        if path is not None and Path(path).is_dir():
+            fit = self.config.subcommand == "fit"
+            files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
+            config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
+        loggers = config.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if isinstance(logger, Namespace) and str(logger.class_path).endswith("WandbLogger"):
+                self._name_wandb_run(logger, config)
+
+    def _name_wandb_run(self, logger: Namespace, config: Namespace) -> None:
+        callbacks = config.trainer.callbacks or []
+        is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
+        fold = config.data.init_args.get("test_subjects")
+        tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
+        given = logger.get("dict_kwargs") or {}
+        logger.dict_kwargs = {
+            "group": self.run_name,
+            "job_type": "teacher" if is_teacher else "student",
+            "tags": tags,
+            **given,
+        }
+        if logger.init_args.get("name") is None:
+            logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
+        Path(logger.init_args.save_dir).mkdir(parents=True, exist_ok=True)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
+        config = self.config_init[self.config.subcommand].trainer
+        logger = config.logger
+        if logger is None or logger is True:
+            extra = []
+        elif logger is False:
+            return super().instantiate_trainer(**kwargs)
+        else:
+            extra = list(logger) if isinstance(logger, (list, tuple)) else [logger]
+        folder, _, name = self.run_name.rpartition("/")
+        csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
+        return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
+
+    # ------------------------------------------------------------------ before anything is written
+    def _check(self, stage: str) -> None:
+        config = self.config[self.config.subcommand]
+        self.datamodule.prepare_data()
+        self.datamodule.setup(stage)
+        self.model.prepare(self.datamodule, stage)
+        path = config.get("ckpt_path")
+        if path is not None:
+            self.model.check_checkpoint(read_checkpoint(path, "ckpt_path"), self.datamodule)
+        elif stage != "fit":
+            raise InputError(
+                f"ckpt_path: expected the checkpoint (or run folder) to {stage}, got none. Pass --ckpt_path "
+                f"{config.trainer.default_root_dir}/{self.run_name}."
+            )
+
+    def before_fit(self) -> None:
+        """Check data, net, teachers and checkpoint against each other."""
+        self._check("fit")
+
+    def before_validate(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("validate")
+
+    def before_test(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("test")
+
+    def before_predict(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("predict")
+
+
+def run(args: Sequence[str]) -> KdlabCLI:
+    """Run one command in this process, as ``kdlab <args>`` would; errors are raised.
+
+    Args:
+        args: command-line words, for example ``["fit", "--config", "experiments/basic_motions/scratch.yaml"]``.
+
+    Returns:
+        The finished command line, with ``model``, ``datamodule`` and ``trainer``.
+    """
+    argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
+    try:
+        return KdlabCLI(args)
+    finally:
+        sys.argv = argv
+
+
+def main() -> None:
+    """Entry point of ``kdlab`` and ``lightning``."""
+    words = sys.argv[1:]
+    if Path(sys.argv[0]).name == "lightning" and words and words[0] not in _SUBCOMMANDS and words[0][0] != "-":
+        _hand_over()
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # a user's own classes work from YAML
+    try:
+        KdlabCLI()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _hand_over() -> None:
+    """Give a subcommand that is not ours to the lightning_sdk package, where that is installed."""
+    try:
+        scripts = importlib.metadata.distribution("lightning_sdk").entry_points
+    except importlib.metadata.PackageNotFoundError:
+        return  # our parser names the known subcommands
+    for script in scripts:
+        if script.group == "console_scripts" and script.name == "lightning":
+            sys.exit(script.load()())
+
+
+__all__ = ["KdlabCLI", "RecordRun", "WandbLogger", "main", "run"]

@@ -1,0 +1,23 @@
+"""Data: recordings are cut into windows, split by subject and seen in views."""
+
+from kdlab.data.arrays import ArrayDataModule
+from kdlab.data.base import Scale, WindowDataModule, check_fingerprint
+from kdlab.data.basic_motions import BasicMotions
+from kdlab.data.pamap2 import PAMAP2
+from kdlab.data.spswhar import SPSWHAR
+from kdlab.data.utdmhad import UTDMHAD
+from kdlab.data.windows import WindowSet, slide, split_groups
+
+__all__ = [
+    "PAMAP2",
+    "SPSWHAR",
+    "UTDMHAD",
+    "ArrayDataModule",
+    "BasicMotions",
+    "Scale",
+    "WindowDataModule",
+    "WindowSet",
+    "check_fingerprint",
+    "slide",
+    "split_groups",
+]

@@ -1,0 +1,262 @@
+"""Your own arrays, or an npz file of them: the way most people come in."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdlab.data.base import WindowDataModule
+from kdlab.data.windows import WindowSet
+from kdlab.types import InputError, MissingFileError
+
+
+class ArrayDataModule(WindowDataModule):
+    """Windows that are already cut, with labels and, best, subject ids.
+
+    Args:
+        x: windows, in any unit; channels and samples as ``layout`` says. None: from ``path``.
+        y: their labels: whole numbers from 0 (with or without ``classes``), or words.
+        subject: whose window it is; None: unknown, and then no figure can claim to hold for new people.
+        path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
+            ``x_test``, ``y_test`` (and ``subject_train``, ``subject_test``); ``classes`` and ``channels`` are read
+            where they are there and not given.
+        layout: ``"NCT"`` (windows, channels, samples) or ``"NTC"`` (windows, samples, channels).
+        x_test: windows of a test split of your own; ``x`` is then for training and validation only.
+        y_test: their labels.
+        subject_test: their subjects.
+        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a whole
+            recording; None: unknown.
+        classes: class names in the order of the labels.
+        channels: channel names.
+        sampling_rate: hertz.
+        step: samples from one window of a recording to the next.
+        x_predict: windows without labels, for ``predict``.
+        keys: names in the npz that differ, such as ``{"subject": "participant"}``.
+        dataset: a name for the data, kept in the fingerprint; give every data set its own.
+
+    Shapes:
+        ``(N, C, T)`` or ``(N, T, C)``, labels and subjects ``(N,)``
+
+    Raises:
+        InputError: neither arrays nor a path, or both; arrays that do not fit together; an npz that cannot be read.
+        MissingFileError: ``path`` is not there.
+
+    >>> x = np.random.default_rng(0).normal(size=(60, 3, 50))
+    >>> data = ArrayDataModule(x, np.arange(60) % 2, subject=np.arange(60) // 6, channels=["x", "y", "z"])
+    >>> data.counts
+    {'train': {'windows': 36, 'groups': 6}, 'val': {'windows': 12, 'groups': 2}, 'test': {'windows': 12, 'groups': 2}}
+    """
+
+    name = "arrays"
+
+    def __init__(
+        self,
+        x: Any = None,
+        y: Any = None,
+        subject: Any = None,
+        *,
+        path: str | Path | None = None,
+        layout: Literal["NCT", "NTC"] = "NCT",
+        x_test: Any = None,
+        y_test: Any = None,
+        subject_test: Any = None,
+        recording: Any = None,
+        classes: list[str] | None = None,
+        channels: list[str] | None = None,
+        sampling_rate: float | None = None,
+        step: int | None = None,
+        x_predict: Any = None,
+        keys: dict[str, str] | None = None,
+        dataset: str = "arrays",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if layout not in ("NCT", "NTC"):
+            raise InputError(f'layout={layout!r}: expected "NCT" (windows, channels, samples) or "NTC"')
+        if path is None and (x is None or y is None):
+            raise InputError("x, y: expected windows and their labels, or path= of an npz file that holds them")
+        if path is not None and not (x is None and y is None):
+            raise InputError("x, path: expected arrays or a file, got both; leave one out")
+        if (x_test is None) != (y_test is None):
+            raise InputError("x_test, y_test: expected both or neither")
+        self.name = dataset
+        self.path, self.layout, self.keys = path, layout, dict(keys or {})
+        self._arrays = {
+            "x": x,
+            "y": y,
+            "subject": subject,
+            "x_test": x_test,
+            "y_test": y_test,
+            "subject_test": subject_test,
+            "recording": recording,
+            "x_predict": x_predict,
+        }
+        self._classes, self._channels = classes, channels
+        self._sampling_rate, self._step = sampling_rate, step
+
+    def load(self) -> WindowSet:
+        """Put the parts together."""
+        given = {k: v for k, v in self._arrays.items() if v is not None}
+        if self.path is not None:
+            given = {**read_npz(self.path, self.keys), **given}
+        if "x" not in given or "y" not in given:
+            raise InputError(
+                f"path={str(self.path)!r}: expected x and y, or x_train, y_train, x_test and y_test; the file has "
+                f"{', '.join(given) or 'nothing'}; name what differs with keys="
+            )
+        x = self._windows(given["x"], "x")
+        label, subject = self._column(given["y"], "y", len(x)), given.get("subject")
+        if subject is not None:
+            subject = self._column(subject, "subject", len(x))
+        test = None
+        if "x_test" in given:
+            more = self._windows(given["x_test"], "x_test")
+            if more.shape[1:] != x.shape[1:]:
+                raise InputError(f"x_test: windows of shape {more.shape[1:]}, but those of x have {x.shape[1:]}")
+            if (subject is None) != (given.get("subject_test") is None):
+                raise InputError("subject, subject_test: expected both or neither")
+            test = np.arange(len(x) + len(more)) >= len(x)
+            label = np.concatenate([label, self._column(given["y_test"], "y_test", len(more))])
+            if subject is not None:
+                subject = np.concatenate([subject, self._column(given["subject_test"], "subject_test", len(more))])
+            x = np.concatenate([x, more])
+        target, classes = self._labels(label, given.get("classes"))
+        return WindowSet(
+            windows={"raw": x},
+            target=target,
+            classes=classes,
+            channels={"raw": self._names(given.get("channels"), x)},
+            subject=subject,
+            recording=self._recordings(given.get("recording"), len(x)),
+            test=test,
+            sampling_rate=self._sampling_rate,
+            step=self._step,
+        )
+
+    def load_predict(self) -> dict[str, NDArray[np.float32]] | None:
+        """New windows, in the same layout."""
+        new = self._arrays["x_predict"]
+        return None if new is None else {"raw": self._windows(new, "x_predict")}
+
+    def _windows(self, values: Any, argument: str) -> NDArray[np.float32]:
+        x = np.asarray(values)
+        if x.ndim != 3:
+            hint = f"; for one channel give {argument}[:, None, :]" if x.ndim == 2 and self.layout == "NCT" else ""
+            raise InputError(f"{argument}: expected three axes, {self._axes()}, got shape {x.shape}{hint}")
+        if x.dtype.kind not in "fiu":
+            raise InputError(f"{argument}: expected numbers, got {x.dtype}")
+        x = np.swapaxes(x, 1, 2) if self.layout == "NTC" else x
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(x, dtype=np.float32)
+
+    def _axes(self) -> str:
+        return "(windows, channels, samples)" if self.layout == "NCT" else "(windows, samples, channels)"
+
+    def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+        column = np.asarray(values)
+        if column.ndim == 2 and column.shape[1] == 1:
+            column = column[:, 0]
+        if column.shape != (n,):
+            raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
+        return column
+
+    def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
+        names = self._classes if self._classes is not None else None if stored is None else _words(stored)
+        if label.dtype.kind in "USO":
+            words = _words(label)
+            names = sorted(set(words)) if names is None else names
+            unknown = sorted(set(words) - set(names))
+            if unknown:
+                raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(names)})")
+            return np.array([names.index(w) for w in words], dtype=np.int64), names
+        if label.dtype.kind == "f" and not (label == np.floor(label)).all():
+            raise InputError("y: expected class labels (whole numbers from 0, or words), got fractions")
+        target = label.astype(np.int64)
+        if names is None:
+            present = np.unique(target)
+            if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
+                raise InputError(
+                    f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
+                    f"{', '.join(str(v) for v in present[:20])}; number them from 0 without gaps, give them as words, "
+                    "or give classes= with a name for every number"
+                )
+            names = [str(v) for v in present]
+        return target, names
+
+    def _names(self, stored: Any, x: NDArray[np.float32]) -> list[str]:
+        names = self._channels if self._channels is not None else None if stored is None else _words(stored)
+        width, length = x.shape[1], x.shape[2]
+        other = "NTC" if self.layout == "NCT" else "NCT"
+        if names is None:
+            if width > 4 * length:
+                raise InputError(
+                    f"layout={self.layout!r}: that makes {width} channels of {length} samples; it looks as if the axes "
+                    f'are the other way round: set layout="{other}" (or name the channels, if it is meant)'
+                )
+            return [f"channel_{c}" for c in range(width)]
+        if len(names) != width:
+            hint = f'; the windows have {length} samples: did you mean layout="{other}"?' if len(names) == length else ""
+            raise InputError(f"channels: {len(names)} names for {width} channels{hint}")
+        return names
+
+    def _recordings(self, values: Any, n: int) -> NDArray[Any] | None:
+        if values is None:
+            return None
+        if isinstance(values, str):
+            if values != "each":
+                raise InputError(f'recording={values!r}: expected one id per window, "each", or nothing')
+            return np.arange(n)
+        return self._column(values, "recording", n)
+
+
+def _words(values: Any) -> list[str]:
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in np.asarray(values).tolist()]
+
+
+def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz file once, without unpickling anything.
+
+    Args:
+        path: the file.
+        keys: our name -> the name in the file.
+
+    Returns:
+        Arrays under our names; the ``_train`` of ``x_train``, ``y_train`` and ``subject_train`` is taken off.
+
+    Raises:
+        MissingFileError: not there.
+        InputError: not an npz, half-written, or holding objects.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFileError(f"path={str(file)!r}: no such file; expected an npz with x and y (np.savez)")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
+            stored = {name: archive[name] for name in archive.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"path={str(file)!r}: not readable as npz ({error}); is it half-written, or does it hold Python objects? "
+            "Write it again with np.savez"
+        ) from error
+    found: dict[str, NDArray[Any]] = {}
+    for name in ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels"):
+        asked = (keys or {}).get(name)
+        candidates: Sequence[str] = (asked,) if asked else (name, f"{name}_train")
+        for candidate in candidates:
+            if candidate in stored:
+                found[name] = stored[candidate]
+                break
+        else:
+            if asked:
+                raise InputError(f"keys: no array {asked!r} in {file.name}; it has {', '.join(sorted(stored))}")
+    return found

@@ -1,0 +1,585 @@
+"""The data module: windows are loaded, split by subject, scaled, augmented and seen in views."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.accelerators.cuda import CUDAAccelerator
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Generator
+from torch.utils.data import DataLoader
+
+from kdlab.augment import Augmentation
+from kdlab.data.dataset import Scaler, Wanted, WindowDataset, as_is
+from kdlab.data.plots import draw_views
+from kdlab.data.sampler import OrderedSampler, TrainSampler
+from kdlab.data.splits import STAGES, Split, make_split
+from kdlab.data.windows import WindowSet, check_finite, chunks, moments
+from kdlab.types import Batch, InputError
+from kdlab.views import Raw, View
+
+VERSIONS = ("clean", "second")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Constants that bring each channel to standard units: ``(x - offset) / divisor``.
+
+    Args:
+        offset: one per channel, in the channel's unit.
+        divisor: one per channel, in the channel's unit, not zero.
+        clip: what lies above 1 afterwards becomes 0.99, what lies below 0 becomes 0.
+
+    Raises:
+        InputError: lengths that differ, a zero or a number that is not finite.
+    """
+
+    offset: list[float]
+    divisor: list[float]
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.offset) != len(self.divisor):
+            raise InputError(f"scale: {len(self.offset)} offsets but {len(self.divisor)} divisors; give one per channel")
+        if not np.isfinite([*self.offset, *self.divisor]).all() or 0.0 in self.divisor:
+            raise InputError(f"scale: expected finite offsets and divisors other than 0, got {self}")
+
+
+class WindowDataModule(LightningDataModule):
+    """Windows of recordings, seen in views, split by subject. Data sets derive from this and write ``load``.
+
+    The order is: load, split, scale, augment (training only), view. Scaling comes first, so that strengths, thresholds
+    and ranges of what follows are in scaled units.
+
+    Args:
+        views: key -> view; None: ``{"raw": Raw()}``. A key that ends in ``/clean`` is computed from the window before
+            augmentation, one that ends in ``/second`` from a second augmentation of it; ``pi/clean: null`` is the same
+            view as ``pi``. Outside training all of them are equal.
+        scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
+            windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
+            constant in training is 1.
+        augment: applied to training windows, in scaled units.
+        corruption: applied to test and prediction windows, in scaled units; the same for every run on one split.
+        batch_size: windows per batch and process.
+        num_workers: processes that fetch batches.
+        split: ``"group"`` keeps subjects whole (recordings, where subjects are unknown); ``"random_windows"`` does not,
+            and its figures are too high.
+        test_subjects: who is tested; None: the split that the data set names, or else a fifth of the subjects.
+        val_subjects: who validates; None: chosen by ``split_seed``.
+        val_fraction: the least part of the training subjects that validates, and never fewer than two.
+        split_seed: of every choice of subjects or recordings.
+        seed: of the training order and the augmentation; None: what ``seed_everything`` was given, or else 0.
+        train_per_class: keep so many training recordings (windows, where recordings are unknown) per class.
+        drop_last: leave out the training windows that do not fill a batch.
+        multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
+
+    Raises:
+        InputError: at construction for a wrong setting, in ``setup`` for data or a split that cannot be used.
+    """
+
+    name: str = "windows"
+
+    def __init__(
+        self,
+        *,
+        views: dict[str, View | None] | None = None,
+        scale: Literal["standard", "minmax", "none"] | Scale | dict[str, Scale] = "standard",
+        augment: Augmentation | None = None,
+        corruption: Augmentation | None = None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        split: Literal["group", "random_windows"] = "group",
+        test_subjects: list[int | str] | None = None,
+        val_subjects: list[int | str] | None = None,
+        val_fraction: float = 0.15,
+        split_seed: int = 0,
+        seed: int | None = None,
+        train_per_class: int | None = None,
+        drop_last: bool = True,
+        multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
+    ) -> None:
+        super().__init__()
+        for argument, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("split_seed", split_seed, 0),
+            ("seed", 0 if seed is None else seed, 0),
+        ):
+            if value < least:
+                raise InputError(f"{argument}={value}: expected a whole number of at least {least}")
+        if isinstance(scale, str) and scale not in self.scales():
+            raise InputError(f"scale={scale!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+        self.views = complete_views(views)
+        self.scale, self.augment, self.corruption = scale, augment, corruption
+        self.batch_size, self.num_workers, self.drop_last = batch_size, num_workers, drop_last
+        self.split, self.test_subjects, self.val_subjects = split, test_subjects, val_subjects
+        self.val_fraction, self.split_seed, self.train_per_class = val_fraction, split_seed, train_per_class
+        self.seed, self.multiprocessing_context = seed, multiprocessing_context
+        self._data: WindowSet | None = None
+        self._predict: WindowSet | None = None
+        self._split: Split | None = None
+        self._scalers: dict[str, Scaler] = {}
+        self._wanted: list[Wanted] = []
+        self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
+        self._restored_seed: int | None = None
+        self._fingerprint: dict[str, Any] = {}
+
+    # ---- what a data set writes -------------------------------------------------------------------------------------
+    @abstractmethod
+    def load(self) -> WindowSet:
+        """Read the recordings and cut them into windows."""
+
+    def load_predict(self) -> dict[str, NDArray[np.float32]] | None:
+        """Windows without labels for ``predict``, per source; None: the test windows."""
+        return None
+
+    @classmethod
+    def scales(cls) -> tuple[str, ...]:
+        """The words that ``scale`` takes."""
+        return ("standard", "minmax", "none")
+
+    def named_scale(self, word: str) -> dict[str, Scale]:
+        """The constants behind a word of ``scales`` that is the data set's own."""
+        raise InputError(f"scale={word!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+
+    # ---- setting up -------------------------------------------------------------------------------------------------
+    def setup(self, stage: str | None = None) -> None:
+        """Load, check, split and scale, once; needs no trainer."""
+        self._restored_seed = None
+        if self._data is not None:
+            return
+        data = self.load()
+        split = make_split(
+            data,
+            split=self.split,
+            test_subjects=self.test_subjects,
+            val_subjects=self.val_subjects,
+            val_fraction=self.val_fraction,
+            seed=self.split_seed,
+            train_per_class=self.train_per_class,
+        )
+        scalers = self._make_scalers(data, split)
+        self._wanted = self._bind(data)
+        self._predict = self._load_predict(data)
+        self._fingerprint = self._make_fingerprint(data, split, scalers)
+        self._data, self._split, self._scalers = data, split, scalers
+        self._statistics.clear()
+        rank_zero_info(self._summary())
+
+    def _make_scalers(self, data: WindowSet, split: Split) -> dict[str, Scaler]:
+        given = self.scale
+        if isinstance(given, str) and given not in ("standard", "minmax", "none"):
+            given = self.named_scale(given)
+        if isinstance(given, Scale):
+            given = {data.sources[0]: given}
+        if isinstance(given, dict):
+            return self._given_scalers(data, given)
+        scalers = {}
+        for source, x in data.windows.items():
+            width = x.shape[1]
+            offset, divisor = np.zeros(width), np.ones(width)
+            if given == "standard":
+                offset, divisor = moments(chunks(x, split.rows["train"]))
+            elif given == "minmax":
+                low, high = np.full(width, np.inf), np.full(width, -np.inf)
+                for part in chunks(x, split.rows["train"]):
+                    low, high = np.minimum(low, part.min(axis=(0, 2))), np.maximum(high, part.max(axis=(0, 2)))
+                offset, divisor = low, high - low
+            tiny = np.finfo(np.float32).eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
+            scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor))
+        return scalers
+
+    def _given_scalers(self, data: WindowSet, given: Mapping[str, Scale]) -> dict[str, Scaler]:
+        if set(given) != set(data.sources):
+            raise InputError(
+                f"scale: constants for {', '.join(given)}, but the sources are {', '.join(data.sources)}; "
+                "give one Scale per source"
+            )
+        for source, scale in given.items():
+            if len(scale.offset) != len(data.channels[source]):
+                raise InputError(
+                    f"scale: {len(scale.offset)} constants for the {len(data.channels[source])} channels of {source!r} "
+                    f"({', '.join(data.channels[source])}); give one per channel"
+                )
+        return {s: Scaler(np.array(c.offset, float), np.array(c.divisor, float), c.clip) for s, c in given.items()}
+
+    def _bind(self, data: WindowSet) -> list[Wanted]:
+        wanted = []
+        for key, view in self.views.items():
+            source = getattr(view, "source", None) or data.sources[0]
+            if source not in data.windows:
+                raise InputError(f"view {key!r}: no source {source!r}; this data set has {', '.join(data.sources)}")
+            bound = view.bind(tuple(data.channels[source]))
+            bound.shape(len(data.channels[source]), data.windows[source].shape[2])  # refuses what does not fit
+            tail = key.rpartition("/")[2]
+            wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
+        return wanted
+
+    def _load_predict(self, data: WindowSet) -> WindowSet | None:
+        windows = self.load_predict()
+        if windows is None:
+            return None
+        for source, x in windows.items():
+            expected = data.windows[source].shape[1:]
+            if x.ndim != 3 or x.shape[1:] != expected:
+                raise InputError(
+                    f"windows to predict: expected (windows, {expected[0]}, {expected[1]}) as in training, got {x.shape}"
+                )
+            check_finite(x, source, data.channels[source])
+        n = len(next(iter(windows.values())))
+        return WindowSet(windows, np.zeros(n, dtype=np.int64), data.classes, data.channels)
+
+    def _make_fingerprint(self, data: WindowSet, split: Split, scalers: dict[str, Scaler]) -> dict[str, Any]:
+        rate = data.sampling_rate
+        numbers: dict[str, dict[str, Any]] = {}
+        for source, scaler in scalers.items():
+            numbers[source] = {"offset": scaler.offset.tolist(), "divisor": scaler.divisor.tolist()}
+            if scaler.clip:
+                numbers[source]["clip"] = True
+        result: dict[str, Any] = {
+            "dataset": str(self.name),
+            "window": data.window,
+            "step": data.step,
+            "grouping": split.grouping,
+            **{stage: list(split.groups[stage]) for stage in STAGES},
+            "seed": self.split_seed,
+            "train_per_class": self.train_per_class,
+            "scale": numbers,
+            "classes": [str(c) for c in data.classes],
+            "channels": {source: [str(c) for c in names] for source, names in data.channels.items()},
+            "sampling_rate": {s: float(r) for s, r in rate.items()} if isinstance(rate, dict) else rate,
+        }
+        text = json.dumps(result, sort_keys=True)
+        result["id"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return result
+
+    def _summary(self) -> str:
+        parts = []
+        for stage, count in self.counts.items():
+            names = self.fingerprint[stage]
+            listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            who = f" ({listed})" if self.fingerprint["grouping"] == "subject" else ""
+            parts.append(f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}")
+        return f"{self.name}: {'; '.join(parts)}"
+
+    # ---- what is known after setup ----------------------------------------------------------------------------------
+    @property
+    def data(self) -> WindowSet:
+        """All windows, in physical units."""
+        if self._data is None:
+            self.setup()
+        if self._data is None:
+            raise InputError(f"{type(self).__name__}.setup did not load any windows")
+        return self._data
+
+    def _parted(self) -> Split:
+        if self._split is None:
+            self.setup()
+        if self._split is None:
+            raise InputError(f"{type(self).__name__}.setup did not split the windows")
+        return self._split
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the labels."""
+        return list(self.data.classes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.data.classes)
+
+    @property
+    def channels(self) -> dict[str, list[str]]:
+        """Source -> channel names."""
+        return {source: list(names) for source, names in self.data.channels.items()}
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What was loaded and how it was split and scaled: plain numbers and words, with an ``id`` over all of it."""
+        self._parted()
+        copy: dict[str, Any] = json.loads(json.dumps(self._fingerprint))
+        return copy
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Stage -> how many windows, of how many groups."""
+        split = self._parted()
+        return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in STAGES}
+
+    @property
+    def view_names(self) -> list[str]:
+        """Keys of the views that a batch holds."""
+        return list(self.views)
+
+    def view_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one sample of a view, without the batch axis."""
+        want = self._want(name)
+        return tuple(want.view.shape(len(self.data.channels[want.source]), self.data.windows[want.source].shape[2]))
+
+    def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation per channel of a view over the training windows without augmentation.
+
+        Returns:
+            None where the view is the raw signal and already standard (``scale="standard"`` or the user's constants).
+            The standard deviation of a channel that is constant is given as 1.
+        """
+        want = self._want(name)
+        if name not in self._statistics:
+            own = isinstance(self.scale, str) and self.scale != "standard"
+            if isinstance(want.view, Raw) and not own:
+                self._statistics[name] = None
+            else:
+                mean, std = moments(b.views[name].double().numpy() for b in self._read("train", 256, [want]))
+                self._statistics[name] = (mean.tolist(), np.where(std < 1e-12, 1.0, std).tolist())
+        return self._statistics[name]
+
+    def subject_of(self, index: Sequence[int]) -> list[str]:
+        """Subjects of windows, by their ``Batch.index``; ``""`` where unknown."""
+        subject = self.data.subject
+        if subject is None or (self._predict is not None and self.trainer is not None and self.trainer.predicting):
+            return [""] * len(index)
+        return [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
+
+    def batches(self, stage: str = "train", batch_size: int | None = None) -> Iterator[Batch]:
+        """The batches of ``"train"``, ``"val"``, ``"test"`` or ``"predict"`` in data set order, without augmentation."""
+        return self._read(stage, batch_size or self.batch_size, None)
+
+    def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Figure:
+        """Draw windows of every class as signal and as each view.
+
+        Args:
+            path: where the picture goes; None: it is only returned.
+            per_class: windows per class.
+        """
+        return draw_views(self, path, per_class)
+
+    def _want(self, name: str) -> Wanted:
+        self._parted()
+        for want in self._wanted:
+            if want.key == name:
+                return want
+        raise InputError(
+            f"view {name!r}: this data module emits {', '.join(self.view_names)}; add {name!r} to its views"
+        )
+
+    # ---- loaders ----------------------------------------------------------------------------------------------------
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled by (seed, epoch); after an interruption it goes on with the batch that would have come next."""
+        replicas, rank = self._ranks()
+        seed = self._run_seed()
+        dataset = self._dataset("train", augment=self.augment, seed=seed)
+        epoch, skip = self._resume_point()
+        sampler = TrainSampler(
+            len(dataset),
+            batch_size=self.batch_size,
+            seed=seed,
+            drop_last=self.drop_last,
+            epoch=epoch,
+            skip=skip,
+            num_replicas=replicas,
+            rank=rank,
+        )
+        return self._loader(dataset, sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation windows in data set order."""
+        return self._ordered("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test windows in data set order, corrupted where ``corruption`` says so."""
+        return self._ordered("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Windows to predict in data set order: new ones where there are any, or else the test windows."""
+        return self._ordered("predict")
+
+    def _ordered(self, stage: str) -> DataLoader[Batch]:
+        replicas, rank = self._ranks()
+        dataset = self._dataset(stage, augment=self._corruption(stage))
+        return self._loader(dataset, OrderedSampler(len(dataset), num_replicas=replicas, rank=rank))
+
+    def _corruption(self, stage: str) -> Augmentation | None:
+        return self.corruption if stage in ("test", "predict") else None
+
+    def _dataset(
+        self,
+        stage: str,
+        *,
+        augment: Augmentation | None = None,
+        seed: int | None = None,
+        wanted: list[Wanted] | None = None,
+    ) -> WindowDataset:
+        data, split = self.data, self._parted()
+        if stage not in (*STAGES, "predict"):
+            raise InputError(f"stage={stage!r}: expected train, val, test or predict")
+        target = data.target
+        rows = split.rows["test" if stage == "predict" else stage]
+        if stage == "predict" and self._predict is not None:
+            data, rows = self._predict, np.arange(len(self._predict))
+            target = np.full(len(rows), -1)
+        return WindowDataset(
+            data.windows,
+            target,
+            rows,
+            self._wanted if wanted is None else wanted,
+            self._scalers,
+            augment=augment,
+            seed=self.split_seed if seed is None else seed,
+            keyed_by_epoch=stage == "train",
+        )
+
+    def _read(self, stage: str, size: int, wanted: list[Wanted] | None) -> Iterator[Batch]:
+        dataset = self._dataset(stage, augment=self._corruption(stage), wanted=wanted)
+        for start in range(0, len(dataset), size):
+            yield dataset.__getitems__(range(start, min(start + size, len(dataset))))
+
+    def _loader(self, dataset: WindowDataset, sampler: TrainSampler | OrderedSampler) -> DataLoader[Batch]:
+        workers = self.num_workers > 0
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=as_is,
+            pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
+            persistent_workers=workers,
+            multiprocessing_context=self.multiprocessing_context if workers else None,
+            generator=Generator().manual_seed(0),  # a loader of its own never moves torch's global random state
+        )
+
+    def _ranks(self) -> tuple[int, int]:
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _run_seed(self) -> int:
+        if self.seed is not None:
+            return self.seed
+        if self._restored_seed is not None:
+            return self._restored_seed
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))
+
+    def _resume_point(self) -> tuple[int, int]:
+        """The epoch to begin with, and how many of its batches were already trained on."""
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        epoch, batch = loop.epoch_progress, loop.epoch_loop.batch_progress
+        if not (loop.restarting or loop.is_resuming):
+            return epoch.current.processed, 0
+        counted = epoch.current.processed == epoch.current.ready
+        if batch.is_last_batch:
+            if counted:  # under max_steps Lightning would go through the finished epoch once more, without batches
+                loop._restarting = loop.epoch_loop.restarting = False
+            return epoch.current.processed + (not counted), 0
+        if counted and batch.current.processed > 0:
+            # Lightning counts an epoch that max_steps, a signal or a callback cut short as done: open it again
+            for progress in (epoch.current, epoch.total):
+                progress.processed -= 1
+                progress.completed = progress.processed
+            loop.restarting = True
+        return epoch.current.processed, batch.current.processed
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """The seed of the order and the fingerprint."""
+        return {"seed": self._run_seed(), "fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the seed for training on, and refuse a split that the checkpoint was not trained on."""
+        stage = "fit" if self.trainer is None or self.trainer.state.fn is None else self.trainer.state.fn.value
+        if not (stage == "predict" and self._predict is not None):
+            check_fingerprint(state_dict["fingerprint"], self.fingerprint, stage)
+        if stage != "fit":
+            return
+        if self.seed is not None and self.seed != state_dict["seed"]:
+            rank_zero_warn(
+                f"seed={self.seed}, but the checkpoint was trained with seed {state_dict['seed']}: training goes on in "
+                "another order than it would have without the interruption"
+            )
+        self._restored_seed = int(state_dict["seed"])
+
+
+def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
+    """Check the keys of ``views`` and fill those that repeat another one.
+
+    Raises:
+        InputError: no views, a version other than ``clean`` and ``second``, or nothing to repeat.
+
+    >>> sorted(complete_views({"raw": Raw(), "raw/clean": None}))
+    ['raw', 'raw/clean']
+    """
+    given: Mapping[str, View | None] = {"raw": Raw()} if views is None else views
+    if not given:
+        raise InputError('views: an empty mapping; expected at least one view, such as {"raw": Raw()}')
+    result: dict[str, View] = {}
+    for key, view in given.items():
+        base, slash, version = key.partition("/")
+        if not base or (slash and version not in VERSIONS):
+            raise InputError(f"views: {key!r} is no key; expected a name, name/clean or name/second")
+        same = view if view is not None else (given.get(base) if slash else None)
+        if same is None:
+            raise InputError(f"views: {key!r} has no view; give one" + (f", or add {base!r} to repeat" if slash else ""))
+        if not isinstance(same, View):
+            raise InputError(f"views: {key!r} should be a View, such as Raw(), got {same!r}")
+        result[key] = same
+    return result
+
+
+def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], stage: str) -> None:
+    """Compare the split that a checkpoint was trained on with the one at hand.
+
+    Args:
+        trained: fingerprint in the checkpoint.
+        current: fingerprint of the data module.
+        stage: ``"fit"``: they must be the same; ``"validate"``, ``"test"``, ``"predict"``: nobody who trained, or whom
+            the training was stopped by, may be tested, and nobody who trained may validate.
+
+    Raises:
+        InputError: naming what differs, or who is in both.
+
+    >>> a = {"dataset": "d", "grouping": "subject", "train": ["1", "2"], "val": ["3"], "test": ["4"]}
+    >>> check_fingerprint(a, {**a, "train": ["3"], "test": ["2"]}, "test")
+    Traceback (most recent call last):
+    kdlab.types.InputError: subject 2 would be tested, but the checkpoint was trained or stopped on it; ...
+    """
+    if stage == "fit":
+        differing = sorted(k for k in {*trained, *current} - {"id"} if trained.get(k) != current.get(k))
+        if differing:
+            shown = "; ".join(f"{k}: {_short(trained.get(k))} then, {_short(current.get(k))} now" for k in differing)
+            raise InputError(
+                f"the checkpoint was trained on other data or another split ({shown}); go on with the settings that it "
+                "was trained with, or start a new run"
+            )
+        return
+    if trained.get("dataset") != current.get("dataset"):
+        return
+    grouping = current["grouping"]
+    if trained["grouping"] != grouping:
+        raise InputError(
+            f"the checkpoint was trained on a split by {trained['grouping']}, this one is by {grouping}: that training "
+            "and test data are disjoint cannot be shown; use the same kind of split"
+        )
+    fold, verb = ("val", "validate") if stage == "validate" else ("test", "be tested")
+    seen = {*trained["train"], *(() if stage == "validate" else trained["val"])}
+    both = [g for g in current[fold] if g in seen]
+    if both:
+        raise InputError(
+            f"{grouping} {_short(both)} would {verb}, but the checkpoint was trained or stopped on it; use the split of "
+            f"the checkpoint ({fold}: {_short(trained[fold])}, split_seed {trained.get('seed')})"
+        )
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+    return text if len(text) <= 120 else text[:117] + "..."

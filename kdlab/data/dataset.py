@@ -1,0 +1,119 @@
+"""Whole batches: fetch, scale, augment, view. Nothing here is fitted, and nothing depends on the process it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kdlab.augment import Augmentation
+from kdlab.data.sampler import stream
+from kdlab.types import Batch
+from kdlab.views import View
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """``(x - offset) / divisor`` per channel in float64; with ``clip``, above 1 becomes 0.99 and below 0 becomes 0."""
+
+    offset: NDArray[np.float64]
+    divisor: NDArray[np.float64]
+    clip: bool = False
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        y = (x - self.offset[:, None]) / self.divisor[:, None]
+        if self.clip:
+            y = np.where(y > 1.0, 0.99, np.where(y < 0.0, 0.0, y))
+        return y.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One view that a batch holds: its key, the view, the source it reads and which version of the window."""
+
+    key: str
+    view: View
+    source: str
+    version: str  # "base", "clean" or "second"
+
+
+class WindowDataset(Dataset[Batch]):
+    """Windows of one stage; items are fetched as whole batches.
+
+    Args:
+        windows: source -> ``(N, C, T)``.
+        target: ``(N,)``.
+        rows: the windows of this stage.
+        wanted: the views.
+        scalers: source -> its scaling.
+        augment: applied to every window after scaling; None: not at all.
+        seed: of the augmentation.
+        keyed_by_epoch: draw anew in every epoch.
+    """
+
+    def __init__(
+        self,
+        windows: dict[str, NDArray[np.float32]],
+        target: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        wanted: Sequence[Wanted],
+        scalers: dict[str, Scaler],
+        *,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        keyed_by_epoch: bool = True,
+    ) -> None:
+        self.windows, self.target, self.rows = windows, target, rows
+        self.wanted, self.scalers = list(wanted), scalers
+        self.augment, self.seed, self.keyed_by_epoch = augment, seed, keyed_by_epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Any) -> Batch:
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[Any]) -> Batch:
+        """Fetch a batch of positions, or of ``(epoch, position)`` pairs; ``-1 - p`` is a repeat of position ``p``."""
+        pairs = [item if isinstance(item, tuple) else (0, int(item)) for item in items]
+        repeat = np.array([p < 0 for _, p in pairs])
+        index = self.rows[[p if p >= 0 else -1 - p for _, p in pairs]]
+        keys = [(e if self.keyed_by_epoch else 0, int(i)) for (e, _), i in zip(pairs, index, strict=True)]
+        versions: dict[tuple[str, str], NDArray[np.float32]] = {}
+        done: dict[tuple[str, str, str], Tensor] = {}
+        views: dict[str, Tensor] = {}
+        for want in self.wanted:
+            version = want.version if self.augment is not None and self.keyed_by_epoch else "base"
+            known = (want.source, version, f"{type(want.view).__qualname__}:{want.view.digest}")
+            if known not in done:
+                at = (want.source, version)
+                if at not in versions:
+                    versions[at] = self._version(want.source, version, index, keys)
+                done[known] = want.view(versions[at])
+            views[want.key] = done[known]
+        return Batch(
+            views=views,
+            target=torch.from_numpy(self.target[index].astype(np.int64)),
+            index=torch.from_numpy(np.where(repeat, -1 - index, index).astype(np.int64)),
+        )
+
+    def _version(
+        self, source: str, version: str, index: NDArray[np.int64], keys: list[tuple[int, int]]
+    ) -> NDArray[np.float32]:
+        x = self.scalers[source](np.asarray(self.windows[source][index]))
+        if self.augment is None or version == "clean":
+            return x
+        draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1}[version]
+        changed = [self.augment(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
+        return np.stack(changed).astype(np.float32, copy=False)
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collate nothing: the data set already returns whole batches."""
+    return batch

@@ -1,0 +1,132 @@
+"""Reading data sets in their official layout, from a folder or from an archive of it."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdlab.types import InputError, MissingFileError
+
+
+def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tuple[re.Match[str], str, bytes]]:
+    """The files whose name matches, anywhere under a folder or in a tar archive, in the order of their names.
+
+    Args:
+        root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``.
+        pattern: regular expression for the whole file name, without its folders.
+        data_set: what is expected and where it is obtained, for the message.
+
+    Yields:
+        The match, the name for messages, the contents.
+
+    Raises:
+        MissingFileError: ``root`` is not there, or holds no such file.
+        InputError: an archive that cannot be read.
+    """
+    place, name = Path(root).expanduser(), re.compile(pattern)
+    if not place.exists():
+        raise MissingFileError(f"root={str(root)!r}: no such folder or archive; expected {data_set}")
+    found = 0
+    if place.is_dir():
+        for file in sorted(place.rglob("*"), key=lambda f: f.name):
+            match = name.fullmatch(file.name)
+            if match and file.is_file():
+                found += 1
+                yield match, str(file), file.read_bytes()
+    else:
+        for path, contents in _from_tar(place, name):
+            match = name.fullmatch(path.rpartition("/")[2])
+            if match:
+                found += 1
+                yield match, f"{place}:{path}", contents
+    if not found:
+        raise MissingFileError(f"root={str(root)!r}: no files named like {pattern!r} in it; expected {data_set}")
+
+
+def _from_tar(place: Path, name: re.Pattern[str]) -> list[tuple[str, bytes]]:
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(place, mode="r:*") as archive:
+            for member in archive:  # in the order of the archive: going back would decompress it again
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is not None and name.fullmatch(member.name.rpartition("/")[2]):
+                    contents[member.name] = stream.read()
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        raise InputError(
+            f"root={str(place)!r}: not readable as a tar archive ({error}); give the unpacked folder, or obtain it anew"
+        ) from error
+    return sorted(contents.items(), key=lambda item: item[0].rpartition("/")[2])
+
+
+def labelled_rows(
+    contents: bytes, name: str, columns: int, labels: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Parse a CSV with a header: numbers, and a label word as the last column.
+
+    Raises:
+        InputError: naming file and line of a row that is not complete, not numeric or not labelled.
+    """
+    body = contents.partition(b"\n")[2]
+    layout = np.dtype([("values", np.float64, (columns,)), ("label", "U32")])
+    try:
+        rows = np.loadtxt(io.BytesIO(body), delimiter=",", dtype=layout, ndmin=1, comments=None)
+        values, words = rows["values"], rows["label"]
+        codes = {word: k for k, word in enumerate(labels)}
+        target = np.array([codes.get(word, -1) for word in words.tolist()], dtype=np.int64)
+        fine = len(rows) > 0 and bool(np.isfinite(values).all()) and bool((target >= 0).all())
+    except (ValueError, UnicodeDecodeError):
+        fine = False
+    if not fine:
+        _blame(body, name, columns, labels)
+    return values, target
+
+
+def _blame(body: bytes, name: str, columns: int, labels: list[str]) -> None:
+    for number, line in enumerate(body.decode(errors="replace").splitlines(), start=2):
+        if not line.strip():
+            continue
+        cells = line.split(",")
+        what = None
+        if len(cells) != columns + 1:
+            what = f"expected {columns + 1} columns, got {len(cells)}: {line[:60]!r}"
+        elif not _numeric(cells[:-1]):
+            what = f"expected {columns} finite numbers and a label, got {line[:60]!r}"
+        elif cells[-1].strip() not in labels:
+            what = f"expected a label among {', '.join(labels)}, got {cells[-1]!r}"
+        if what:
+            raise InputError(f"{name}, line {number}: {what}; is the file half-written? Obtain it anew")
+    raise InputError(f"{name}: no rows after the header; is the file half-written? Obtain it anew")
+
+
+def _numeric(cells: list[str]) -> bool:
+    try:
+        return all(np.isfinite(float(c)) for c in cells)
+    except ValueError:
+        return False
+
+
+def stretch(values: NDArray[Any], length: int) -> NDArray[np.float32]:
+    """Resample a series to a number of samples by linear interpolation from its first to its last.
+
+    Shapes:
+        ``(C, T)`` -> ``(C, length)``
+
+    >>> stretch(np.array([[0.0, 1.0, 2.0]]), 5).tolist()
+    [[0.0, 0.5, 1.0, 1.5, 2.0]]
+    """
+    last = values.shape[-1] - 1
+    at = np.linspace(0.0, last, length)
+    left = np.minimum(at.astype(np.int64), max(last - 1, 0))
+    right = np.minimum(left + 1, last)
+    part = at - left
+    result: NDArray[np.float32] = (values[..., left] * (1 - part) + values[..., right] * part).astype(np.float32)
+    return result

@@ -1,0 +1,127 @@
+"""One window per class, as signal and as each view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from kdlab.types import InputError
+
+if TYPE_CHECKING:
+    from kdlab.data.base import WindowDataModule
+
+MOST = 12  # channels drawn
+
+
+def mosaic(image: NDArray[Any], columns: int | None = None) -> NDArray[np.float64]:
+    """Lay the channels of a view side by side, with a gap of empty (NaN) pixels.
+
+    Shapes:
+        ``(C, H, W)`` -> ``(rows * H + gaps, columns * W + gaps)``
+
+    >>> mosaic(np.ones((3, 4, 4)), columns=2).shape
+    (9, 9)
+    """
+    count, height, width = image.shape
+    columns = columns or (count if count <= 3 else int(np.ceil(np.sqrt(count * 1.5))))
+    rows = -(-count // columns)
+    gap = max(1, width // 24)
+    sheet = np.full((rows * height + (rows - 1) * gap, columns * width + (columns - 1) * gap), np.nan)
+    for c in range(count):
+        top, left = (c // columns) * (height + gap), (c % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = image[c]
+    return sheet
+
+
+def draw_views(module: WindowDataModule, path: str | Path | None = None, per_class: int = 1) -> Figure:
+    """Draw training windows of every class: the raw signal of each source that is used, then each view."""
+    if per_class < 1:
+        raise InputError(f"per_class={per_class}: expected at least one window per class")
+    dataset = module._dataset("train")
+    labels = dataset.target[dataset.rows]
+    picked = [int(p) for k in range(module.num_classes) for p in _spread(np.flatnonzero(labels == k), per_class)]
+    batch = dataset.__getitems__(picked)
+    columns: list[tuple[str, NDArray[Any], str]] = []
+    for want in module._wanted:
+        if want.source not in [c[2] for c in columns if c[0].startswith("signal")]:
+            x = dataset.scalers[want.source](np.asarray(dataset.windows[want.source][dataset.rows[picked]]))
+            columns.append((f"signal: {want.source}" if len(module.data.sources) > 1 else "signal", x, want.source))
+    for want in module._wanted:
+        values = batch.views[want.key].numpy()
+        whole = values.ndim == 3 and values.shape[1] == len(module.data.channels[want.source])
+        if "/" not in want.key and not whole:  # a raw view of all channels is the signal itself
+            columns.append((want.key, values, want.source))
+    return _draw(module, columns, [int(labels[p]) for p in picked], path)
+
+
+def _spread(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Positions in the middle of equal parts, so that one window is not the very first of a recording."""
+    parts = [p for p in np.array_split(positions, min(count, len(positions))) if len(p)]
+    return np.array([p[len(p) // 2] for p in parts])
+
+
+def _draw(
+    module: WindowDataModule, columns: list[tuple[str, NDArray[Any], str]], labels: list[int], path: str | Path | None
+) -> Figure:
+    ratio = [2.4 if v.ndim == 3 else _aspect(v) for _, v, _ in columns]
+    row = 1.35
+    figure = Figure(figsize=(row * sum(ratio) + 1.1, row * len(labels) + 0.75), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(labels), len(columns), squeeze=False, width_ratios=ratio)
+    for j, (title, values, source) in enumerate(columns):
+        bound = float(np.abs(values).max()) or 1.0
+        for i, label in enumerate(labels):
+            axis = axes[i, j]
+            if values.ndim == 3:
+                _signal(axis, values[i], module, source, last=i == len(labels) - 1)
+            else:
+                _image(axis, values[i, :MOST], signed=bool((values < 0).any()), bound=bound)
+            if i == 0:
+                more = f" (first {MOST} of {values.shape[1]})" if values.shape[1] > MOST else ""
+                axis.set_title(title + more, fontsize=9)
+            if j == 0:
+                axis.set_ylabel(module.classes[label].replace("_", " "), fontsize=9)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", fontsize=6, ncols=6, frameon=False, handlelength=1.2)
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    return figure
+
+
+def _aspect(values: NDArray[Any]) -> float:
+    sheet = mosaic(values[0, :MOST])
+    return float(max(1.0, sheet.shape[1] / sheet.shape[0]))
+
+
+def _image(axis: Any, image: NDArray[Any], *, signed: bool, bound: float) -> None:
+    low = -bound if signed else 0.0
+    axis.imshow(mosaic(image), cmap="RdBu_r" if signed else "magma", vmin=low, vmax=bound, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _signal(
+    axis: Any, x: NDArray[Any], module: WindowDataModule, source: str, *, last: bool
+) -> None:
+    rate = module.data.sampling_rate
+    hertz = rate.get(source) if isinstance(rate, dict) else rate
+    time = np.arange(x.shape[1]) / (hertz or 1.0)
+    names = module.data.channels[source]
+    for c in range(min(len(x), MOST)):
+        axis.plot(time, x[c], linewidth=0.8, label=names[c].replace("_", " "), color=f"C{c % 10}")
+    axis.set_xlim(time[0], time[-1] if len(time) > 1 else 1)
+    axis.margins(y=0.08)
+    axis.grid(alpha=0.25, linewidth=0.5)
+    axis.tick_params(labelsize=6, length=2)
+    if last:
+        axis.set_xlabel("seconds" if hertz else "samples", fontsize=7)
+    else:
+        axis.set_xticklabels([])

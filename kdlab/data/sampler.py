@@ -1,0 +1,121 @@
+"""The order of windows: a pure function of (seed, epoch) in training, the data set's own order elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DistributedSampler
+
+from kdlab.types import InputError
+
+
+def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Generator:
+    """A random generator of its own for one window of one epoch: the same in any process, in any order of calls.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        index: of the window.
+        draw: tells several uses for the same window apart.
+
+    References:
+        Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011, doi:10.1145/2063384.2063405 (Philox).
+
+    >>> stream(0, 1, 2).integers(100) == stream(0, 1, 2).integers(100)
+    True
+    """
+    key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, draw], dtype=np.uint64)))
+
+
+class TrainSampler(DistributedSampler[Any]):
+    """Shuffled windows as ``(epoch, position)`` pairs; the order comes from the seed and the epoch alone.
+
+    Being a ``DistributedSampler``, it is left alone by Lightning. Over several ranks, the batches that the ranks read at
+    the same time are, one rank after the other, the batch that one process would read with as many times the batch size.
+
+    Args:
+        length: windows to order.
+        batch_size: windows per batch and rank.
+        seed: of the order.
+        drop_last: leave out the windows that do not fill a batch on every rank.
+        epoch: the epoch of the first pass.
+        skip: batches of the first pass that were trained on before an interruption.
+        num_replicas: processes.
+        rank: of this process.
+
+    >>> sampler = TrainSampler(5, batch_size=2, seed=0)
+    >>> len(sampler), len(list(sampler)), list(sampler) == list(sampler)
+    (4, 4, True)
+    """
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        drop_last: bool = True,
+        epoch: int = 0,
+        skip: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(range(length), num_replicas=num_replicas, rank=rank, seed=seed, drop_last=drop_last)  # type: ignore[arg-type]
+        block = batch_size * num_replicas
+        full, rest = divmod(length, block)
+        self.length, self.batch_size, self.full = length, batch_size, full
+        self.tail = 0 if drop_last else -(-rest // num_replicas)
+        self.epoch, self.skip = epoch, skip
+        self.num_samples = full * batch_size + self.tail
+        self.total_size = self.num_samples * num_replicas
+        if self.num_samples == 0:
+            raise InputError(
+                f"batch_size={batch_size} on {num_replicas} process(es): {length} training windows do not fill one "
+                "batch; lower batch_size or set drop_last: false"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to an epoch; the offset of a resumed epoch holds for that epoch only."""
+        if epoch != self.epoch:
+            self.skip = 0
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, start = self.epoch, self.skip * self.batch_size
+        return iter([(epoch, int(p)) for p in self._positions(epoch)[start:]])
+
+    def _positions(self, epoch: int) -> list[int]:
+        order = stream(self.seed, epoch, 0, draw=3).permutation(self.length)
+        block = self.batch_size * self.num_replicas
+        mine = order[: self.full * block].reshape(self.full, self.num_replicas, self.batch_size)[:, self.rank].ravel()
+        if self.tail:
+            rest = order[self.full * block :]
+            padded = np.resize(rest, self.tail * self.num_replicas)  # repeats, so that the ranks stay in step
+            mine = np.concatenate([mine, padded[self.rank * self.tail : (self.rank + 1) * self.tail]])
+        return [int(p) for p in mine]
+
+
+class OrderedSampler(DistributedSampler[Any]):
+    """Windows in the order of the data set, dealt to the ranks in turn.
+
+    Where the ranks would not get the same number, the last ones get a repeat: ``-1 - position``, which is not counted.
+
+    Args:
+        length: windows.
+        num_replicas: processes.
+        rank: of this process.
+
+    >>> list(OrderedSampler(3)), list(OrderedSampler(3, num_replicas=2, rank=1))
+    ([0, 1, 2], [1, -1])
+    """
+
+    def __init__(self, length: int, *, num_replicas: int = 1, rank: int = 0) -> None:
+        super().__init__(range(length), num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.length = length
+
+    def __iter__(self) -> Iterator[Any]:
+        positions = range(self.rank, self.total_size, self.num_replicas)
+        return iter([p if p < self.length else -1 - p % self.length for p in positions])

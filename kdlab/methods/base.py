@@ -1,0 +1,285 @@
+"""All the Lightning glue that the methods share, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from kdlab.methods.checkpoints import KEY, find_checkpoint, leaks, read_checkpoint, split_differences
+from kdlab.nets.base import Backbone
+from kdlab.types import Batch, InputError, Output
+
+
+def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The papers' optimiser: SGD, learning rate .05, momentum .9, weight decay 1e-4."""
+    return torch.optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+
+class Method(LightningModule):
+    """Base of all methods: one net that is trained on one view, validated, tested and described in its checkpoints.
+
+    A method implements :meth:`terms`. Logged are ``train/loss`` and ``train/<term>``, ``val/`` and ``test/`` with
+    ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro).
+
+    Args:
+        net: the net that is trained.
+        view: name of the view that it reads.
+        optimizer: makes the optimiser from the parameters.
+        scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch; none by default.
+        init: checkpoint file or run folder of the same net, trained on the same split, whose weights it starts from.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        view: str = "raw",
+        optimizer: OptimizerCallable = sgd,
+        scheduler: LRSchedulerCallable | None = None,
+        init: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.view, self.init = net, view, init
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        #: what is known of how these weights came to be; `EarlyStoppedTeacher` writes into it
+        self.provenance: dict[str, Any] = {}
+        metrics = {
+            "accuracy": MulticlassAccuracy(net.num_classes, average="micro"),
+            "f1": MulticlassF1Score(net.num_classes, average="macro"),
+        }
+        self.metrics = torch.nn.ModuleDict(
+            {stage: MetricCollection(dict(metrics), prefix=f"{stage}/").clone() for stage in ("val", "test")}
+        )
+        self._prepared = False
+
+    # ------------------------------------------------------------------ what a method adds
+    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
+        """The named, weighted terms of the loss; their sum is minimised."""
+        raise NotImplementedError(f"{type(self).__name__} must implement terms(batch, student).")
+
+    def settings(self) -> dict[str, Tensor]:
+        """Named numbers to be logged beside the terms (temperature, weights)."""
+        return {}
+
+    # ------------------------------------------------------------------ before the first step
+    def setup(self, stage: str) -> None:
+        """Check net and data against each other before anything is trained or written."""
+        self.prepare(getattr(self.trainer, "datamodule", None), stage)
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Check the view, the shapes, the classes and, to fit, fill the standardisation and load what starts warm.
+
+        Repeating it costs nothing; the command line calls it before a run folder is made.
+
+        Raises:
+            InputError: naming what does not fit and what to do.
+        """
+        if datamodule is not None:
+            check_view(f"{type(self).__name__}", self.view, self.net, datamodule)
+        if stage != "fit" or self._prepared:
+            return
+        if self.init is not None:
+            self._load_init(self.init, datamodule)
+        if not self.net.standardize.filled and hasattr(datamodule, "view_statistics"):
+            self.net.standardize.fill(*(datamodule.view_statistics(self.view) or ()))
+        self._prepared = True
+
+    def _load_init(self, init: str, datamodule: Any) -> None:
+        path = find_checkpoint(init, ("best.ckpt", "teacher.ckpt"), "student_init")
+        checkpoint = read_checkpoint(path, "student_init")
+        described = checkpoint.get(KEY)
+        if described is None:
+            raise InputError(f"student_init: {str(path)!r} was not written by kdlab; expected a kdlab checkpoint.")
+        fingerprint = getattr(datamodule, "fingerprint", None)
+        if fingerprint and described.get("fingerprint"):
+            differences = split_differences(described["fingerprint"], fingerprint)
+            if differences:
+                raise InputError(
+                    f"student_init: {str(path)!r} was trained on another split: {'; '.join(differences)}. "
+                    "Start from a net of the same fold."
+                )
+        state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+        try:
+            self.net.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(
+                f"student_init: {str(path)!r} holds {described['net']}, which is not this student, "
+                f"{self.net.spec}. Start from a net of the same architecture. ({str(error).splitlines()[0]})"
+            ) from error
+
+    def on_train_start(self) -> None:
+        """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
+        self.net.train()
+        if not self.net.standardize.filled:  # no kdlab data module: one pass over the training loader
+            self.net.standardize.fill(*_loader_statistics(self.trainer.train_dataloader, self.view))
+
+    # ------------------------------------------------------------------ steps
+    def forward(self, x: Tensor) -> Output:
+        """The net's answer to its view ``x``."""
+        output: Output = self.net(x)
+        return output
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step: the sum of the method's terms."""
+        terms = self.terms(batch, self.net(batch.views[self.view]))
+        loss = torch.stack([t.float() for t in terms.values()]).sum()
+        logged = {"loss": loss, **terms, **self.settings()}
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in logged.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.index),
+            sync_dist=self.trainer.world_size > 1,
+        )
+        return loss
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
+        logits, target = self.net(batch.views[self.view]).logits.float(), batch.target
+        if self.trainer.world_size > 1:  # repeats only even out the ranks
+            keep = batch.index >= 0
+            logits, target = logits[keep], target[keep]
+        if not len(logits):
+            logits, target = logits.new_zeros(1, self.net.num_classes), target.new_zeros(1)
+            self.log(f"{stage}/loss", logits.new_zeros(()), on_epoch=True, batch_size=0, sync_dist=True)
+            return
+        metrics = self.metrics[stage]
+        metrics.update(logits, target)
+        self.log_dict(metrics, on_epoch=True, batch_size=len(logits))  # type: ignore[arg-type]
+        self.log(
+            f"{stage}/loss",
+            F.cross_entropy(logits, target),
+            on_epoch=True,
+            prog_bar=stage == "val",
+            batch_size=len(logits),
+            sync_dist=self.trainer.world_size > 1,
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss (cross-entropy), accuracy and macro F1 on validation windows."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss (cross-entropy), accuracy and macro F1 on test windows."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``index`` (B,), ``target`` (B,), ``prediction`` (B,) and ``probabilities`` (B, K) of a batch."""
+        probabilities = self.net(batch.views[self.view]).logits.float().softmax(1)
+        return {
+            "index": batch.index,
+            "target": batch.target,
+            "prediction": probabilities.argmax(1),
+            "probabilities": probabilities,
+        }
+
+    # ------------------------------------------------------------------ optimiser and checkpoints
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over everything that learns (teachers are frozen) and the schedule, stepped once an epoch."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.make_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "monitor": "val/loss"},
+        }  # type: ignore[return-value]
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of itself, in plain values: net, view, data and provenance."""
+        trainer = self._trainer
+        fingerprint = getattr(getattr(trainer, "datamodule", None), "fingerprint", None)
+        provenance: dict[str, Any] = {}
+        if trainer is not None:
+            epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
+            full = epoch >= last if last >= 0 else None
+            provenance = {
+                "epoch": epoch,
+                "max_epochs": trainer.max_epochs,
+                "stopped_early": None if full is None else not full,
+                "reason": f"weights after epoch {epoch} of {trainer.max_epochs}",
+            }
+        return {
+            "method": type(self).__name__,
+            "net": self.net.spec,
+            "view": self.view,
+            "fingerprint": fingerprint,
+            "provenance": provenance | self.provenance,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint describe itself."""
+        checkpoint[KEY] = self.describe()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
+        self.check_checkpoint(checkpoint, getattr(self._trainer, "datamodule", None))
+
+    def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
+        """Refuse weights that were trained or selected on what is test data here, or that are of another net.
+
+        Raises:
+            InputError: naming the subjects or recordings, or the two nets.
+        """
+        described = checkpoint.get(KEY)
+        if described is None:
+            raise InputError(
+                "ckpt_path: this checkpoint was not written by kdlab. Use kdlab.Teacher(checkpoint=..., net=...) to "
+                "read foreign weights as a teacher."
+            )
+        if described["net"] != self.net.spec:
+            raise InputError(
+                f"ckpt_path: the checkpoint holds {described['net']}, but the configuration asks for {self.net.spec}. "
+                "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
+            )
+        current, trained = getattr(datamodule, "fingerprint", None), described.get("fingerprint")
+        seen = leaks(trained, current) if trained and current else []
+        if current and seen:
+            raise InputError(
+                f"ckpt_path: this net was trained or selected on {current['grouping']}s {', '.join(seen[:12])}, which "
+                "are test data here; the result would be a leak. Use the split that it was trained with."
+            )
+
+
+def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
+    """Check that the data module emits ``view`` in the shape and with the classes that ``net`` expects.
+
+    Raises:
+        InputError: naming what is missing or differs.
+    """
+    names = getattr(datamodule, "view_names", None)
+    if names is None:
+        return
+    if view not in names:
+        raise InputError(
+            f"{who}: reads view {view!r}, but the data module emits {', '.join(map(repr, names))}. Add it to the data "
+            "module's views, or name one of these."
+        )
+    shape = tuple(datamodule.view_shape(view))
+    if len(shape) != net.ndim + 1 or shape[0] != net.in_channels or min(shape[1:]) < net.stride:
+        raise InputError(
+            f"{who}: view {view!r} has shape {shape} (channels first), but its net expects {net.in_channels} channels "
+            f"and {net.ndim} axes of at least {net.stride}. Set in_channels={shape[0]} and ndim={len(shape) - 1}, or "
+            "use another view, a longer window or a larger image."
+        )
+    if net.num_classes != datamodule.num_classes:
+        raise InputError(
+            f"{who}: its net has {net.num_classes} classes, the data {datamodule.num_classes} "
+            f"({', '.join(map(str, datamodule.classes[:12]))}). Set num_classes={datamodule.num_classes}, or take a "
+            "net that was trained on these classes."
+        )
+
+
+def _loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:
+    count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for batch in loader:
+        x = batch.views[view].double().transpose(0, 1).flatten(1).cpu()
+        count, total, square = count + x.shape[1], total + x.sum(1), square + x.square().sum(1)
+    mean = total / count
+    return mean, (square / count - mean.square()).clamp_min(0).sqrt()

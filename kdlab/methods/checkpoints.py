@@ -1,0 +1,166 @@
+"""Checkpoints that describe themselves: reading them safely, finding them in run folders, comparing their splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from kdlab.types import InputError, MissingFileError
+
+#: the key under which a checkpoint carries its description: net, view, classes, data fingerprint, provenance
+KEY = "kdlab"
+#: written beside the checkpoints when a fit came to its end
+FINISHED = "finished.json"
+
+
+def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> dict[str, Any]:
+    """Read a checkpoint file; tensors and plain values only, so that no code in it can run.
+
+    Args:
+        path: the file.
+        what: how to call it in an error message.
+
+    Raises:
+        MissingFileError: when it is not there.
+        InputError: when it is not a checkpoint, is half-written, or holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{what}: expected a checkpoint file, but {str(path)!r} does not exist.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{what}: {str(path)!r} holds objects other than tensors and plain values, or is no checkpoint at all, and "
+            "was not loaded (unpickling such a file could run any code). Save a state dict from a source that you "
+            f"trust and pass that. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"{what}: {str(path)!r} cannot be read as a checkpoint; it may be half-written. Train it again. ({error})"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"{what}: expected {str(path)!r} to hold a dict of weights, got {type(loaded).__name__}.")
+    return loaded
+
+
+def find_checkpoint(
+    path: str | os.PathLike[str], files: Sequence[str], what: str = "checkpoint", finished: bool = True
+) -> Path:
+    """Resolve a checkpoint file, a version folder or a run folder to one file.
+
+    A run folder stands for its newest finished version; which one that is gets logged.
+
+    Args:
+        path: a file, ``runs/<data set>/<run>`` or ``runs/<data set>/<run>/version_k``.
+        files: file names to look for, the first that exists is taken.
+        what: how to call it in an error message.
+        finished: only versions whose fit came to its end (an interrupted one is resumed, not learnt from).
+
+    Raises:
+        MissingFileError: when nothing is there; names the command that makes it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    versions = sorted(path.glob("version_*"), key=_version_number, reverse=True) if path.is_dir() else []
+    for folder in versions or [path]:
+        for name in files:
+            for candidate in (folder / "checkpoints" / name, folder / name):
+                if candidate.is_file() and (not finished or _is_final(folder, name)):
+                    if versions:
+                        rank_zero_info(f"{what}: {path} -> {candidate}")
+                    return candidate
+    if path.is_dir():
+        found = f"holds no finished version with one of {', '.join(files)}"
+    else:
+        found = "does not exist"
+    raise MissingFileError(f"{what}: {str(path)!r} {found}. {_remedy(path)}")
+
+
+def _is_final(folder: Path, name: str) -> bool:
+    by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, so nobody marks its end
+    return name.startswith("teacher") or by_hand or (folder / FINISHED).is_file()
+
+
+def _version_number(path: Path) -> int:
+    match = re.fullmatch(r"version_(\d+)", path.name)
+    return int(match[1]) if match else -1
+
+
+def _remedy(path: Path) -> str:
+    parts = [p for p in path.parts if not p.startswith("version_") and p != "checkpoints" and not p.endswith(".ckpt")]
+    if len(parts) >= 2:
+        config = Path("experiments", *parts[-2:]).with_suffix(".yaml")
+        if config.is_file():
+            return f"Train it first: lightning fit --config {config}"
+    return "Train it first, or name the checkpoint file or run folder that holds it."
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """A short hash of a state dict's names and exact values."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """What separates the data that a net was trained on from the data of this run, in words; empty when nothing does.
+
+    Compared are the data set, the windows, how they were held together, the held-out (validation and test) subjects
+    or recordings, and the numbers of the scaling.
+    """
+    differences = []
+    for key in ("dataset", "window", "step", "grouping"):
+        if trained.get(key) != current.get(key):
+            differences.append(f"{key} {trained.get(key)!r}, here {current.get(key)!r}")
+    group = f"{current.get('grouping', 'subject')}s"
+    for part in ("val", "test"):
+        theirs, ours = set(trained.get(part, ())), set(current.get(part, ()))
+        if theirs != ours:
+            differences.append(f"its {part} {group} are {_listed(theirs)}, here {_listed(ours)}")
+        leak = set(trained.get("train", ())) & ours
+        if leak:
+            differences.append(f"it was trained on {group} {_listed(leak)}, which are held out here ({part})")
+    if not _same_scale(trained.get("scale"), current.get("scale")):
+        differences.append("its data were scaled with other numbers")
+    return differences
+
+
+def leaks(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """The subjects or recordings that a net was trained or selected on and that are test data here."""
+    if trained.get("dataset") != current.get("dataset") or trained.get("grouping") != current.get("grouping"):
+        return []
+    seen = set(trained.get("train", ())) | set(trained.get("val", ()))
+    return sorted(seen & set(current.get("test", ())))
+
+
+def _same_scale(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    if set(a) != set(b):
+        return False
+    for source in a:
+        for key in ("offset", "divisor"):
+            left, right = torch.tensor(a[source][key]), torch.tensor(b[source][key])
+            if left.shape != right.shape or not torch.allclose(left, right, rtol=1e-5, atol=1e-7):
+                return False
+    return True
+
+
+def _listed(items: set[Any]) -> str:
+    names = sorted((str(i) for i in items), key=lambda s: (len(s), s))
+    return "none" if not names else ", ".join(names[:12]) + (f", ... ({len(names)})" if len(names) > 12 else "")

@@ -1,0 +1,136 @@
+"""Distillation: a student learns from frozen teachers, each on its own view of the same window."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from kdlab.methods.base import Method, check_view, sgd
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective, SoftTargets
+from kdlab.types import Batch, InputError, Output
+
+
+class Distillation(Method):
+    """Train a student with any `Objective` over any number of named teachers.
+
+    The teachers are loaded when the fit begins, checked against the data's split, and their validation accuracy is
+    logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction ask the student alone.
+
+    Args:
+        student: the net that is trained.
+        teachers: name -> `Teacher`; objectives weigh and pick teachers by these names.
+        objective: turns outputs into named terms; `SoftTargets` by default.
+        student_view: name of the view that the student reads.
+        optimizer: makes the optimiser from the parameters.
+        scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
+        student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
+            (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
+
+    Raises:
+        InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
+    """
+
+    #: the files that a teacher's run folder is searched for, in this order
+    teacher_files: ClassVar[tuple[str, ...]] = ("teacher.ckpt", "best.ckpt")
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        objective: Objective | None = None,
+        *,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = sgd,
+        scheduler: LRSchedulerCallable | None = None,
+        student_init: str | None = None,
+    ) -> None:
+        super().__init__(student, student_view, optimizer, scheduler, student_init)
+        if not teachers:
+            raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
+        self.objective = objective if objective is not None else SoftTargets()
+        self.teachers = torch.nn.ModuleDict(teachers)
+
+    @property
+    def student(self) -> Backbone:
+        """The net that is trained."""
+        return self.net
+
+    def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
+        """Hook: refuse a teacher by what is known of how it was trained (``stopped_early``, ``epoch``, ``reason``)."""
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also load and check the teachers, when a fit begins.
+
+        Raises:
+            InputError: naming the teacher and what does not fit.
+        """
+        if stage == "fit" and not self._prepared:
+            self.objective.check(batch_size=getattr(datamodule, "batch_size", None), teachers=self.teachers)
+            for name, teacher in self._named_teachers():
+                teacher.load(self.teacher_files, name)
+                assert teacher.net is not None
+                self.check_teacher(name, teacher.description.get("provenance", {}))
+                if teacher.net.num_classes != self.net.num_classes:
+                    raise InputError(
+                        f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
+                        "Take a teacher that was trained on the same classes."
+                    )
+                if datamodule is not None:
+                    check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
+                    teacher.check_split(getattr(datamodule, "fingerprint", None), name)
+        super().prepare(datamodule, stage)
+
+    def _named_teachers(self) -> list[tuple[str, Teacher]]:
+        return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
+
+    def on_fit_start(self) -> None:
+        """Frozen teachers are meant to be in evaluation mode: Lightning need not warn of it."""
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+
+    def on_train_start(self) -> None:
+        """Ask each teacher once for the validation windows, and log how good it is."""
+        super().on_train_start()
+        loader = self.trainer.val_dataloaders
+        if not loader:
+            return
+        for name, teacher in self._named_teachers():
+            accuracy = self._accuracy(teacher, loader)
+            rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
+            for logger in self.trainer.loggers:
+                logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
+
+    @torch.no_grad()
+    def _accuracy(self, teacher: Teacher, loader: Any) -> float:
+        right = torch.zeros(2, device=self.device)
+        for batch in loader:
+            batch = self.transfer_batch_to_device(batch, self.device, 0)
+            keep = batch.index >= 0
+            hits = teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target
+            right += torch.stack([hits[keep].sum(), keep.sum()])
+        right = self.trainer.strategy.reduce(right, reduce_op="sum")
+        return float(right[0] / right[1].clamp_min(1))
+
+    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
+        """Ask the teachers and weigh their answers against the student's."""
+        teachers = {name: teacher(batch.views[teacher.view]) for name, teacher in self._named_teachers()}
+        terms: dict[str, Tensor] = self.objective(student=student, teachers=teachers, target=batch.target)
+        return terms
+
+    def settings(self) -> dict[str, Tensor]:
+        """The objective's temperature and weights."""
+        return self.objective.settings()
+
+    def describe(self) -> dict[str, Any]:
+        """Also where the teachers came from."""
+        teachers = {
+            name: {"view": t.view, "file": t.file, "hash": t.hash, "provenance": t.description.get("provenance", {})}
+            for name, t in self._named_teachers()
+        }
+        return super().describe() | {"teachers": teachers}

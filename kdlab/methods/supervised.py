@@ -1,0 +1,51 @@
+"""Supervised training: teachers, and students from scratch."""
+
+from __future__ import annotations
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from kdlab.methods.base import Method, sgd
+from kdlab.nets.base import Backbone
+from kdlab.objective import CrossEntropy, Objective
+from kdlab.types import Batch, Output
+
+
+class Supervised(Method):
+    """Train one net on one view with labels only: a teacher, or a student from scratch.
+
+    Args:
+        net: the net.
+        view: name of the view that it reads.
+        objective: turns the output into terms; cross-entropy by default.
+        optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
+        scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
+        init: checkpoint or run folder of the same net to start from.
+
+    Example:
+        >>> from kdlab.nets import WideResNet
+        >>> module = Supervised(WideResNet(16, 1, in_channels=6, num_classes=4))
+        >>> module.net.num_classes
+        4
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        view: str = "raw",
+        objective: Objective | None = None,
+        optimizer: OptimizerCallable = sgd,
+        scheduler: LRSchedulerCallable | None = None,
+        init: str | None = None,
+    ) -> None:
+        super().__init__(net, view, optimizer, scheduler, init)
+        self.objective = objective if objective is not None else CrossEntropy()
+
+    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
+        """The terms of the objective, without teachers."""
+        terms: dict[str, Tensor] = self.objective(student=student, teachers={}, target=batch.target)
+        return terms
+
+    def settings(self) -> dict[str, Tensor]:
+        """The objective's temperature and weights."""
+        return self.objective.settings()

@@ -1,0 +1,183 @@
+"""A teacher: a frozen net and the view that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint, split_differences, weights_hash
+from kdlab.nets.base import Backbone, build
+from kdlab.types import InputError, Output
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+class Teacher(nn.Module):
+    """A trained net that is only asked: frozen, always in evaluation mode, without gradients, never saved.
+
+    It reads its file when a fit begins, so students are tested and used with the teachers' files gone. Checkpoints of
+    kdlab describe their net themselves. Foreign weights (a plain state dict, ``{"state_dict" | "model" |
+    "model_state_dict": ...}``, with or without a ``module.`` prefix, and the key names of the released wide residual
+    networks) need ``net=`` and the statistics of their view.
+
+    Args:
+        checkpoint: checkpoint file, or run folder (its newest finished version); may be left out when ``net`` is
+            already trained.
+        view: name of the view that the teacher reads.
+        net: the net that foreign weights belong to, or a trained net.
+        mean: per-channel mean of the view, for foreign weights that carry none.
+        std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
+        allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out.
+
+    Raises:
+        MissingFileError: when the file is not there at the beginning of a fit.
+        InputError: when it is no checkpoint, belongs to another net, or was trained on another split.
+
+    Example:
+        >>> import torch
+        >>> from kdlab.nets import WideResNet
+        >>> teacher = Teacher(net=WideResNet(10, 1, in_channels=3, num_classes=5))
+        >>> teacher.load().train().training
+        False
+        >>> teacher(torch.zeros(2, 3, 16)).logits.requires_grad
+        False
+        >>> dict(teacher.state_dict())
+        {}
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | None = None,
+        view: str = "raw",
+        net: Backbone | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        allow_other_split: bool = False,
+    ) -> None:
+        super().__init__()
+        if checkpoint is None and net is None:
+            raise InputError("Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither.")
+        self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
+        self.net = net
+        self.mean, self.std = mean, std
+        self.loaded = False
+        #: what its checkpoint says of it: net, view, data fingerprint, provenance
+        self.description: dict[str, Any] = {}
+        self.file, self.hash = "", ""
+        self._prefix = ""
+        self.register_load_state_dict_post_hook(_expect_no_keys)
+        self.eval()
+
+    def load(self, files: Sequence[str] = ("teacher.ckpt", "best.ckpt"), name: str = "") -> Teacher:
+        """Read the weights, once.
+
+        Args:
+            files: names to look for when ``checkpoint`` is a folder.
+            name: the teacher's name, for messages.
+        """
+        if self.loaded:
+            return self
+        what = f"teacher {name!r}" if name else "teacher"
+        if self.checkpoint is not None:
+            path = find_checkpoint(self.checkpoint, files, what)
+            self.file = str(path)
+            checkpoint = read_checkpoint(path, what)
+            if KEY in checkpoint:
+                self._load_own(checkpoint, path, what)
+            else:
+                self._load_foreign(checkpoint, path, what)
+        assert self.net is not None  # the constructor saw to it
+        self.net.requires_grad_(False)
+        self.hash = weights_hash(self.net.state_dict())
+        self.loaded = True
+        self.eval()
+        return self
+
+    def _load_own(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
+        self.description = dict(checkpoint[KEY])
+        net = self.net if self.net is not None else build(self.description["net"])
+        state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+        self._assign(net, state, path, what)
+
+    def _load_foreign(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
+        state: Any = checkpoint
+        for key in _WRAPPERS:
+            if isinstance(state.get(key), Mapping):
+                state = state[key]
+                break
+        state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+        if not state:
+            raise InputError(f"{what}: {str(path)!r} holds no weights; expected a state dict.")
+        if self.net is None:
+            raise InputError(
+                f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
+                "for example net={class_path: WideResNet, init_args: {...}}."
+            )
+        if hasattr(self.net, "rename_released"):
+            state = self.net.rename_released(state)
+        if not any(key.startswith("standardize.") for key in state):
+            if self.mean is None or self.std is None:
+                raise InputError(
+                    f"{what}: {str(path)!r} carries no statistics of its view. Pass mean= and std= with "
+                    f"{self.net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
+                )
+            self.net.standardize.fill(self.mean, self.std)
+            state |= {f"standardize.{k}": v for k, v in self.net.standardize.state_dict().items()}
+        self._assign(self.net, state, path, what)
+
+    def _assign(self, net: Backbone, state: Mapping[str, Tensor], path: Path, what: str) -> None:
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(f"{what}: the weights in {str(path)!r} are not those of {net.spec}. {error}") from error
+        self.net = net
+
+    def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
+        """Refuse a teacher that was trained on other subjects, windows or units than this run.
+
+        Raises:
+            InputError: naming the teacher and every difference.
+        """
+        trained = self.description.get("fingerprint")
+        if not fingerprint:
+            return
+        if not trained:
+            rank_zero_warn(f"teacher {name!r} does not say what it was trained on: its split cannot be checked.")
+            return
+        differences = split_differences(trained, fingerprint)
+        if differences and not self.allow_other_split:
+            raise InputError(
+                f"teacher {name!r} ({self.file}) was trained on another split: {'; '.join(differences)}. Train it with "
+                "this run's data settings, or set allow_other_split=True if this is meant."
+            )
+
+    def forward(self, x: Tensor) -> Output:
+        """The teacher's answer to its view, without gradients."""
+        if self.net is None or not self.loaded:
+            raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
+        with torch.no_grad():
+            output: Output = self.net(x)
+        return output
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in evaluation mode, whatever is asked."""
+        super().train(False)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Nothing: a student's checkpoint holds no teacher."""
+        destination = kwargs.get("destination", args[0] if args else None)
+        return {} if destination is None else destination
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
+        self._prefix = prefix  # for the hook below, which is not told
+
+
+def _expect_no_keys(teacher: nn.Module, keys: Any) -> None:
+    assert isinstance(teacher, Teacher)
+    keys.missing_keys[:] = [key for key in keys.missing_keys if not key.startswith(teacher._prefix)]

@@ -1,0 +1,143 @@
+r"""TPKD: persistence-guided distillation on wearable sensors, with orthogonal features of merged similarity maps.
+
+.. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+    + \frac{\beta}{|L|} \sum_{l \in L} \frac1k \sum_{i=1}^k \Big(\frac kB\Big)^2 \lVert O_i^{T,l} - O_i^{S,l} \rVert_F^2
+
+with ``O_i = P_i P_i^T - I`` of the row-normalised patches of the row-normalised similarity maps; see
+:func:`kdlab.functional.orthogonal_similarity`. The paper starts the student from one that was trained from scratch
+(``student_init=``) and weighs the teachers by data set: GENEActiv raw .7, PI .3, beta 700, lambda .7 (the defaults);
+PAMAP2 raw .3, PI .7, beta 200, lambda .99.
+
+References:
+    E. S. Jeon, H. Choi, A. Shukla, Y. Wang, H. Lee, M. P. Buman, P. Turaga, "Topological persistence guided knowledge
+    distillation for wearable sensor data", Engineering Applications of Artificial Intelligence 130, 2024,
+    10.1016/j.engappai.2023.107719 (eq. 9).
+
+Differences from the reference code:
+    There is no public code of this paper. The total (eq. 9) and the order of the steps are the paper's; the shape of
+    the patches, the places of the normalisation and the constant are our interpretation, so tune beta on validation.
+    ``oth="sp"`` takes the plain similarity-preserving distance to the merged maps instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from kdlab import distributed, functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import SimilarityTargets
+from kdlab.types import InputError
+
+
+class TPKDObjective(SimilarityTargets):
+    """Terms ``"ce"``, ``"kd"`` and ``"similarity"``.
+
+    Args:
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        similarity_weight: ``beta``, at least 0.
+        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
+            ``{"raw": 0.7, "pi": 0.3}``.
+        patches: ``k``, which must divide the batch over all ranks into patches of at least two rows.
+        oth: ``"rows"``, ``"square"`` (``k x k`` patches) or ``"sp"`` (no patches).
+        taps: names of the features.
+        kl_reduction: ``"batchmean"`` or ``"mean"``.
+
+    Raises:
+        InputError: for a parameter out of range, if the weights do not name exactly the teachers, or if ``patches``
+            does not divide the batch.
+
+    Example:
+        >>> import torch
+        >>> from kdlab.types import Output
+        >>> logits = torch.zeros(4, 2)
+        >>> student = Output(logits, {"stage1": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]])})
+        >>> teacher = Output(logits, {"stage1": torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 2.0]])})
+        >>> objective = TPKDObjective(similarity_weight=1.0, weights={"raw": 1.0}, patches=2, taps=("stage1",))
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0, 1, 0, 1]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.2079, 'kd': 0.0, 'similarity': 0.3625}
+    """
+
+    order_invariant = False
+    reason = "consecutive rows of the batch form a patch, so another order forms other patches"
+    default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.7, "pi": 0.3}
+
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        kd_weight: float = 0.7,
+        similarity_weight: float = 700.0,
+        weights: dict[str, float] | None = None,
+        patches: int = 4,
+        oth: Literal["rows", "sp", "square"] = "rows",
+        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, similarity_weight, weights, taps, kl_reduction)
+        if patches < 1 or oth not in ("rows", "sp", "square"):
+            raise InputError(
+                "TPKDObjective: patches must be at least 1 and oth 'rows', 'sp' or 'square', "
+                f"but patches={patches} and oth={oth!r}."
+            )
+        self.patches, self.oth = patches, oth
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise also when the patches do not divide the batch, over all ranks, or would be single rows."""
+        super().check(batch_size=batch_size, teachers=teachers)
+        if batch_size is None or self.oth == "sp":
+            return
+        total = batch_size * distributed.world_size()
+        if total % self.patches or total // self.patches < 2:
+            raise InputError(
+                f"TPKDObjective: patches={self.patches} must divide the batch into patches of at least two rows, but a "
+                f"step has {total} windows (batch_size {batch_size} on {distributed.world_size()} processes). Use a "
+                f"batch_size that is a multiple of {self.patches} and at least {2 * self.patches}, or other patches."
+            )
+
+    def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        """Distance of the orthogonal features of the student's and the merged similarity map."""
+        merged = functional.merge_grams(teachers, weights)
+        return functional.orthogonal_distance(student, merged, self.patches, self.oth)
+
+
+class TPKD(Distillation):
+    """Distil logits and orthogonal features of merged batch similarities.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher; ``"raw"`` and ``"pi"`` with the default weights.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        similarity_weight: ``beta``, at least 0.
+        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
+            ``{"raw": 0.7, "pi": 0.3}``.
+        patches: ``k``, which must divide the batch into patches of at least two rows.
+        oth: ``"rows"``, ``"square"`` (``k x k`` patches) or ``"sp"`` (no patches).
+        taps: names of the features.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        temperature: float = 4.0,
+        kd_weight: float = 0.7,
+        similarity_weight: float = 700.0,
+        weights: dict[str, float] | None = None,
+        patches: int = 4,
+        oth: Literal["rows", "sp", "square"] = "rows",
+        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = TPKDObjective(temperature, kd_weight, similarity_weight, weights, patches, oth, taps, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)

@@ -1,0 +1,152 @@
+"""What every net of kdlab is: a `Backbone` that standardises its own view and answers with an `Output`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlab.types import InputError, Output
+
+
+class Standardize(nn.Module):
+    """Subtract a mean and divide by a standard deviation per channel; the first layer of every net.
+
+    ``y[b, c, ...] = (x[b, c, ...] - mean[c]) / std[c]``
+
+    The numbers are buffers: they start as the identity, are filled once from the training split of the view that the
+    net reads, and travel in the checkpoint, so a trained net is never separated from its normalisation.
+
+    Args:
+        channels: number of channels C.
+
+    Shapes:
+        ``(B, C, *S)`` to ``(B, C, *S)``.
+
+    Example:
+        >>> import torch
+        >>> layer = Standardize(2)
+        >>> layer.fill([1.0, 0.0], [2.0, 1.0])
+        >>> layer(torch.tensor([[[3.0], [3.0]]])).tolist()
+        [[[1.0], [3.0]]]
+    """
+
+    mean: Tensor
+    std: Tensor
+    filled: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    def fill(self, mean: Sequence[float] | Tensor | None = None, std: Sequence[float] | Tensor | None = None) -> None:
+        """Set the numbers; without arguments the identity is confirmed (the view is already scaled).
+
+        A standard deviation of zero (a channel that never moves) becomes 1.
+
+        Raises:
+            InputError: when the number of channels differs or a number is not finite.
+        """
+        mean = torch.zeros_like(self.mean) if mean is None else torch.as_tensor(mean, dtype=torch.float64)
+        std = torch.ones_like(self.std) if std is None else torch.as_tensor(std, dtype=torch.float64)
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise InputError(
+                f"Standardize.fill: expected {self.mean.numel()} means and standard deviations (one a channel), got "
+                f"{tuple(mean.shape)} and {tuple(std.shape)}. Pass one number a channel of the view that the net reads."
+            )
+        if not (torch.isfinite(mean).all() and torch.isfinite(std).all()):
+            raise InputError("Standardize.fill: means and standard deviations must be finite; check the training data.")
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+        self.filled.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise ``x``."""
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        return (x - self.mean.view(shape)) / self.std.view(shape)
+
+
+class Backbone(nn.Module):
+    """Base class of the nets: one `Standardize` in front, one `Output` behind, and a description that rebuilds it.
+
+    A subclass calls ``super().__init__(in_channels, num_classes, ndim, stride)`` and implements :meth:`taps`, which
+    returns named taps; the last of them must be ``"embedding"`` ``(B, D)``, from which ``self.head`` makes the logits.
+
+    Args:
+        in_channels: channels C of the view that the net reads.
+        num_classes: number of classes K.
+        ndim: 1 for signals ``(B, C, T)``, 2 for images ``(B, C, H, W)``.
+        stride: product of the strides, the shortest side that the net can read.
+
+    Attributes:
+        spec: ``{"class_path", "init_args"}`` with which :func:`build` makes the same net again.
+    """
+
+    spec: dict[str, Any]
+    head: nn.Module
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Backbone:
+        """Remember the arguments, so that a checkpoint can describe the net that it holds."""
+        self = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(None, *args, **kwargs)  # partial: unpickling passes none
+        bound.apply_defaults()
+        init_args = {k: v for k, v in list(bound.arguments.items())[1:] if k not in ("args", "kwargs")}
+        object.__setattr__(self, "spec", {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args})
+        return self
+
+    def __init__(self, in_channels: int, num_classes: int, ndim: int = 1, stride: int = 1) -> None:
+        super().__init__()
+        if in_channels < 1 or num_classes < 2 or ndim not in (1, 2):
+            raise InputError(
+                f"{type(self).__name__}: expected in_channels >= 1, num_classes >= 2 and ndim 1 (signals) or 2 "
+                f"(images), got in_channels={in_channels}, num_classes={num_classes}, ndim={ndim}."
+            )
+        self.in_channels, self.num_classes, self.ndim, self.stride = in_channels, num_classes, ndim, stride
+        self.standardize = Standardize(in_channels)
+
+    def taps(self, x: Tensor) -> dict[str, Tensor]:
+        """Named features of the standardised view ``x``, the last one ``"embedding"`` ``(B, D)``."""
+        raise NotImplementedError(f"{type(self).__name__} must implement taps(x).")
+
+    def forward(self, x: Tensor) -> Output:
+        """Logits and taps of a batch ``(B, C, *S)``.
+
+        Raises:
+            InputError: when rank, channels or size of ``x`` are not what the net reads; names both.
+        """
+        if x.ndim != self.ndim + 2 or x.shape[1] != self.in_channels or min(x.shape[2:]) < self.stride:
+            axes = ", ".join(("T",) if self.ndim == 1 else ("H", "W"))
+            raise InputError(
+                f"{type(self).__name__}: expected x of shape (B, {self.in_channels}, {axes}) with {axes} at least "
+                f"{self.stride}, got {tuple(x.shape)}. Set in_channels and ndim for the view that this net reads."
+            )
+        features = self.taps(self.standardize(x))
+        return Output(self.head(features["embedding"]), features)
+
+
+def build(spec: Mapping[str, Any]) -> Backbone:
+    """Make the net that ``spec`` (`Backbone.spec`, as checkpoints carry it) describes, with fresh weights.
+
+    Only subclasses of `Backbone` are made, so a doctored checkpoint cannot have anything else called.
+
+    Raises:
+        InputError: when the class cannot be found or is not a `Backbone`.
+    """
+    path = str(spec.get("class_path", ""))
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"net {path!r}: the class that this checkpoint was trained with cannot be imported ({error}). Run where "
+            "its module is importable (the working directory is), or pass the net yourself with net=."
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Backbone)):
+        raise InputError(f"net {path!r}: expected a subclass of kdlab.nets.Backbone; this checkpoint is refused.")
+    return cls(**dict(spec.get("init_args", {})))

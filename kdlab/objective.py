@@ -1,0 +1,283 @@
+"""Objectives: what the outputs of a student and its teachers become, as named terms whose sum is the loss."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from kdlab import distributed, functional
+from kdlab.types import InputError, Output
+
+
+class Objective(nn.Module, ABC):
+    """Named, weighted, finite 0-dim terms from the outputs of a student and its teachers.
+
+    A subclass implements :meth:`forward` and declares what a user may rely on. Every number that may change during
+    training (a temperature, the weight of a term) is a 0-dim float32 buffer made by :meth:`_setting`; it is no part of
+    the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a device.
+
+    Attributes:
+        taps: names of the features that student and teachers must have.
+        zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
+        order_invariant: the order of the batch does not matter.
+        reason: why one of the two does not hold.
+    """
+
+    taps: tuple[str, ...] = ()
+    zero_when_equal: bool = True
+    order_invariant: bool = True
+    reason: str = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ranges: dict[str, tuple[float, float]] = {}
+
+    @abstractmethod
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """The terms of one batch.
+
+        Args:
+            student: the student's output.
+            teachers: teacher name -> output; receives no gradient.
+            target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+        """
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise before the first step when batches of this size or these teachers cannot be used.
+
+        Args:
+            batch_size: training windows per process and step; ``None`` where nobody knows.
+            teachers: names of the teachers.
+
+        Raises:
+            InputError: naming the argument, what came, and what to do.
+        """
+
+    def settings(self) -> dict[str, Tensor]:
+        """Name -> 0-dim buffer of everything that may be annealed."""
+        return {name: getattr(self, name) for name in self._ranges}
+
+    def set(self, name: str, value: float) -> None:
+        """Change a setting in place, without waiting for its device.
+
+        Raises:
+            InputError: if there is no such setting or the value is out of its range.
+        """
+        if name not in self._ranges:
+            raise InputError(
+                f"{type(self).__name__} has no setting {name!r}; it has {', '.join(map(repr, self._ranges)) or 'none'}."
+            )
+        self._check_value(name, value)
+        getattr(self, name).fill_(value)
+
+    def _setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
+        """Register a setting in ``[low, high]``."""
+        self._ranges[name] = (low, high)
+        self._check_value(name, value)
+        self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
+
+    def _check_value(self, name: str, value: float) -> None:
+        low, high = self._ranges[name]
+        if not (low <= value <= high and math.isfinite(value)):
+            wanted = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g} and finite"
+            raise InputError(f"{type(self).__name__}: {name} must be {wanted}, but is {value}.")
+
+    def _feature(self, output: Output, tap: str, who: str) -> Tensor:
+        """The feature that a tap names."""
+        if tap not in output.features:
+            raise InputError(
+                f"{type(self).__name__}: {who} has no tap {tap!r}; it has "
+                f"{', '.join(map(repr, output.features)) or 'none'}. Choose taps= among those of all nets."
+            )
+        return output.features[tap]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move as every module does, but keep the settings in float32 when the nets become half precision."""
+        before = self.settings()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            self._buffers[name] = old.to(getattr(self, name).device)
+        return self
+
+
+class CrossEntropy(Objective):
+    """Cross-entropy with the labels, ``{"ce": ...}``; teachers are ignored.
+
+    Example:
+        >>> output = Output(torch.tensor([[2.0, 0.0]]), {})
+        >>> terms = CrossEntropy()(student=output, teachers={}, target=torch.tensor([0]))
+        >>> print(f"{terms['ce']:.4f}")
+        0.1269
+    """
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": cross-entropy}``."""
+        return {"ce": functional.cross_entropy(student.logits, target)}
+
+
+class SoftTargets(Objective):
+    r"""Labels and the softened class probabilities of any number of teachers.
+
+    .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+
+    with ``KD`` as in :func:`kdlab.functional.soft_target_kl`; the terms are ``"ce"`` and ``"kd"``.
+
+    Args:
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all teachers equally, with sum 1.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as some released code has.
+
+    Raises:
+        InputError: for a parameter out of range, or if ``weights`` does not name exactly the teachers.
+
+    References:
+        G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", NIPS Deep Learning Workshop
+        2014, arXiv:1503.02531. Code: HobbitLong/RepDistiller@b84f547.
+
+    Example:
+        >>> student, teacher = Output(torch.tensor([[0.0, 0.0]]), {}), Output(torch.tensor([[4.0, 0.0]]), {})
+        >>> terms = SoftTargets()(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.0693, 'kd': 1.5976}
+    """
+
+    #: the weights that ``weights=None`` stands for; ``None`` weighs all teachers equally
+    default_weights: ClassVar[Mapping[str, float] | None] = None
+
+    temperature: Tensor
+    kd_weight: Tensor
+
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        kd_weight: float = 0.9,
+        weights: dict[str, float] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__()
+        who = type(self).__name__
+        self._setting("temperature", temperature, low=1e-3)
+        self._setting("kd_weight", kd_weight, high=1.0)
+        if kl_reduction not in ("batchmean", "mean"):
+            raise InputError(f"{who}: kl_reduction must be 'batchmean' or 'mean', but is {kl_reduction!r}.")
+        given = self.default_weights if weights is None else weights
+        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
+            raise InputError(f"{who}: weights must be at least 0 and not all 0, but are {dict(given)}.")
+        self.weights: dict[str, float] | None = None if given is None else dict(given)
+        self.kl_reduction = kl_reduction
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise unless there are teachers and the weights name exactly them."""
+        self._weights_of(list(teachers))
+
+    def _weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of every teacher, by name."""
+        names = list(teachers)
+        if not names:
+            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
+        if self.weights is None:
+            return dict.fromkeys(names, 1 / len(names))
+        if set(names) != set(self.weights):
+            raise InputError(
+                f"{type(self).__name__}: weights must name exactly the teachers, but the teachers are {sorted(names)} "
+                f"and the weights are for {sorted(self.weights)}. Rename the teachers or set weights=."
+            )
+        return {name: self.weights[name] for name in names}
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
+        terms = [
+            weight
+            * functional.soft_target_kl(student.logits, teachers[name].logits, self.temperature, self.kl_reduction)
+            for name, weight in self._weights_of(teachers).items()
+        ]
+        return {
+            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "kd": self.kd_weight * torch.stack(terms).sum(),
+        }
+
+
+class SimilarityTargets(SoftTargets):
+    r"""Soft targets and a term on the Gram matrices of the whole batch, over all ranks, averaged over taps.
+
+    .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+        + \frac{\gamma}{|L|} \sum_l S(G_s^l, \{G_m^l\})
+
+    A subclass says what ``S`` is; the term is named ``"similarity"``. Each rank gathers the features of all of them,
+    with gradients, so that ``S`` and its gradient do not depend on how the batch is spread.
+
+    Args:
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        similarity_weight: ``gamma``, at least 0.
+        weights: teacher name -> ``w_m``, for the soft targets and the Gram matrices.
+        taps: names of the features.
+        kl_reduction: as in :class:`SoftTargets`.
+    """
+
+    similarity_weight: Tensor
+
+    def __init__(
+        self,
+        temperature: float,
+        kd_weight: float,
+        similarity_weight: float,
+        weights: dict[str, float] | None,
+        taps: tuple[str, ...],
+        kl_reduction: Literal["batchmean", "mean"],
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self._setting("similarity_weight", similarity_weight)
+        self.taps = checked_taps(taps, type(self).__name__)
+
+    @abstractmethod
+    def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        """``S`` of one tap: from ``(B, B)`` Gram matrices to a 0-dim tensor."""
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise also when a batch, over all ranks, has no pairs."""
+        super().check(batch_size=batch_size, teachers=teachers)
+        if batch_size is not None and batch_size * distributed.world_size() < 2:
+            raise InputError(
+                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least 2, "
+                f"but batch_size is {batch_size}. Use a larger batch_size."
+            )
+
+    def grams(self, student: Output, teachers: dict[str, Output]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """The Gram matrices of student and teachers over all ranks, tap by tap."""
+        distributed.check_same_batch(len(student.logits), student.logits.device)
+        for tap in self.taps:
+            feature = self._feature(student, tap, "the student")
+            others = {name: self._feature(out, tap, f"teacher {name!r}") for name, out in teachers.items()}
+            for name, other in others.items():
+                functional.check_same_batch(feature, other, f"teacher {name!r}")
+            yield _gathered_gram(feature), {name: _gathered_gram(other.detach()) for name, other in others.items()}
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "similarity": gamma mean_l S_l}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        weights = self._weights_of(teachers)
+        values = [self.similarity(own, others, weights) for own, others in self.grams(student, teachers)]
+        return {**terms, "similarity": self.similarity_weight * torch.stack(values).mean()}
+
+
+def _gathered_gram(feature: Tensor) -> Tensor:
+    return functional.gram(distributed.gather(functional.promote(feature), checked=True))
+
+
+def checked_taps(taps: Iterable[str], who: str) -> tuple[str, ...]:
+    """The taps as a tuple.
+
+    Raises:
+        InputError: if there is none, or one twice.
+    """
+    names = (taps,) if isinstance(taps, str) else tuple(taps)
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{who}: taps must name at least one feature and none twice, but is {names}.")
+    return names

@@ -1,0 +1,9 @@
+"""Views: the same window as signal, Gramian angular field or persistence image. Nothing here needs Lightning."""
+
+from kdlab.views.base import View
+from kdlab.views.diagrams import sublevel_diagram
+from kdlab.views.gaf import GramianAngularField
+from kdlab.views.persistence import PersistenceImage, ScanPersistenceImage
+from kdlab.views.raw import Raw
+
+__all__ = ["GramianAngularField", "PersistenceImage", "Raw", "ScanPersistenceImage", "View", "sublevel_diagram"]

@@ -1,0 +1,132 @@
+"""Gramian angular fields: a window as the sums or differences of its angles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdlab.types import InputError
+from kdlab.views.base import View, check, check_size
+
+_TINY = 10 * np.finfo(np.float64).eps  # a smaller spread counts as constant
+
+
+@lru_cache(maxsize=64)
+def _bounds(length: int, size: int) -> npt.NDArray[np.int64]:
+    """Ends of ``size`` segments of a window, truncated as floating point has them."""
+    return np.linspace(0, length, size + 1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class GramianAngularField(View):
+    r"""Gramian angular field of each channel of a window.
+
+    The window is averaged over n segments, scaled to [-1, 1] by its own minimum and maximum, and read as cosines:
+
+    .. math::
+        x_i = \cos\varphi_i, \qquad
+        \mathrm{GASF}_{ij} = \cos(\varphi_i + \varphi_j) = x_i x_j - \sqrt{1 - x_i^2}\sqrt{1 - x_j^2}, \qquad
+        \mathrm{GADF}_{ij} = \sin(\varphi_i - \varphi_j) = \sqrt{1 - x_i^2}\,x_j - x_i\sqrt{1 - x_j^2}
+
+    Segment i averages the samples from e_i to e_{i+1}, where e = linspace(0, T, n + 1) truncated to whole numbers.
+    The scaling discards offset and amplitude: ``GAF(x) == GAF(5 x + 3)``. A constant window sits at -1, so its GASF is
+    +1 and its GADF is 0 everywhere. Means and scaling are computed in float64, the products in float32.
+
+    Args:
+        size: side n of the picture in pixels, at most T; None keeps T.
+        method: ``"summation"`` or ``"difference"``.
+        backend: ``"fast"``, or ``"pyts"`` for the reference implementation (its first import takes half a minute).
+        channels: as in :class:`~kdlab.views.View`.
+        source: as in :class:`~kdlab.views.View`.
+
+    Shapes:
+        ``(C, T)`` -> ``(C, n, n)``, ``(B, C, T)`` -> ``(B, C, n, n)``, float32.
+
+    Raises:
+        InputError: for an unknown method or backend, a window shorter than ``size``, samples that are not finite.
+
+    References:
+        Wang and Oates, "Encoding Time Series as Images for Visual Inspection and Classification Using Tiled
+        Convolutional Neural Networks", AAAI Workshops 2015. Reference code: johannfaouzi/pyts@4f3d97b,
+        pyts/image/gaf.py.
+
+    Differences from the reference code:
+        None in the numbers beyond float32 (pyts computes the products in float64); no arccos is taken; NaN is refused
+        by channel; the answer has one picture a channel.
+
+    Example:
+        >>> GramianAngularField(size=3)([[0.0, 1.0, 2.0]])
+        tensor([[[ 1., -0., -1.],
+                 [-0., -1.,  0.],
+                 [-1.,  0.,  1.]]])
+    """
+
+    size: int | None = 64
+    method: Literal["summation", "difference"] = "summation"
+    backend: Literal["fast", "pyts"] = "fast"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None:
+            check_size("size", self.size)
+            object.__setattr__(self, "size", int(self.size))
+        check(self.method in ("summation", "difference"), "method", "'summation' or 'difference'", self.method)
+        check(self.backend in ("fast", "pyts"), "backend", "'fast' or 'pyts'", self.backend)
+
+    def shape(self, channels: int, length: int) -> tuple[int, ...]:
+        """``(channels, n, n)``."""
+        size = self._side(length)
+        return (self.selected(channels), size, size)
+
+    def _side(self, length: int) -> int:
+        size = length if self.size is None else self.size
+        if size > length:
+            raise InputError(
+                f"size: expected at most the {length} samples of a window, got {size}; use a smaller size, or "
+                f"size=None to keep every sample"
+            )
+        return size
+
+    def compute(self, x: Tensor) -> Tensor:
+        """Compiled on the CPU, in torch on a CUDA device."""
+        bounds = _bounds(x.shape[-1], self._side(x.shape[-1]))
+        if self.backend == "pyts":
+            return self._pyts(x)
+        if x.is_cuda:
+            return self._torch(x, bounds)
+        from kdlab.views.kernels import blank, gramian, run_rows
+
+        size = bounds.size - 1
+        out = blank(*x.shape[:2], size, size)
+        rows = x.cpu().numpy().reshape(-1, x.shape[-1])
+        run_rows(gramian, len(rows), rows, bounds, self.method == "difference", out.view(-1, size, size).numpy())
+        return out.to(x.device)
+
+    def _torch(self, x: Tensor, bounds: npt.NDArray[np.int64]) -> Tensor:
+        """The same in torch, on whatever device ``x`` is."""
+        lengths = np.diff(bounds)
+        steps = np.arange(lengths.max())
+        inside = torch.as_tensor(steps < lengths[:, None], device=x.device)
+        places = torch.as_tensor(np.minimum(bounds[:-1, None] + steps, x.shape[-1] - 1), device=x.device)
+        mean = (x.double()[..., places] * inside).sum(-1) / torch.as_tensor(lengths, device=x.device)
+        low, high = mean.aminmax(dim=-1, keepdim=True)
+        spread = high - low
+        scale = 2.0 / torch.where(spread < _TINY, torch.ones_like(spread), spread)
+        value = mean * scale + (-1.0 - low * scale)
+        cosine, sine = value.float(), (1 - value * value).clamp(0, 1).sqrt().float()
+        if self.method == "difference":
+            return sine[..., :, None] * cosine[..., None, :] - cosine[..., :, None] * sine[..., None, :]
+        return cosine[..., :, None] * cosine[..., None, :] - sine[..., :, None] * sine[..., None, :]
+
+    def _pyts(self, x: Tensor) -> Tensor:
+        from pyts.image import GramianAngularField as Reference
+
+        reference: Any = Reference(image_size=self._side(x.shape[-1]), method=self.method)
+        pictures = reference.transform(x.double().cpu().numpy().reshape(-1, x.shape[-1]))
+        return torch.as_tensor(pictures, dtype=torch.float32, device=x.device).view(*x.shape[:2], *pictures.shape[1:])

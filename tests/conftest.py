@@ -1,0 +1,69 @@
+"""What the tests share: the recordings, the real embedded data, small nets, a GPU mark that skips with a reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+import kdlab
+from kdlab.data import BasicMotions
+from kdlab.nets import WideResNet
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    folder = os.environ.get("KDLAB_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("KDLAB_DATA does not name a folder of recordings")
+    return Path(folder)
+
+
+def net(channels: int = 6, classes: int = 4, ndim: int = 1, width: int = 1, depth: int = 10) -> WideResNet:
+    return WideResNet(depth, width, ndim, in_channels=channels, num_classes=classes)
+
+
+def trainer(folder: Path, **kwargs) -> pl.Trainer:
+    settings = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "logger": False,
+        "default_root_dir": folder,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**{**settings, **kwargs})
+
+
+@pytest.fixture(scope="session")
+def teachers(tmp_path_factory) -> dict[str, str]:
+    """Checkpoints of a raw and a persistence-image teacher on BasicMotions, trained for two epochs and stopped early."""
+    files = {}
+    for name, views, backbone in (
+        ("raw", {"raw": kdlab.views.Raw()}, net()),
+        ("pi", {"pi": kdlab.views.PersistenceImage(size=16)}, net(ndim=2)),
+    ):
+        folder = tmp_path_factory.mktemp(f"teacher_{name}")
+        pl.seed_everything(0)
+        stop = kdlab.callbacks.EarlyStoppedTeacher(smoothing=1, patience=5, stop=False)
+        fit = trainer(folder, max_epochs=2, callbacks=[stop])
+        fit.fit(kdlab.Supervised(backbone, view=name), BasicMotions(views=views))
+        files[name] = stop.checkpoint
+    return files

@@ -1,0 +1,216 @@
+"""Callbacks, on real windows where they train and on hand-made metrics where they judge."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdlab import KD, Supervised, Teacher
+from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
+from kdlab.callbacks.pictures import plot_confusion
+from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.types import InputError
+from tests.conftest import net, trainer
+
+
+# ---------------------------------------------------------------- annealing
+@pytest.mark.parametrize(
+    ("schedule", "middle"), [("linear", 4.5), ("cosine", 4.5), ("exponential", math.sqrt(8.0))]
+)
+def test_schedules_begin_and_end_where_they_say(schedule, middle):
+    values = [anneal(step, 100, 8.0, 1.0, schedule) for step in range(150)]
+    assert all(type(v) is float for v in values)
+    assert values[0] == 8.0
+    assert values[50] == pytest.approx(middle)
+    assert values[100:] == pytest.approx([1.0] * 50)
+    assert values == sorted(values, reverse=True)
+
+
+class Watch(TemperatureAnnealing):
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.seen = [*getattr(self, "seen", []), float(pl_module.objective.temperature)]
+
+
+def test_temperature_reaches_the_loss_step_by_step(teachers, tmp_path):
+    watch = Watch(start=8.0, end=2.0)
+    weights = WeightAnnealing(schedule="cosine")
+    module = KD(net(), {"raw": Teacher(teachers["raw"])})
+    run = trainer(tmp_path, max_epochs=2, callbacks=[watch, weights])
+    run.fit(module, BasicMotions())
+    steps = run.global_step
+    assert watch.seen == pytest.approx([anneal(i, steps, 8.0, 2.0) for i in range(steps)])
+    assert float(module.objective.kd_weight) == pytest.approx(anneal(steps - 1, steps, 0.9, 0.1, "cosine"))
+
+
+def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
+    with pytest.raises(InputError, match="no setting 'margin_weight'"):
+        run = trainer(tmp_path, callbacks=[WeightAnnealing("margin_weight")])
+        run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
+    with pytest.raises(InputError, match="no setting 'temperature'"):
+        trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())
+    with pytest.raises(InputError, match="above 0"):
+        TemperatureAnnealing(start=0.0)
+    with pytest.raises(InputError, match="exponential"):
+        WeightAnnealing(end=0.0, schedule="exponential")
+    with pytest.raises(InputError, match="schedule"):
+        WeightAnnealing(schedule="stepwise")
+    with pytest.raises(InputError, match="epochs"):
+        WeightAnnealing(epochs=0)
+
+
+# ---------------------------------------------------------------- early stopping
+class Scripted(Supervised):
+    """A student whose validation loss follows a script; its weights remember the epoch."""
+
+    script: tuple[float, ...] = ()
+
+    def validation_step(self, batch, batch_idx):
+        with torch.no_grad():
+            self.net.head.bias.fill_(float(self.current_epoch))
+        self.log("val/loss", torch.tensor(self.script[self.current_epoch]), on_epoch=True)
+
+
+def judged(tmp_path, script, **kwargs):
+    module = Scripted(net())
+    module.script = script
+    stop = EarlyStoppedTeacher(**kwargs)
+    run = trainer(tmp_path, max_epochs=len(script), callbacks=[stop])
+    run.fit(module, BasicMotions())
+    return stop, run
+
+
+def kept(stop):
+    checkpoint = read_checkpoint(stop.checkpoint)
+    epoch = checkpoint[KEY]["provenance"]["epoch"]
+    assert float(checkpoint["state_dict"]["net.head.bias"][0]) == epoch  # the weights are those of the epoch
+    return epoch, checkpoint[KEY]["provenance"]
+
+
+def test_the_peak_is_kept_and_training_stops(tmp_path):
+    stop, run = judged(tmp_path, (5.0, 4.0, 3.0, 3.5, 3.6, 3.7, 3.0, 1.0), smoothing=1, patience=3)
+    epoch, provenance = kept(stop)
+    assert epoch == 2
+    assert run.current_epoch == 6  # three validations without improvement: 3, 4 and 5
+    assert provenance["stopped_early"] is True
+    assert "no better for 3" in provenance["reason"]
+    assert not (Path(stop.checkpoint).parent / "peak.ckpt").exists()
+
+
+def test_one_lucky_validation_is_no_peak(tmp_path):
+    """Judged epoch by epoch, epoch 0 would win; averaged over three it does not."""
+    script = (0.1, 4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 2.0, 3.0, 3.0, 3.0)
+    stop, _ = judged(tmp_path, script, smoothing=3, patience=3)
+    assert kept(stop)[0] == 6
+    stop, _ = judged(tmp_path, script, smoothing=1, patience=10, min_epochs=3)
+    assert kept(stop)[0] == 6
+
+
+def test_min_delta(tmp_path):
+    stop, _ = judged(tmp_path, (3.0, 2.95, 2.9, 2.5, 2.6, 2.6), smoothing=1, patience=5, min_delta=0.2)
+    assert kept(stop)[0] == 3
+
+
+def test_going_on_keeps_the_end_and_the_epochs_asked_for(tmp_path):
+    stop, run = judged(tmp_path, (3.0, 1.0, 2.0, 2.0, 2.0), smoothing=1, patience=1, stop=False, epochs=(0, 3))
+    folder = Path(stop.checkpoint).parent
+    assert run.current_epoch == 5
+    assert kept(stop)[0] == 1
+    full = read_checkpoint(folder / "teacher-full.ckpt")[KEY]["provenance"]
+    assert full["epoch"] == 4
+    assert full["stopped_early"] is False
+    for epoch in (0, 3):
+        assert read_checkpoint(folder / f"teacher-epoch={epoch}.ckpt")[KEY]["provenance"]["epoch"] == epoch
+
+
+def test_too_few_to_choose_is_said(tmp_path):
+    with pytest.warns(UserWarning, match=r"judges val/loss on \d+ windows of \d+ recordings: too few"):
+        judged(tmp_path, (3.0, 1.0), smoothing=1)
+
+
+def test_no_epoch_qualifies(tmp_path):
+    with pytest.warns(UserWarning, match="no epoch qualified"):
+        stop, _ = judged(tmp_path, (3.0, 1.0, 9.0), smoothing=5)
+    assert kept(stop)[0] == 1
+    assert "none of which qualified" in kept(stop)[1]["reason"]
+    with pytest.warns(UserWarning, match="cannot be a peak"):
+        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1)
+    assert kept(stop)[0] == 1
+    with pytest.warns(UserWarning, match="never finite"):
+        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1)
+    assert kept(stop)[1]["stopped_early"] is False
+
+
+def test_resumed_judging_equals_uninterrupted(tmp_path):
+    script = (5.0, 4.0, 2.0, 3.0, 3.0, 3.0, 3.0)
+
+    def go(folder, epochs, path=None):
+        module = Scripted(net())
+        module.script = script
+        stop = EarlyStoppedTeacher(smoothing=1, patience=3)
+        run = trainer(folder, max_epochs=epochs, callbacks=[stop])
+        run.fit(module, BasicMotions(), ckpt_path=path, weights_only=True)
+        return stop, run
+
+    class Break(Exception):
+        pass
+
+    whole, _ = go(tmp_path / "whole", 7)
+    module = Scripted(net())
+    module.script = script
+    stop = EarlyStoppedTeacher(smoothing=1, patience=3)
+    run = trainer(tmp_path / "first", max_epochs=7, callbacks=[stop])
+
+    def interrupt():
+        if run.current_epoch == 4:
+            run.save_checkpoint(tmp_path / "half.ckpt")
+            raise Break
+
+    module.on_train_epoch_end = interrupt
+    with pytest.raises(Break):
+        run.fit(module, BasicMotions())
+    assert stop.checkpoint is None  # nothing unfinished is called a teacher
+    second, _ = go(tmp_path / "second", 7, tmp_path / "half.ckpt")
+    assert second.history == whole.history
+    assert kept(second)[0] == kept(whole)[0] == 2
+    assert second.checkpoint.startswith(str(tmp_path / "second"))
+
+
+@pytest.mark.parametrize("kwargs", [{"patience": 0}, {"smoothing": 0}, {"min_delta": -1.0}, {"epochs": [-1]}])
+def test_wrong_arguments(kwargs):
+    with pytest.raises(InputError, match="expected patience"):
+        EarlyStoppedTeacher(**kwargs)
+
+
+def test_a_metric_that_nobody_logs(tmp_path):
+    with pytest.raises(InputError, match=r"'val/auc' is not logged; there are.*val/accuracy"):
+        trainer(tmp_path, callbacks=[EarlyStoppedTeacher("val/auc")]).fit(Supervised(net()), BasicMotions())
+
+
+# ---------------------------------------------------------------- predictions and pictures
+def test_predictions_are_a_table(tmp_path):
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 3, 32).numpy(), torch.arange(40).numpy() % 4
+    data = ArrayDataModule(x, y, subject=torch.arange(40).numpy() // 4, batch_size=8, test_subjects=[7, 8, 9])
+    module = Supervised(net(channels=3))
+    run = trainer(tmp_path, callbacks=[PredictionWriter()], max_epochs=1)
+    run.fit(module, data)
+    run.predict(module, data)
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(28, 40))
+    assert [row["subject"] for row in rows] == [str(i // 4) for i in range(28, 40)]
+    assert [int(row["target"]) for row in rows] == [i % 4 for i in range(28, 40)]
+    for row in rows:
+        p = [float(value) for key, value in row.items() if key.startswith("probability_")]
+        assert sum(p) == pytest.approx(1.0, abs=1e-4)
+        assert p.index(max(p)) == int(row["prediction"])
+
+
+def test_confusion_is_drawn(tmp_path):
+    figure = plot_confusion(torch.tensor([[5, 1], [0, 4]]), ["sit", "walk"])
+    figure.savefig(tmp_path / "confusion.png")
+    texts = {t.get_text() for t in figure.axes[0].texts}
+    assert texts == {"5", "1", "4"}

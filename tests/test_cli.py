@@ -1,0 +1,180 @@
+"""The command line: what a newcomer types, and what a mistake is answered with."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kdlab import cli
+from kdlab.types import InputError, MissingFileError
+from tests.conftest import REPOSITORY
+
+FAST = [
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=2",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+    "--trainer.accelerator=cpu",
+]
+SCRATCH = str(REPOSITORY / "experiments/basic_motions/scratch.yaml")
+ESKD = str(REPOSITORY / "experiments/basic_motions/eskd.yaml")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def refused(words, capsys):
+    with pytest.raises(SystemExit) as info:
+        cli.run(words)
+    assert info.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_fit_test_predict_and_fit_again(here):
+    cli.run(["fit", "--config", SCRATCH, *FAST])
+    run = here / "runs/basic_motions/scratch"
+    assert {"config.yaml", "metrics.csv", "finished.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= set(
+        files(run / "version_0")
+    )
+    before = (run / "version_0/config.yaml").read_bytes()
+    tested = cli.run(["test", "--config", SCRATCH, "--ckpt_path", str(run), *FAST])
+    assert "test/accuracy" in tested.trainer.callback_metrics
+    predicted = cli.run(["predict", "--config", SCRATCH, "--ckpt_path", str(run), *FAST])
+    table = (Path(predicted.trainer.log_dir) / "predictions.csv").read_text().splitlines()
+    assert table[0].startswith("index,subject,target,prediction,probability_")
+    assert len(table) == 41
+    again = cli.run(["fit", "--config", SCRATCH, *FAST])  # never over the first one's files
+    assert again.trainer.log_dir != "runs/basic_motions/scratch/version_0"
+    assert (run / "version_0/config.yaml").read_bytes() == before
+    assert not [f for f in files(here) if not f.startswith("runs/")]
+
+
+def test_the_saved_config_runs_again(here):
+    first = cli.run(["fit", "--config", SCRATCH, *FAST])
+    saved = Path(first.trainer.log_dir) / "config.yaml"
+    second = cli.run(["fit", "--config", str(saved)])
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert (a == b).all()
+
+
+def test_the_checkpoint_does_not_change_the_configuration(here):
+    first = cli.run(["fit", "--config", SCRATCH, *FAST])
+    path = f"{first.trainer.log_dir}/checkpoints/best.ckpt"
+    lr = "--model.init_args.optimizer.init_args.lr=0.001"
+    more = [word for word in FAST if "max_epochs" not in word] + ["--trainer.max_epochs=2"]
+    second = cli.run(["test", "--config", SCRATCH, "--ckpt_path", path, lr, *more])
+    assert second.trainer.max_epochs == 2
+    (group,) = second.model.configure_optimizers()["optimizer"].param_groups
+    assert group["lr"] == 0.001
+
+
+def test_wandb_is_one_more_config_file(here):
+    wandb_yaml = str(REPOSITORY / "experiments/base/wandb.yaml")
+    for _ in range(2):  # the second run does not collide
+        line = cli.run(["fit", "--config", SCRATCH, "--config", wandb_yaml, *FAST])
+    from tests.wandb_file import read_run
+
+    runs = sorted((here / "runs/wandb").glob("offline-run-*"))
+    assert len(runs) == 2
+    config, history, names = read_run(runs[-1])
+    assert config["model"]["init_args"]["net"]["init_args"]["depth"] == 16
+    assert config["fingerprint"]["dataset"] == line.datamodule.name
+    assert {"train/loss", "train/ce", "val/loss", "val/accuracy", "val/f1"} <= history
+    assert {"views", "confusion_val"} <= names
+    assert not (here / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--model.init_args.temprature=3"], "temprature"),
+        (["--data=BasicMotion"], "BasicMotion"),
+        (["--trainer.max_epoch=3"], "max_epoch"),
+        (["--model.init_args.net.class_path=WideResnet"], "WideResnet"),
+    ],
+)
+def test_a_typo_is_refused_by_name(words, named, here, capsys):
+    assert named in refused(["fit", "--config", SCRATCH, *FAST, *words], capsys)
+    assert not files(here)
+
+
+def test_an_unknown_key_in_yaml_is_refused_by_name(here, capsys):
+    config = yaml.safe_load(Path(SCRATCH).read_text())
+    config["data"]["init_args"]["batchsize"] = 4
+    (here / "typo.yaml").write_text(yaml.safe_dump(config))
+    assert "batchsize" in refused(["fit", "--config", "typo.yaml", *FAST], capsys)
+    assert files(here) == ["typo.yaml"]
+
+
+def test_a_missing_teacher_names_the_command(here, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    words = ["fit", "--config", ESKD, *FAST, f"--trainer.default_root_dir={here}"]
+    words.append("--model.init_args.teachers.raw.checkpoint=nowhere/basic_motions/teacher_raw")
+    with pytest.raises(MissingFileError, match=r"lightning fit --config experiments/basic_motions/teacher_raw\.yaml"):
+        cli.run(words)
+    assert not files(here)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.init_args.net.init_args.in_channels=5"], "in_channels=6"),
+        (["--model.init_args.net.init_args.num_classes=9"], "num_classes=4"),
+        (["--model.init_args.view=gaf"], "'gaf'"),
+        (["--model.init_args.net.init_args.depth=17"], "depth"),
+        (["--data.init_args.batch_size=500"], "batch_size=500"),
+    ],
+)
+def test_what_does_not_fit_is_found_before_anything_is_written(words, message, here):
+    with pytest.raises(InputError, match=message):
+        cli.run(["fit", "--config", SCRATCH, *FAST, *words])
+    assert not files(here)
+
+
+def test_a_test_needs_a_checkpoint(here):
+    with pytest.raises(InputError, match="--ckpt_path runs/basic_motions/scratch"):
+        cli.run(["test", "--config", SCRATCH])
+    with pytest.raises(MissingFileError, match=r"nothing\.ckpt"):
+        cli.run(["test", "--config", SCRATCH, "--ckpt_path", "nothing.ckpt"])
+    assert not files(here)
+
+
+@pytest.mark.parametrize("script", ["lightning", "kdlab"])
+def test_the_scripts(script, here):
+    """As a person runs them: help, a config printed, one line for an error, own classes importable from here."""
+    program = [str(Path(sys.executable).with_name(script))]
+    run = lambda *words: subprocess.run([*program, *words], capture_output=True, text=True, timeout=300)  # noqa: E731
+    (here / "mine.py").write_text(
+        "from kdlab.nets import WideResNet\n\n\nclass MyNet(WideResNet):\n    '''A net of my own.'''\n"
+    )
+    printed = run("fit", "--config", SCRATCH, "--model.init_args.net.class_path=mine.MyNet", "--print_config")
+    assert printed.returncode == 0, printed.stderr
+    assert yaml.safe_load(printed.stdout)["model"]["init_args"]["net"]["class_path"] == "mine.MyNet"
+    wrong = run("fit", "--config", SCRATCH, "--model.init_args.view=gaf")
+    assert wrong.returncode != 0
+    assert wrong.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in wrong.stderr
+    assert not (here / "runs").exists()
+
+
+def test_foreign_subcommands_go_to_the_sdk(here, monkeypatch):
+    """Where lightning_sdk is installed, ``lightning login`` is its business."""
+    site = here / "site"
+    (site / "lightning_sdk-1.0.dist-info").mkdir(parents=True)
+    (site / "lightning_sdk-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: lightning_sdk\nVersion: 1.0\n")
+    (site / "lightning_sdk-1.0.dist-info/entry_points.txt").write_text("[console_scripts]\nlightning = fake_sdk:main\n")
+    (site / "fake_sdk.py").write_text("import sys\n\n\ndef main():\n    print('sdk got', sys.argv[1:])\n")
+    program = str(Path(sys.executable).with_name("lightning"))
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    out = subprocess.run([program, "login", "--x"], capture_output=True, text=True, env=environment, timeout=300)
+    assert "sdk got ['login', '--x']" in out.stdout, out.stderr

@@ -1,0 +1,138 @@
+"""Two gloo processes equal one process, in loss and gradient, for the objectives that compare windows of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from kdlab import distributed
+from kdlab.methods.tgd import TGDObjective
+from kdlab.methods.tpkd import TPKDObjective
+from kdlab.objective import Objective
+from kdlab.types import Output
+
+WORLD, BATCH, CLASSES = 2, 16, 4
+TAPS = ("stage1", "stage2")
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "TGD": lambda: TGDObjective(taps=TAPS),
+    "TGD normalised": lambda: TGDObjective(taps=TAPS, merge="normalised"),
+    "TPKD": lambda: TPKDObjective(taps=TAPS),
+    "TPKD square": lambda: TPKDObjective(taps=TAPS, oth="square"),
+    "TPKD sp": lambda: TPKDObjective(taps=TAPS, oth="sp"),
+}
+
+
+class Net(nn.Module):
+    """Two convolutions and a head, without batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(3, 6, 3, padding=1), nn.Conv1d(6, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Output:
+        one = self.first(x)
+        two = self.second(one.relu())
+        return Output(self.head(two.relu().mean(2)), {"stage1": one, "stage2": two})
+
+
+def step(name: str, rows: slice, parallel: bool = False) -> dict[str, Any]:
+    """Terms and gradients of one step on these rows of a fixed batch."""
+    torch.manual_seed(0)
+    x, target = torch.randn(BATCH, 3, 20), torch.arange(BATCH) % CLASSES
+    net: nn.Module = Net()
+    teachers = {"raw": Net(), "pi": Net()}
+    objective = OBJECTIVES[name]()
+    objective.check(batch_size=len(x[rows]), teachers=teachers)
+    student = DistributedDataParallel(net) if parallel else net
+    with torch.no_grad():
+        answers = {key: teacher(x[rows] ** (2 if key == "pi" else 1)) for key, teacher in teachers.items()}
+    terms = objective(student=student(x[rows]), teachers=answers, target=target[rows])
+    torch.stack(list(terms.values())).sum().backward()
+    return {
+        "terms": {key: term.detach() for key, term in terms.items()},
+        "grad": torch.cat([p.grad.flatten() for p in net.parameters()]),
+    }
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=WORLD)
+    half = BATCH // WORLD
+    rows = slice(rank * half, (rank + 1) * half)
+    found: dict[str, Any] = {name: step(name, rows, parallel=True) for name in OBJECTIVES}
+    found["rank"] = (distributed.rank(), distributed.world_size())
+    found["gathered"] = distributed.gather(torch.arange(3.0)[:, None] + 10 * rank)
+    found["total"] = distributed.total(torch.tensor([1.0, float(rank)]))
+    try:
+        distributed.gather(torch.zeros(2 + rank, 3))
+    except ValueError as error:
+        found["uneven"] = str(error)
+    distributed.gather = detached
+    found["without autograd"] = step("TGD", rows, parallel=True)
+    distributed.gather = lambda x, checked=False: x
+    found["local"] = step("TGD", rows, parallel=True)
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def detached(x: Tensor, *, checked: bool = False) -> Tensor:
+    """What a plain all_gather gives: all values, and a gradient to the own rows only."""
+    parts = [torch.empty_like(x) for _ in range(WORLD)]
+    dist.all_gather(parts, x.detach())
+    parts[dist.get_rank()] = x
+    return torch.cat(parts)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("gloo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        mp.spawn(worker, (str(folder),), nprocs=WORLD)
+    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(WORLD)]
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_equal_one(name: str, processes: list[dict[str, Any]]) -> None:
+    one = step(name, slice(None))
+    for key, term in one["terms"].items():
+        mean = torch.stack([found[name]["terms"][key] for found in processes]).mean()
+        assert distance(mean, term) < 2e-6, key
+    for found in processes:
+        assert distance(found[name]["grad"], one["grad"]) < 2e-6
+    similarity = [found[name]["terms"]["similarity"] for found in processes]
+    assert similarity[0] == similarity[1]
+
+
+@pytest.mark.parametrize("way", ["without autograd", "local"])
+def test_the_test_can_fail(way: str, processes: list[dict[str, Any]]) -> None:
+    one = step("TGD", slice(None))
+    assert all(distance(found[way]["grad"], one["grad"]) > 0.1 for found in processes)
+
+
+def test_gather(processes: list[dict[str, Any]]) -> None:
+    for rank, found in enumerate(processes):
+        assert found["rank"] == (rank, WORLD)
+        assert found["gathered"].flatten().tolist() == [0.0, 1.0, 2.0, 10.0, 11.0, 12.0]
+        assert found["total"].tolist() == [2.0, 1.0]
+        assert "[2, 3]" in found["uneven"]
+
+
+def test_one_process_needs_nothing() -> None:
+    x = torch.ones(2, 3, requires_grad=True)
+    assert distributed.gather(x) is x
+    assert distributed.total(x) is x
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)

@@ -1,0 +1,327 @@
+"""Methods on real windows: what is trained, what is saved, what is refused."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+import kdlab
+from kdlab import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Supervised, Teacher
+from kdlab.augment import Mix2
+from kdlab.callbacks import TemperatureAnnealing, WeightAnnealing
+from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.methods.checkpoints import KEY, read_checkpoint, weights_hash
+from kdlab.types import InputError, MissingFileError
+from kdlab.views import PersistenceImage, Raw
+from tests.conftest import net, trainer
+
+
+def both_views(**kwargs):
+    return BasicMotions(views={"raw": Raw(), "pi": PersistenceImage(size=16)}, **kwargs)
+
+
+def two(teachers):
+    return {"raw": Teacher(teachers["raw"], view="raw"), "pi": Teacher(teachers["pi"], view="pi")}
+
+
+def tpkd(teachers, **kwargs):
+    return TPKD(net(), two(teachers), weights={"raw": 0.7, "pi": 0.3}, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def student(teachers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    module = tpkd(teachers)
+    fit = trainer(folder, max_epochs=1)
+    module.train()
+    fit.fit(module, both_views())
+    fit.save_checkpoint(folder / "student.ckpt")
+    return module, folder / "student.ckpt"
+
+
+def test_checkpoint_holds_no_teacher(student, tmp_path):
+    _, path = student
+    checkpoint = read_checkpoint(path)
+    assert not [key for key in checkpoint["state_dict"] if "teacher" in key]
+    scratch = trainer(tmp_path, max_epochs=1)
+    scratch.fit(Supervised(net()), BasicMotions())
+    scratch.save_checkpoint(tmp_path / "scratch.ckpt")
+    assert os.path.getsize(path) == pytest.approx(os.path.getsize(tmp_path / "scratch.ckpt"), rel=0.01)
+    assert set(checkpoint[KEY]["teachers"]) == {"raw", "pi"}
+    assert checkpoint[KEY]["fingerprint"]["dataset"] == both_views().name
+
+
+def test_teachers_stay_as_they_are(student, teachers):
+    module, _ = student  # fitted after module.train()
+    for name, teacher in module.teachers.items():
+        saved = read_checkpoint(teachers[name])["state_dict"]
+        for key, value in teacher.net.state_dict().items():
+            assert torch.equal(value, saved[f"net.{key}"]), key
+        assert not any(m.training for m in teacher.modules())
+        assert not any(p.requires_grad for p in teacher.parameters())
+        assert teacher.hash == weights_hash(teacher.net.state_dict())
+
+
+def test_eval_before_fit_does_not_freeze_the_student(teachers, tmp_path):
+    module = tpkd(teachers)
+    module.eval()
+    before = module.net.norm.running_mean.clone()
+    trainer(tmp_path, max_epochs=1).fit(module, both_views())
+    assert not torch.equal(before, module.net.norm.running_mean)
+
+
+def test_test_and_predict_need_no_teacher(student, tmp_path):
+    module, path = student
+    gone = {name: Teacher(str(tmp_path / f"gone_{name}.ckpt"), view=name) for name in ("raw", "pi")}
+    fresh = TPKD(net(), gone, weights={"raw": 0.7, "pi": 0.3})
+    data = BasicMotions()
+    run = trainer(tmp_path)
+    (result,) = run.test(fresh, data, ckpt_path=path, weights_only=True, verbose=False)
+    batches = run.predict(fresh, data, ckpt_path=path, weights_only=True)
+    predicted = torch.cat([b["prediction"] for b in batches])
+    target = torch.cat([b["target"] for b in batches])
+    assert (predicted == target).float().mean().item() == pytest.approx(result["test/accuracy"])
+    with pytest.raises(MissingFileError, match="gone_raw"):
+        run.fit(fresh, both_views())
+
+
+@pytest.mark.parametrize("stop", [{"max_epochs": 2}, {"max_steps": 5}], ids=["epoch", "middle"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_interrupted_equals_uninterrupted(teachers, tmp_path, stop, workers):
+    """TPKD with temperature and weight annealing and augmentation, bit for bit."""
+    epochs = 4
+
+    def run(folder, limit, path=None):
+        pl.seed_everything(3)
+        anneal = [TemperatureAnnealing(epochs=epochs), WeightAnnealing(epochs=epochs)]
+        module = tpkd(teachers)
+        fit = trainer(folder, **limit, callbacks=anneal)
+        fit.fit(module, both_views(augment=Mix2(), seed=3, num_workers=workers), ckpt_path=path, weights_only=True)
+        return fit, module
+
+    _, whole = run(tmp_path / "whole", {"max_epochs": epochs})
+    first, _ = run(tmp_path / "first", {"max_epochs": epochs, **stop})
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    second, resumed = run(tmp_path / "second", {"max_epochs": epochs}, tmp_path / "half.ckpt")
+    assert second.global_step == 4 * epochs
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+    assert torch.equal(whole.objective.temperature, resumed.objective.temperature)
+
+
+def test_logged_names(teachers, tmp_path):
+    from lightning.pytorch.loggers import CSVLogger
+
+    logger = CSVLogger(tmp_path)
+    module = tpkd(teachers)
+    fit = trainer(tmp_path, max_epochs=1, logger=logger, log_every_n_steps=1)
+    fit.fit(module, both_views())
+    fit.test(module, both_views(), verbose=False)
+    logger.save()
+    header = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()[0].split(",")
+    expected = {f"train/{n}" for n in ("loss", "ce", "kd", "similarity", "temperature", "kd_weight")}
+    expected |= {f"{s}/{n}" for s in ("val", "test") for n in ("loss", "accuracy", "f1")}
+    expected |= {f"teacher/{n}/val_accuracy" for n in ("raw", "pi")}
+    assert expected <= set(header)
+
+
+def test_every_method_trains_its_student_only(teachers, tmp_path):
+    for cls in (KD, FullKD, ESKD, AMD, TGD, TPKD, Distillation):
+        chosen = two(teachers)
+        if cls in (KD, FullKD, ESKD, AMD):
+            path = teachers["raw"]
+            if cls is FullKD:
+                path = str(Path(path).with_name("teacher-full.ckpt"))
+            chosen = {"raw": Teacher(path)}
+        module = cls(net(), chosen)
+        before = {k: v.clone() for k, v in module.net.named_parameters()}
+        trainer(tmp_path, max_steps=1).fit(module, both_views())
+        assert all(not torch.equal(v, before[k]) for k, v in module.net.named_parameters()), cls
+        assert set(dict(module.named_parameters())) == {
+            *(f"net.{k}" for k in before),
+            *(k for k in dict(module.named_parameters()) if k.startswith("teachers.")),
+        }
+
+
+def test_eskd_and_full_kd_mind_the_provenance(teachers, tmp_path):
+    early, full = teachers["raw"], str(Path(teachers["raw"]).with_name("teacher-full.ckpt"))
+    with pytest.raises(InputError, match=r"raw.*"):
+        trainer(tmp_path).fit(ESKD(net(), {"raw": Teacher(full)}), BasicMotions())
+    with pytest.raises(InputError, match=r"raw.*"):
+        trainer(tmp_path).fit(FullKD(net(), {"raw": Teacher(early)}), BasicMotions())
+    for path in (early, full):
+        trainer(tmp_path, max_steps=1).fit(KD(net(), {"raw": Teacher(path)}), BasicMotions())
+
+
+def test_a_folder_stands_for_its_newest_finished_version(teachers, tmp_path):
+    for version, name in ((0, "teacher.ckpt"), (1, "teacher.ckpt"), (2, "peak.ckpt")):
+        target = tmp_path / f"version_{version}" / "checkpoints"
+        target.mkdir(parents=True)
+        shutil.copy(teachers["raw"], target / name)
+    assert "version_1" in Teacher(str(tmp_path)).load().file
+
+
+def test_teacher_of_another_split_is_refused_by_name(teachers, tmp_path):
+    data = BasicMotions(split_seed=7)
+    with pytest.raises(InputError, match=r"teacher 'raw'.*another split.*allow_other_split"):
+        trainer(tmp_path).fit(KD(net(), {"raw": Teacher(teachers["raw"])}), data)
+    accepted = Teacher(teachers["raw"], allow_other_split=True)
+    trainer(tmp_path, max_steps=1).fit(KD(net(), {"raw": accepted}), BasicMotions(split_seed=7))
+
+
+def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 6, 100)).astype("float32")
+    y, subject = np.arange(60) % 4, np.arange(60) // 6
+    one = ArrayDataModule(x, y, subject, test_subjects=[0, 1], batch_size=8)
+    module = Supervised(net())
+    fit = trainer(tmp_path, max_epochs=1)
+    fit.fit(module, one)
+    fit.save_checkpoint(tmp_path / "one.ckpt")
+    other = ArrayDataModule(x, y, subject, test_subjects=[5, 6], batch_size=8)
+    with pytest.raises(InputError, match=r"trained or selected on subjects 5, 6.*leak"):
+        trainer(tmp_path).test(Supervised(net()), other, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (net(channels=3), "6 channels|expects 3 channels"),
+        (net(classes=5), "5 classes"),
+        (net(ndim=2), "2 axes"),
+    ],
+    ids=["channels", "classes", "rank"],
+)
+def test_teacher_of_another_shape_is_refused(teacher, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        trainer(tmp_path).fit(KD(net(), {"raw": Teacher(net=teacher)}), BasicMotions())
+
+
+def test_a_view_that_nobody_emits(teachers, tmp_path):
+    with pytest.raises(InputError, match=r"'pi'.*emits 'raw'"):
+        trainer(tmp_path).fit(tpkd(teachers), BasicMotions())
+    with pytest.raises(InputError, match=r"'gaf'.*emits 'raw'"):
+        trainer(tmp_path).fit(Supervised(net(), view="gaf"), BasicMotions())
+
+
+def test_patches_must_divide_the_batch(teachers, tmp_path):
+    with pytest.raises(InputError, match="batch_size"):
+        trainer(tmp_path).fit(tpkd(teachers, patches=3), both_views())
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("touch owned",))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "text", "half", "list"])
+def test_files_that_are_no_checkpoints(kind, teachers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "file.ckpt"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Evil()}))
+    elif kind == "torch":
+        torch.save({"state_dict": {}, "x": Evil()}, path)
+    elif kind == "text":
+        path.write_text("weights")
+    elif kind == "list":
+        torch.save([1, 2], path)
+    else:
+        whole = Path(teachers["raw"]).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"file\.ckpt"):
+        Teacher(str(path)).load()
+    assert not (tmp_path / "owned").exists()
+
+
+def test_foreign_weights(tmp_path):
+    source = net(channels=3)
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith("standardize.")}
+    x = torch.randn(2, 3, 40)
+    expected = source.eval()((x - 1) / 2).logits
+    for wrapped in (
+        state,
+        {"state_dict": state},
+        {"model": state, "epoch": 3},
+        {"model_state_dict": state},
+        {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+    ):
+        torch.save(wrapped, tmp_path / "foreign.pth")
+        path = str(tmp_path / "foreign.pth")
+        teacher = Teacher(path, net=net(channels=3), mean=[1.0] * 3, std=[2.0] * 3).load()
+        torch.testing.assert_close(teacher(x).logits, expected)
+        with pytest.raises(InputError, match="mean= and std="):
+            Teacher(path, net=net(channels=3)).load()
+        with pytest.raises(InputError, match="net="):
+            Teacher(path).load()
+        with pytest.raises(InputError, match="not those of"):
+            Teacher(path, net=net(channels=4), mean=[0.0] * 4, std=[1.0] * 4).load()
+
+
+def test_student_init(teachers, tmp_path):
+    scratch = trainer(tmp_path, max_epochs=1)
+    module = Supervised(net())
+    scratch.fit(module, BasicMotions())
+    scratch.save_checkpoint(tmp_path / "scratch.ckpt")
+    warm = KD(net(), {"raw": Teacher(teachers["raw"])}, student_init=str(tmp_path / "scratch.ckpt"))
+    warm.prepare(_ready(BasicMotions()), "fit")
+    for key, value in module.net.state_dict().items():
+        assert torch.equal(value, warm.net.state_dict()[key]), key
+    other = KD(net(), {"raw": Teacher(teachers["raw"])}, student_init=teachers["pi"])
+    with pytest.raises(InputError, match="student_init"):
+        other.prepare(_ready(BasicMotions()), "fit")
+    split = Supervised(net(), init=str(tmp_path / "scratch.ckpt"))
+    with pytest.raises(InputError, match=r"student_init.*another split"):
+        split.prepare(_ready(BasicMotions(split_seed=7)), "fit")
+
+
+def _ready(data):
+    data.setup("fit")
+    return data
+
+
+def test_standardisation_is_filled_once_from_the_training_view(tmp_path):
+    data = _ready(BasicMotions(views={"raw": Raw(), "pi": PersistenceImage(size=16)}, scale="none"))
+    module = Supervised(net(ndim=2), view="pi")
+    module.prepare(data, "fit")
+    train = torch.cat([b.views["pi"] for b in data.batches("train")]).double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(module.net.standardize.mean.double(), train.mean(1), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(module.net.standardize.std.double(), train.std(1, correction=0), rtol=1e-5, atol=1e-7)
+    scaled = Supervised(net())
+    scaled.prepare(_ready(BasicMotions()), "fit")  # already standard: the identity, on purpose
+    assert scaled.net.standardize.filled
+    assert (scaled.net.standardize.mean == 0).all()
+
+
+def test_plain_loaders_work_too(tmp_path):
+    """Batches from anywhere: the standardisation comes from one pass over the training loader."""
+    data = _ready(BasicMotions(scale="none"))
+    batches = list(data.batches("train"))
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    module = Supervised(net())
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(module, loader, loader)
+    everything = torch.cat([b.views["raw"] for b in batches]).double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(module.net.standardize.mean.double(), everything.mean(1), rtol=1e-4, atol=1e-5)
+    assert "val/accuracy" in run.callback_metrics
+
+
+def test_no_teacher_no_distillation():
+    with pytest.raises(InputError, match="at least one teacher"):
+        Distillation(net(), {})
+    with pytest.raises(InputError, match="checkpoint="):
+        Teacher()
+    with pytest.raises(InputError, match="not loaded"):
+        Teacher("somewhere.ckpt")(torch.zeros(1, 3, 8))
+
+
+def test_probabilities_as_targets():
+    """Mixup's targets reach the loss."""
+    module = Supervised(net())
+    batch = kdlab.Batch({"raw": torch.randn(4, 6, 32)}, torch.full((4, 4), 0.25), torch.arange(4))
+    terms = module.terms(batch, module.net(batch.views["raw"]))
+    assert torch.isfinite(terms["ce"])

@@ -1,0 +1,423 @@
+"""The contracts that every objective keeps, found by walking the subclasses, and what each one computes."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+import kdlab.methods
+from kdlab import functional
+from kdlab.methods.amd import AMD, AMDObjective
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.eskd import ESKD
+from kdlab.methods.full_kd import FullKD
+from kdlab.methods.kd import KD
+from kdlab.methods.teacher import Teacher
+from kdlab.methods.tgd import TGD, TGDObjective
+from kdlab.methods.tpkd import TPKD, TPKDObjective
+from kdlab.nets import WideResNet
+from kdlab.objective import CrossEntropy, Objective, SoftTargets
+from kdlab.types import InputError, Output
+from tests import references as ref
+
+for module in pkgutil.iter_modules(kdlab.methods.__path__):
+    importlib.import_module(f"kdlab.methods.{module.name}")
+
+
+def walk(cls: type[Objective]) -> Iterator[type[Objective]]:
+    for sub in cls.__subclasses__():
+        if sub.__module__.startswith("kdlab.") and not inspect.isabstract(sub):
+            yield sub
+        yield from walk(sub)
+
+
+OBJECTIVES = sorted(set(walk(Objective)), key=lambda cls: cls.__name__)
+TAPS = ("stage1", "stage2", "stage3")
+SIZES = {"1-D": [(16,), (8,), (5,)], "2-D": [(8, 8), (6, 5), (4, 4)]}
+each = pytest.mark.parametrize("cls", OBJECTIVES)
+ranks = pytest.mark.parametrize("ndim", SIZES)
+
+
+def output(seed: int, ndim: str = "1-D", batch: int = 8, channels: int = 3, classes: int = 4) -> Output:
+    random = torch.Generator().manual_seed(seed)
+    features = {
+        tap: torch.randn(batch, channels * 2**i, *size, generator=random) * torch.linspace(0.2, 2, size[-1])
+        for i, (tap, size) in enumerate(zip(TAPS, SIZES[ndim], strict=True))
+    }
+    features["embedding"] = torch.randn(batch, 4 * channels, generator=random)
+    return Output(3 * torch.randn(batch, classes, generator=random), features)
+
+
+def names(objective: Objective) -> list[str]:
+    if getattr(objective, "map_teacher", None) is not None:
+        return [objective.map_teacher]
+    return list(getattr(objective, "weights", None) or ["raw"])
+
+
+def teachers(objective: Objective, ndim: str = "1-D", batch: int = 8) -> dict[str, Output]:
+    return {name: output(10 + i, ndim, batch, channels=5) for i, name in enumerate(names(objective))}
+
+
+def learn(out: Output) -> Output:
+    return Output(out.logits.clone().requires_grad_(), {k: v.clone().requires_grad_() for k, v in out.features.items()})
+
+
+def tensors(out: Output) -> list[Tensor]:
+    return [out.logits, *out.features.values()]
+
+
+TARGET = torch.arange(8) % 4
+MIXED = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)).softmax(1)
+
+
+def test_walk_finds_them() -> None:
+    assert {CrossEntropy, SoftTargets, AMDObjective, TGDObjective, TPKDObjective} <= set(OBJECTIVES)
+
+
+@each
+@ranks
+@pytest.mark.parametrize("target", [TARGET, MIXED], ids=["indices", "probabilities"])
+def test_terms(cls: type[Objective], ndim: str, target: Tensor) -> None:
+    objective = cls()
+    student, others = learn(output(1, ndim)), {k: learn(v) for k, v in teachers(objective, ndim).items()}
+    objective.check(batch_size=8, teachers=others)
+    terms = objective(student=student, teachers=others, target=target)
+    assert next(iter(terms)) == "ce"
+    for name, term in terms.items():
+        assert term.shape == (), name
+        assert term.dtype == torch.float32, name
+        assert term.isfinite(), name
+        assert term > 0, name
+    torch.stack(list(terms.values())).sum().backward()
+    assert student.logits.grad is not None
+    for tap in objective.taps:
+        grad = student.features[tap].grad
+        assert grad is not None
+        assert grad.isfinite().all()
+        assert grad.abs().max() > 0
+    assert all(t.grad is None for other in others.values() for t in tensors(other))
+    again = objective(student=output(2, ndim), teachers=teachers(objective, ndim), target=TARGET)
+    assert list(again) == list(terms)
+
+
+@each
+@ranks
+def test_zero_when_equal_and_order(cls: type[Objective], ndim: str) -> None:
+    objective = cls()
+    student, others = output(1, ndim), teachers(objective, ndim)
+    equal = objective(student=student, teachers=dict.fromkeys(others, student), target=TARGET)
+    if objective.zero_when_equal:
+        assert all(abs(float(term)) < 1e-6 for name, term in equal.items() if name != "ce"), equal
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+
+    def mixed(out: Output) -> Output:
+        return Output(out.logits[order], {k: v[order] for k, v in out.features.items()})
+
+    before = objective(student=student, teachers=others, target=TARGET)
+    after = objective(student=mixed(student), teachers={k: mixed(v) for k, v in others.items()}, target=TARGET[order])
+    same = all(float(after[name]) == pytest.approx(float(before[name]), rel=1e-5) for name in before)
+    assert same == objective.order_invariant
+    assert bool(objective.reason) == (not (objective.order_invariant and objective.zero_when_equal))
+
+
+@each
+@ranks
+def test_half_precision_and_double(cls: type[Objective], ndim: str) -> None:
+    objective = cls()
+
+    def cast(out: Output, dtype: torch.dtype) -> Output:
+        return Output(out.logits.to(dtype), {k: v.to(dtype) for k, v in out.features.items()})
+
+    student, others = output(1, ndim), teachers(objective, ndim)
+    expected = objective(student=student, teachers=others, target=TARGET)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = objective(student=student, teachers=others, target=TARGET)
+        low = learn(cast(student, torch.bfloat16))
+        terms = objective(student=low, teachers={k: cast(v, torch.bfloat16) for k, v in others.items()}, target=TARGET)
+    assert mixed == expected
+    assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(t.grad is None or t.grad.isfinite().all() for t in tensors(low))
+    double = objective(
+        student=cast(student, torch.float64),
+        teachers={k: cast(v, torch.float64) for k, v in others.items()},
+        target=TARGET,
+    )
+    assert all(term.dtype == torch.float64 for term in double.values())
+    for name, term in double.items():
+        assert float(term) == pytest.approx(float(expected[name]), rel=1e-4), name
+
+
+@each
+def test_dead_features(cls: type[Objective]) -> None:
+    objective = cls()
+    dead = learn(Output(torch.zeros(8, 4), {k: torch.zeros_like(v) for k, v in output(1).features.items()}))
+    terms = objective(student=dead, teachers=teachers(objective), target=TARGET)
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(t.grad is None or t.grad.isfinite().all() for t in tensors(dead))
+
+
+@each
+def test_settings_are_buffers_that_are_set_and_not_saved(cls: type[Objective]) -> None:
+    objective = cls()
+    assert not objective.state_dict()
+    assert set(objective.settings()) == {name for name, b in objective.named_buffers() if b.ndim == 0}
+    for name, value in objective.settings().items():
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        objective.set(name, 0.5)
+        assert objective.settings()[name] is value
+        assert float(value) == 0.5
+        with pytest.raises(InputError, match=name):
+            objective.set(name, -1.0)
+        with pytest.raises(InputError, match=name):
+            objective.set(name, float("nan"))
+    with pytest.raises(InputError, match="no setting 'gamma'"):
+        objective.set("gamma", 1.0)
+    twin = copy.deepcopy(objective)
+    assert twin.settings().keys() == objective.settings().keys()
+    objective.to(torch.bfloat16)
+    assert all(b.dtype == torch.float32 for b in objective.settings().values())
+
+
+@pytest.mark.gpu
+@each
+def test_no_synchronisation(cls: type[Objective]) -> None:
+    objective = cls().cuda()
+
+    def move(out: Output) -> Output:
+        return Output(out.logits.cuda(), {k: v.cuda() for k, v in out.features.items()})
+
+    student, target = learn(move(output(1))), TARGET.cuda()
+    others = {k: move(v) for k, v in teachers(objective).items()}
+    objective(student=student, teachers=others, target=target)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for name in objective.settings():
+            objective.set(name, 0.5)
+        terms = objective(student=student, teachers=others, target=target)
+        torch.stack(list(terms.values())).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = copy.deepcopy(objective).cpu()(student=output(1), teachers=teachers(objective), target=TARGET)
+    for name, term in terms.items():
+        assert float(term) == pytest.approx(float(expected[name]), rel=1e-3), name
+
+
+# ------------------------------------------------------------------------------------------------- what each computes
+
+
+def array(x: Tensor) -> np.ndarray:
+    return x.double().numpy()
+
+
+def test_soft_targets_value() -> None:
+    student, others = output(1), {"a": output(2), "b": output(3)}
+    logits = array(student.logits)
+    ce = ref.cross_entropy(logits, TARGET.numpy())
+    kd = {k: ref.soft_target_kl(logits, array(v.logits), 2.0).mean() for k, v in others.items()}
+    equal = SoftTargets(2.0, 0.75)(student=student, teachers=others, target=TARGET)
+    assert float(equal["ce"]) == pytest.approx(0.25 * ce, rel=1e-5)
+    assert float(equal["kd"]) == pytest.approx(0.75 * (kd["a"] + kd["b"]) / 2, rel=1e-5)
+    weighted = SoftTargets(2.0, 0.75, {"b": 0.9, "a": 0.1}, "mean")(student=student, teachers=others, target=TARGET)
+    assert float(weighted["kd"]) == pytest.approx(0.75 * (0.1 * kd["a"] + 0.9 * kd["b"]) / 4, rel=1e-5)
+
+
+@ranks
+def test_amd_value(ndim: str) -> None:
+    student, raw, other = output(1, ndim), output(2, ndim, channels=5), output(3, "2-D")
+    values = [ref.angular_margin(array(student.features[t]), array(raw.features[t])) for t in TAPS]
+    terms = AMDObjective()(student=student, teachers={"raw": raw}, target=TARGET)
+    assert float(terms["margin"]) == pytest.approx(5000 * sum(values) / 3, rel=1e-4)
+    both = AMDObjective(map_teacher="raw", taps=("stage2",), margin_weight=3.0)
+    both.check(batch_size=8, teachers=["pi", "raw"])
+    terms = both(student=student, teachers={"pi": other, "raw": raw}, target=TARGET)
+    assert float(terms["margin"]) == pytest.approx(3 * values[1], rel=1e-4)
+    kd = [ref.soft_target_kl(array(student.logits), array(t.logits)).mean() for t in (raw, other)]
+    assert float(terms["kd"]) == pytest.approx(0.9 * sum(kd) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("merge", ["raw", "normalised"])
+def test_tgd_value(merge: str) -> None:
+    student, others = output(1), {"raw": output(2), "pi": output(3, "2-D", channels=5)}
+    weights = {"raw": 0.99, "pi": 0.01}
+    objective = TGDObjective(merge=merge)
+    terms = objective(student=student, teachers=others, target=TARGET)
+    values = [
+        ref.merged_similarity(
+            array(student.features[tap]), {k: array(v.features[tap]) for k, v in others.items()}, weights, merge
+        )
+        for tap in TAPS
+    ]
+    assert float(terms["similarity"]) == pytest.approx(1000 * sum(values), rel=1e-4)
+    assert {k: round(float(v), 6) for k, v in objective.settings().items()} == {
+        "temperature": 4.0,
+        "kd_weight": 0.9,
+        "similarity_weight": 3000.0,
+    }
+
+
+@pytest.mark.parametrize("oth", ["rows", "square", "sp"])
+def test_tpkd_value(oth: str) -> None:
+    student, others = output(1), {"raw": output(2), "pi": output(3, "2-D", channels=5)}
+    weights = {"raw": 0.7, "pi": 0.3}
+    terms = TPKDObjective(oth=oth, taps=("stage1", "stage3"))(student=student, teachers=others, target=TARGET)
+    values = []
+    for tap in ("stage1", "stage3"):
+        own, theirs = array(student.features[tap]), {k: array(v.features[tap]) for k, v in others.items()}
+        if oth == "sp":
+            values.append(ref.merged_similarity(own, theirs, weights))
+        else:
+            values.append(ref.orthogonal_similarity(own, theirs, weights, 4, oth))
+    assert float(terms["similarity"]) == pytest.approx(350 * sum(values), rel=1e-4)
+    assert float(terms["ce"]) == pytest.approx(0.3 * ref.cross_entropy(array(student.logits), TARGET.numpy()), rel=1e-5)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "temperature": (lambda: SoftTargets(temperature=0.0), "temperature.*0.0"),
+    "kd_weight": (lambda: SoftTargets(kd_weight=1.5), "kd_weight.*from 0 to 1.*1.5"),
+    "weights": (lambda: SoftTargets(weights={"raw": -1.0}), "weights.*-1.0"),
+    "zero weights": (lambda: SoftTargets(weights={"raw": 0.0}), "weights"),
+    "reduction": (lambda: SoftTargets(kl_reduction="sum"), "kl_reduction.*'sum'"),
+    "gamma": (lambda: TGDObjective(similarity_weight=-1.0), "similarity_weight.*-1"),
+    "merge": (lambda: TGDObjective(merge="mean"), "merge.*'mean'"),
+    "taps": (lambda: TGDObjective(taps=()), "taps"),
+    "taps twice": (lambda: AMDObjective(taps=("stage1", "stage1")), "taps.*stage1"),
+    "beta": (lambda: TPKDObjective(similarity_weight=float("inf")), "similarity_weight.*inf"),
+    "patches": (lambda: TPKDObjective(patches=0), "patches=0"),
+    "oth": (lambda: TPKDObjective(oth="columns"), "oth='columns'"),
+    "margin": (lambda: AMDObjective(margin=0.0), "margin=0.0"),
+    "margin_weight": (lambda: AMDObjective(margin_weight=-1.0), "margin_weight.*-1"),
+    "local": (lambda: AMDObjective(local_weight=2.0), "local_weight=2.0"),
+    "no teacher": (lambda: SoftTargets().check(batch_size=8, teachers=[]), "at least one teacher"),
+    "names": (lambda: TGDObjective().check(batch_size=8, teachers=["raw"]), r"\['raw'\].*\['pi', 'raw'\]"),
+    "pairs": (lambda: TGDObjective().check(batch_size=1, teachers=["raw", "pi"]), "at least 2.*batch_size is 1"),
+    "divides": (lambda: TPKDObjective().check(batch_size=10, teachers=["raw", "pi"]), "patches=4.*10 windows"),
+    "single rows": (lambda: TPKDObjective().check(batch_size=4, teachers=["raw", "pi"]), "two rows.*4 windows"),
+    "map teacher": (
+        lambda: AMDObjective().check(batch_size=8, teachers=["raw", "pi"]),
+        r"map_teacher.*\['pi', 'raw'\]",
+    ),
+    "map teacher name": (
+        lambda: AMDObjective(map_teacher="gaf").check(batch_size=8, teachers=["raw"]),
+        r"map_teacher.*\['raw'\].*'gaf'",
+    ),
+    "forward names": (
+        lambda: TGDObjective()(student=output(1), teachers={"raw": output(2)}, target=TARGET),
+        r"\['raw'\].*\['pi', 'raw'\]",
+    ),
+    "tap": (
+        lambda: AMDObjective(taps=("layer4",))(student=output(1), teachers={"raw": output(2)}, target=TARGET),
+        "the student has no tap 'layer4'.*'stage1'",
+    ),
+    "batch": (
+        lambda: TGDObjective(weights={"raw": 1.0})(
+            student=output(1), teachers={"raw": Output(output(2).logits, output(2, batch=4).features)}, target=TARGET
+        ),
+        r"\(8, 3, 16\).*'raw'.*\(4, 3, 16\)",
+    ),
+    "target": (lambda: CrossEntropy()(student=output(1), teachers={}, target=TARGET[:4]), r"\(8, 4\).*\(4,\)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case: str) -> None:
+    call, message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_check_accepts_what_works() -> None:
+    TPKDObjective().check(batch_size=8, teachers=["pi", "raw"])
+    TPKDObjective(oth="sp").check(batch_size=10, teachers=["pi", "raw"])
+    TPKDObjective().check(batch_size=None, teachers=["pi", "raw"])
+    CrossEntropy().check(batch_size=1, teachers=[])
+
+
+# ----------------------------------------------------------------------------------------------------------- methods
+
+
+def net(ndim: int = 1) -> WideResNet:
+    return WideResNet(10, 1, ndim, in_channels=3, num_classes=4)
+
+
+METHODS: dict[type[Distillation], tuple[type[Objective], list[str]]] = {
+    KD: (SoftTargets, ["raw"]),
+    ESKD: (SoftTargets, ["raw"]),
+    FullKD: (SoftTargets, ["raw"]),
+    AMD: (AMDObjective, ["raw"]),
+    TGD: (TGDObjective, ["raw", "pi"]),
+    TPKD: (TPKDObjective, ["raw", "pi"]),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_build_their_objective(method: type[Distillation]) -> None:
+    objective, roles = METHODS[method]
+    nets = {name: Teacher(net=net(2 if name == "pi" else 1), view=name) for name in roles}
+    module = method(net(), nets, kd_weight=0.25, kl_reduction="mean", student_view="raw")
+    assert type(module.objective) is objective
+    assert float(module.objective.settings()["kd_weight"]) == 0.25
+    assert module.objective.kl_reduction == "mean"
+    views = {"raw": torch.randn(8, 3, 24), "pi": torch.randn(8, 3, 16, 16)}
+    answers = {name: teacher.load()(views[name]) for name, teacher in nets.items()}
+    terms = module.objective(student=module.student(views["raw"]), teachers=answers, target=TARGET)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.student.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_share_defaults_with_their_objectives(method: type[Distillation]) -> None:
+    objective, _ = METHODS[method]
+    ours, theirs = inspect.signature(method.__init__).parameters, inspect.signature(objective.__init__).parameters
+    named = {k: p.default for k, p in theirs.items() if k != "self"}
+    assert named == {k: ours[k].default for k in named}
+    assert set(ours) == {"self", "student", "teachers", "kwargs", *named}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_command_line_sees_all_arguments(method: type[Distillation]) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    added = parser.add_class_arguments(method, "model")
+    assert {"model.student_view", "model.optimizer", "model.scheduler", "model.student_init"} <= set(added)
+    assert {"model.temperature", "model.kd_weight", "model.weights"} <= set(added)
+    assert "model.objective" not in added
+
+
+def test_teachers_by_provenance() -> None:
+    def build(method: type[Distillation]) -> Distillation:
+        return method(net(), {"raw": Teacher(net=net())})
+
+    early, full = ({"stopped_early": flag, "epoch": 3, "max_epochs": 9} for flag in (True, False))
+    for provenance in (early, full, {}, {"stopped_early": None}):
+        build(KD).check_teacher("raw", provenance)
+    for provenance in (early, {}, {"stopped_early": None}):
+        build(ESKD).check_teacher("raw", provenance)
+    for provenance in (full, {}, {"stopped_early": None}):
+        build(FullKD).check_teacher("raw", provenance)
+    with pytest.raises(InputError, match=r"'raw' was not stopped early.*3 of 9.*EarlyStoppedTeacher"):
+        build(ESKD).check_teacher("raw", full)
+    with pytest.raises(InputError, match=r"'raw' was stopped early.*teacher-full.ckpt"):
+        build(FullKD).check_teacher("raw", early)
+    assert FullKD.teacher_files == ("teacher-full.ckpt", "last.ckpt")
+    assert ESKD.teacher_files == KD.teacher_files == ("teacher.ckpt", "best.ckpt")
+
+
+def test_objective_and_function_agree_on_one_tap() -> None:
+    student, other = output(1), output(2)
+    terms = TGDObjective(0.5, 0.0, 1.0, {"raw": 1.0}, taps=("stage2",))(
+        student=student, teachers={"raw": other}, target=TARGET
+    )
+    assert terms["similarity"] == functional.similarity_preserving(student.features["stage2"], other.features["stage2"])
