@@ -84,6 +84,7 @@ class KdlabCLI(LightningCLI):
             trainer_defaults={"default_root_dir": "runs", "callbacks": [*checkpoint_callbacks(), PredictionWriter()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in _SUBCOMMANDS}},
             args=list(args) if args is not None else None,
         )
 
@@ -134,6 +135,16 @@ class KdlabCLI(LightningCLI):
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
         Path(logger.init_args.save_dir).mkdir(parents=True, exist_ok=True)
 
+    def instantiate_classes(self) -> None:
+        """Make data module, method and trainer; an `InputError` is raised as such, not as a failed type."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            raise (error if cause is None else cause) from None
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
         config = self.config_init[self.config.subcommand].trainer
@@ -148,12 +159,23 @@ class KdlabCLI(LightningCLI):
         csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
         return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
+        try:
+            super()._run_subcommand(subcommand)
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, WandbLogger) and logger._experiment is not None:
+                    logger.experiment.finish()
+
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
         config = self.config[self.config.subcommand]
         self.datamodule.prepare_data()
         self.datamodule.setup(stage)
         self.model.prepare(self.datamodule, stage)
+        if stage == "fit":
+            self.datamodule.train_dataloader()  # a batch that the training windows cannot fill
         path = config.get("ckpt_path")
         if path is not None:
             self.model.check_checkpoint(read_checkpoint(path, "ckpt_path"), self.datamodule)
@@ -219,5 +241,3 @@ def _hand_over() -> None:
         if script.group == "console_scripts" and script.name == "lightning":
             sys.exit(script.load()())
 
-
-__all__ = ["KdlabCLI", "RecordRun", "WandbLogger", "main", "run"]

@@ -11,6 +11,7 @@ import yaml
 from kdlab import cli
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import REPOSITORY
+from tests.wandb_file import read_run
 
 FAST = [
     "--trainer.max_epochs=1",
@@ -82,15 +83,14 @@ def test_wandb_is_one_more_config_file(here):
     wandb_yaml = str(REPOSITORY / "experiments/base/wandb.yaml")
     for _ in range(2):  # the second run does not collide
         line = cli.run(["fit", "--config", SCRATCH, "--config", wandb_yaml, *FAST])
-    from tests.wandb_file import read_run
-
     runs = sorted((here / "runs/wandb").glob("offline-run-*"))
     assert len(runs) == 2
-    config, history, names = read_run(runs[-1])
+    config, history, pictures, run = read_run(runs[-1])
+    assert (run.run_group, run.job_type, list(run.tags)) == ("basic_motions/scratch", "student", ["seed=0"])
     assert config["model"]["init_args"]["net"]["init_args"]["depth"] == 16
     assert config["fingerprint"]["dataset"] == line.datamodule.name
     assert {"train/loss", "train/ce", "val/loss", "val/accuracy", "val/f1"} <= history
-    assert {"views", "confusion_val"} <= names
+    assert {"views", "confusion_val"} <= {name.split("/")[0] for name in pictures}
     assert not (here / "config.yaml").exists()
 
 

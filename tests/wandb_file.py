@@ -1,20 +1,38 @@
-"""Read an offline Weights & Biases run back from its file."""
+"""Read an offline Weights & Biases run back from its file: LevelDB's log format with one protobuf record each."""
 
 import json
+import struct
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
+
+BLOCK, HEADER = 32768, 7
+
+
+def records(path: Path):
+    """The raw records; the first HEADER bytes of the file are its own header."""
+    data, at, parts = path.read_bytes(), HEADER, []
+    while at + HEADER <= len(data):
+        left = BLOCK - at % BLOCK
+        if left < HEADER:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
+        parts.append(data[at + HEADER : at + HEADER + length])
+        at += HEADER + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield b"".join(parts)
+            parts = []
 
 
 def read_run(folder: Path):
-    """The nested config, the names in the history, and the names of the pictures of one offline run."""
-    store = DataStore()
-    store.open_for_scan(str(next(folder.glob("*.wandb"))))
-    config, history, pictures = {}, set(), set()
-    while (data := store.scan_data()) is not None:
+    """The nested config, the names in the history, the names of the pictures, and the run record of an offline run."""
+    config, history, pictures, run = {}, set(), set(), None
+    for data in records(next(folder.glob("*.wandb"))):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
+        if record.HasField("run"):
+            run = record.run
         for update in (record.run.config.update, record.config.update):
             for item in update:
                 keys = list(item.nested_key) or [item.key]
@@ -23,8 +41,8 @@ def read_run(folder: Path):
                     place = place.setdefault(key, {})
                 place[keys[-1]] = json.loads(item.value_json)
         for item in record.history.item:
-            name = ".".join(item.nested_key) or item.key
+            name = "/".join(item.nested_key) or item.key
             history.add(name)
-            if "_type" in item.value_json:
-                pictures.add(name)
-    return config, history, pictures
+            if name.endswith("/_type") or '"_type"' in item.value_json:
+                pictures.add(name.removesuffix("/_type"))
+    return config, history, pictures, run

@@ -201,7 +201,9 @@ class ArrayDataModule(WindowDataModule):
                 )
             return [f"channel_{c}" for c in range(width)]
         if len(names) != width:
-            hint = f'; the windows have {length} samples: did you mean layout="{other}"?' if len(names) == length else ""
+            hint = (
+                f'; the windows have {length} samples: did you mean layout="{other}"?' if len(names) == length else ""
+            )
             raise InputError(f"channels: {len(names)} names for {width} channels{hint}")
         return names
 

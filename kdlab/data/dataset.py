@@ -27,6 +27,7 @@ class Scaler:
     clip: bool = False
 
     def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Windows ``(B, C, T)`` in scaled units."""
         y = (x - self.offset[:, None]) / self.divisor[:, None]
         if self.clip:
             y = np.where(y > 1.0, 0.99, np.where(y < 0.0, 0.0, y))
@@ -114,6 +115,6 @@ class WindowDataset(Dataset[Batch]):
         return np.stack(changed).astype(np.float32, copy=False)
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate nothing: the data set already returns whole batches."""
     return batch

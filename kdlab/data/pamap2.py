@@ -42,8 +42,8 @@ WINDOW, STEP, FIRST, EVERY = 100, 22, 22, 3
 UPPER = """202 35.5 47.6314 155.532 157.76 45.5484 62.2598 61.728 21.8452 13.1222 14.2184 137.544 109.181 100.543
 38.5625 26.386 153.582 37.2936 23.9101 61.9328 36.9676 15.5171 5.97964 2.94183 80.4739 39.7391 95.8415
 35.4375 157.232 157.293 150.99 61.9509 62.0461 60.9357 17.4204 13.5882 13.9617 91.4247 92.867 146.651"""
-LOWER = """0 0 -114.755 -104.301 -73.0384 -61.1938 -61.8086 -61.4193 -27.8044 -17.8495 -14.2647 -103.941 -200.043 -163.608
-0 -29.0888 -38.1657 -57.2366 -32.9627 -39.7561 -56.0108 -10.1563 -5.06858 -3.99487 -70.0627 -122.48 -66.6847
+LOWER = """0 0 -114.755 -104.301 -73.0384 -61.1938 -61.8086 -61.4193 -27.8044 -17.8495 -14.2647 -103.941 -200.043
+-163.608 0 -29.0888 -38.1657 -57.2366 -32.9627 -39.7561 -56.0108 -10.1563 -5.06858 -3.99487 -70.0627 -122.48 -66.6847
 0 -155.068 -155.617 -156.179 -60.3067 -61.9064 -62.2629 -14.162 -13.0401 -14.0196 -172.865 -137.908 -102.232"""
 EXPECTED = (
     "the PAMAP2 data set with its files Protocol/subject101.dat to subject109.dat, unpacked or as a tar archive; it is "
@@ -141,7 +141,7 @@ def read_rows(contents: bytes, name: str) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's way to say that it stopped; counted below
         try:
-            values = np.fromstring(contents.decode("ascii"), dtype=np.float64, sep=" ")  # type: ignore[call-overload]
+            values = np.fromstring(contents.decode("ascii"), dtype=np.float64, sep=" ")
         except ValueError:
             values = np.empty(0)
     if len(values) != lines * COLUMNS or not _plausible(values.reshape(-1, COLUMNS)):
@@ -166,8 +166,8 @@ def _read_slowly(contents: bytes, name: str) -> NDArray[np.float64]:
             row = []
         if len(row) != COLUMNS or np.isinf(row).any():
             raise InputError(
-                f"{name}, line {number}: expected {COLUMNS} numbers, got {len(cells)} values ({line[:40].strip()!r}...); "
-                "is the file half-written? Obtain it anew"
+                f"{name}, line {number}: expected {COLUMNS} numbers, got {len(cells)} values ({line[:40].strip()!r}"
+                "...); is the file half-written? Obtain it anew"
             )
         if row[1] not in ACTIVITIES and row[1] not in DROPPED:
             known = ", ".join(str(a) for a in sorted({*ACTIVITIES, *DROPPED}))
@@ -188,8 +188,8 @@ def prepare(rows: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.
     label = np.array([ACTIVITIES[int(a)] for a in rows[:, 1].tolist()], dtype=np.int64)
     signal = rows[:, KEPT]
     valid = ~np.isnan(signal[:, 0])
-    latest = np.maximum.accumulate(np.where(valid, np.arange(len(signal)), -1), initial=-1)[-len(signal) :]
-    signal[:, 0] = np.where(latest >= 0, signal[np.maximum(latest, 0), 0], np.nan) if len(signal) else signal[:, 0]
+    latest = np.maximum.accumulate(np.where(valid, np.arange(len(signal)), -1))
+    signal[:, 0] = np.where(latest >= 0, signal[latest, 0], 0.0)
     signal = np.nan_to_num(signal, nan=0.0)[::EVERY]
     return np.ascontiguousarray(signal.T, dtype=np.float32), label[::EVERY]
 

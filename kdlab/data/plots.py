@@ -108,9 +108,7 @@ def _image(axis: Any, image: NDArray[Any], *, signed: bool, bound: float) -> Non
         spine.set_visible(False)
 
 
-def _signal(
-    axis: Any, x: NDArray[Any], module: WindowDataModule, source: str, *, last: bool
-) -> None:
+def _signal(axis: Any, x: NDArray[Any], module: WindowDataModule, source: str, *, last: bool) -> None:
     rate = module.data.sampling_rate
     hertz = rate.get(source) if isinstance(rate, dict) else rate
     time = np.arange(x.shape[1]) / (hertz or 1.0)

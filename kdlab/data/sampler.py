@@ -23,7 +23,7 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
     References:
         Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011, doi:10.1145/2063384.2063405 (Philox).
 
-    >>> stream(0, 1, 2).integers(100) == stream(0, 1, 2).integers(100)
+    >>> bool(stream(0, 1, 2).integers(100) == stream(0, 1, 2).integers(100))
     True
     """
     key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
@@ -33,8 +33,8 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
 class TrainSampler(DistributedSampler[Any]):
     """Shuffled windows as ``(epoch, position)`` pairs; the order comes from the seed and the epoch alone.
 
-    Being a ``DistributedSampler``, it is left alone by Lightning. Over several ranks, the batches that the ranks read at
-    the same time are, one rank after the other, the batch that one process would read with as many times the batch size.
+    Being a ``DistributedSampler``, it is left alone by Lightning. Over several ranks, the batches that the ranks read
+    at the same time are, one rank after the other, the batch that one process would read at so many times the size.
 
     Args:
         length: windows to order.

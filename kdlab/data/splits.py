@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
@@ -198,12 +198,14 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
 def _check(data: WindowSet, split: Split) -> None:
     for stage in STAGES:
         if len(split.rows[stage]) == 0:
-            raise InputError(f"the {stage} fold is empty: {data_summary(data)}; choose other subjects or more recordings")
+            raise InputError(
+                f"the {stage} fold is empty: {data_summary(data)}; choose other subjects or more recordings"
+            )
     absent = [name for k, name in enumerate(data.classes) if not (data.target[split.rows["train"]] == k).any()]
     if absent:
         raise InputError(
-            f"no training window of class {', '.join(absent)}: its windows are all validated or tested on, or there are "
-            "none; hold out other subjects (test_subjects, val_subjects, split_seed) or leave the class out"
+            f"no training window of class {', '.join(absent)}: its windows are all validated or tested on, or there "
+            "are none; hold out other subjects (test_subjects, val_subjects, split_seed) or leave the class out"
         )
 
 

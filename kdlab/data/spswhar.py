@@ -72,7 +72,9 @@ class SPSWHAR(WindowDataModule):
             name = f"s{person:02d}_{execution:02d}"
             missing = [d for d, code in DEVICES.items() if code not in rows]
             if missing:
-                raise InputError(f"root={str(self.root)!r}: recording {name} has no file of the {missing[0]}; {EXPECTED}")
+                raise InputError(
+                    f"root={str(self.root)!r}: recording {name} has no file of the {missing[0]}; {EXPECTED}"
+                )
             cut, label = cut_recording(rows["sp"], rows["sw"])
             x.append(cut)
             y.append(label)

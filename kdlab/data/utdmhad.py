@@ -8,22 +8,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
-CLASSES = (
-    "swipe_left swipe_right wave clap throw arm_cross basketball_shoot draw_x draw_circle_cw draw_circle_ccw "
-    "draw_triangle bowling boxing baseball_swing tennis_swing arm_curl tennis_serve push knock catch pickup_throw jog "
-    "walk sit_to_stand stand_to_sit lunge squat"
-).split()
-JOINTS = (
-    "head shoulder_center spine hip_center left_shoulder left_elbow left_wrist left_hand right_shoulder right_elbow "
-    "right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee right_ankle right_foot"
-).split()
+CLASSES = """
+    swipe_left swipe_right wave clap throw arm_cross basketball_shoot draw_x draw_circle_cw draw_circle_ccw
+    draw_triangle bowling boxing baseball_swing tennis_swing arm_curl tennis_serve push knock catch pickup_throw jog
+    walk sit_to_stand stand_to_sit lunge squat
+""".split()  # noqa: SIM905 (a list of one word a line is no easier to read)
+JOINTS = """
+    head shoulder_center spine hip_center left_shoulder left_elbow left_wrist left_hand right_shoulder right_elbow
+    right_wrist right_hand left_hip left_knee left_ankle left_foot right_hip right_knee right_ankle right_foot
+""".split()  # noqa: SIM905
 CHANNELS = {
     "inertial": [f"{sensor}_{axis}" for sensor in ("acc", "gyro") for axis in "xyz"],
     "skeleton": [f"{joint}_{axis}" for joint in JOINTS for axis in "xyz"],
@@ -112,6 +111,8 @@ def read_trial(contents: bytes, name: str, source: str) -> NDArray[np.float64]:
     Raises:
         InputError: not readable, or not of the expected shape.
     """
+    from scipy.io import loadmat
+
     variable = VARIABLE[source]
     try:
         values = np.asarray(loadmat(io.BytesIO(contents), variable_names=[variable])[variable], dtype=np.float64)

@@ -122,7 +122,7 @@ def split_groups(
         recognition using inertial sensors, Sensors 2019, doi:10.3390/s19225026 (why splits are by subject).
 
     >>> split_groups(["1", "2", "3", "4", "5", "6"], seed=0)
-    (['1', '3', '4', '5'], ['2', '6'])
+    (['2', '3', '4', '6'], ['1', '5'])
     """
     if not 0.0 < val_fraction < 1.0:
         raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
@@ -168,7 +168,7 @@ def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -
         InputError: a fraction outside (0, 1), or no class has two recordings.
 
     >>> split_recordings({"a": 0, "b": 0, "c": 1, "d": 1, "e": 2}, 0.15, seed=0)[1]
-    ['a', 'c']
+    ['a', 'd']
     """
     if not 0.0 < val_fraction < 1.0:
         raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
@@ -184,8 +184,8 @@ def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -
         held.add(spare[0])
     if not held:
         raise InputError(
-            f"{len(label)} recordings of {len(set(label.values()))} classes: no class has two, so none can be held out; "
-            "give more recordings, or their subjects"
+            f"{len(label)} recordings of {len(set(label.values()))} classes: no class has two, so none can be held "
+            "out; give more recordings, or their subjects"
         )
     names = sorted(label, key=natural_key)
     return [n for n in names if n not in held], [n for n in names if n in held]

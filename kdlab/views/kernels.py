@@ -20,6 +20,9 @@ from numba import types
 from numba.extending import intrinsic
 from torch.utils.data import get_worker_info
 
+ONE = 8.2924
+"""Sigmas above which the normal CDF is 1 in double precision."""
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
@@ -153,9 +156,14 @@ def _keep(pairs, count, threshold):  # type: ignore[no-untyped-def]
 
 @_compiled()
 def _mass(low, high, centre, sigma):  # type: ignore[no-untyped-def]
-    """Mass of a Gaussian between ``low`` and ``high``, taken in the tail where the two CDFs are small."""
+    """Mass of a Gaussian between ``low`` and ``high``, taken in the tail where the two CDFs are small.
+
+    Where both are 1 in double precision it is 0, as in the reference code.
+    """
     a = (low - centre) / (sigma * math.sqrt(2.0))
     b = (high - centre) / (sigma * math.sqrt(2.0))
+    if a > ONE / math.sqrt(2.0):
+        return 0.0
     if a > 0:
         return 0.5 * (math.erfc(a) - math.erfc(b))
     if b < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -47,11 +47,17 @@ def _axis(low: float, high: float, size: int, legacy: bool) -> _Axis:
 
 
 def _between(low: Floats, high: Floats) -> Floats:
-    """Mass of the standard normal between ``low`` and ``high``, taken in the tail where both CDFs are small."""
+    """Mass of the standard normal between ``low`` and ``high``, taken in the tail where both CDFs are small.
+
+    Where both are 1 in double precision it is 0, as in the reference code.
+    """
     from scipy.special import ndtr
 
+    from kdlab.views.kernels import ONE
+
     flip = low > 0
-    return np.asarray(ndtr(np.where(flip, -low, high)) - ndtr(np.where(flip, -high, low)))
+    mass = ndtr(np.where(flip, -low, high)) - ndtr(np.where(flip, -high, low))
+    return np.where(low > ONE, 0.0, mass)
 
 
 def _table(axis: _Axis, sigma: float) -> tuple[npt.NDArray[np.float32], int, int, float] | None:
@@ -145,7 +151,8 @@ class PersistenceImage(View):
     Differences from the reference code:
         ``sigma`` is a standard deviation on both grids (``PersistenceImager`` takes a variance). The weight is divided
         by the diagram's maximum and rows are flipped, as ``PersImage`` does and ``PersistenceImager`` does not.
-        ``PersImage`` has one ``maxBD`` for both axes. Infinite deaths are dropped (persim makes NaN of them).
+        ``PersImage`` has one ``maxBD`` for both axes. Infinite deaths are dropped (persim makes NaN of them). Where
+        every point lies beyond the ranges persim divides rounding errors by each other; these pictures are exact.
 
     Example:
         >>> view = PersistenceImage(size=4, sigma=0.5, birth=(0.0, 4.0), persistence=(0.0, 4.0))
@@ -290,7 +297,19 @@ class PersistenceImage(View):
         if self.normalize:
             peak = out.amax((1, 2), keepdim=True)
             out /= torch.where(peak > 0, peak, torch.ones_like(peak))
+        faint = self._faint(points, plan) & (counts > 0)
+        if faint.any():
+            exact = replace(self, dtype="float64")._compiled(rows[faint], plan)
+            out[torch.from_numpy(faint).to(device)] = exact.to(device, torch.float32)
         return out
+
+    def _faint(self, points: Floats, plan: _Plan) -> npt.NDArray[np.bool_]:
+        """Whether every point of weight lies off the grid, so that float32 would draw only the ends of tails."""
+        squared = np.zeros(points.shape[:2])
+        for axis, centre in ((plan.columns, points[..., 0]), (plan.rows, points[..., 1])):
+            outside = np.maximum(np.maximum(axis.lower[0] - centre, centre - axis.upper[-1]), 0) / self.sigma
+            squared += np.minimum(outside, 40.0) ** 2
+        return np.asarray((points[..., 2] * np.exp(-squared / 2)).max(1) < 0.5)
 
     def _cells(self, centre: Tensor, axis: _Axis, device: torch.device) -> Tensor:
         """Mass of each point in each cell of an axis, ``(N, P, n)`` float32, without cancellation.
