@@ -17,7 +17,9 @@ def _movement(rng: np.random.Generator, channels: int, samples: int, rate: float
     phase = np.linspace(0, np.pi, channels) + rng.uniform(0, 2 * np.pi)
     pace = 0.5 + 0.45 * label + rng.normal(0, 0.03)
     posture = np.sin(1.7 * label + np.arange(channels))
-    return posture + (0.3 + 0.15 * (label % 5)) * np.sin(2 * np.pi * pace * time + phase) + _white(rng, samples, channels)
+    return (
+        posture + (0.3 + 0.15 * (label % 5)) * np.sin(2 * np.pi * pace * time + phase) + _white(rng, samples, channels)
+    )
 
 
 def _white(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -322,7 +322,7 @@ views:
   pi: {class_path: PersistenceImage, init_args: {size: 32, birth: [-4, 4]}}
   gaf: {class_path: GramianAngularField, init_args: {method: difference, size: null, source: phone}}
   scan: ScanPersistenceImage
-  none: null
+  later: null
 view: PersistenceImage
 """
 
@@ -344,7 +344,7 @@ def test_yaml_with_bare_class_names():
             "pi": PersistenceImage(size=32),
             "gaf": GramianAngularField(None, "difference", source="phone"),
             "scan": ScanPersistenceImage(),
-            "none": None,
+            "later": None,
         }
         assert holder.view == PersistenceImage()
         assert {hash(view) for view in holder.views.values()}

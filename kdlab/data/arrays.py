@@ -239,9 +239,10 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
     if not file.is_file():
         raise MissingFileError(f"path={str(file)!r}: no such file; expected an npz with x and y (np.savez)")
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
+        with archive:
             stored = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):

@@ -20,7 +20,7 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation
-from kdlab.data.dataset import Scaler, Wanted, WindowDataset, as_is
+from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
 from kdlab.data.sampler import OrderedSampler, TrainSampler
 from kdlab.data.splits import STAGES, Split, make_split
 from kdlab.data.windows import WindowSet, check_finite, chunks, moments
@@ -455,7 +455,7 @@ class WindowDataModule(LightningDataModule):
 
     def _loader(self, dataset: WindowDataset, sampler: TrainSampler | OrderedSampler) -> DataLoader[Batch]:
         workers = self.num_workers > 0
-        return DataLoader(
+        return WindowLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from kdlab.augment import Augmentation
 from kdlab.data.sampler import stream
@@ -113,6 +113,17 @@ class WindowDataset(Dataset[Batch]):
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1}[version]
         changed = [self.augment(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)
+
+
+class WindowLoader(DataLoader[Batch]):
+    """A loader that needs no state to resume: its sampler is told the epoch and the batch to begin with."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; that the method is there tells Lightning that an epoch can be resumed in its middle."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load."""
 
 
 def as_is(batch: Any) -> Any:

@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,8 @@ def labelled_rows(
         InputError: naming file and line of a row that is not complete, not numeric or not labelled.
     """
     body = contents.partition(b"\n")[2]
+    if not body.strip():
+        _blame(body, name, columns, labels)
     layout = np.dtype([("values", np.float64, (columns,)), ("label", "U32")])
     try:
         rows = np.loadtxt(io.BytesIO(body), delimiter=",", dtype=layout, ndmin=1, comments=None)
@@ -90,7 +92,7 @@ def labelled_rows(
     return values, target
 
 
-def _blame(body: bytes, name: str, columns: int, labels: list[str]) -> None:
+def _blame(body: bytes, name: str, columns: int, labels: list[str]) -> NoReturn:
     for number, line in enumerate(body.decode(errors="replace").splitlines(), start=2):
         if not line.strip():
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 MOST = 12  # channels drawn
 
 
+@dataclass(frozen=True)
+class Column:
+    """One column of the picture: a signal or a view of the same windows."""
+
+    title: str
+    values: NDArray[Any]
+    source: str
+    chosen: list[int]  # channels of the source
+
+
 def mosaic(image: NDArray[Any], columns: int | None = None) -> NDArray[np.float64]:
     """Lay the channels of a view side by side, with a gap of empty (NaN) pixels.
 
@@ -28,7 +40,9 @@ def mosaic(image: NDArray[Any], columns: int | None = None) -> NDArray[np.float6
     (9, 9)
     """
     count, height, width = image.shape
-    columns = columns or (count if count <= 3 else int(np.ceil(np.sqrt(count * 1.5))))
+    if columns is None:
+        least = count if count <= 3 else int(np.ceil(np.sqrt(count)))
+        columns = next((c for c in range(least, 2 * least) if count % c == 0), least)
     rows = -(-count // columns)
     gap = max(1, width // 24)
     sheet = np.full((rows * height + (rows - 1) * gap, columns * width + (columns - 1) * gap), np.nan)
@@ -46,16 +60,18 @@ def draw_views(module: WindowDataModule, path: str | Path | None = None, per_cla
     labels = dataset.target[dataset.rows]
     picked = [int(p) for k in range(module.num_classes) for p in _spread(np.flatnonzero(labels == k), per_class)]
     batch = dataset.__getitems__(picked)
-    columns: list[tuple[str, NDArray[Any], str]] = []
+    columns: list[Column] = []
     for want in module._wanted:
-        if want.source not in [c[2] for c in columns if c[0].startswith("signal")]:
+        if want.source not in [c.source for c in columns]:
             x = dataset.scalers[want.source](np.asarray(dataset.windows[want.source][dataset.rows[picked]]))
-            columns.append((f"signal: {want.source}" if len(module.data.sources) > 1 else "signal", x, want.source))
+            title = f"signal: {want.source}" if len(module.data.sources) > 1 else "signal"
+            columns.append(Column(title, x, want.source, list(range(x.shape[1]))))
     for want in module._wanted:
         values = batch.views[want.key].numpy()
-        whole = values.ndim == 3 and values.shape[1] == len(module.data.channels[want.source])
+        chosen = [int(c) for c in want.view.channels or range(values.shape[1])]
+        whole = values.ndim == 3 and chosen == list(range(len(module.data.channels[want.source])))
         if "/" not in want.key and not whole:  # a raw view of all channels is the signal itself
-            columns.append((want.key, values, want.source))
+            columns.append(Column(want.key, values, want.source, chosen))
     return _draw(module, columns, [int(labels[p]) for p in picked], path)
 
 
@@ -65,25 +81,24 @@ def _spread(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.array([p[len(p) // 2] for p in parts])
 
 
-def _draw(
-    module: WindowDataModule, columns: list[tuple[str, NDArray[Any], str]], labels: list[int], path: str | Path | None
-) -> Figure:
-    ratio = [2.4 if v.ndim == 3 else _aspect(v) for _, v, _ in columns]
+def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], path: str | Path | None) -> Figure:
+    ratio = [2.4 if c.values.ndim == 3 else _aspect(c.values) for c in columns]
     row = 1.35
     figure = Figure(figsize=(row * sum(ratio) + 1.1, row * len(labels) + 0.75), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(labels), len(columns), squeeze=False, width_ratios=ratio)
-    for j, (title, values, source) in enumerate(columns):
+    for j, column in enumerate(columns):
+        values = column.values
         bound = float(np.abs(values).max()) or 1.0
         for i, label in enumerate(labels):
             axis = axes[i, j]
             if values.ndim == 3:
-                _signal(axis, values[i], module, source, last=i == len(labels) - 1)
+                _signal(axis, values[i], module, column, last=i == len(labels) - 1)
             else:
-                _image(axis, values[i, :MOST], signed=bool((values < 0).any()), bound=bound)
+                _image(axis, values[i, :MOST], signed=float(values.min()) < -0.01 * bound, bound=bound)
             if i == 0:
                 more = f" (first {MOST} of {values.shape[1]})" if values.shape[1] > MOST else ""
-                axis.set_title(title + more, fontsize=9)
+                axis.set_title(column.title + more, fontsize=9)
             if j == 0:
                 axis.set_ylabel(module.classes[label].replace("_", " "), fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -108,13 +123,14 @@ def _image(axis: Any, image: NDArray[Any], *, signed: bool, bound: float) -> Non
         spine.set_visible(False)
 
 
-def _signal(axis: Any, x: NDArray[Any], module: WindowDataModule, source: str, *, last: bool) -> None:
+def _signal(axis: Any, x: NDArray[Any], module: WindowDataModule, column: Column, *, last: bool) -> None:
     rate = module.data.sampling_rate
-    hertz = rate.get(source) if isinstance(rate, dict) else rate
+    hertz = rate.get(column.source) if isinstance(rate, dict) else rate
     time = np.arange(x.shape[1]) / (hertz or 1.0)
-    names = module.data.channels[source]
-    for c in range(min(len(x), MOST)):
-        axis.plot(time, x[c], linewidth=0.8, label=names[c].replace("_", " "), color=f"C{c % 10}")
+    names = module.data.channels[column.source]
+    colours = colormaps["tab10" if len(names) <= 10 else "tab20"]
+    for row, c in zip(x[:MOST], column.chosen, strict=False):
+        axis.plot(time, row, linewidth=0.8, label=names[c].replace("_", " "), color=colours(c % colours.N))
     axis.set_xlim(time[0], time[-1] if len(time) > 1 else 1)
     axis.margins(y=0.08)
     axis.grid(alpha=0.25, linewidth=0.5)

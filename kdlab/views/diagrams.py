@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -18,7 +20,7 @@ def _rows(x: npt.ArrayLike | Tensor, ndim: int, axes: str) -> npt.NDArray[np.flo
         raise InputError(f"x: expected {axes} with at least one sample, got shape {array.shape}")
     if array.dtype != np.float32:
         array = array.astype(np.float64)
-    bad = int(array.size - np.isfinite(array).sum())
+    bad = 0 if math.isfinite(array.sum()) else int(array.size - np.isfinite(array).sum())
     if bad:
         raise InputError(f"x: expected finite samples, got {bad} NaN or infinite ones; fill or drop them first")
     return np.ascontiguousarray(array).reshape(-1, array.shape[-1])

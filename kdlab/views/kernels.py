@@ -73,66 +73,94 @@ def blank(*shape: int, dtype: Any = np.float32) -> torch.Tensor:
 # -- diagrams ---------------------------------------------------------------------------------------------------------
 
 
-@_compiled()
-def _extrema(x, kept):  # type: ignore[no-untyped-def]
-    """Write the alternating valleys (even places) and peaks (odd places) of ``x``; return the place of the last valley.
+# Places are unsigned, because numba wraps negative ones round; so are the 0 and 1 that stand for decisions. Nothing here
+# branches on the samples: a wrong guess of the processor costs more than the work.
+_0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 
-    The end of the running monotone stretch is overwritten until the direction turns; equal samples change nothing.
+
+@_compiled(fastmath={"nnan"})
+def _extrema(x, kept):  # type: ignore[no-untyped-def]
+    """Write the alternating valleys (even places from 2 on) and peaks (odd places) of ``x``; return the last valley's.
+
+    The end of the running monotone stretch is overwritten until the direction turns; equal samples change nothing. An
+    infinite peak is put behind the last valley.
     """
     last = x[0]
-    kept[0] = last
-    place = 0
-    rising = 0
+    kept[2] = last
+    place = _2
+    rising = _0
     for i in range(1, x.size):
         value = x[i]
-        up = 1 if value > last else 0
-        down = 1 if value < last else 0
-        place += (rising & down) | ((1 - rising) & up)
-        rising = up | (rising & (1 - down))
+        turn = (np.uint64(value > last) ^ rising) & np.uint64(value != last)
+        rising ^= turn
+        place += turn
         kept[place] = value
         last = value
-    return place - (place & 1)
+    end = place & ~_1
+    kept[end + _1] = np.inf
+    kept[end + _2] = 0
+    return end
+
+
+@_compiled(inline="always")
+def _step(kept, pairs, top, place, count):  # type: ignore[no-untyped-def]
+    """Settle the separator on top of the stack, or push the peak at ``place`` and the valley behind it.
+
+    The stack of valleys (even places from 2 on) and the falling peaks between them lives in the front of ``kept``. A
+    peak that is no lower than the separator on top settles it: the higher of its two valleys dies there (elder rule),
+    and the lower stays. NaN under the stack ends it, place 0 is scratch.
+    """
+    separator, peak, valley = kept[top - _1], kept[place], kept[place + _1]
+    pop = np.uint64(separator <= peak)
+    a, b = kept[top - _2], kept[top]
+    pairs[count, 0] = b if a < b else a
+    pairs[count, 1] = separator
+    kept[top + _1] = peak
+    kept[top + _2] = valley
+    kept[(top - _2) & (_0 - pop)] = a if a < b else b
+    return top + _2 - (pop << _2), place + _2 - (pop << _1), count + pop
 
 
 @_compiled()
 def _pairs(x, kept, pairs):  # type: ignore[no-untyped-def]
-    """Write the finite (birth, death) pairs of the sublevel filtration of ``x``; return how many.
+    """Write the finite (birth, death) pairs of the sublevel filtration of ``x``; return how many."""
+    steps = _extrema(x, kept) - _2
+    kept[0] = 0
+    kept[1] = np.nan
+    top, place, count = _2, _3, _0
+    for _ in range(steps):
+        top, place, count = _step(kept, pairs, top, place, count)
+    return np.int64(count)
 
-    A stack of valleys with falling separating peaks lives in the front of ``kept``. A new peak that is no lower than
-    the separator on top settles that separator: the higher of its two valleys dies there (elder rule).
-    """
-    end = _extrema(x, kept)
-    count = 0
-    top = 0
-    for i in range(1, end, 2):
-        peak = kept[i]
-        valley = kept[i + 1]
-        while top > 0 and kept[top - 1] <= peak:
-            a, b = kept[top - 2], kept[top]
-            pairs[count, 0] = max(a, b)
-            pairs[count, 1] = kept[top - 1]
-            count += 1
-            top -= 2
-            kept[top] = min(a, b)
-        kept[top + 1] = peak
-        top += 2
-        kept[top] = valley
-    while top > 0:
-        a, b = kept[top - 2], kept[top]
-        pairs[count, 0] = max(a, b)
-        pairs[count, 1] = kept[top - 1]
-        count += 1
-        top -= 2
-        kept[top] = min(a, b)
-    return count
+
+@_compiled()
+def _two_pairs(x, other, kept, pairs, more):  # type: ignore[no-untyped-def]
+    """:func:`_pairs` of two series at once, so that one works while the other waits for its memory."""
+    first, second = kept[0], kept[1]
+    kept[:, 0] = 0
+    kept[:, 1] = np.nan
+    steps, others = _extrema(x, first) - _2, _extrema(other, second) - _2
+    both = min(steps, others)
+    top, place, count = _2, _3, _0
+    top2, place2, count2 = _2, _3, _0
+    for _ in range(both):
+        top, place, count = _step(first, pairs, top, place, count)
+        top2, place2, count2 = _step(second, more, top2, place2, count2)
+    for _ in range(steps - both):
+        top, place, count = _step(first, pairs, top, place, count)
+    for _ in range(others - both):
+        top2, place2, count2 = _step(second, more, top2, place2, count2)
+    return np.int64(count), np.int64(count2)
 
 
 @_compiled()
 def diagrams(x, pairs, counts, start, stop):  # type: ignore[no-untyped-def]
     """Write the diagram of each row of ``x`` (N, T) to ``pairs`` (N, T // 2 + 1, 2), its length to ``counts`` (N,)."""
-    kept = np.empty(x.shape[1] + 1, x.dtype)
-    for i in range(start, stop):
-        counts[i] = _pairs(x[i], kept, pairs[i])
+    kept = np.empty((2, x.shape[1] + 4), x.dtype)
+    for i in range(start, stop - 1, 2):
+        counts[i], counts[i + 1] = _two_pairs(x[i], x[i + 1], kept, pairs[i], pairs[i + 1])
+    if (stop - start) % 2:
+        counts[stop - 1] = _pairs(x[stop - 1], kept[0], pairs[stop - 1])
 
 
 @_compiled()
@@ -205,7 +233,7 @@ def _write(image, normalize, out):  # type: ignore[no-untyped-def]
 def exact_images(x, threshold, columns, rows, sigma, normalize, out, start, stop):  # type: ignore[no-untyped-def]
     """Persistence images of rows of ``x`` (N, T) in float64; ``columns`` and ``rows`` (2, n) hold the cell edges."""
     n = out.shape[1]
-    kept = np.empty(x.shape[1] + 1, x.dtype)
+    kept = np.empty(x.shape[1] + 4, x.dtype)
     pairs = np.empty((x.shape[1] // 2 + 1, 2))
     image = np.empty((n, n))
     for i in range(start, stop):
@@ -326,7 +354,7 @@ def fast_images(  # type: ignore[no-untyped-def]
     """
     n = out.shape[1]
     side = (n + 7) // 8 * 8
-    kept = np.empty(x.shape[1] + 1, x.dtype)
+    kept = np.empty(x.shape[1] + 4, x.dtype)
     pairs = np.empty((x.shape[1] // 2 + 1, 2))
     tile = np.empty(side * side, np.float32)
     across = np.empty(side, np.float32)
@@ -356,7 +384,7 @@ def fast_images(  # type: ignore[no-untyped-def]
 @_compiled()
 def kept_points(x, threshold, points, counts, start, stop):  # type: ignore[no-untyped-def]
     """Write (birth, lifetime, weight) of the kept pairs of rows of ``x`` to ``points`` (N, T // 2 + 1, 3)."""
-    kept = np.empty(x.shape[1] + 1, x.dtype)
+    kept = np.empty(x.shape[1] + 4, x.dtype)
     pairs = np.empty((x.shape[1] // 2 + 1, 2))
     for i in range(start, stop):
         count, longest = _keep(pairs, _pairs(x[i], kept, pairs), threshold)

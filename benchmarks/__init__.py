@@ -1,0 +1,1 @@
+"""Ratios against reference packages, measured in one run: ``python -m benchmarks.<name>``."""
