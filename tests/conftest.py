@@ -54,7 +54,7 @@ def trainer(folder: Path, **kwargs) -> pl.Trainer:
 
 @pytest.fixture(scope="session")
 def teachers(tmp_path_factory) -> dict[str, str]:
-    """Checkpoints of a raw and a persistence-image teacher on BasicMotions, trained for two epochs and stopped early."""
+    """Checkpoints of a raw and a persistence-image teacher on BasicMotions, two epochs each, stopped early."""
     files = {}
     for name, views, backbone in (
         ("raw", {"raw": kdlab.views.Raw()}, net()),

@@ -17,9 +17,7 @@ from tests.conftest import net, trainer
 
 
 # ---------------------------------------------------------------- annealing
-@pytest.mark.parametrize(
-    ("schedule", "middle"), [("linear", 4.5), ("cosine", 4.5), ("exponential", math.sqrt(8.0))]
-)
+@pytest.mark.parametrize(("schedule", "middle"), [("linear", 4.5), ("cosine", 4.5), ("exponential", math.sqrt(8.0))])
 def test_schedules_begin_and_end_where_they_say(schedule, middle):
     values = [anneal(step, 100, 8.0, 1.0, schedule) for step in range(150)]
     assert all(type(v) is float for v in values)
@@ -46,8 +44,8 @@ def test_temperature_reaches_the_loss_step_by_step(teachers, tmp_path):
 
 
 def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
+    run = trainer(tmp_path, callbacks=[WeightAnnealing("margin_weight")])
     with pytest.raises(InputError, match="no setting 'margin_weight'"):
-        run = trainer(tmp_path, callbacks=[WeightAnnealing("margin_weight")])
         run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
     with pytest.raises(InputError, match="no setting 'temperature'"):
         trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())

@@ -171,7 +171,9 @@ def test_foreign_subcommands_go_to_the_sdk(here, monkeypatch):
     """Where lightning_sdk is installed, ``lightning login`` is its business."""
     site = here / "site"
     (site / "lightning_sdk-1.0.dist-info").mkdir(parents=True)
-    (site / "lightning_sdk-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: lightning_sdk\nVersion: 1.0\n")
+    (site / "lightning_sdk-1.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: lightning_sdk\nVersion: 1.0\n"
+    )
     (site / "lightning_sdk-1.0.dist-info/entry_points.txt").write_text("[console_scripts]\nlightning = fake_sdk:main\n")
     (site / "fake_sdk.py").write_text("import sys\n\n\ndef main():\n    print('sdk got', sys.argv[1:])\n")
     program = str(Path(sys.executable).with_name("lightning"))

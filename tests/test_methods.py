@@ -76,7 +76,7 @@ def test_eval_before_fit_does_not_freeze_the_student(teachers, tmp_path):
 
 
 def test_test_and_predict_need_no_teacher(student, tmp_path):
-    module, path = student
+    _, path = student
     gone = {name: Teacher(str(tmp_path / f"gone_{name}.ckpt"), view=name) for name in ("raw", "pi")}
     fresh = TPKD(net(), gone, weights={"raw": 0.7, "pi": 0.3})
     data = BasicMotions()

@@ -54,7 +54,8 @@ def test_one_block_by_hand():
     inner = first.conv2(bn_relu(first.norm2, first.conv1(active)))
     torch.testing.assert_close(first(x), first.shortcut(active) + inner)
     y = first(x)
-    torch.testing.assert_close(second(y), y + second.conv2(bn_relu(second.norm2, second.conv1(bn_relu(second.norm1, y)))))
+    inner = second.conv2(bn_relu(second.norm2, second.conv1(bn_relu(second.norm1, y))))
+    torch.testing.assert_close(second(y), y + inner)
     assert net.stages[0][0].shortcut is None
 
 

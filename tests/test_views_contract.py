@@ -331,11 +331,12 @@ def _parse(text):
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Holder, "holder")
     config = parser.parse_string("holder:\n" + "".join(f"  {line}\n" for line in text.splitlines()))
-    again = parser.parse_string(parser.dump(config))
+    again = parser.parse_string(parser.dump(config, skip_none=False))
     make = getattr(parser, "instantiate", None) or parser.instantiate_classes
     return make(config).holder, make(again).holder
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_yaml_with_bare_class_names():
     for holder in _parse(YAML):
         assert holder.views == {

@@ -15,8 +15,8 @@ Schedule = Literal["linear", "cosine", "exponential"]
 def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule = "linear") -> float:
     """The value of a schedule that goes from ``start`` at step 0 to ``end`` at step ``steps`` and stays there.
 
-    With u = min(step / steps, 1): linear ``start + u (end - start)``; cosine ``end + (start - end) (1 + cos(pi u)) / 2``;
-    exponential ``start (end / start)^u``.
+    With u = min(step / steps, 1): linear ``start + u (end - start)``; cosine
+    ``end + (start - end) (1 + cos(pi u)) / 2``; exponential ``start (end / start)^u``.
 
     Args:
         step: the optimiser step, from 0.
@@ -36,7 +36,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
         return start + u * (end - start)
     if schedule == "cosine":
         return end + (start - end) * (1 + math.cos(math.pi * u)) / 2
-    return start * (end / start) ** u
+    return float(start * (end / start) ** u)
 
 
 class WeightAnnealing(Callback):
@@ -102,8 +102,8 @@ class WeightAnnealing(Callback):
         if objective is None or self.setting not in objective.settings():
             known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
             raise InputError(
-                f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting {self.setting!r}; it has "
-                f"{known or 'none'}."
+                f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
+                f"{self.setting!r}; it has {known or 'none'}."
             )
         total = trainer.estimated_stepping_batches
         if self.epochs is not None:
@@ -113,9 +113,7 @@ class WeightAnnealing(Callback):
             raise InputError(f"{type(self).__name__}: the fit has no planned end; set epochs= or max_epochs.")
         self.steps = int(total)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Set the value of this step."""
         objective: Any = pl_module.objective
         objective.set(self.setting, self.value(trainer.global_step, self.steps))

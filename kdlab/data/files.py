@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import re
 import tarfile
 import zlib
@@ -21,7 +22,7 @@ def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tu
     """The files whose name matches, anywhere under a folder or in a tar archive, in the order of their names.
 
     Args:
-        root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``.
+        root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``; ``~`` and ``$VARIABLES`` are expanded.
         pattern: regular expression for the whole file name, without its folders.
         data_set: what is expected and where it is obtained, for the message.
 
@@ -32,9 +33,10 @@ def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tu
         MissingFileError: ``root`` is not there, or holds no such file.
         InputError: an archive that cannot be read.
     """
-    place, name = Path(root).expanduser(), re.compile(pattern)
+    place, name = Path(os.path.expandvars(root)).expanduser(), re.compile(pattern)
     if not place.exists():
-        raise MissingFileError(f"root={str(root)!r}: no such folder or archive; expected {data_set}")
+        unset = "; set that environment variable, or name a folder" if "$" in str(place) else ""
+        raise MissingFileError(f"root={str(root)!r}: no such folder or archive{unset}; expected {data_set}")
     found = 0
     if place.is_dir():
         for file in sorted(place.rglob("*"), key=lambda f: f.name):

@@ -12,4 +12,16 @@ from kdlab.methods.teacher import Teacher
 from kdlab.methods.tgd import TGD
 from kdlab.methods.tpkd import TPKD
 
-__all__ = ["AMD", "ESKD", "KD", "TGD", "TPKD", "Distillation", "FullKD", "Method", "PiecewiseLR", "Supervised", "Teacher"]
+__all__ = [
+    "AMD",
+    "ESKD",
+    "KD",
+    "TGD",
+    "TPKD",
+    "Distillation",
+    "FullKD",
+    "Method",
+    "PiecewiseLR",
+    "Supervised",
+    "Teacher",
+]

@@ -119,7 +119,8 @@ class Method(LightningModule):
         """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no kdlab data module: one pass over the training loader
-            self.net.standardize.fill(*_loader_statistics(self.trainer.train_dataloader, self.view))
+            loader: Any = self.trainer.train_dataloader
+            self.net.standardize.fill(*_loader_statistics(loader, self.view))
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -150,9 +151,9 @@ class Method(LightningModule):
             logits, target = logits.new_zeros(1, self.net.num_classes), target.new_zeros(1)
             self.log(f"{stage}/loss", logits.new_zeros(()), on_epoch=True, batch_size=0, sync_dist=True)
             return
-        metrics = self.metrics[stage]
+        metrics: Any = self.metrics[stage]
         metrics.update(logits, target)
-        self.log_dict(metrics, on_epoch=True, batch_size=len(logits))  # type: ignore[arg-type]
+        self.log_dict(metrics, on_epoch=True, batch_size=len(logits))
         self.log(
             f"{stage}/loss",
             F.cross_entropy(logits, target),
@@ -189,7 +190,7 @@ class Method(LightningModule):
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "monitor": "val/loss"},
-        }  # type: ignore[return-value]
+        }
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of itself, in plain values: net, view, data and provenance."""

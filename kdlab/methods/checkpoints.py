@@ -81,10 +81,7 @@ def find_checkpoint(
                     if versions:
                         rank_zero_info(f"{what}: {path} -> {candidate}")
                     return candidate
-    if path.is_dir():
-        found = f"holds no finished version with one of {', '.join(files)}"
-    else:
-        found = "does not exist"
+    found = f"holds no finished version with one of {', '.join(files)}" if path.is_dir() else "does not exist"
     raise MissingFileError(f"{what}: {str(path)!r} {found}. {_remedy(path)}")
 
 
@@ -156,7 +153,11 @@ def _same_scale(a: Any, b: Any) -> bool:
     for source in a:
         for key in ("offset", "divisor"):
             left, right = torch.tensor(a[source][key]), torch.tensor(b[source][key])
-            if left.shape != right.shape or not torch.allclose(left, right, rtol=1e-5, atol=1e-7):
+            if (
+                a[source].get("clip") != b[source].get("clip")
+                or left.shape != right.shape
+                or not torch.allclose(left, right, rtol=1e-5, atol=1e-7)
+            ):
                 return False
     return True
 

@@ -61,7 +61,9 @@ class Teacher(nn.Module):
     ) -> None:
         super().__init__()
         if checkpoint is None and net is None:
-            raise InputError("Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither.")
+            raise InputError(
+                "Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither."
+            )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.net = net
         self.mean, self.std = mean, std
@@ -70,7 +72,7 @@ class Teacher(nn.Module):
         self.description: dict[str, Any] = {}
         self.file, self.hash = "", ""
         self._prefix = ""
-        self.register_load_state_dict_post_hook(_expect_no_keys)
+        self.register_load_state_dict_post_hook(_expect_no_keys)  # type: ignore[no-untyped-call]
         self.eval()
 
     def load(self, files: Sequence[str] = ("teacher.ckpt", "best.ckpt"), name: str = "") -> Teacher:
@@ -118,8 +120,9 @@ class Teacher(nn.Module):
                 f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
                 "for example net={class_path: WideResNet, init_args: {...}}."
             )
-        if hasattr(self.net, "rename_released"):
-            state = self.net.rename_released(state)
+        rename: Any = getattr(self.net, "rename_released", None)
+        if rename is not None:
+            state = rename(state)
         if not any(key.startswith("standardize.") for key in state):
             if self.mean is None or self.std is None:
                 raise InputError(

@@ -89,6 +89,7 @@ class Backbone(nn.Module):
     """
 
     spec: dict[str, Any]
+    standardize: Standardize
     head: nn.Module
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Backbone:

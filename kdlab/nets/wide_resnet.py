@@ -27,7 +27,7 @@ _RELEASED = (
 
 
 class _Block(nn.Module):
-    """BN-ReLU-conv3-BN-ReLU-conv3 plus a shortcut: the identity of the raw input, or a 1x1 convolution after BN-ReLU."""
+    """BN-ReLU-conv3 twice, plus a shortcut: the identity of the raw input, or a 1x1 convolution after BN-ReLU."""
 
     def __init__(self, ndim: int, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()

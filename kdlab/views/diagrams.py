@@ -20,7 +20,9 @@ def _rows(x: npt.ArrayLike | Tensor, ndim: int, axes: str) -> npt.NDArray[np.flo
         raise InputError(f"x: expected {axes} with at least one sample, got shape {array.shape}")
     if array.dtype != np.float32:
         array = array.astype(np.float64)
-    bad = 0 if math.isfinite(array.sum()) else int(array.size - np.isfinite(array).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(array.sum())
+    bad = 0 if math.isfinite(total) else int(array.size - np.isfinite(array).sum())
     if bad:
         raise InputError(f"x: expected finite samples, got {bad} NaN or infinite ones; fill or drop them first")
     return np.ascontiguousarray(array).reshape(-1, array.shape[-1])

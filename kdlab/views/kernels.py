@@ -73,8 +73,8 @@ def blank(*shape: int, dtype: Any = np.float32) -> torch.Tensor:
 # -- diagrams ---------------------------------------------------------------------------------------------------------
 
 
-# Places are unsigned, because numba wraps negative ones round; so are the 0 and 1 that stand for decisions. Nothing here
-# branches on the samples: a wrong guess of the processor costs more than the work.
+# Places are unsigned, because numba wraps negative ones round; so are the 0 and 1 that stand for decisions. Nothing
+# here branches on the samples: a wrong guess of the processor costs more than the work.
 _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 
 
