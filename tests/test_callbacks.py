@@ -141,6 +141,15 @@ def test_no_epoch_qualifies(tmp_path):
     assert kept(stop)[1]["stopped_early"] is False
 
 
+def test_an_earlier_teacher_is_not_overwritten(tmp_path):
+    first, _ = judged(tmp_path, (3.0, 1.0, 2.0), smoothing=1)
+    before = Path(first.checkpoint).read_bytes()
+    second, _ = judged(tmp_path, (1.0, 2.0, 3.0), smoothing=1)
+    assert first.checkpoint != second.checkpoint
+    assert Path(first.checkpoint).read_bytes() == before
+    assert (kept(first)[0], kept(second)[0]) == (1, 0)
+
+
 def test_resumed_judging_equals_uninterrupted(tmp_path):
     script = (5.0, 4.0, 2.0, 3.0, 3.0, 3.0, 3.0)
 

@@ -1,5 +1,6 @@
 """The command line: what a newcomer types, and what a mistake is answered with."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ FAST = [
 ]
 SCRATCH = str(REPOSITORY / "experiments/basic_motions/scratch.yaml")
 ESKD = str(REPOSITORY / "experiments/basic_motions/eskd.yaml")
+TPKD = str(REPOSITORY / "experiments/basic_motions/tpkd.yaml")
 
 
 @pytest.fixture
@@ -79,17 +81,22 @@ def test_the_checkpoint_does_not_change_the_configuration(here):
     assert group["lr"] == 0.001
 
 
-def test_wandb_is_one_more_config_file(here):
+def test_wandb_is_one_more_config_file(here, teachers):
     wandb_yaml = str(REPOSITORY / "experiments/base/wandb.yaml")
+    words = ["--config", TPKD, "--config", wandb_yaml, *FAST, "--trainer.callbacks+=TemperatureAnnealing"]
+    words += [f"--model.init_args.teachers.{name}.checkpoint={teachers[name]}" for name in ("raw", "pi")]
     for _ in range(2):  # the second run does not collide
-        line = cli.run(["fit", "--config", SCRATCH, "--config", wandb_yaml, *FAST])
+        line = cli.run(["fit", *words])
     runs = sorted((here / "runs/wandb").glob("offline-run-*"))
     assert len(runs) == 2
     config, history, pictures, run = read_run(runs[-1])
-    assert (run.run_group, run.job_type, list(run.tags)) == ("basic_motions/scratch", "student", ["seed=0"])
-    assert config["model"]["init_args"]["net"]["init_args"]["depth"] == 16
+    assert (run.run_group, run.job_type, list(run.tags)) == ("basic_motions/tpkd", "student", ["seed=0"])
+    assert config["model"]["init_args"]["student"]["init_args"]["depth"] == 16
+    assert config["teachers"]["pi"]["hash"] == line.model.teachers["pi"].hash
+    assert config["teachers"]["raw"]["provenance"]["epoch"] in (0, 1)
     assert config["fingerprint"]["dataset"] == line.datamodule.name
-    assert {"train/loss", "train/ce", "val/loss", "val/accuracy", "val/f1"} <= history
+    assert {"train/loss", "train/ce", "train/kd", "train/similarity", "train/temperature"} <= history
+    assert {"val/loss", "val/accuracy", "val/f1", "teacher/raw/val_accuracy", "teacher/pi/val_accuracy"} <= history
     assert {"views", "confusion_val"} <= {name.split("/")[0] for name in pictures}
     assert not (here / "config.yaml").exists()
 
@@ -180,3 +187,34 @@ def test_foreign_subcommands_go_to_the_sdk(here, monkeypatch):
     environment = {**os.environ, "PYTHONPATH": str(site)}
     out = subprocess.run([program, "login", "--x"], capture_output=True, text=True, env=environment, timeout=300)
     assert "sdk got ['login', '--x']" in out.stdout, out.stderr
+
+
+def test_two_processes(here):
+    """Fit, test and predict on two CPU processes; predictions are those of one process, in data-set order."""
+    program = str(Path(sys.executable).with_name("lightning"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run(*words):
+        out = subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=600)
+        assert out.returncode == 0, out.stderr
+
+    two = [*FAST, "--trainer.strategy=ddp", "--trainer.devices=2", "--data.init_args.batch_size=4"]
+    run("fit", "--config", SCRATCH, *two)
+    folder = here / "runs/basic_motions/scratch"
+    run("test", "--config", SCRATCH, *two, "--ckpt_path", str(folder))
+    run("predict", "--config", SCRATCH, *two, "--ckpt_path", str(folder))
+    (together,) = folder.rglob("predictions.csv")
+    one = cli.run(["predict", "--config", SCRATCH, *FAST, "--ckpt_path", str(folder)])
+    alone = Path(one.trainer.log_dir) / "predictions.csv"
+    with together.open() as a, alone.open() as b:
+        rows, expected = list(csv.DictReader(a)), list(csv.DictReader(b))
+    assert [row["index"] for row in rows] == [row["index"] for row in expected]
+    assert len(rows) == 40
+    for row, other in zip(rows, expected, strict=True):
+        assert row["target"] == other["target"]
+        for key in (k for k in row if k.startswith("probability_")):
+            assert float(row[key]) == pytest.approx(float(other[key]), abs=1e-4)
+    tested = [line for path in folder.rglob("metrics.csv") for line in csv.DictReader(path.open())]
+    accuracy = next(float(row["test/accuracy"]) for row in tested if row.get("test/accuracy"))
+    right = sum(row["prediction"] == row["target"] for row in expected) / len(expected)
+    assert accuracy == pytest.approx(right)

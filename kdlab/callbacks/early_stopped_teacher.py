@@ -30,7 +30,9 @@ class EarlyStoppedTeacher(Callback):
 
     In the run's ``checkpoints`` folder it leaves ``teacher.ckpt`` (written when the fit ends), with
     ``stop=False`` also ``teacher-full.ckpt`` (the last epoch, for Full KD), and ``teacher-epoch=<k>.ckpt`` for every
-    further epoch that was asked for. Each says which data, view, epoch and metric made it, and why.
+    further epoch that was asked for. Each says which data, view, epoch and metric made it, and why. Where a folder
+    holds a teacher already (without a logger there are no version folders), the next is ``teacher-v1.ckpt``;
+    :attr:`checkpoint` names it.
 
     Args:
         monitor: a logged validation metric; names with ``accuracy`` or ``f1`` are maximised, others minimised.
@@ -82,6 +84,7 @@ class EarlyStoppedTeacher(Callback):
         self.checkpoint: str | None = None
         self._peak_file = ""
         self._reason = ""
+        self._suffix = ""  # "-v1", ... where the folder holds another run's teacher already
 
     # ------------------------------------------------------------------ hooks
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -92,7 +95,11 @@ class EarlyStoppedTeacher(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say on how many windows and subjects the choice rests."""
+        """Say on how many windows and subjects the choice rests, and find names that overwrite nothing."""
+        folder, version = self._folder(trainer), 0
+        while any((folder / f"{stem}{_suffix(version)}.ckpt").exists() for stem in ("teacher", "peak")):
+            version += 1
+        self._suffix = trainer.strategy.broadcast(_suffix(version))
         counts = getattr(getattr(trainer, "datamodule", None), "counts", None)
         if not counts:
             return
@@ -121,14 +128,14 @@ class EarlyStoppedTeacher(Callback):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
         self.history.append((epoch, value))
         if epoch in self.epochs:
-            self._save(trainer, pl_module, f"teacher-epoch={epoch}.ckpt", epoch, value, "asked for", early=None)
+            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "asked for", early=None)
         qualifies = epoch >= self.min_epochs and len(self.history) >= self.smoothing
         smoothed = self._smoothed()
         if not math.isfinite(smoothed) or (self.qualified and not qualifies):
             return
         if self._improves(smoothed, first=qualifies and not self.qualified):
             self.peak_epoch, self.peak_value, self.waited, self.qualified = epoch, smoothed, 0, qualifies
-            self._peak_file = self._save(trainer, pl_module, "peak.ckpt", epoch, smoothed, "peak so far", early=True)
+            self._peak_file = self._save(trainer, pl_module, "peak", epoch, smoothed, "peak so far", early=True)
         elif qualifies:
             self.waited += 1
             if self.waited >= self.patience and self.stop:
@@ -141,10 +148,10 @@ class EarlyStoppedTeacher(Callback):
             return
         last, value = self.history[-1]
         if not self.stop:
-            self._save(trainer, pl_module, "teacher-full.ckpt", last, value, "the last epoch", early=False)
+            self._save(trainer, pl_module, "teacher-full", last, value, "the last epoch", early=False)
         if self.peak_epoch < 0:
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} was never finite; the last epoch, {last}, is kept.")
-            self._peak_file = self._save(trainer, pl_module, "peak.ckpt", last, value, "never finite", early=False)
+            self._peak_file = self._save(trainer, pl_module, "peak", last, value, "never finite", early=False)
         elif not self.qualified:
             self._reason = f"best of {len(self.history)} validations, none of which qualified"
             rank_zero_warn(
@@ -183,7 +190,7 @@ class EarlyStoppedTeacher(Callback):
         early: bool | None,
     ) -> str:
         assert isinstance(module, Method)
-        folder = self._folder(trainer)
+        path = self._folder(trainer) / f"{name}{self._suffix}.ckpt"
         stopped = epoch + 1 < (trainer.max_epochs or 0) if early is None else early
         before = module.provenance
         module.provenance = {
@@ -195,13 +202,13 @@ class EarlyStoppedTeacher(Callback):
             "reason": reason,
         }
         try:
-            trainer.save_checkpoint(folder / name, weights_only=True)
+            trainer.save_checkpoint(path, weights_only=True)
         finally:
             module.provenance = before
-        return str(folder / name)
+        return str(path)
 
     def _finish(self, trainer: Trainer, peak: str) -> None:
-        target = self._folder(trainer) / "teacher.ckpt"
+        target = self._folder(trainer) / f"teacher{self._suffix}.ckpt"
         if trainer.is_global_zero:
             kept = torch.load(peak, map_location="cpu", weights_only=True)
             if self._reason:
@@ -241,7 +248,7 @@ class EarlyStoppedTeacher(Callback):
         """After a resume, take the peak of the interrupted run along."""
         if not self._peak_file:
             return
-        target = self._folder(trainer) / "peak.ckpt"
+        target = self._folder(trainer) / f"peak{self._suffix}.ckpt"
         if Path(self._peak_file) != target and trainer.is_global_zero:
             if not Path(self._peak_file).is_file():
                 raise InputError(
@@ -251,3 +258,7 @@ class EarlyStoppedTeacher(Callback):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._peak_file, target)
         self._peak_file = str(target)
+
+
+def _suffix(version: int) -> str:
+    return f"-v{version}" if version else ""
