@@ -310,6 +310,28 @@ def test_plain_loaders_work_too(tmp_path):
     assert "val/accuracy" in run.callback_metrics
 
 
+class Listening(Teacher):
+    def forward(self, x):
+        self.heard = x.clone()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("student_view", "teacher_view"), [("raw", "raw/clean"), ("raw/clean", "raw"), ("raw", "raw")])
+def test_augmentation_for_student_teacher_or_both(student_view, teacher_view, teachers, tmp_path):
+    data = _ready(BasicMotions(views={"raw": Raw(), "raw/clean": None}, augment=Mix2()))
+    module = KD(net(), {"raw": Listening(teachers["raw"], view=teacher_view)}, student_view=student_view)
+    module.prepare(data, "fit")
+    batch = next(iter(data.train_dataloader()))
+    clean = torch.cat([b.views["raw"] for b in data.batches("train")])
+    index = torch.cat([b.index for b in data.batches("train")]).tolist()
+    clean = torch.stack([clean[index.index(i)] for i in batch.index.tolist()])
+    module.terms(batch, module.net(batch.views[module.view]))
+    heard = module.teachers["raw"].heard
+    assert torch.equal(heard, clean) == (teacher_view == "raw/clean")
+    assert torch.equal(batch.views[module.view], clean) == (student_view == "raw/clean")
+    assert torch.equal(heard, batch.views[module.view]) == (student_view == teacher_view)
+
+
 def test_no_teacher_no_distillation():
     with pytest.raises(InputError, match="at least one teacher"):
         Distillation(net(), {})

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from kdlab.types import InputError, MissingFileError
 
@@ -39,9 +40,10 @@ def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tu
         raise MissingFileError(f"root={str(root)!r}: no such folder or archive{unset}; expected {data_set}")
     found = 0
     if place.is_dir():
-        for file in sorted(place.rglob("*"), key=lambda f: f.name):
+        files = [f for f in sorted(place.rglob("*"), key=lambda f: f.name) if name.fullmatch(f.name) and f.is_file()]
+        for file in tqdm(files, desc=f"reading {place.name}", leave=False, disable=None):  # None: only on a terminal
             match = name.fullmatch(file.name)
-            if match and file.is_file():
+            if match:
                 found += 1
                 yield match, str(file), file.read_bytes()
     else:
