@@ -174,6 +174,13 @@ def test_teacher_of_another_split_is_refused_by_name(teachers, tmp_path):
     trainer(tmp_path, max_steps=1).fit(KD(net(), {"raw": accepted}), BasicMotions(split_seed=7))
 
 
+def test_a_second_fit_checks_its_own_split(teachers, tmp_path):
+    module = KD(net(), {"raw": Teacher(teachers["raw"])})
+    trainer(tmp_path, max_steps=1).fit(module, BasicMotions())
+    with pytest.raises(InputError, match="another split"):
+        trainer(tmp_path, max_steps=1).fit(module, BasicMotions(split_seed=7))
+
+
 def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 6, 100)).astype("float32")
     y, subject = np.arange(60) % 4, np.arange(60) // 6

@@ -58,7 +58,7 @@ class Method(LightningModule):
         self.metrics = torch.nn.ModuleDict(
             {stage: MetricCollection(dict(metrics), prefix=f"{stage}/").clone() for stage in ("val", "test")}
         )
-        self._prepared = False
+        self._initialised = init is None
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -84,13 +84,13 @@ class Method(LightningModule):
         """
         if datamodule is not None:
             check_view(f"{type(self).__name__}", self.view, self.net, datamodule)
-        if stage != "fit" or self._prepared:
+        if stage != "fit":
             return
-        if self.init is not None:
+        if not self._initialised and self.init is not None:
             self._load_init(self.init, datamodule)
+            self._initialised = True
         if not self.net.standardize.filled and hasattr(datamodule, "view_statistics"):
             self.net.standardize.fill(*(datamodule.view_statistics(self.view) or ()))
-        self._prepared = True
 
     def _load_init(self, init: str, datamodule: Any) -> None:
         path = find_checkpoint(init, ("best.ckpt", "teacher.ckpt"), "student_init")

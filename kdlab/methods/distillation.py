@@ -71,7 +71,7 @@ class Distillation(Method):
         Raises:
             InputError: naming the teacher and what does not fit.
         """
-        if stage == "fit" and not self._prepared:
+        if stage == "fit":
             self.objective.check(batch_size=getattr(datamodule, "batch_size", None), teachers=self.teachers)
             for name, teacher in self._named_teachers():
                 teacher.load(self.teacher_files, name)
