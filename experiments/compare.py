@@ -22,7 +22,10 @@ import kdlab
 from kdlab import cli
 from kdlab.augment import Corruption
 from kdlab.callbacks import EarlyStoppedTeacher
-from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods import Distillation, Method
+from kdlab.methods.base import INIT_FILES
+from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
+from kdlab.types import MissingFileError
 
 COLUMNS = (
     "run",
@@ -52,38 +55,62 @@ class Run:
     overrides: tuple[str, ...] = ()
 
 
-def finish(run: Run, seed: int, root: str = "runs", per_seed: bool = True) -> dict[str, Any]:
+def finish(run: Run, seed: int, per_seed: bool = True) -> dict[str, Any]:
     """Train, validate and test one run with one seed, unless that is done already; return its row of the table.
 
     Args:
         run: the run.
         seed: everything's seed.
-        root: folder of all runs.
         per_seed: keep one folder a seed; teachers that all seeds share are kept under their plain name.
     """
     name = f"{run.folder}/{run.name}" + (f"-seed{seed}" if per_seed else "")
     words = [w.format(seed=seed) for w in run.overrides]
     key = _key(run, words, seed)
-    done = Path(root) / name / "result.json"
-    if done.is_file() and (kept := json.loads(done.read_text()))["key"] == key:
+    done = Path("runs") / name / "result.json"
+    if done.is_file() and (kept := json.loads(done.read_text()))["key"] == key and _inputs_stand(kept["inputs"]):
         print(f"{name}: finished before, reused")
         return dict(kept["row"])
     print(f"{name}: training", flush=True)
     start = time.perf_counter()
     configs = [w for path in run.configs for w in ("--config", path)]
     line = cli.run(
-        ["fit", *configs, *words, f"--seed_everything={seed}", f"--run={name}", f"--trainer.default_root_dir={root}"]
+        ["fit", *configs, *words, f"--seed_everything={seed}", f"--run={name}", "--trainer.default_root_dir=runs"]
     )
     seconds = time.perf_counter() - start
     row = {"run": run.name, "seed": seed, **_evaluate(line), "seconds": round(seconds, 1)}
-    done.write_text(json.dumps({"key": key, "row": row}, indent=1))
+    done.write_text(json.dumps({"key": key, "inputs": _inputs(line.model), "row": row}, indent=1))
     return row
 
 
 def _key(run: Run, words: list[str], seed: int) -> str:
-    """A key over everything that the row depends on, teachers included."""
+    """A key over the configuration of a run."""
     parts = [kdlab.__version__, str(seed), *words, *(Path(path).read_text() for path in run.configs)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _inputs(model: Method) -> list[list[Any]]:
+    """The checkpoints that a run learnt or started from: as asked for, as found, and what was in them."""
+    asked = [(model.init, INIT_FILES)] if model.init else []
+    if isinstance(model, Distillation):
+        asked += [(teacher.checkpoint, model.teacher_files) for teacher in model.teachers.values()]
+    found = [(path, files, find_checkpoint(path, files)) for path, files in asked]
+    return [[path, list(files), str(file), _digest(file)] for path, files, file in found]
+
+
+def _inputs_stand(inputs: list[list[Any]]) -> bool:
+    """Are they still the same files with the same weights? A teacher that was trained anew makes students new."""
+    for path, files, file, digest in inputs:
+        try:
+            now = find_checkpoint(path, files)
+        except MissingFileError:
+            return False
+        if str(now) != file or _digest(now) != digest:
+            return False
+    return True
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _evaluate(line: cli.KdlabCLI) -> dict[str, Any]:

@@ -9,22 +9,36 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter
-from kdlab.data import WindowDataModule
+from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, WeightAnnealing
+from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import FINISHED, find_checkpoint, read_checkpoint
+from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.types import InputError
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, whose last line says what is wrong."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave out the usage, which is longer than a screen, and end with the reason."""
+        lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
+        reasons = [line for line in lines if re.search(r"not accepted|not expected|not found|Unrecognized", line)]
+        print("\n".join(str(message).splitlines()), file=sys.stderr)
+        print(f"\nSee kdlab {' '.join(sys.argv[1:2])} --help for what is accepted.", file=sys.stderr)
+        print(f"error: {(reasons or lines or ['?'])[0]}", file=sys.stderr)
+        raise SystemExit(2)
 
 
 class RecordRun(SaveConfigCallback):
@@ -84,6 +98,7 @@ class KdlabCLI(LightningCLI):
             trainer_defaults={"default_root_dir": "runs", "callbacks": [*checkpoint_callbacks(), PredictionWriter()]},
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            parser_class=Parser,
             parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in _SUBCOMMANDS}},
             args=list(args) if args is not None else None,
         )
@@ -109,8 +124,7 @@ class KdlabCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if config.get("weights_only") is None:
             config.weights_only = True
-        path = config.get("ckpt_path")
-        if path is not None and Path(path).is_dir():
+        if (path := config.get("ckpt_path")) is not None:
             fit = self.config.subcommand == "fit"
             files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
             config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
@@ -134,30 +148,27 @@ class KdlabCLI(LightningCLI):
         }
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
-        Path(logger.init_args.save_dir).mkdir(parents=True, exist_ok=True)
 
     def instantiate_classes(self) -> None:
-        """Make data module, method and trainer; an `InputError` is raised as such, not as a failed type."""
+        """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
+        except (ValueError, TypeError, OSError, MisconfigurationException) as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, InputError):
                 cause = cause.__cause__ or cause.__context__
-            raise (error if cause is None else cause) from None
+            raise (InputError(str(error)) if cause is None else cause) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
-        if logger is None or logger is True:
-            extra = []
-        elif logger is False:
-            return super().instantiate_trainer(**kwargs)
-        else:
-            extra = list(logger) if isinstance(logger, (list, tuple)) else [logger]
         folder, _, name = self.run_name.rpartition("/")
         csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
+        if logger is False:  # no metrics, but a version folder all the same
+            return super().instantiate_trainer(default_root_dir=csv.log_dir, **kwargs)
+        given = [] if logger is None or logger is True else logger
+        extra = list(given) if isinstance(given, (list, tuple)) else [given]
         return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -177,13 +188,61 @@ class KdlabCLI(LightningCLI):
         self.model.prepare(self.datamodule, stage)
         if stage == "fit":
             self.datamodule.train_dataloader()  # a batch that the training windows cannot fill
+            self._check_optimizer()
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks if stage == "fit" else []:
+            if isinstance(callback, WeightAnnealing):
+                callback.check(self.model)
         path = config.get("ckpt_path")
         if path is not None:
-            self.model.check_checkpoint(read_checkpoint(path, "ckpt_path"), self.datamodule)
+            checkpoint = read_checkpoint(path, "ckpt_path")
+            self.model.check_checkpoint(checkpoint, self.datamodule)
+            check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
+            if stage == "fit":
+                self._check_resume(path, checkpoint)
         elif stage != "fit":
             raise InputError(
                 f"ckpt_path: expected the checkpoint (or run folder) to {stage}, got none. Pass --ckpt_path "
                 f"{config.trainer.default_root_dir}/{self.run_name}."
+            )
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger) and logger.save_dir:
+                Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
+
+    def _check_optimizer(self) -> None:
+        try:
+            self.model.configure_optimizers()
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise InputError(f"optimizer, scheduler: {error}. Check their init_args.") from error
+
+    def _check_resume(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Only a whole checkpoint of the same method, with epochs left, can be gone on with."""
+        if not checkpoint.get("optimizer_states"):
+            raise InputError(
+                f"ckpt_path: {path!r} holds weights only and cannot be resumed. Resume from last.ckpt, or start from "
+                "these weights with init= (Supervised) or student_init=."
+            )
+        trained, method = checkpoint[KEY].get("method"), type(self.model).__name__
+        if trained != method:
+            raise InputError(
+                f"ckpt_path: {path!r} was trained by {trained}, this is {method}. Start from its weights with init= "
+                "(Supervised) or student_init= instead."
+            )
+        theirs = set(checkpoint["optimizer_states"][0]["param_groups"][0])
+        optimizer: Any = self.model.configure_optimizers()
+        optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
+        if set(optimizer.state_dict()["param_groups"][0]) != theirs - {"initial_lr"} | (
+            {"initial_lr"} & set(optimizer.state_dict()["param_groups"][0])
+        ):
+            raise InputError(
+                f"ckpt_path: {path!r} was trained with another optimiser than {type(optimizer).__name__}. Resume with "
+                "its own config (config.yaml beside its checkpoints)."
+            )
+        epochs = self.trainer.max_epochs
+        if epochs is not None and 0 <= epochs < checkpoint.get("epoch", 0):
+            raise InputError(
+                f"ckpt_path: {path!r} is from epoch {checkpoint['epoch']}, beyond max_epochs={epochs}. Raise "
+                "--trainer.max_epochs."
             )
 
     def before_fit(self) -> None:
@@ -228,7 +287,7 @@ def main() -> None:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     try:
         KdlabCLI()
-    except InputError as error:
+    except (InputError, MisconfigurationException) as error:
         sys.exit(f"error: {error}")
 
 

@@ -150,6 +150,31 @@ def test_an_earlier_teacher_is_not_overwritten(tmp_path):
     assert (kept(first)[0], kept(second)[0]) == (1, 0)
 
 
+def test_a_finished_teacher_can_be_trained_on(tmp_path):
+    stop, run = judged(tmp_path / "one", (3.0, 1.0, 2.0), smoothing=1)
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    module = Scripted(net())
+    module.script = (3.0, 1.0, 2.0, 0.5)
+    again = EarlyStoppedTeacher(smoothing=1)
+    on = trainer(tmp_path / "two", max_epochs=4, callbacks=[again])
+    on.fit(module, BasicMotions(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert len(again.history) == 4
+    assert kept(again)[0] == 3
+    stop_again = again  # and the callback forgets, when it is used for another net
+    fresh = Scripted(net())
+    fresh.script = (2.0, 3.0)
+    trainer(tmp_path / "three", max_epochs=2, callbacks=[stop_again]).fit(fresh, BasicMotions())
+    assert len(stop_again.history) == 2
+    assert Path(stop.checkpoint).is_file()
+
+
+def test_a_loss_that_explodes_ends_the_training(tmp_path):
+    script = (3.0, *[float("nan")] * 9)
+    stop, run = judged(tmp_path, script, smoothing=1, patience=2)
+    assert run.current_epoch == 3
+    assert kept(stop)[0] == 0
+
+
 def test_resumed_judging_equals_uninterrupted(tmp_path):
     script = (5.0, 4.0, 2.0, 3.0, 3.0, 3.0, 3.0)
 

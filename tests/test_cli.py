@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab import cli
 from kdlab.types import InputError, MissingFileError
@@ -40,7 +42,7 @@ def refused(words, capsys):
     with pytest.raises(SystemExit) as info:
         cli.run(words)
     assert info.value.code == 2
-    return capsys.readouterr().err
+    return capsys.readouterr().err.strip().splitlines()[-1]  # the last line says it
 
 
 def test_fit_test_predict_and_fit_again(here):
@@ -87,6 +89,7 @@ def test_wandb_is_one_more_config_file(here, teachers):
     words += [f"--model.init_args.teachers.{name}.checkpoint={teachers[name]}" for name in ("raw", "pi")]
     for _ in range(2):  # the second run does not collide
         line = cli.run(["fit", *words])
+    wandb.teardown()  # its service has written everything when it has ended
     runs = sorted((here / "runs/wandb").glob("offline-run-*"))
     assert len(runs) == 2
     config, history, pictures, run = read_run(runs[-1])
@@ -146,6 +149,43 @@ def test_what_does_not_fit_is_found_before_anything_is_written(words, message, h
     with pytest.raises(InputError, match=message):
         cli.run(["fit", "--config", SCRATCH, *FAST, *words])
     assert not files(here)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.init_args.optimizer.init_args.lr=-1"], "optimizer"),
+        (["--trainer.callbacks+=TemperatureAnnealing"], "no setting 'temperature'"),
+        (["--trainer.accelerator=foo"], "accelerator"),
+    ],
+)
+def test_settings_that_cannot_work(words, message, here):
+    with pytest.raises((InputError, MisconfigurationException), match=message):
+        cli.run(["fit", "--config", SCRATCH, *FAST, *words])
+    assert not files(here)
+
+
+def test_what_cannot_be_resumed(here, teachers):
+    run = cli.run(["fit", "--config", SCRATCH, *FAST]).trainer.log_dir
+    before = files(here)
+    fit = ["fit", "--config", SCRATCH, *FAST, "--ckpt_path"]
+    for words, message in (
+        ([*fit, f"{run}/checkpoints/last.ckpt", "--data.init_args.split_seed=5"], "leak|another split"),
+        ([*fit, f"{run}/checkpoints/last.ckpt", "--model.init_args.optimizer.class_path=torch.optim.Adam"], "optimi"),
+        ([*fit, f"{run}/checkpoints/last.ckpt", "--data.init_args.scale=none"], "scale"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cli.run(words)
+    shrunk = "--model.init_args.net.init_args.depth=10"
+    with pytest.raises(InputError, match="weights only"):
+        cli.run([*fit, teachers["raw"], shrunk])
+    assert files(here) == before
+
+
+def test_without_a_logger_nothing_collides(here):
+    for _ in range(2):
+        cli.run(["fit", "--config", SCRATCH, *FAST, "--trainer.logger=false"])
+    assert {f.split("/")[3] for f in files(here)} == {"version_0", "version_1"}
 
 
 def test_a_test_needs_a_checkpoint(here):

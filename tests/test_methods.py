@@ -181,6 +181,96 @@ def test_a_second_fit_checks_its_own_split(teachers, tmp_path):
         trainer(tmp_path, max_steps=1).fit(module, BasicMotions(split_seed=7))
 
 
+def windows(**kwargs):
+    rng = np.random.default_rng(0)
+    settings = {"subject": np.arange(80) // 8, "batch_size": 8, "test_subjects": [0, 1], "val_subjects": [2, 3]}
+    settings |= {"classes": ["a", "b", "c", "d"], "sampling_rate": 50.0}
+    return ArrayDataModule(rng.normal(2, 3, (80, 6, 32)), np.arange(80) % 4, **{**settings, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    module = Supervised(net())
+    fit = trainer(folder, max_epochs=1)
+    fit.fit(module, windows())
+    fit.save_checkpoint(folder / "net.ckpt")
+    return module, str(folder / "net.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": "none"}, "scaled with other numbers"),
+        ({"classes": ["d", "c", "b", "a"]}, "its classes are a, b, c, d, here d, c, b, a"),
+        ({"channels": list("uvwxyz")}, "its channels are"),
+        ({"sampling_rate": 25.0}, "its sampling_rate is 50.0, here 25.0"),
+        ({"views": {"raw": Raw(channels=[2, 1, 0, 3, 4, 5])}}, "trained on the view Raw"),
+        ({"test_subjects": [8, 9]}, "leak|trained on subjects 8, 9"),
+    ],
+)
+def test_inputs_that_mean_something_else_are_refused(settings, message, trained, tmp_path):
+    """For a test of a checkpoint, for a test in memory, and for a teacher."""
+    module, path = trained
+    run = trainer(tmp_path)
+    with pytest.raises(InputError, match=message):
+        run.test(Supervised(net()), windows(**settings), ckpt_path=path, weights_only=True)
+    with pytest.raises(InputError, match=message):
+        run.test(module, windows(**settings))
+    with pytest.raises(InputError, match=message):
+        run.fit(KD(net(), {"raw": Teacher(path)}), windows(**settings))
+    run.test(module, windows(), verbose=False)
+
+
+def test_a_net_is_trained_on_one_split_only(trained, tmp_path):
+    module = Supervised(net())
+    trainer(tmp_path, max_steps=1).fit(module, windows())
+    with pytest.raises(InputError, match="another split before"):
+        trainer(tmp_path, max_steps=1).fit(module, windows(test_subjects=[8, 9]))
+    warm = Supervised(net(), init=trained[1])
+    with pytest.raises(InputError, match=r"init: .* another split"):
+        trainer(tmp_path, max_steps=1).fit(warm, windows(test_subjects=[8, 9]))
+
+
+def test_provenance_of_a_manual_save(trained, tmp_path):
+    module, path = trained
+    run = trainer(tmp_path, max_epochs=7)
+    run.test(module, windows(), verbose=False)
+    run.save_checkpoint(tmp_path / "later.ckpt")
+    for file in (path, tmp_path / "later.ckpt"):
+        provenance = read_checkpoint(file)[KEY]["provenance"]
+        assert (provenance["epoch"], provenance["max_epochs"], provenance["stopped_early"]) == (0, 1, False)
+
+
+@pytest.mark.parametrize("damage", [{KEY: 1}, {KEY: {}}, {KEY: {"net": {"class_path": "x"}, "view": "raw"}}])
+def test_damaged_descriptions(damage, tmp_path):
+    torch.save({"state_dict": {}, **damage}, tmp_path / "damaged.ckpt")
+    with pytest.raises(InputError):
+        Teacher(str(tmp_path / "damaged.ckpt")).load()
+
+
+def test_names_of_teachers():
+    for name in ("a.b", "train", "", "1st"):
+        with pytest.raises(InputError, match="names of letters"):
+            KD(net(), {name: Teacher("somewhere.ckpt")})
+
+
+def test_a_smaller_last_batch_is_found_before_the_first_step(teachers, tmp_path):
+    with pytest.raises(InputError, match="batch"):
+        trainer(tmp_path).fit(tpkd(teachers, patches=3), both_views(batch_size=12, drop_last=False))
+
+
+def test_taps_and_maps_are_checked_before_the_first_step(teachers, tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        trainer(tmp_path).fit(tpkd(teachers, taps=("nowhere",)), both_views())
+    with pytest.raises(InputError):  # a map of an image cannot be compared with one of a signal
+        trainer(tmp_path).fit(AMD(net(), {"pi": Teacher(teachers["pi"], view="pi")}), both_views())
+
+
+def test_bf16_true(teachers, tmp_path):
+    trainer(tmp_path, max_steps=1, precision="bf16-true").fit(tpkd(teachers), both_views())
+
+
 def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 6, 100)).astype("float32")
     y, subject = np.arange(60) % 4, np.arange(60) // 6

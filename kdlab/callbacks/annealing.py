@@ -96,8 +96,13 @@ class WeightAnnealing(Callback):
         """The value at a step of a schedule of ``steps`` steps."""
         return anneal(step, steps, self.start, self.end, self.schedule)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the schedule."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that the objective has the setting, and that it may take both ends."""
+        if stage == "fit":
+            self.check(pl_module)
+
+    def check(self, pl_module: LightningModule) -> None:
+        """Raise unless the module's objective has the setting, and it may take both ends."""
         objective: Any = getattr(pl_module, "objective", None)
         if objective is None or self.setting not in objective.settings():
             known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
@@ -105,6 +110,12 @@ class WeightAnnealing(Callback):
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
+        before = float(objective.settings()[self.setting])
+        for value in (self.start, self.end, before):
+            objective.set(self.setting, value)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Plan the schedule."""
         total = trainer.estimated_stepping_batches
         if self.epochs is not None:
             batches = trainer.num_training_batches

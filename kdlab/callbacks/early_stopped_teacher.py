@@ -76,6 +76,11 @@ class EarlyStoppedTeacher(Callback):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
         self.mode = "max" if any(word in monitor for word in _HIGHER_IS_BETTER) else "min"
+        self._suffix = ""  # "-v1", ... where the folder holds another run's teacher already
+        self._resumed = False
+        self._reset()
+
+    def _reset(self) -> None:
         #: every validation so far: (epoch, metric)
         self.history: list[tuple[int, float]] = []
         self.peak_epoch, self.peak_value, self.waited = -1, math.nan, 0
@@ -84,7 +89,6 @@ class EarlyStoppedTeacher(Callback):
         self.checkpoint: str | None = None
         self._peak_file = ""
         self._reason = ""
-        self._suffix = ""  # "-v1", ... where the folder holds another run's teacher already
 
     # ------------------------------------------------------------------ hooks
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -96,6 +100,9 @@ class EarlyStoppedTeacher(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say on how many windows and subjects the choice rests, and find names that overwrite nothing."""
+        if not self._resumed:
+            self._reset()
+        self._resumed = False
         folder, version = self._folder(trainer), 0
         while any((folder / f"{stem}{_suffix(version)}.ckpt").exists() for stem in ("teacher", "peak")):
             version += 1
@@ -116,7 +123,7 @@ class EarlyStoppedTeacher(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the epoch, keep it if it is the peak, and stop if the peak has passed."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.monitor not in trainer.callback_metrics:
             raise InputError(
@@ -131,9 +138,9 @@ class EarlyStoppedTeacher(Callback):
             self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "asked for", early=None)
         qualifies = epoch >= self.min_epochs and len(self.history) >= self.smoothing
         smoothed = self._smoothed()
-        if not math.isfinite(smoothed) or (self.qualified and not qualifies):
+        if self.qualified and not qualifies:
             return
-        if self._improves(smoothed, first=qualifies and not self.qualified):
+        if math.isfinite(smoothed) and self._improves(smoothed, first=qualifies and not self.qualified):
             self.peak_epoch, self.peak_value, self.waited, self.qualified = epoch, smoothed, 0, qualifies
             self._peak_file = self._save(trainer, pl_module, "peak", epoch, smoothed, "peak so far", early=True)
         elif qualifies:
@@ -243,6 +250,7 @@ class EarlyStoppedTeacher(Callback):
         self.peak_epoch, self.peak_value = state_dict["peak_epoch"], state_dict["peak_value"]
         self.waited, self.qualified = state_dict["waited"], state_dict["qualified"]
         self._peak_file = state_dict["peak_file"]
+        self._resumed = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, take the peak of the interrupted run along."""
@@ -250,6 +258,9 @@ class EarlyStoppedTeacher(Callback):
             return
         target = self._folder(trainer) / f"peak{self._suffix}.ckpt"
         if Path(self._peak_file) != target and trainer.is_global_zero:
+            kept = Path(self._peak_file).with_name(Path(self._peak_file).name.replace("peak", "teacher"))
+            if not Path(self._peak_file).is_file() and kept.is_file():  # that run was finished
+                self._peak_file = str(kept)
             if not Path(self._peak_file).is_file():
                 raise InputError(
                     f"EarlyStoppedTeacher: the peak of the interrupted run, {self._peak_file!r}, is gone. Put it back, "

@@ -59,7 +59,9 @@ class ConfusionMatrixPicture(Callback):
     def _add(self, module: Any, batch: Any) -> None:
         assert self._matrix is not None
         keep = batch.index >= 0
-        with torch.no_grad():
+        precision = module.trainer.precision_plugin
+        batch = precision.convert_input(batch)
+        with torch.no_grad(), precision.val_step_context():
             logits = module.net(batch.views[module.view]).logits
         self._matrix.update(logits[keep], batch.target[keep])
 

@@ -252,7 +252,13 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
             "Write it again with np.savez"
         ) from error
     found: dict[str, NDArray[Any]] = {}
-    for name in ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels"):
+    ours = ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels")
+    if unknown := [name for name in keys or {} if name not in ours]:
+        raise InputError(
+            f"keys: unknown name {', '.join(map(repr, unknown))}; expected some of {', '.join(ours)} (our name -> the "
+            "array's name in the file)"
+        )
+    for name in ours:
         asked = (keys or {}).get(name)
         candidates: Sequence[str] = (asked,) if asked else (name, f"{name}_train")
         for candidate in candidates:

@@ -92,6 +92,8 @@ class WindowDataModule(LightningDataModule):
     """
 
     name: str = "windows"
+    #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
+    clip_minmax: bool = False
 
     def __init__(
         self,
@@ -200,7 +202,8 @@ class WindowDataModule(LightningDataModule):
                     low, high = np.minimum(low, part.min(axis=(0, 2))), np.maximum(high, part.max(axis=(0, 2)))
                 offset, divisor = low, high - low
             tiny = np.finfo(np.float32).eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
-            scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor))
+            clip = self.clip_minmax and given == "minmax"
+            scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor), clip)
         return scalers
 
     def _given_scalers(self, data: WindowSet, given: Mapping[str, Scale]) -> dict[str, Scaler]:
@@ -333,6 +336,10 @@ class WindowDataModule(LightningDataModule):
         """Shape of one sample of a view, without the batch axis."""
         want = self._want(name)
         return tuple(want.view.shape(len(self.data.channels[want.source]), self.data.windows[want.source].shape[2]))
+
+    def view_settings(self, name: str) -> str:
+        """The view behind a name, with its settings and channels, in words that are equal for equal views."""
+        return repr(self._want(name).view)
 
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel of a view over the training windows without augmentation.

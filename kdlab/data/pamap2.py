@@ -64,8 +64,8 @@ class PAMAP2(WindowDataModule):
         root: the official folder (or a folder above it), or its tar archive.
         test_subject: who is left out for the test, 101 to 109. Subject 109 did one activity for a minute and a half.
         scale: ``"minmax"``: to [0, 1] of the training subjects; ``"released"``: the constants of the released code,
-            which may rest on all subjects (what is above 1 becomes 0.99, what is below 0 becomes 0); or as in
-            ``WindowDataModule``.
+            which may rest on all subjects (in both, what is above 1 becomes 0.99, what is below 0 becomes 0); or as
+            in ``WindowDataModule``.
 
     Shapes:
         windows ``(28949, 40, 100)``: heart rate, then temperature, two accelerometers (16 g, 6 g), gyroscope and
@@ -80,10 +80,13 @@ class PAMAP2(WindowDataModule):
         doi:10.1109/ISWC.2012.13. Preprocessing: jeunsom/TDA_KD@23c6814, preprocessing_pamap2_2.py and pamap2_load.py.
 
     Differences from the reference code:
-        Bounds come from the training subjects by default; validation is by subject; float32.
+        Bounds come from the training subjects by default; validation is by subject; float32. Nets then standardise
+        each view by its mean and standard deviation over all training samples; the released code divides by the mean
+        over windows of each window's standard deviation.
     """
 
     name = "pamap2"
+    clip_minmax = True
 
     def __init__(
         self,
@@ -166,7 +169,8 @@ def _read_slowly(contents: bytes, name: str) -> NDArray[np.float64]:
             row = []
         if len(row) != COLUMNS or np.isinf(row).any():
             raise InputError(
-                f"{name}, line {number}: expected {COLUMNS} numbers, got {len(cells)} values ({line[:40].strip()!r}"
+                f"{name}, line {number}: expected {COLUMNS} finite numbers or NaN, got {len(cells)} "
+                f"values ({line[:40].strip()!r}"
                 "...); is the file half-written? Obtain it anew"
             )
         if row[1] not in ACTIVITIES and row[1] not in DROPPED:

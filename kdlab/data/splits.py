@@ -100,6 +100,8 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, NDArray[np.str_]]:
 
 
 def _known(asked: Sequence[int | str], available: NDArray[np.str_], argument: str) -> list[str]:
+    if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
+        raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
     names = [str(v) for v in asked]
     present = sorted(set(available.tolist()), key=natural_key)
     unknown = [n for n in names if n not in present]

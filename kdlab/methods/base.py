@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,20 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from kdlab.methods.checkpoints import KEY, find_checkpoint, leaks, read_checkpoint, split_differences
+from kdlab.methods.checkpoints import (
+    KEY,
+    description,
+    find_checkpoint,
+    input_differences,
+    leaks,
+    read_checkpoint,
+    split_differences,
+)
 from kdlab.nets.base import Backbone
 from kdlab.types import Batch, InputError, Output
+
+#: the files that a run folder to start from is searched for, in this order
+INIT_FILES = ("best.ckpt", "teacher.ckpt")
 
 
 def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -59,6 +70,14 @@ class Method(LightningModule):
             {stage: MetricCollection(dict(metrics), prefix=f"{stage}/").clone() for stage in ("val", "test")}
         )
         self._initialised = init is None
+        #: fingerprint of the data that the weights were trained on, as far as it is known
+        self.trained_on: dict[str, Any] | None = None
+        #: the view that the weights were trained on, in words, as far as it is known
+        self.view_settings: str | None = None
+        self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
+
+    #: the argument that names the weights to start from
+    init_argument: ClassVar[str] = "init"
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -84,26 +103,48 @@ class Method(LightningModule):
         """
         if datamodule is not None:
             check_view(f"{type(self).__name__}", self.view, self.net, datamodule)
+        fingerprint = getattr(datamodule, "fingerprint", None)
         if stage != "fit":
+            if getattr(self._trainer, "ckpt_path", None) is None:  # else the checkpoint is what is asked
+                _check_use("the net", self.trained_on, fingerprint)
+                self._check_view_settings("the net", datamodule)
             return
+        if self.trained_on and fingerprint:
+            differences = split_differences(self.trained_on, fingerprint)
+            if differences:
+                raise InputError(
+                    f"{type(self).__name__}: this net was trained on another split before: {'; '.join(differences)}. "
+                    "Train a new net, or go on with the split that it knows."
+                )
+        self.trained_on = fingerprint or self.trained_on
+        self.view_settings = view_settings(datamodule, self.view)
         if not self._initialised and self.init is not None:
             self._load_init(self.init, datamodule)
             self._initialised = True
         if not self.net.standardize.filled and hasattr(datamodule, "view_statistics"):
             self.net.standardize.fill(*(datamodule.view_statistics(self.view) or ()))
 
+    def _check_view_settings(self, who: str, datamodule: Any) -> None:
+        here = view_settings(datamodule, self.view)
+        if here and self.view_settings and here != self.view_settings:
+            raise InputError(
+                f"{who} was trained on the view {self.view_settings}, but here {self.view!r} is {here}. Use the view "
+                "that it was trained on (config.yaml beside its checkpoints)."
+            )
+
     def _load_init(self, init: str, datamodule: Any) -> None:
-        path = find_checkpoint(init, ("best.ckpt", "teacher.ckpt"), "student_init")
-        checkpoint = read_checkpoint(path, "student_init")
-        described = checkpoint.get(KEY)
+        what = self.init_argument
+        path = find_checkpoint(init, INIT_FILES, what)
+        checkpoint = read_checkpoint(path, what)
+        described = description(checkpoint, what)
         if described is None:
-            raise InputError(f"student_init: {str(path)!r} was not written by kdlab; expected a kdlab checkpoint.")
+            raise InputError(f"{what}: {str(path)!r} was not written by kdlab; expected a kdlab checkpoint.")
         fingerprint = getattr(datamodule, "fingerprint", None)
         if fingerprint and described.get("fingerprint"):
             differences = split_differences(described["fingerprint"], fingerprint)
             if differences:
                 raise InputError(
-                    f"student_init: {str(path)!r} was trained on another split: {'; '.join(differences)}. "
+                    f"{what}: {str(path)!r} was trained on another split: {'; '.join(differences)}. "
                     "Start from a net of the same fold."
                 )
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
@@ -111,9 +152,19 @@ class Method(LightningModule):
             self.net.load_state_dict(state)
         except RuntimeError as error:
             raise InputError(
-                f"student_init: {str(path)!r} holds {described['net']}, which is not this student, "
+                f"{what}: {str(path)!r} holds {described['net']}, which is not this student, "
                 f"{self.net.spec}. Start from a net of the same architecture. ({str(error).splitlines()[0]})"
             ) from error
+
+    def on_train_epoch_start(self) -> None:
+        """Note how far the weights are trained, for their checkpoints."""
+        epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
+        self._known = {
+            "epoch": epoch,
+            "max_epochs": epochs,
+            "stopped_early": None if epochs is None or epochs < 0 else epoch + 1 < epochs,
+            "reason": f"weights after epoch {epoch}, counted from 0, of {epochs}",
+        }
 
     def on_train_start(self) -> None:
         """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
@@ -131,7 +182,7 @@ class Method(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
         terms = self.terms(batch, self.net(batch.views[self.view]))
-        loss = torch.stack([t.float() for t in terms.values()]).sum()
+        loss = torch.stack(list(terms.values())).sum()
         logged = {"loss": loss, **terms, **self.settings()}
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in logged.items()},
@@ -147,16 +198,13 @@ class Method(LightningModule):
         if self.trainer.world_size > 1:  # repeats only even out the ranks
             keep = batch.index >= 0
             logits, target = logits[keep], target[keep]
-        if not len(logits):
-            logits, target = logits.new_zeros(1, self.net.num_classes), target.new_zeros(1)
-            self.log(f"{stage}/loss", logits.new_zeros(()), on_epoch=True, batch_size=0, sync_dist=True)
-            return
         metrics: Any = self.metrics[stage]
-        metrics.update(logits, target)
+        if len(logits):  # a rank may hold repeats only; it logs all the same, because the others wait for it
+            metrics.update(logits, target)
         self.log_dict(metrics, on_epoch=True, batch_size=len(logits))
         self.log(
             f"{stage}/loss",
-            F.cross_entropy(logits, target),
+            F.cross_entropy(logits, target) if len(logits) else logits.new_zeros(()),
             on_epoch=True,
             prog_bar=stage == "val",
             batch_size=len(logits),
@@ -194,24 +242,13 @@ class Method(LightningModule):
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of itself, in plain values: net, view, data and provenance."""
-        trainer = self._trainer
-        fingerprint = getattr(getattr(trainer, "datamodule", None), "fingerprint", None)
-        provenance: dict[str, Any] = {}
-        if trainer is not None:
-            epoch, last = trainer.current_epoch, (trainer.max_epochs or 0) - 1
-            full = epoch >= last if last >= 0 else None
-            provenance = {
-                "epoch": epoch,
-                "max_epochs": trainer.max_epochs,
-                "stopped_early": None if full is None else not full,
-                "reason": f"weights after epoch {epoch} of {trainer.max_epochs}",
-            }
         return {
             "method": type(self).__name__,
             "net": self.net.spec,
             "view": self.view,
-            "fingerprint": fingerprint,
-            "provenance": provenance | self.provenance,
+            "view_settings": self.view_settings,
+            "fingerprint": self.trained_on,
+            "provenance": self._known | self.provenance,
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -228,7 +265,7 @@ class Method(LightningModule):
         Raises:
             InputError: naming the subjects or recordings, or the two nets.
         """
-        described = checkpoint.get(KEY)
+        described = description(checkpoint, "ckpt_path")
         if described is None:
             raise InputError(
                 "ckpt_path: this checkpoint was not written by kdlab. Use kdlab.Teacher(checkpoint=..., net=...) to "
@@ -239,13 +276,27 @@ class Method(LightningModule):
                 f"ckpt_path: the checkpoint holds {described['net']}, but the configuration asks for {self.net.spec}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
             )
-        current, trained = getattr(datamodule, "fingerprint", None), described.get("fingerprint")
-        seen = leaks(trained, current) if trained and current else []
-        if current and seen:
-            raise InputError(
-                f"ckpt_path: this net was trained or selected on {current['grouping']}s {', '.join(seen[:12])}, which "
-                "are test data here; the result would be a leak. Use the split that it was trained with."
-            )
+        self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
+        self._known = dict(described.get("provenance", {}))
+        self._check_view_settings("ckpt_path: this net", datamodule)
+        _check_use("ckpt_path: this net", self.trained_on, getattr(datamodule, "fingerprint", None))
+
+
+def _check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> None:
+    """Refuse to use a net on what it was trained or selected on, or on windows that mean something else to it."""
+    if not trained or not current:
+        return
+    seen = leaks(trained, current)
+    if seen:
+        raise InputError(
+            f"{who} was trained or selected on {current['grouping']}s {', '.join(seen[:12])}, which are test data "
+            "here; the result would be a leak. Use the split that it was trained with."
+        )
+    if differences := input_differences(trained, current):
+        raise InputError(
+            f"{who} was trained on other inputs: {'; '.join(differences)}. Use the data settings that it was trained "
+            "with (config.yaml beside its checkpoints)."
+        )
 
 
 def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
@@ -264,10 +315,15 @@ def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
         )
     shape = tuple(datamodule.view_shape(view))
     if len(shape) != net.ndim + 1 or shape[0] != net.in_channels or min(shape[1:]) < net.stride:
+        if len(shape) == net.ndim + 1 and shape[0] == net.in_channels:
+            remedy = "Use a longer window or a larger image"
+        elif who.startswith("teacher"):
+            remedy = "Train one on this view, or select its channels (Raw(channels=...)) under a view name of its own"
+        else:
+            remedy = f"Set in_channels={shape[0]} and ndim={len(shape) - 1}, or read another view"
         raise InputError(
             f"{who}: view {view!r} has shape {shape} (channels first), but its net expects {net.in_channels} channels "
-            f"and {net.ndim} axes of at least {net.stride}. Set in_channels={shape[0]} and ndim={len(shape) - 1}, or "
-            "use another view, a longer window or a larger image."
+            f"and {net.ndim} axes of at least {net.stride}. {remedy}."
         )
     if net.num_classes != datamodule.num_classes:
         raise InputError(
@@ -275,6 +331,11 @@ def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
             f"({', '.join(map(str, datamodule.classes[:12]))}). Set num_classes={datamodule.num_classes}, or take a "
             "net that was trained on these classes."
         )
+
+
+def view_settings(datamodule: Any, view: str) -> str | None:
+    """The view as the data module computes it, in words; None where it does not say."""
+    return datamodule.view_settings(view) if hasattr(datamodule, "view_settings") else None
 
 
 def _loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:

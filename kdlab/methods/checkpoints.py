@@ -45,13 +45,39 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
             "was not loaded (unpickling such a file could run any code). Save a state dict from a source that you "
             f"trust and pass that. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OSError,
+    ) as error:
         raise InputError(
             f"{what}: {str(path)!r} cannot be read as a checkpoint; it may be half-written. Train it again. ({error})"
         ) from error
     if not isinstance(loaded, dict):
         raise InputError(f"{what}: expected {str(path)!r} to hold a dict of weights, got {type(loaded).__name__}.")
     return loaded
+
+
+def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | None:
+    """What a checkpoint says of itself; None when it was not written by kdlab.
+
+    Raises:
+        InputError: when the description or the weights are damaged.
+    """
+    if KEY not in checkpoint:
+        return None
+    described = checkpoint[KEY]
+    whole = isinstance(described, dict) and isinstance(described.get("net"), dict) and "view" in described
+    if not whole or not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise InputError(
+            f"{what}: the checkpoint is damaged (its description or its weights are missing); train again."
+        )
+    return dict(described)
 
 
 def find_checkpoint(
@@ -118,10 +144,10 @@ def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
     """What separates the data that a net was trained on from the data of this run, in words; empty when nothing does.
 
     Compared are the data set, the windows, how they were held together, the held-out (validation and test) subjects
-    or recordings, and the numbers of the scaling.
+    or recordings, and what :func:`input_differences` compares.
     """
     differences = []
-    for key in ("dataset", "window", "step", "grouping"):
+    for key in ("dataset", "step", "grouping"):
         if trained.get(key) != current.get(key):
             differences.append(f"{key} {trained.get(key)!r}, here {current.get(key)!r}")
     group = f"{current.get('grouping', 'subject')}s"
@@ -132,8 +158,26 @@ def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
         leak = set(trained.get("train", ())) & ours
         if leak:
             differences.append(f"it was trained on {group} {_listed(leak)}, which are held out here ({part})")
-    if not _same_scale(trained.get("scale"), current.get("scale")):
-        differences.append("its data were scaled with other numbers")
+    return differences + input_differences(trained, current)
+
+
+def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Why windows would mean something else to a net than in its training: length, rate, classes, channels, scaling."""
+    differences = []
+    for key in ("window", "sampling_rate"):
+        if trained.get(key) != current.get(key):
+            differences.append(f"its {key} is {trained.get(key)}, here {current.get(key)}")
+    if trained.get("classes") != current.get("classes"):
+        differences.append(
+            f"its classes are {', '.join(trained.get('classes', ()))}, here {', '.join(current.get('classes', ()))}"
+        )
+    if trained.get("channels") != current.get("channels"):
+        differences.append(f"its channels are {trained.get('channels')}, here {current.get('channels')}")
+    elif not _same_scale(trained.get("scale"), current.get("scale")):
+        differences.append(
+            f"its data were scaled with other numbers ({_numbers(trained.get('scale'))}, here "
+            f"{_numbers(current.get('scale'))})"
+        )
     return differences
 
 
@@ -143,6 +187,14 @@ def leaks(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
         return []
     seen = set(trained.get("train", ())) | set(trained.get("val", ()))
     return sorted(seen & set(current.get("test", ())))
+
+
+def _numbers(scale: Any) -> str:
+    parts = []
+    for source, numbers in (scale or {}).items():
+        first = [f"{key} " + ", ".join(f"{v:.4g}" for v in numbers[key][:3]) for key in ("offset", "divisor")]
+        parts.append(f"{source}: {'; '.join(first)}{', ...' if len(numbers['offset']) > 3 else ''}")
+    return " / ".join(parts) or "none"
 
 
 def _same_scale(a: Any, b: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from kdlab.methods.base import Method, check_view, sgd
+from kdlab.methods.base import Method, check_view, sgd, view_settings
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective, SoftTargets
@@ -37,6 +40,7 @@ class Distillation(Method):
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
     """
 
+    init_argument: ClassVar[str] = "student_init"
     #: the files that a teacher's run folder is searched for, in this order
     teacher_files: ClassVar[tuple[str, ...]] = ("teacher.ckpt", "best.ckpt")
 
@@ -54,6 +58,12 @@ class Distillation(Method):
         super().__init__(student, student_view, optimizer, scheduler, student_init)
         if not teachers:
             raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
+        wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
+        if wrong or set(teachers) & set(dir(torch.nn.ModuleDict)):
+            raise InputError(
+                f"{type(self).__name__}: expected teachers={{name: Teacher(...)}} with names of letters, digits and _ "
+                f"(and not train, keys, ...), got {teachers!r:.200}."
+            )
         self.objective = objective if objective is not None else SoftTargets()
         self.teachers = torch.nn.ModuleDict(teachers)
 
@@ -72,7 +82,8 @@ class Distillation(Method):
             InputError: naming the teacher and what does not fit.
         """
         if stage == "fit":
-            self.objective.check(batch_size=getattr(datamodule, "batch_size", None), teachers=self.teachers)
+            for size in _batch_sizes(datamodule):
+                self.objective.check(batch_size=size, teachers=self.teachers)
             for name, teacher in self._named_teachers():
                 teacher.load(self.teacher_files, name)
                 assert teacher.net is not None
@@ -85,7 +96,27 @@ class Distillation(Method):
                 if datamodule is not None:
                     check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
                     teacher.check_split(getattr(datamodule, "fingerprint", None), name)
+                    teacher.check_view_settings(view_settings(datamodule, teacher.view), name)
         super().prepare(datamodule, stage)
+        if stage == "fit" and datamodule is not None and hasattr(datamodule, "view_shape"):
+            self._check_features(datamodule)
+
+    def _check_features(self, datamodule: Any) -> None:
+        """Put a few empty windows through nets and objective, so that what does not fit is found before a run."""
+        windows = 2 * getattr(self.objective, "patches", 1)
+
+        def ask(net: Backbone, view: str) -> Output:
+            was_training, parameter = net.training, next(net.parameters())
+            output: Output = net.eval()(parameter.new_zeros(windows, *datamodule.view_shape(view)))
+            net.train(was_training)
+            return output
+
+        with torch.no_grad():
+            student = ask(self.net, self.view)
+            teachers = {name: ask(t.net, t.view) for name, t in self._named_teachers() if t.net is not None}
+            self.objective(
+                student=student, teachers=teachers, target=torch.zeros(windows, dtype=torch.long, device=self.device)
+            )
 
     def _named_teachers(self) -> list[tuple[str, Teacher]]:
         return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
@@ -109,10 +140,12 @@ class Distillation(Method):
     @torch.no_grad()
     def _accuracy(self, teacher: Teacher, loader: Any) -> float:
         right = torch.zeros(2, device=self.device)
-        for batch in loader:
-            batch = self.transfer_batch_to_device(batch, self.device, 0)
+        precision = self.trainer.precision_plugin
+        for batch in islice(loader, int(min(self.trainer.num_val_batches[0], sys.maxsize))):
+            batch = precision.convert_input(self.transfer_batch_to_device(batch, self.device, 0))
             keep = batch.index >= 0
-            hits = teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target
+            with precision.val_step_context():
+                hits = teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target
             right += torch.stack([hits[keep].sum(), keep.sum()])
         right = self.trainer.strategy.reduce(right, reduce_op="sum")
         return float(right[0] / right[1].clamp_min(1))
@@ -134,3 +167,12 @@ class Distillation(Method):
             for name, t in self._named_teachers()
         }
         return super().describe() | {"teachers": teachers}
+
+
+def _batch_sizes(datamodule: Any) -> list[int | None]:
+    """The sizes that training batches have, the last, smaller one included where it is not dropped."""
+    size = getattr(datamodule, "batch_size", None)
+    if size is None or getattr(datamodule, "drop_last", True) or not hasattr(datamodule, "counts"):
+        return [size]
+    tail = datamodule.counts["train"]["windows"] % size
+    return [size, tail] if tail else [size]

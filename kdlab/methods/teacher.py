@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint, split_differences, weights_hash
+from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint, split_differences, weights_hash
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, Output
 
@@ -41,7 +42,8 @@ class Teacher(nn.Module):
     Example:
         >>> import torch
         >>> from kdlab.nets import WideResNet
-        >>> teacher = Teacher(net=WideResNet(10, 1, in_channels=3, num_classes=5))
+        >>> net = WideResNet(10, 1, in_channels=3, num_classes=5)
+        >>> teacher = Teacher(net=net, mean=[0.0] * 3, std=[1.0] * 3)
         >>> teacher.load().train().training
         False
         >>> teacher(torch.zeros(2, 3, 16)).logits.requires_grad
@@ -65,7 +67,7 @@ class Teacher(nn.Module):
                 "Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither."
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
-        self.net = net
+        self.net = copy.deepcopy(net)  # freezing it is no business of its owner
         self.mean, self.std = mean, std
         self.loaded = False
         #: what its checkpoint says of it: net, view, data fingerprint, provenance
@@ -89,11 +91,23 @@ class Teacher(nn.Module):
             path = find_checkpoint(self.checkpoint, files, what)
             self.file = str(path)
             checkpoint = read_checkpoint(path, what)
-            if KEY in checkpoint:
+            described = description(checkpoint, what)
+            if described is not None:
+                self.description = described
                 self._load_own(checkpoint, path, what)
             else:
                 self._load_foreign(checkpoint, path, what)
         assert self.net is not None  # the constructor saw to it
+        if self.mean is not None and self.std is not None:
+            self.net.standardize.fill(self.mean, self.std)
+        if not self.net.standardize.filled:
+            message = (
+                f"{what}: the net carries no statistics of its view. Pass mean= and std= with {self.net.in_channels} "
+                "numbers each (zeros and ones if its inputs were not standardised)."
+            )
+            if self.checkpoint is not None:
+                raise InputError(message)
+            rank_zero_warn(f"{message} Until then, its inputs are taken as they are.")
         self.net.requires_grad_(False)
         self.hash = weights_hash(self.net.state_dict())
         self.loaded = True
@@ -101,7 +115,6 @@ class Teacher(nn.Module):
         return self
 
     def _load_own(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        self.description = dict(checkpoint[KEY])
         net = self.net if self.net is not None else build(self.description["net"])
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
         self._assign(net, state, path, what)
@@ -129,7 +142,6 @@ class Teacher(nn.Module):
                     f"{what}: {str(path)!r} carries no statistics of its view. Pass mean= and std= with "
                     f"{self.net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
                 )
-            self.net.standardize.fill(self.mean, self.std)
             state |= {f"standardize.{k}": v for k, v in self.net.standardize.state_dict().items()}
         self._assign(self.net, state, path, what)
 
@@ -157,6 +169,19 @@ class Teacher(nn.Module):
             raise InputError(
                 f"teacher {name!r} ({self.file}) was trained on another split: {'; '.join(differences)}. Train it with "
                 "this run's data settings, or set allow_other_split=True if this is meant."
+            )
+
+    def check_view_settings(self, settings: str | None, name: str) -> None:
+        """Refuse to show a teacher another view than the one that it was trained on, under whatever name.
+
+        Raises:
+            InputError: naming both views.
+        """
+        trained = self.description.get("view_settings")
+        if trained and settings and trained != settings:
+            raise InputError(
+                f"teacher {name!r} ({self.file}) was trained on the view {trained}, but here {self.view!r} is "
+                f"{settings}. Give the data module the view that it was trained on, or train it anew."
             )
 
     def forward(self, x: Tensor) -> Output:

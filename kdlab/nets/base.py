@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -97,7 +96,13 @@ class Backbone(nn.Module):
         self = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind_partial(None, *args, **kwargs)  # partial: unpickling passes none
         bound.apply_defaults()
-        init_args = {k: v for k, v in list(bound.arguments.items())[1:] if k not in ("args", "kwargs")}
+        kinds = {name: parameter.kind for name, parameter in bound.signature.parameters.items()}
+        init_args: dict[str, Any] = {}
+        for name, value in list(bound.arguments.items())[1:]:  # without self
+            if kinds[name] is inspect.Parameter.VAR_KEYWORD:
+                init_args |= value
+            elif kinds[name] is not inspect.Parameter.VAR_POSITIONAL:
+                init_args[name] = value
         object.__setattr__(self, "spec", {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": init_args})
         return self
 
@@ -134,20 +139,24 @@ class Backbone(nn.Module):
 def build(spec: Mapping[str, Any]) -> Backbone:
     """Make the net that ``spec`` (`Backbone.spec`, as checkpoints carry it) describes, with fresh weights.
 
-    Only subclasses of `Backbone` are made, so a doctored checkpoint cannot have anything else called.
+    Only subclasses of `Backbone` that are imported already are made, so a doctored checkpoint can neither have
+    anything else called nor any module imported.
 
     Raises:
-        InputError: when the class cannot be found or is not a `Backbone`.
+        InputError: when there is no such class, or it does not take these arguments.
     """
     path = str(spec.get("class_path", ""))
-    module_name, _, class_name = path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    cls = {f"{c.__module__}.{c.__qualname__}": c for c in _subclasses(Backbone)}.get(path)
+    if cls is None:
         raise InputError(
-            f"net {path!r}: the class that this checkpoint was trained with cannot be imported ({error}). Run where "
-            "its module is importable (the working directory is), or pass the net yourself with net=."
-        ) from error
-    if not (isinstance(cls, type) and issubclass(cls, Backbone)):
-        raise InputError(f"net {path!r}: expected a subclass of kdlab.nets.Backbone; this checkpoint is refused.")
-    return cls(**dict(spec.get("init_args", {})))
+            f"net {path!r}: no net of this name is imported. Import its module first (in YAML: give the teacher "
+            "net={class_path: ...}), or pass the net yourself with net=."
+        )
+    try:
+        return cls(**dict(spec.get("init_args", {})))
+    except TypeError as error:
+        raise InputError(f"net {path!r}: the checkpoint's arguments do not fit: {error}.") from error
+
+
+def _subclasses(cls: type[Backbone]) -> list[type[Backbone]]:
+    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
