@@ -25,6 +25,7 @@ from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.types import InputError
 
+_REASONS = r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load"
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -34,10 +35,13 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave out the usage, which is longer than a screen, and end with the reason."""
         lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
-        reasons = [line for line in lines if re.search(r"not accepted|not expected|not found|Unrecognized", line)]
-        print("\n".join(str(message).splitlines()), file=sys.stderr)
-        print(f"\nSee kdlab {' '.join(sys.argv[1:2])} --help for what is accepted.", file=sys.stderr)
-        print(f"error: {(reasons or lines or ['?'])[0]}", file=sys.stderr)
+        unknown = "no such class (a typo? a class of your own is named module.Class): "
+        lines = [line.replace("Expected a dot import path string: ", unknown) for line in lines]
+        reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
+        where = lines[0] if lines and lines[0].startswith("Parser key") else ""
+        print(message, file=sys.stderr)
+        print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
+        print(f"error: {where} {(reasons or lines or ['?'])[0]}".replace("  ", " "), file=sys.stderr)
         raise SystemExit(2)
 
 
