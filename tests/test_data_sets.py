@@ -256,3 +256,19 @@ def test_missing_root_says_what_is_expected(kind, tmp_path):
         kind(tmp_path / "nowhere").setup()
     with pytest.raises(MissingFileError, match="no files named like"):
         kind(tmp_path).setup()
+
+
+@pytest.mark.parametrize("labels", [[0.0, np.nan, 1.0, 0.0], [0.0, np.inf, 1.0, 0.0], ["a", None, "b", "a"]])
+def test_missing_labels_are_refused(labels):
+    x = np.random.default_rng(0).normal(size=(4, 2, 16))
+    with pytest.raises(InputError, match="y: expected a class for every window"):
+        ArrayDataModule(x, np.array(labels, dtype=object if None in labels else None)).setup()
+
+
+def test_a_lost_header_is_noticed(tmp_path):
+    folder = tmp_path / "sp_sw_har"
+    write_spswhar(folder)
+    file = next(folder.rglob("*_sw.csv"))
+    file.write_text(file.read_text().partition("\n")[2])
+    with pytest.raises(InputError, match="expected a header"):
+        SPSWHAR(folder).setup()

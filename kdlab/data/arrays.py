@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
@@ -168,6 +169,14 @@ class ArrayDataModule(WindowDataModule):
 
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
         names = self._classes if self._classes is not None else None if stored is None else _words(stored)
+        if names is not None and len(set(names)) < len(names):
+            raise InputError(f"classes: expected different names, got {', '.join(names)}")
+        missing = [v is None or v != v for v in label.tolist()] if label.dtype.kind in "fO" else []
+        if label.dtype.kind not in "biufUSO" or any(missing) or (label.dtype.kind == "f" and np.isinf(label).any()):
+            raise InputError(
+                f"y: expected a class for every window (whole numbers from 0, or words), got {label.dtype} with "
+                f"{sum(missing)} missing values and, where there are numbers, perhaps infinite ones; leave those out"
+            )
         if label.dtype.kind in "USO":
             words = _words(label)
             names = sorted(set(words)) if names is None else names
@@ -194,6 +203,11 @@ class ArrayDataModule(WindowDataModule):
         width, length = x.shape[1], x.shape[2]
         other = "NTC" if self.layout == "NCT" else "NCT"
         if names is None:
+            if length < width <= 4 * length:
+                rank_zero_warn(
+                    f"layout={self.layout!r}: that makes {width} channels of {length} samples; if the axes are the "
+                    f'other way round, set layout="{other}". Name the channels to be rid of this warning.'
+                )
             if width > 4 * length:
                 raise InputError(
                     f"layout={self.layout!r}: that makes {width} channels of {length} samples; it looks as if the axes "

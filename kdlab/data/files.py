@@ -79,7 +79,11 @@ def labelled_rows(
     Raises:
         InputError: naming file and line of a row that is not complete, not numeric or not labelled.
     """
-    body = contents.partition(b"\n")[2]
+    header, _, body = contents.partition(b"\n")
+    if _numeric(header.decode(errors="replace").split(",")[:1]):
+        raise InputError(
+            f"{name}, line 1: expected a header, got {header[:60]!r}; is the first line lost? Obtain it anew"
+        )
     if not body.strip():
         _blame(body, name, columns, labels)
     layout = np.dtype([("values", np.float64, (columns,)), ("label", "U32")])
