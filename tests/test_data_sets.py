@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdlab.data import PAMAP2, SPSWHAR, UTDMHAD, BasicMotions
+from kdlab.data import PAMAP2, SPSWHAR, UTDMHAD, ArrayDataModule, BasicMotions
 from kdlab.data.pamap2 import prepare, read_rows
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import Raw
@@ -194,8 +194,8 @@ def test_pamap2_windows_per_fold(recordings):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[:-30], r"subject101.dat, line \d+: expected 54 numbers, got"),
-        (lambda text: text.replace("8.39 ", "8.39 x", 1), r"subject101.dat, line 2: expected 54 numbers"),
+        (lambda text: text[:-30], r"subject101.dat, line \d+: expected 54 finite numbers, got"),
+        (lambda text: text.replace("8.39 ", "8.39 x", 1), r"subject101.dat, line 2: expected 54 finite numbers"),
         (
             lambda text: text.replace("8.40 0", "8.40 77", 1).replace("8.40 10", "8.40 77", 1),
             r"line 3: expected an activity",
