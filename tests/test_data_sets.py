@@ -194,7 +194,7 @@ def test_pamap2_windows_per_fold(recordings):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[:-30], r"subject101.dat, line \d+: expected 54 finite numbers, got"),
+        (lambda text: text[:-30], r"subject101.dat, line \d+: expected 54 finite numbers or NaN, got"),
         (lambda text: text.replace("8.39 ", "8.39 x", 1), r"subject101.dat, line 2: expected 54 finite numbers"),
         (
             lambda text: text.replace("8.40 0", "8.40 77", 1).replace("8.40 10", "8.40 77", 1),
