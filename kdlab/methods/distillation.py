@@ -10,7 +10,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from kdlab import distributed
+from kdlab.cache import Answers, TeacherCache
 from kdlab.methods.base import Method, check_view, sgd
+from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective, SoftTargets
@@ -32,6 +35,7 @@ class Distillation(Method):
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
             (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
+        cache: ask each teacher once for each training window and keep what it says; ``None`` asks in every step.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -50,12 +54,16 @@ class Distillation(Method):
         optimizer: OptimizerCallable = sgd,
         scheduler: LRSchedulerCallable | None = None,
         student_init: str | None = None,
+        cache: TeacherCache | None = None,
     ) -> None:
         super().__init__(student, student_view, optimizer, scheduler, student_init)
         if not teachers:
             raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
         self.objective = objective if objective is not None else SoftTargets()
         self.teachers = torch.nn.ModuleDict(teachers)
+        self.cache = cache
+        self._answers: Answers | None = None
+        self._host_index: Tensor | None = None
 
     @property
     def student(self) -> Backbone:
@@ -73,7 +81,7 @@ class Distillation(Method):
         """
         if stage == "fit" and not self._prepared:
             self.objective.check(batch_size=getattr(datamodule, "batch_size", None), teachers=self.teachers)
-            for name, teacher in self._named_teachers():
+            for name, teacher in self.named_teachers():
                 teacher.load(self.teacher_files, name)
                 assert teacher.net is not None
                 self.check_teacher(name, teacher.description.get("provenance", {}))
@@ -85,14 +93,32 @@ class Distillation(Method):
                 if datamodule is not None:
                     check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
                     teacher.check_split(getattr(datamodule, "fingerprint", None), name)
+            if self.cache is not None:
+                check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
 
-    def _named_teachers(self) -> list[tuple[str, Teacher]]:
+    def named_teachers(self) -> list[tuple[str, Teacher]]:
+        """The teachers with their names."""
         return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
 
     def on_fit_start(self) -> None:
-        """Frozen teachers are meant to be in evaluation mode: Lightning need not warn of it."""
+        """With a cache, ask the teachers about the training windows, and have their views computed no more."""
+        # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        if self.cache is not None:
+            self._answers = ask_all(self.cache, self)
+            datamodule: Any = getattr(self.trainer, "datamodule", None)
+            datamodule.skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
+
+    def on_fit_end(self) -> None:
+        """Let go of what the teachers said."""
+        self._answers = self._host_index = None
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note which windows come, while that is known without waiting for a device."""
+        if self._answers is not None and isinstance(batch, Batch) and self.trainer.training:
+            self._host_index = batch.index
+        return batch
 
     def on_train_start(self) -> None:
         """Ask each teacher once for the validation windows, and log how good it is."""
@@ -100,7 +126,7 @@ class Distillation(Method):
         loader = self.trainer.val_dataloaders
         if not loader:
             return
-        for name, teacher in self._named_teachers():
+        for name, teacher in self.named_teachers():
             accuracy = self._accuracy(teacher, loader)
             rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
@@ -119,9 +145,19 @@ class Distillation(Method):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers and weigh their answers against the student's."""
-        teachers = {name: teacher(batch.views[teacher.view]) for name, teacher in self._named_teachers()}
-        terms: dict[str, Tensor] = self.objective(student=student, teachers=teachers, target=batch.target)
+        terms: dict[str, Tensor] = self.objective(
+            student=student, teachers=self.ask_teachers(batch), target=batch.target
+        )
         return terms
+
+    def ask_teachers(self, batch: Batch) -> dict[str, Output]:
+        """What the teachers say of a batch, now or earlier."""
+        if self._answers is None:
+            return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
+        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index).cpu()
+        noted, self._host_index = self._host_index, None
+        index = batch.index.cpu() if noted is None else noted
+        return {name: said.to(batch.index.device) for name, said in self._answers.read(index, everyone).items()}
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""
@@ -131,6 +167,6 @@ class Distillation(Method):
         """Also where the teachers came from."""
         teachers = {
             name: {"view": t.view, "file": t.file, "hash": t.hash, "provenance": t.description.get("provenance", {})}
-            for name, t in self._named_teachers()
+            for name, t in self.named_teachers()
         }
         return super().describe() | {"teachers": teachers}
