@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -49,8 +49,9 @@ class TeacherCache:
 
     Args:
         budget: how much may be kept, such as ``"2GiB"`` or ``"500MB"``, or a number of bytes.
-        folder: where the answers are kept, memory-mapped, for this run and later ones; ``None`` keeps them in memory,
-            for this run alone. Several processes share a folder (a temporary one, where none is named).
+        folder: where the answers are kept, memory-mapped, for this run and later ones; ``None`` keeps them in memory
+            (that of the GPU, where one trains), for this run alone. Several processes share a folder, a temporary one
+            where none is named.
         teacher_input: ``"same"``: the teachers see what the student sees, so a random augmentation is refused;
             ``"clean"``: they are asked about the window before its augmentation.
 
@@ -241,30 +242,36 @@ class Answers:
     """
 
     def __init__(
-        self, plan: Plan, arrays: list[NDArray[Any]], index: NDArray[np.int64], asked: tuple[str, ...] = ()
+        self, plan: Plan, arrays: Sequence[Tensor], index: NDArray[np.int64], asked: tuple[str, ...] = ()
     ) -> None:
         self.plan, self.asked = plan, asked
-        self._arrays = list(zip(plan.parts, arrays, strict=True))
-        self._row = np.full(int(index.max()) + 1, -1, dtype=np.int64)
-        self._row[index] = np.arange(len(index))
+        self._arrays = list(arrays)
+        self._row = torch.full((int(index.max()) + 1,), len(index))  # no window: beyond the end
+        self._row[torch.from_numpy(index)] = torch.arange(len(index))
+
+    def to(self, device: torch.device) -> Answers:
+        """Move them to a device, where reading them waits for nothing."""
+        self._arrays = [array.to(device) for array in self._arrays]
+        self._row = self._row.to(device)
+        return self
 
     def read(self, index: Tensor, everyone: Tensor | None = None) -> dict[str, CachedOutput]:
-        """The answers to one batch, in host memory.
+        """The answers to one batch, on the device of its indices.
 
         Args:
             index: indices of the windows of this process, ``(B,)``.
             everyone: those of all processes, in rank order, for the Gram matrices; ``None``: the same.
 
         Raises:
-            InputError: for a window that the teachers were not asked about.
+            InputError: for a window that the teachers were not asked about (on a GPU the index error of the device).
         """
         rows = self._rows(index)
         every = rows if everyone is None else self._rows(everyone)
-        low, high = np.minimum(every[:, None], every), np.maximum(every[:, None], every)
+        low, high = torch.minimum(every[:, None], every), torch.maximum(every[:, None], every)
         triangle = high * (high + 1) // 2 + low
         found: dict[str, CachedOutput] = {}
-        for part, array in self._arrays:
-            answer = torch.from_numpy(np.asarray(array[triangle if part.form == "gram" else rows]))
+        for part, array in zip(self.plan.parts, self._arrays, strict=True):
+            answer = array[triangle if part.form == "gram" else rows].to(index.device, non_blocking=True)
             if part.form == "logits":
                 found[part.teacher] = CachedOutput(answer, {}, {})
             elif part.form == "gram":
@@ -275,16 +282,18 @@ class Answers:
                 found[part.teacher].features[part.tap] = answer
         return found
 
-    def _rows(self, index: Tensor) -> NDArray[np.int64]:
-        values = index.numpy()
-        inside = (values >= 0) & (values < len(self._row))
-        rows: NDArray[np.int64] = np.where(inside, self._row[np.where(inside, values, 0)], -1)
-        if (rows < 0).any():
-            raise InputError(
-                f"cache: window {int(values[rows < 0][0])} is in a training batch, but the teachers were asked about "
-                "the data module's training windows only. Train on those, or without the cache."
-            )
-        return rows
+    def _rows(self, index: Tensor) -> Tensor:
+        index = index.to(self._row.device)
+        if index.device.type == "cpu":
+            inside = (index >= 0) & (index < len(self._row))
+            rows = torch.where(inside, self._row[torch.where(inside, index, 0)], -1)
+            unknown = (rows < 0) | (rows >= self.plan.parts[0].windows)
+            if unknown.any():
+                raise InputError(
+                    f"cache: window {int(index[unknown][0])} is in a training batch, but the teachers were asked "
+                    "about the data module's training windows only. Train on those, or without the cache."
+                )
+        return self._row[index]
 
 
 def gather_answers(
@@ -314,7 +323,7 @@ def gather_answers(
         if missing:
             arrays |= _ask(question, missing, place)
             asked.append(name)
-    return Answers(plan, [arrays[part] for part in plan.parts], index, tuple(asked))
+    return Answers(plan, [torch.from_numpy(arrays[part]) for part in plan.parts], index, tuple(asked))
 
 
 # ------------------------------------------------------------------------------------------------------------- asking
@@ -350,7 +359,8 @@ def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], device: torch.device)
         upper = torch.from_numpy(np.array(rows[top : top + step])).to(device)
         for left in range(0, top + 1, step):
             lower = upper if left == top else torch.from_numpy(np.array(rows[left : left + step])).to(device)
-            block = (upper @ lower.T).cpu().numpy()
+            with torch.autocast(device.type, enabled=False):
+                block = (upper @ lower.T).cpu().numpy()
             for i, values in enumerate(block, start=top):
                 stop = min(left + len(values), i + 1)
                 first = i * (i + 1) // 2

@@ -33,14 +33,6 @@ class CachedOutput(Output):
         output.grams = grams
         return output
 
-    def to(self, device: torch.device) -> CachedOutput:
-        """The same on another device."""
-
-        def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {tap: tensor.to(device, non_blocking=True) for tap, tensor in tensors.items()}
-
-        return CachedOutput(self.logits.to(device, non_blocking=True), moved(self.features), moved(self.grams))
-
 
 class Objective(nn.Module, ABC):
     """Named, weighted, finite 0-dim terms from the outputs of a student and its teachers.

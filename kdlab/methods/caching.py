@@ -65,6 +65,8 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
     if message is not None:
         raise InputError(message)
     answers = gather() if answers is None else answers
+    if folder is None:
+        answers = answers.to(method.device)
     if made:
         weakref.finalize(answers, shutil.rmtree, made, ignore_errors=True)
     where = "in memory" if folder is None else f"in {folder}"

@@ -63,7 +63,6 @@ class Distillation(Method):
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._answers: Answers | None = None
-        self._host_index: Tensor | None = None
 
     @property
     def student(self) -> Backbone:
@@ -112,13 +111,7 @@ class Distillation(Method):
 
     def on_fit_end(self) -> None:
         """Let go of what the teachers said."""
-        self._answers = self._host_index = None
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Note which windows come, while that is known without waiting for a device."""
-        if self._answers is not None and isinstance(batch, Batch) and self.trainer.training:
-            self._host_index = batch.index
-        return batch
+        self._answers = None
 
     def on_train_start(self) -> None:
         """Ask each teacher once for the validation windows, and log how good it is."""
@@ -154,10 +147,8 @@ class Distillation(Method):
         """What the teachers say of a batch, now or earlier."""
         if self._answers is None:
             return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
-        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index).cpu()
-        noted, self._host_index = self._host_index, None
-        index = batch.index.cpu() if noted is None else noted
-        return {name: said.to(batch.index.device) for name, said in self._answers.read(index, everyone).items()}
+        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
+        return dict(self._answers.read(batch.index, everyone))
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""
