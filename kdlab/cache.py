@@ -45,7 +45,8 @@ class TeacherCache:
     matrices either the features or the (symmetric) Gram matrix of all training windows, of which that of a batch is a
     part; whichever is smaller. All are float32 (float64 for nets in double precision), so nothing is rounded. Answers
     are valid for one set of windows, view, teacher, precision and batch size: anything else is asked anew. The teachers
-    are asked in batches of the training's size, which on a CPU gives the very logits of the live step.
+    are asked in batches of the training's size, and Gram matrices are made by products of that size: a net or a product
+    of another shape may add in another order, and give other last digits than the live step.
 
     Args:
         budget: how much may be kept, such as ``"2GiB"`` or ``"500MB"``, or a number of bytes.
@@ -114,12 +115,14 @@ class Question(NamedTuple):
         needs: tap -> what the objective reads of it.
         probe: its answer to one window of zeros, for the shapes.
         outputs: asks it about all training windows, in order, batch by batch.
+        batch_size: windows of a step, over all processes.
     """
 
     key: Mapping[str, Any]
     needs: Mapping[str, Need]
     probe: Output
     outputs: Callable[[], Iterator[Output]]
+    batch_size: int
 
 
 class Part(NamedTuple):
@@ -346,25 +349,35 @@ def _ask(question: Question, parts: list[Part], folder: Path | None) -> dict[Par
             raise InputError(f"cache: teacher {name!r} was to be asked about {windows} windows, but saw {at}.")
         for part in parts:
             if part.form == "gram":
-                _fill_gram(kept[part], filled[part], question.probe.logits.device)
+                _fill_gram(kept[part], filled[part], question.batch_size, question.probe.logits.device)
         if folder is None:
             return kept
         return {part: room.commit(part, _path(folder, question, part), question.key) for part in parts}
 
 
-def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], device: torch.device) -> None:
-    """Write the lower triangle of ``rows rows^T``, block by block."""
-    step = max(64, _BLOCK // rows[0].nbytes)
+def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], batch: int, device: torch.device) -> None:
+    """Write the lower triangle of ``rows rows^T``, in products of the shape that a step has.
+
+    A product of another shape adds in another order, and the last digits differ; this way they are those of the step.
+    """
+    step = max(1, _BLOCK // (rows[0].nbytes * batch)) * batch
     for top in range(0, len(rows), step):
-        upper = torch.from_numpy(np.array(rows[top : top + step])).to(device)
+        upper = _batches(rows[top : top + step], batch, device)
         for left in range(0, top + 1, step):
-            lower = upper if left == top else torch.from_numpy(np.array(rows[left : left + step])).to(device)
+            lower = upper if left == top else _batches(rows[left : left + step], batch, device)
             with torch.autocast(device.type, enabled=False):
-                block = (upper @ lower.T).cpu().numpy()
-            for i, values in enumerate(block, start=top):
-                stop = min(left + len(values), i + 1)
-                first = i * (i + 1) // 2
-                triangle[first + left : first + stop] = values[: stop - left]
+                block = torch.cat([torch.cat([a @ b.T for b in lower], 1) for a in upper]).cpu().numpy()
+            width = min(step, len(rows) - left)
+            for i in range(top, min(top + step, len(rows))):
+                stop, first = min(left + width, i + 1), i * (i + 1) // 2
+                triangle[first + left : first + stop] = block[i - top, : stop - left]
+
+
+def _batches(rows: NDArray[Any], batch: int, device: torch.device) -> tuple[Tensor, ...]:
+    """The rows in batches, the last one filled up with zeros."""
+    full = np.zeros((-(-len(rows) // batch) * batch, rows.shape[1]), rows.dtype)
+    full[: len(rows)] = rows
+    return torch.from_numpy(full).to(device).split(batch)
 
 
 # -------------------------------------------------------------------------------------------------------------- files

@@ -59,9 +59,9 @@ class Compared:
         live = super().terms(batch, student)
         self._answers = answers
         assert answers is not None
-        for name in ("ce", "kd"):
+        for name in set(live) - {"margin"}:  # on one machine, Gram matrices are made by products of the same shape
             assert torch.equal(found[name], live[name]), name
-        for name in set(live) - {"ce", "kd"}:
+        for name in set(live) & {"margin"}:
             assert found[name].item() == pytest.approx(live[name].item(), rel=1e-5), name
         self.compared = getattr(self, "compared", 0) + 1
         return found
@@ -166,7 +166,7 @@ def fitted(teachers, folder, cache, *, path=None, limit=None, **kwargs):
 def test_same_student_with_gradient_accumulation(teachers, tmp_path):
     _, cached = fitted(teachers, tmp_path, TeacherCache(), accumulate_grad_batches=2)
     _, live = fitted(teachers, tmp_path, None, accumulate_grad_batches=2)
-    assert float((weights(cached) - weights(live)).abs().max()) <= 1e-4
+    assert torch.equal(weights(cached), weights(live))
 
 
 @pytest.mark.parametrize("stop", [{"max_epochs": 2}, {"max_steps": 5}], ids=["epoch", "middle"])
@@ -379,7 +379,7 @@ def question(features, need, seen=lambda output: None):
             yield Output(rows.flatten(1)[:, :3], {"tap": rows})
 
     probe = Output(features[:1].flatten(1)[:, :3], {"tap": features[:1]})
-    return Question({"teacher": "t"}, {"tap": need}, probe, outputs)
+    return Question({"teacher": "t"}, {"tap": need}, probe, outputs, batch_size=8)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (4, 30), (3, 8, 8)])

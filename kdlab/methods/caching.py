@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from kdlab.cache import Answers, Question, TeacherCache, gather_answers, size
+from kdlab.distributed import world_size
 from kdlab.methods.teacher import Teacher
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
@@ -116,11 +117,12 @@ def _questions(
             "net": teacher.net.spec,
             "precision": precision,
             "batch_size": datamodule.batch_size,
+            "processes": world_size(),
         }
         outputs = functools.partial(_outputs, teacher, datamodule, deliver)
         zeros = torch.zeros(1, *datamodule.view_shape(teacher.view))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))
-        questions[name] = Question(key, needs.get(name, {}), probe, outputs)
+        questions[name] = Question(key, needs.get(name, {}), probe, outputs, datamodule.batch_size * world_size())
     return questions
 
 
