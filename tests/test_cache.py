@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import kdlab
-from kdlab import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Teacher, TeacherCache
+from kdlab import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Teacher, TeacherCache, cli
 from kdlab.augment import Mix2, Noise
 from kdlab.cache import Answers, Part, Plan, Question, gather_answers
 from kdlab.data import BasicMotions
@@ -18,7 +18,7 @@ from kdlab.methods.caching import ask_all
 from kdlab.objective import Objective
 from kdlab.types import InputError, Output
 from kdlab.views import PersistenceImage, Raw
-from tests.conftest import net, trainer
+from tests.conftest import REPOSITORY, net, trainer
 
 TAPS = ("stage1", "stage2", "stage3")
 WEIGHTS = {"raw": 0.7, "pi": 0.3}
@@ -59,9 +59,9 @@ class Compared:
         live = super().terms(batch, student)
         self._answers = answers
         assert answers is not None
-        for name in set(live) - {"margin"}:  # on one machine, Gram matrices are made by products of the same shape
+        for name in ("ce", "kd"):
             assert torch.equal(found[name], live[name]), name
-        for name in set(live) & {"margin"}:
+        for name in set(live) - {"ce", "kd"}:  # on most machines equal too, but for "margin"
             assert found[name].item() == pytest.approx(live[name].item(), rel=1e-5), name
         self.compared = getattr(self, "compared", 0) + 1
         return found
@@ -166,7 +166,7 @@ def fitted(teachers, folder, cache, *, path=None, limit=None, **kwargs):
 def test_same_student_with_gradient_accumulation(teachers, tmp_path):
     _, cached = fitted(teachers, tmp_path, TeacherCache(), accumulate_grad_batches=2)
     _, live = fitted(teachers, tmp_path, None, accumulate_grad_batches=2)
-    assert torch.equal(weights(cached), weights(live))
+    assert float((weights(cached) - weights(live)).abs().max()) <= 1e-4
 
 
 @pytest.mark.parametrize("stop", [{"max_epochs": 2}, {"max_steps": 5}], ids=["epoch", "middle"])
@@ -447,3 +447,47 @@ def test_other_ranks_wait_and_read(teachers, tmp_path, asked, monkeypatch):
     monkeypatch.setattr(run.strategy, "broadcast", Ranks(["no room"]).broadcast)
     with pytest.raises(InputError, match="no room"):
         ask_all(module.cache, module)
+
+
+class Watched(TPKD):
+    """Asks that the answers kept are those of now, on every process, and that only the first was asked."""
+
+    def on_fit_start(self):
+        super().on_fit_start()
+        assert self._answers.asked == (() if self.global_rank else ("raw", "pi"))
+
+    def terms(self, batch, student):
+        assert self.trainer.world_size == 2
+        found = super().terms(batch, student)
+        views = {"pi": PersistenceImage(size=16)(batch.views["raw"]), **batch.views}
+        answers, self._answers = self._answers, None
+        live = super().terms(batch._replace(views=views), student)
+        self._answers = answers
+        for name in live:
+            torch.testing.assert_close(found[name], live[name], rtol=1e-5, atol=0)
+        return found
+
+
+@pytest.mark.slow
+def test_two_processes(teachers, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    module = Watched(net(), two(teachers), weights=WEIGHTS, cache=TeacherCache())
+    trainer(tmp_path, max_epochs=2, strategy="ddp_spawn", devices=2).fit(module, data())
+    assert not list(tmp_path.glob("kdlab-*"))  # the folder that the two shared
+
+
+def test_from_yaml(teachers, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--config", str(REPOSITORY / "experiments/basic_motions/tpkd.yaml")]
+    words += [f"--model.teachers.{name}.checkpoint={path}" for name, path in teachers.items()]
+    words += ["--data.views.pi.size=16", "--trainer.max_steps=2", "--trainer.accelerator=cpu"]
+    (tmp_path / "cache.yaml").write_text("model: {init_args: {cache: {budget: 1MiB, folder: kept}}}")
+    with caplog.at_level("INFO"):
+        done = cli.run([*words, "--config", "cache.yaml"])
+    assert done.model.cache == TeacherCache("1MiB", "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 8
+    written = next((tmp_path / "runs").rglob("config.yaml")).read_text()
+    assert "budget: 1MiB" in written
+    with pytest.raises(InputError, match="budget is 1"):
+        cli.run([*words, "--model.cache.budget=1kB"])
+    assert len(list((tmp_path / "runs/basic_motions/tpkd").iterdir())) == 1  # refused before a folder is made
