@@ -91,9 +91,8 @@ def main() -> None:
     noisy, _ = student(nets, datamodule, kdlab.TeacherCache(), noise=1e-7)
     difference = apart(live, cached)
     print(f"{len(datamodule.train_index)} training windows of SP-SW-HAR, {EPOCHS} epochs, batches of 64\n")
-    print(
-        f"largest difference of any weight   {difference:.1e}   {'met' if difference <= MOST else 'MISSED'}: at most 1e-4"
-    )
+    met = "met" if difference <= MOST else "MISSED"
+    print(f"largest difference of any weight   {difference:.1e}   {met}: at most 1e-4")
     print(f"with 1e-7 of noise on the start    {apart(cached, noisy):.1e}")
     print(f"fit, teachers asked in every step  {live_seconds:.0f} s")
     print(f"fit, teachers asked once           {cached_seconds:.0f} s, asking included")

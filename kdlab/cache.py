@@ -19,6 +19,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -365,8 +366,12 @@ def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], batch: int, device: t
         upper = _batches(rows[top : top + step], batch, device)
         for left in range(0, top + 1, step):
             lower = upper if left == top else _batches(rows[left : left + step], batch, device)
-            with torch.autocast(device.type, enabled=False):
-                block = torch.cat([torch.cat([a @ b.T for b in lower], 1) for a in upper]).cpu().numpy()
+            block = np.empty((len(upper) * batch, len(lower) * batch), rows.dtype)
+            for i, j in product(range(len(upper)), range(len(lower))):
+                if left + j * batch <= top + i * batch:  # the rest is above the diagonal
+                    with torch.autocast(device.type, enabled=False):
+                        part = upper[i] @ lower[j].T
+                    block[i * batch : (i + 1) * batch, j * batch : (j + 1) * batch] = part.cpu().numpy()
             width = min(step, len(rows) - left)
             for i in range(top, min(top + step, len(rows))):
                 stop, first = min(left + width, i + 1), i * (i + 1) // 2
