@@ -189,6 +189,7 @@ def main() -> None:
 
     median = {name: statistics.median(times) for name, times in steps.items()}
     one = median["student"]
+    drawing = statistics.median(pictures)
     share = sum(waiting.waits) / sum(waiting.whole)
     rows = [
         ("step of the student alone", f"{1e3 * one:.1f} ms", ""),
@@ -196,7 +197,11 @@ def main() -> None:
         ("TPKD, teachers asked once", f"{median['cached'] / one:.2f}x", verdict(median["cached"] / one, 1.25)),
         ("asking once, in steps of the student", f"{built / one:.0f}", f"{TRAIN} windows, exactness test included"),
         ("waiting for views, two workers", f"{100 * share:.1f} %", verdict(share, 0.1, "of a TPKD step")),
-        ("pictures without workers", f"{100 * statistics.median(pictures) / median['live']:.1f} %", "of a TPKD step"),
+        (
+            "pictures, no workers",
+            f"{100 * drawing / (one + drawing):.1f} %",
+            "of a student's step with them",
+        ),
         (
             "fit against the plain loop",
             f"{median['student'] / median['plain']:.3f}x",

@@ -49,6 +49,9 @@ class TeacherCache:
     are asked in batches of the training's size, and Gram matrices are made by products of that size: a net or a product
     of another shape may add in another order, and give other last digits than the live step.
 
+    While a teacher is asked, the features that its Gram matrices are made of take further room, on disk where they are
+    more than 256 MiB (in ``folder``, or in the folder for temporary files).
+
     Args:
         budget: how much may be kept, such as ``"2GiB"`` or ``"500MB"``, or a number of bytes.
         folder: where the answers are kept, memory-mapped, for this run and later ones; ``None`` keeps them in memory
@@ -188,6 +191,12 @@ class Plan(NamedTuple):
     def bytes(self) -> int:
         """Their size altogether."""
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The most that the features take while one teacher is asked."""
+        names = {part.teacher for part in self.parts}
+        return max(sum(part.scratch_bytes for part in self.parts if part.teacher == name) for name in names)
 
     def __str__(self) -> str:
         return ", ".join(f"{p.teacher} {p.tap + ' ' if p.tap else ''}{p.form} {size(p.bytes)}" for p in self.parts)
@@ -378,11 +387,11 @@ def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], batch: int, device: t
                 triangle[first + left : first + stop] = block[i - top, : stop - left]
 
 
-def _batches(rows: NDArray[Any], batch: int, device: torch.device) -> tuple[Tensor, ...]:
+def _batches(rows: NDArray[Any], batch: int, device: torch.device) -> list[Tensor]:
     """The rows in batches, the last one filled up with zeros."""
     full = np.zeros((-(-len(rows) // batch) * batch, rows.shape[1]), rows.dtype)
     full[: len(rows)] = rows
-    return torch.from_numpy(full).to(device).split(batch)
+    return list(torch.from_numpy(full).to(device).view(-1, batch, rows.shape[1]))
 
 
 # -------------------------------------------------------------------------------------------------------------- files

@@ -367,6 +367,10 @@ def test_plain_loaders_are_refused(teachers, tmp_path):
     loader = torch.utils.data.DataLoader(list(windows.batches("train")), batch_size=None)
     with pytest.raises(InputError, match="cache: needs a data module"):
         trainer(tmp_path).fit(tpkd(teachers, TeacherCache()), loader)
+    module = tpkd(teachers, TeacherCache())
+    trainer(tmp_path, max_steps=1).fit(module, windows)
+    with pytest.raises(InputError, match="cache: needs a data module"):
+        trainer(tmp_path).fit(module, loader)
 
 
 # ------------------------------------------------------------------------------------------------------------ by itself

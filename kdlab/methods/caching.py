@@ -31,13 +31,9 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
     Raises:
         InputError: for batches without a data module, an augmentation before a teacher, or a budget that is too small.
     """
-    if not all(hasattr(datamodule, name) for name in _ASKED_OF_DATA):
-        raise InputError(
-            "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
-            f"{'plain loaders' if datamodule is None else type(datamodule).__name__}. Use one, or train without cache."
-        )
     with torch.no_grad():
-        cache.plan(_questions(cache, objective, teachers, datamodule), len(datamodule.train_index))
+        questions = _questions(cache, objective, teachers, datamodule)
+        cache.plan(questions, len(datamodule.train_index))
 
 
 def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
@@ -60,6 +56,8 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
             answers = gather()
         except Exception as error:  # the others wait: they are told, whatever it is
             failure = error
+            if made:
+                shutil.rmtree(made, ignore_errors=True)
     message = strategy.broadcast(None if failure is None else str(failure))
     if failure is not None:
         raise failure
@@ -70,9 +68,11 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
         answers = answers.to(method.device)
     if made:
         weakref.finalize(answers, shutil.rmtree, made, ignore_errors=True)
+    plan = answers.plan
     where = "in memory" if folder is None else f"in {folder}"
-    asked = ", ".join(answers.asked) or "nobody, all of it was there"
-    rank_zero_info(f"teacher cache: {size(answers.plan.bytes)} {where} ({answers.plan}); asked {asked}")
+    asked = ", ".join(answers.asked)
+    how = f"asked {asked} ({size(plan.scratch_bytes)} of room meanwhile)" if asked else "all of it was there"
+    rank_zero_info(f"teacher cache: {size(plan.bytes)} {where} ({plan}); {how}")
     return answers
 
 
@@ -99,6 +99,11 @@ def _questions(
     precision: str = "",
     deliver: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> dict[str, Question]:
+    if not all(hasattr(datamodule, name) for name in _ASKED_OF_DATA):
+        raise InputError(
+            "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
+            f"{'plain loaders' if datamodule is None else type(datamodule).__name__}. Use one, or train without cache."
+        )
     needs = objective.needs(teachers)
     questions = {}
     for name, teacher in teachers.items():
