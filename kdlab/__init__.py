@@ -5,6 +5,7 @@ the raw signal learns from all of them.
 """
 
 from kdlab import augment, callbacks, data, functional, methods, nets, objective, views
+from kdlab.cache import TeacherCache
 from kdlab.methods import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Supervised, Teacher
 from kdlab.types import Batch, InputError, MissingFileError, Output
 
@@ -24,6 +25,7 @@ __all__ = [
     "Output",
     "Supervised",
     "Teacher",
+    "TeacherCache",
     "augment",
     "callbacks",
     "data",

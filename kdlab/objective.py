@@ -13,6 +13,26 @@ from torch import Tensor, nn
 from kdlab import distributed, functional
 from kdlab.types import InputError, Output
 
+#: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
+Need = Literal["feature", "attention", "gram"]
+
+
+class CachedOutput(Output):
+    """What a frozen teacher said earlier of the windows of a batch.
+
+    Attributes:
+        grams: tap -> Gram matrix of the whole batch over all ranks, in place of the tap's feature. A tap of which only
+            the sum of squares over channels is read may be a feature of one channel that has the same.
+    """
+
+    grams: dict[str, Tensor]
+
+    def __new__(cls, logits: Tensor, features: dict[str, Tensor], grams: dict[str, Tensor]) -> Self:
+        """An output with Gram matrices."""
+        output = super().__new__(cls, logits, features)
+        output.grams = grams
+        return output
+
 
 class Objective(nn.Module, ABC):
     """Named, weighted, finite 0-dim terms from the outputs of a student and its teachers.
@@ -23,12 +43,14 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         taps: names of the features that student and teachers must have.
+        reads: what it reads of a teacher's taps; see :meth:`needs`.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
         order_invariant: the order of the batch does not matter.
         reason: why one of the two does not hold.
     """
 
     taps: tuple[str, ...] = ()
+    reads: ClassVar[Need] = "feature"
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
@@ -57,6 +79,10 @@ class Objective(nn.Module, ABC):
         Raises:
             InputError: naming the argument, what came, and what to do.
         """
+
+    def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
+        """Teacher -> tap -> what is read of it besides the logits, so that nothing else need be kept of its answers."""
+        return {name: dict.fromkeys(self.taps, self.reads) for name in teachers}
 
     def settings(self) -> dict[str, Tensor]:
         """Name -> 0-dim buffer of everything that may be annealed."""
@@ -221,6 +247,8 @@ class SimilarityTargets(SoftTargets):
         kl_reduction: as in :class:`SoftTargets`.
     """
 
+    reads: ClassVar[Need] = "gram"
+
     similarity_weight: Tensor
 
     def __init__(
@@ -254,10 +282,14 @@ class SimilarityTargets(SoftTargets):
         distributed.check_same_batch(len(student.logits), student.logits.device)
         for tap in self.taps:
             feature = self._feature(student, tap, "the student")
-            others = {name: self._feature(out, tap, f"teacher {name!r}") for name, out in teachers.items()}
+            held = {
+                n: out.grams[tap] for n, out in teachers.items() if isinstance(out, CachedOutput) and tap in out.grams
+            }
+            others = {n: self._feature(out, tap, f"teacher {n!r}") for n, out in teachers.items() if n not in held}
             for name, other in others.items():
                 functional.check_same_batch(feature, other, f"teacher {name!r}")
-            yield _gathered_gram(feature), {name: _gathered_gram(other.detach()) for name, other in others.items()}
+            grams = {name: _gathered_gram(other.detach()) for name, other in others.items()} | held
+            yield _gathered_gram(feature), {name: grams[name] for name in teachers}
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "similarity": gamma mean_l S_l}``."""

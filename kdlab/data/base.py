@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,6 +138,7 @@ class WindowDataModule(LightningDataModule):
         self._wanted: list[Wanted] = []
         self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
         self._restored_seed: int | None = None
+        self._skipped: frozenset[str] = frozenset()
         self._fingerprint: dict[str, Any] = {}
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
@@ -162,6 +163,7 @@ class WindowDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load, check, split and scale, once; needs no trainer."""
         self._restored_seed = None
+        self._skipped = frozenset()
         if self._data is not None:
             return
         data = self.load()
@@ -365,9 +367,49 @@ class WindowDataModule(LightningDataModule):
             return [""] * len(index)
         return [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
 
-    def batches(self, stage: str = "train", batch_size: int | None = None) -> Iterator[Batch]:
-        """Batches of ``"train"``, ``"val"``, ``"test"`` or ``"predict"`` in data set order, without augmentation."""
-        return self._read(stage, batch_size or self.batch_size, None)
+    def batches(
+        self, stage: str = "train", batch_size: int | None = None, views: Sequence[str] | None = None
+    ) -> Iterator[Batch]:
+        """Batches of ``"train"``, ``"val"``, ``"test"`` or ``"predict"`` in data set order, without augmentation.
+
+        Args:
+            stage: which windows.
+            batch_size: windows per batch; None: as in training.
+            views: the views that are computed; None: all.
+        """
+        wanted = None if views is None else [self._want(name) for name in views]
+        return self._read(stage, batch_size or self.batch_size, wanted)
+
+    @property
+    def train_index(self) -> NDArray[np.int64]:
+        """`Batch.index` of the training windows, in the order of ``batches("train")``."""
+        return self._parted().rows["train"]
+
+    def training_view(self, name: str) -> dict[str, str | None]:
+        """What a view of the training windows depends on: equal answers, equal views.
+
+        Returns:
+            ``fingerprint`` (its id), ``windows`` (a digest of their indices and of up to 1024 of them), ``view`` (its
+            class, digest and source) and ``augmentation``, what changes the windows at random before this view.
+        """
+        want, rows = self._want(name), self.train_index
+        digest = hashlib.blake2b(rows.tobytes(), digest_size=16)
+        digest.update(
+            np.ascontiguousarray(self.data.windows[want.source][rows[:: max(1, len(rows) // 1024)]]).tobytes()
+        )
+        random = self.augment is not None and want.version != "clean"
+        return {
+            "fingerprint": str(self._fingerprint["id"]),
+            "windows": digest.hexdigest(),
+            "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}",
+            "augmentation": repr(self.augment) if random else None,
+        }
+
+    def skip_views(self, names: Collection[str]) -> None:
+        """Leave these views out of the training batches from now on, until the next ``setup``: nobody reads them."""
+        for name in names:
+            self._want(name)
+        self._skipped = frozenset(names)
 
     def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Figure:
         """Draw windows of every class as signal and as each view.
@@ -394,7 +436,8 @@ class WindowDataModule(LightningDataModule):
         """Shuffled by (seed, epoch); after an interruption it goes on with the batch that would have come next."""
         replicas, rank = self._ranks()
         seed = self._run_seed()
-        dataset = self._dataset("train", augment=self.augment, seed=seed)
+        wanted = [want for want in self._wanted if want.key not in self._skipped]
+        dataset = self._dataset("train", augment=self.augment, seed=seed, wanted=wanted)
         epoch, skip = self._resume_point()
         sampler = TrainSampler(
             len(dataset),

@@ -18,7 +18,7 @@ Differences from the reference code:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets, checked_taps
+from kdlab.objective import Need, SoftTargets, checked_taps
 from kdlab.types import InputError, Output
 
 
@@ -61,6 +61,8 @@ class AMDObjective(SoftTargets):
         {'ce': 0.0127, 'kd': 0.0, 'margin': 0.5034}
     """
 
+    reads: ClassVar[Need] = "attention"
+
     margin_weight: Tensor
 
     def __init__(
@@ -93,6 +95,11 @@ class AMDObjective(SoftTargets):
         names = list(teachers)
         super().check(batch_size=batch_size, teachers=names)
         self._map_teacher(names)
+
+    def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
+        """Energies of one teacher's maps; the features themselves where they are pooled first."""
+        chosen, need = self._map_teacher(teachers), "feature" if self.resize else self.reads
+        return {name: dict.fromkeys(self.taps if name == chosen else (), need) for name in teachers}
 
     def _map_teacher(self, teachers: Iterable[str]) -> str:
         names = list(teachers)

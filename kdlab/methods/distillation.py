@@ -13,7 +13,10 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from kdlab import distributed
+from kdlab.cache import Answers, TeacherCache
 from kdlab.methods.base import Method, check_view, sgd, view_settings
+from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective, SoftTargets
@@ -35,6 +38,7 @@ class Distillation(Method):
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
             (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
+        cache: ask each teacher once for each training window and keep what it says; ``None`` asks in every step.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -54,6 +58,7 @@ class Distillation(Method):
         optimizer: OptimizerCallable = sgd,
         scheduler: LRSchedulerCallable | None = None,
         student_init: str | None = None,
+        cache: TeacherCache | None = None,
     ) -> None:
         super().__init__(student, student_view, optimizer, scheduler, student_init)
         if not teachers:
@@ -66,6 +71,8 @@ class Distillation(Method):
             )
         self.objective = objective if objective is not None else SoftTargets()
         self.teachers = torch.nn.ModuleDict(teachers)
+        self.cache = cache
+        self._answers: Answers | None = None
 
     @property
     def student(self) -> Backbone:
@@ -84,7 +91,7 @@ class Distillation(Method):
         if stage == "fit":
             for size in _batch_sizes(datamodule):
                 self.objective.check(batch_size=size, teachers=self.teachers)
-            for name, teacher in self._named_teachers():
+            for name, teacher in self.named_teachers():
                 teacher.load(self.teacher_files, name)
                 assert teacher.net is not None
                 self.check_teacher(name, teacher.description.get("provenance", {}))
@@ -97,6 +104,8 @@ class Distillation(Method):
                     check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
                     teacher.check_split(getattr(datamodule, "fingerprint", None), name)
                     teacher.check_view_settings(view_settings(datamodule, teacher.view), name)
+            if self.cache is not None:
+                check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
         if stage == "fit" and datamodule is not None and hasattr(datamodule, "view_shape"):
             self._check_features(datamodule)
@@ -113,17 +122,27 @@ class Distillation(Method):
 
         with torch.no_grad():
             student = ask(self.net, self.view)
-            teachers = {name: ask(t.net, t.view) for name, t in self._named_teachers() if t.net is not None}
+            teachers = {name: ask(t.net, t.view) for name, t in self.named_teachers() if t.net is not None}
             self.objective(
                 student=student, teachers=teachers, target=torch.zeros(windows, dtype=torch.long, device=self.device)
             )
 
-    def _named_teachers(self) -> list[tuple[str, Teacher]]:
+    def named_teachers(self) -> list[tuple[str, Teacher]]:
+        """The teachers with their names."""
         return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
 
     def on_fit_start(self) -> None:
-        """Frozen teachers are meant to be in evaluation mode: Lightning need not warn of it."""
+        """With a cache, ask the teachers about the training windows, and have their views computed no more."""
+        # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        if self.cache is not None:
+            self._answers = ask_all(self.cache, self)
+            datamodule: Any = getattr(self.trainer, "datamodule", None)
+            datamodule.skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
+
+    def on_fit_end(self) -> None:
+        """Let go of what the teachers said."""
+        self._answers = None
 
     def on_train_start(self) -> None:
         """Ask each teacher once for the validation windows, and log how good it is."""
@@ -131,7 +150,7 @@ class Distillation(Method):
         loader = self.trainer.val_dataloaders
         if not loader:
             return
-        for name, teacher in self._named_teachers():
+        for name, teacher in self.named_teachers():
             accuracy = self._accuracy(teacher, loader)
             rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
@@ -152,9 +171,17 @@ class Distillation(Method):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers and weigh their answers against the student's."""
-        teachers = {name: teacher(batch.views[teacher.view]) for name, teacher in self._named_teachers()}
-        terms: dict[str, Tensor] = self.objective(student=student, teachers=teachers, target=batch.target)
+        terms: dict[str, Tensor] = self.objective(
+            student=student, teachers=self.ask_teachers(batch), target=batch.target
+        )
         return terms
+
+    def ask_teachers(self, batch: Batch) -> dict[str, Output]:
+        """What the teachers say of a batch, now or earlier."""
+        if self._answers is None:
+            return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
+        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
+        return dict(self._answers.read(batch.index, everyone))
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""
@@ -164,7 +191,7 @@ class Distillation(Method):
         """Also where the teachers came from."""
         teachers = {
             name: {"view": t.view, "file": t.file, "hash": t.hash, "provenance": t.description.get("provenance", {})}
-            for name, t in self._named_teachers()
+            for name, t in self.named_teachers()
         }
         return super().describe() | {"teachers": teachers}
 

@@ -1,0 +1,148 @@
+"""How teachers are asked about all training windows, for :class:`~kdlab.cache.TeacherCache`."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from kdlab.cache import Answers, Question, TeacherCache, gather_answers, size
+from kdlab.distributed import world_size
+from kdlab.methods.teacher import Teacher
+from kdlab.objective import Objective
+from kdlab.types import Batch, InputError, Output
+
+if TYPE_CHECKING:
+    from kdlab.methods.distillation import Distillation
+
+_ASKED_OF_DATA = ("training_view", "train_index", "batches", "skip_views", "view_shape")
+
+
+def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], datamodule: Any) -> None:
+    """Refuse what cannot be cached, before anything is trained or written.
+
+    Raises:
+        InputError: for batches without a data module, an augmentation before a teacher, or a budget that is too small.
+    """
+    with torch.no_grad():
+        questions = _questions(cache, objective, teachers, datamodule)
+        cache.plan(questions, len(datamodule.train_index))
+
+
+def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
+    """Ask all teachers about all training windows, on the first process; the others wait, and read what it wrote.
+
+    Raises:
+        InputError: on every process, when the budget is too small or there is no room.
+    """
+    trainer = method.trainer
+    strategy = trainer.strategy
+    folder, made = cache.folder, ""
+    if folder is None and trainer.world_size > 1:
+        made = tempfile.mkdtemp(prefix="kdlab-") if trainer.is_global_zero else ""
+        folder = strategy.broadcast(made)
+    gather = functools.partial(_gather, cache, method, folder)
+    answers: Answers | None = None
+    failure: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            answers = gather()
+        except Exception as error:  # the others wait: they are told, whatever it is
+            failure = error
+            if made:
+                shutil.rmtree(made, ignore_errors=True)
+    message = strategy.broadcast(None if failure is None else str(failure))
+    if failure is not None:
+        raise failure
+    if message is not None:
+        raise InputError(message)
+    answers = gather() if answers is None else answers
+    if folder is None:
+        answers = answers.to(method.device)
+    if made:
+        weakref.finalize(answers, shutil.rmtree, made, ignore_errors=True)
+    plan = answers.plan
+    where = "in memory" if folder is None else f"in {folder}"
+    asked = ", ".join(answers.asked)
+    how = f"asked {asked} ({size(plan.scratch_bytes)} of room meanwhile)" if asked else "all of it was there"
+    rank_zero_info(f"teacher cache: {size(plan.bytes)} {where} ({plan}); {how}")
+    return answers
+
+
+def _gather(cache: TeacherCache, method: Distillation, folder: str | None) -> Answers:
+    datamodule: Any = getattr(method.trainer, "datamodule", None)
+    plugin = method.trainer.precision_plugin
+
+    def deliver(batch: Batch) -> Batch:
+        ready: Batch = method.transfer_batch_to_device(plugin.convert_input(batch), method.device, 0)
+        return ready
+
+    teachers = dict(method.named_teachers())
+    setting = f"{method.trainer.precision} on {method.device.type}"
+    with torch.no_grad(), plugin.forward_context():
+        questions = _questions(cache, method.objective, teachers, datamodule, setting, deliver)
+        return gather_answers(cache, questions, datamodule.train_index, folder)
+
+
+def _questions(
+    cache: TeacherCache,
+    objective: Objective,
+    teachers: Mapping[str, Teacher],
+    datamodule: Any,
+    precision: str = "",
+    deliver: Callable[[Batch], Batch] = lambda batch: batch,
+) -> dict[str, Question]:
+    if not all(hasattr(datamodule, name) for name in _ASKED_OF_DATA):
+        raise InputError(
+            "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
+            f"{'plain loaders' if datamodule is None else type(datamodule).__name__}. Use one, or train without cache."
+        )
+    needs = objective.needs(teachers)
+    questions = {}
+    for name, teacher in teachers.items():
+        seen = datamodule.training_view(teacher.view)
+        augmentation = seen.pop("augmentation")
+        if augmentation is not None and cache.teacher_input != "clean":
+            raise InputError(
+                f"cache: teacher {name!r} reads view {teacher.view!r}, which the augmentation {augmentation} changes "
+                "at random in every epoch, so its answers cannot be kept. Set teacher_input='clean' to ask it about "
+                "the window before augmentation, or leave out the augmentation or the cache."
+            )
+        assert teacher.net is not None  # loaded
+        key = {
+            **seen,
+            "teacher": teacher.hash,
+            "net": teacher.net.spec,
+            "precision": precision,
+            "batch_size": datamodule.batch_size,
+            "processes": world_size(),
+        }
+        outputs = functools.partial(_outputs, teacher, datamodule, deliver)
+        zeros = torch.zeros(1, *datamodule.view_shape(teacher.view))
+        probe = teacher(_deliver_view(zeros, teacher.view, deliver))
+        questions[name] = Question(key, needs.get(name, {}), probe, outputs, datamodule.batch_size * world_size())
+    return questions
+
+
+def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Tensor:
+    nothing = torch.zeros(len(x), dtype=torch.int64)
+    return deliver(Batch({view: x}, nothing, nothing)).views[view]
+
+
+def _outputs(teacher: Teacher, datamodule: Any, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
+    """Answers in batches of the training's size; the last one is filled up with zeros, which are not handed on."""
+    full: int = datamodule.batch_size
+    for batch in datamodule.batches("train", full, views=[teacher.view]):
+        x = batch.views[teacher.view]
+        count = len(x)
+        if count < full:
+            x = torch.cat([x, x.new_zeros(full - count, *x.shape[1:])])
+        said = teacher(_deliver_view(x, teacher.view, deliver))
+        yield Output(said.logits[:count], {tap: feature[:count] for tap, feature in said.features.items()})
