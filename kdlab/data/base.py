@@ -436,6 +436,7 @@ class WindowDataModule(LightningDataModule):
         """Shuffled by (seed, epoch); after an interruption it goes on with the batch that would have come next."""
         replicas, rank = self._ranks()
         seed = self._run_seed()
+        self._parted()  # sets up where nobody did
         wanted = [want for want in self._wanted if want.key not in self._skipped]
         dataset = self._dataset("train", augment=self.augment, seed=seed, wanted=wanted)
         epoch, skip = self._resume_point()
