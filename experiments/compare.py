@@ -67,7 +67,8 @@ def finish(run: Run, seed: int, per_seed: bool = True) -> dict[str, Any]:
     words = [w.format(seed=seed) for w in run.overrides]
     key = _key(run, words, seed)
     done = Path("runs") / name / "result.json"
-    if done.is_file() and (kept := json.loads(done.read_text()))["key"] == key and _inputs_stand(kept["inputs"]):
+    kept = _read(done)
+    if kept and kept["key"] == key and _inputs_stand(kept["inputs"]):
         print(f"{name}: finished before, reused")
         return dict(kept["row"])
     print(f"{name}: training", flush=True)
@@ -78,8 +79,16 @@ def finish(run: Run, seed: int, per_seed: bool = True) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - start
     row = {"run": run.name, "seed": seed, **_evaluate(line), "seconds": round(seconds, 1)}
-    done.write_text(json.dumps({"key": key, "inputs": _inputs(line.model), "row": row}, indent=1))
+    partial = done.with_suffix(".part")
+    partial.write_text(json.dumps({"key": key, "inputs": _inputs(line.model), "row": row}, indent=1))
+    partial.replace(done)
     return row
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A finished result; empty where there is none of this form."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    return kept if {"key", "inputs", "row"} <= set(kept) else {}
 
 
 def _key(run: Run, words: list[str], seed: int) -> str:

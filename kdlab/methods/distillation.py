@@ -166,7 +166,7 @@ class Distillation(Method):
             with precision.val_step_context():
                 hits = teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target
             right += torch.stack([hits[keep].sum(), keep.sum()])
-        right = self.trainer.strategy.reduce(right, reduce_op="sum")
+        right = distributed.total(right)
         return float(right[0] / right[1].clamp_min(1))
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
