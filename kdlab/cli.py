@@ -232,12 +232,11 @@ class KdlabCLI(LightningCLI):
                 f"ckpt_path: {path!r} was trained by {trained}, this is {method}. Start from its weights with init= "
                 "(Supervised) or student_init= instead."
             )
-        theirs = set(checkpoint["optimizer_states"][0]["param_groups"][0])
         optimizer: Any = self.model.configure_optimizers()
         optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
-        if set(optimizer.state_dict()["param_groups"][0]) != theirs - {"initial_lr"} | (
-            {"initial_lr"} & set(optimizer.state_dict()["param_groups"][0])
-        ):
+        states = (checkpoint["optimizer_states"][0], optimizer.state_dict())
+        theirs, ours = (set(state["param_groups"][0]) - {"initial_lr"} for state in states)  # schedules add that one
+        if theirs != ours:
             raise InputError(
                 f"ckpt_path: {path!r} was trained with another optimiser than {type(optimizer).__name__}. Resume with "
                 "its own config (config.yaml beside its checkpoints)."

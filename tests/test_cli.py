@@ -1,6 +1,7 @@
 """The command line: what a newcomer types, and what a mistake is answered with."""
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -257,5 +258,8 @@ def test_two_processes(here):
             assert float(row[key]) == pytest.approx(float(other[key]), abs=1e-4)
     tested = [line for path in folder.rglob("metrics.csv") for line in csv.DictReader(path.open())]
     accuracy = next(float(row["test/accuracy"]) for row in tested if row.get("test/accuracy"))
+    loss = next(float(row["test/loss"]) for row in tested if row.get("test/loss"))
+    nll = [-math.log(float(row[f"probability_{one.datamodule.classes[int(row['target'])]}"])) for row in expected]
+    assert loss == pytest.approx(sum(nll) / len(nll), rel=1e-3)
     right = sum(row["prediction"] == row["target"] for row in expected) / len(expected)
     assert accuracy == pytest.approx(right)

@@ -267,6 +267,18 @@ def test_taps_and_maps_are_checked_before_the_first_step(teachers, tmp_path):
         trainer(tmp_path).fit(AMD(net(), {"pi": Teacher(teachers["pi"], view="pi")}), both_views())
 
 
+def test_a_rank_that_holds_repeats_only(tmp_path):
+    """One test window on two processes: nobody waits for ever, and the loss is that of one process."""
+    rng = np.random.default_rng(0)
+    subject = np.arange(41) // 8
+    data = ArrayDataModule(rng.normal(size=(41, 6, 32)), np.arange(41) % 4, subject, batch_size=8, test_subjects=[5])
+    torch.manual_seed(0)
+    module = Supervised(net())
+    (alone,) = trainer(tmp_path).test(module, data, verbose=False)
+    (together,) = trainer(tmp_path, devices=2, strategy="ddp_fork").test(module, data, verbose=False)
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
 def test_bf16_true(teachers, tmp_path):
     trainer(tmp_path, max_steps=1, precision="bf16-true").fit(tpkd(teachers), both_views())
 

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from kdlab.methods.checkpoints import (
@@ -33,6 +33,37 @@ INIT_FILES = ("best.ckpt", "teacher.ckpt")
 def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """The papers' optimiser: SGD, learning rate .05, momentum .9, weight decay 1e-4."""
     return torch.optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+
+class MeanLoss(Metric):
+    """Cross-entropy averaged over windows, exactly so when ranks hold different numbers of them.
+
+    (``self.log`` would average the ranks' numbers of windows as whole numbers.)
+
+    Example:
+        >>> loss = MeanLoss()
+        >>> loss.update(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        >>> round(float(loss.compute()), 4)
+        0.6931
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Add windows: logits (B, K), target (B,) or (B, K)."""
+        self.total = self.total + F.cross_entropy(logits, target, reduction="sum")
+        self.count = self.count + len(logits)
+
+    def compute(self) -> Tensor:
+        """The mean over all windows."""
+        return self.total / self.count
 
 
 class Method(LightningModule):
@@ -62,7 +93,8 @@ class Method(LightningModule):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         #: what is known of how these weights came to be; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
-        metrics = {
+        metrics: dict[str, Metric | MetricCollection] = {
+            "loss": MeanLoss(),
             "accuracy": MulticlassAccuracy(net.num_classes, average="micro"),
             "f1": MulticlassF1Score(net.num_classes, average="macro"),
         }
@@ -116,11 +148,11 @@ class Method(LightningModule):
                     f"{type(self).__name__}: this net was trained on another split before: {'; '.join(differences)}. "
                     "Train a new net, or go on with the split that it knows."
                 )
-        self.trained_on = fingerprint or self.trained_on
-        self.view_settings = view_settings(datamodule, self.view)
         if not self._initialised and self.init is not None:
             self._load_init(self.init, datamodule)
             self._initialised = True
+        self.trained_on = fingerprint or self.trained_on
+        self.view_settings = view_settings(datamodule, self.view)
         if not self.net.standardize.filled and hasattr(datamodule, "view_statistics"):
             self.net.standardize.fill(*(datamodule.view_statistics(self.view) or ()))
 
@@ -201,15 +233,7 @@ class Method(LightningModule):
         metrics: Any = self.metrics[stage]
         if len(logits):  # a rank may hold repeats only; it logs all the same, because the others wait for it
             metrics.update(logits, target)
-        self.log_dict(metrics, on_epoch=True, batch_size=len(logits))
-        self.log(
-            f"{stage}/loss",
-            F.cross_entropy(logits, target) if len(logits) else logits.new_zeros(()),
-            on_epoch=True,
-            prog_bar=stage == "val",
-            batch_size=len(logits),
-            sync_dist=self.trainer.world_size > 1,
-        )
+        self.log_dict(metrics, on_epoch=True, prog_bar=stage == "val", batch_size=len(logits))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss (cross-entropy), accuracy and macro F1 on validation windows."""

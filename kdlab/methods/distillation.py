@@ -107,7 +107,8 @@ class Distillation(Method):
             if self.cache is not None:
                 check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
-        if stage == "fit" and datamodule is not None and hasattr(datamodule, "view_shape"):
+        # before processes are started: the nets are not on their devices yet, so their ranks could not gather
+        if stage == "fit" and hasattr(datamodule, "view_shape") and distributed.world_size() == 1:
             self._check_features(datamodule)
 
     def _check_features(self, datamodule: Any) -> None:
