@@ -6,13 +6,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, MissingFileError
 
@@ -21,7 +22,9 @@ class ArrayDataModule(WindowDataModule):
     """Windows that are already cut, with labels and, best, subject ids.
 
     Args:
-        x: windows, in any unit; channels and samples as ``layout`` says. None: from ``path``.
+        x: windows, in any unit; channels and samples as ``layout`` says. Memory-mapped ones
+            (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
+            batch by batch. None: from ``path``.
         y: their labels: whole numbers from 0 (with or without ``classes``), or words.
         subject: whose window it is; None: unknown, and then no figure can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
@@ -126,7 +129,7 @@ class ArrayDataModule(WindowDataModule):
             label = np.concatenate([label, self._column(given["y_test"], "y_test", len(more))])
             if subject is not None:
                 subject = np.concatenate([subject, self._column(given["subject_test"], "subject_test", len(more))])
-            x = np.concatenate([x, more])
+            x = _joined(x, more)
         target, classes = self._labels(label, given.get("classes"))
         return WindowSet(
             windows={"raw": x},
@@ -147,12 +150,15 @@ class ArrayDataModule(WindowDataModule):
 
     def _windows(self, values: Any, argument: str) -> NDArray[np.float32]:
         x = np.asarray(values)
+        on_disk = Place.of(x) is not None
         if x.ndim != 3:
             hint = f"; for one channel give {argument}[:, None, :]" if x.ndim == 2 and self.layout == "NCT" else ""
             raise InputError(f"{argument}: expected three axes, {self._axes()}, got shape {x.shape}{hint}")
         if x.dtype.kind not in "fiu":
             raise InputError(f"{argument}: expected numbers, got {x.dtype}")
         x = np.swapaxes(x, 1, 2) if self.layout == "NTC" else x
+        if on_disk:  # read like an array, by rows
+            return cast(NDArray[np.float32], MappedWindows([x]))
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(x, dtype=np.float32)
 
@@ -171,19 +177,24 @@ class ArrayDataModule(WindowDataModule):
         names = self._classes if self._classes is not None else None if stored is None else _words(stored)
         if names is not None and len(set(names)) < len(names):
             raise InputError(f"classes: expected different names, got {', '.join(names)}")
-        missing = [v is None or v != v for v in label.tolist()] if label.dtype.kind in "fO" else []
-        if label.dtype.kind not in "biufUSO" or any(missing) or (label.dtype.kind == "f" and np.isinf(label).any()):
+        missing = 0
+        if label.dtype.kind == "f":
+            missing = int(np.isnan(label).sum())
+        elif label.dtype.kind == "O":
+            missing = sum(v is None or v != v for v in label.tolist())
+        if label.dtype.kind not in "biufUSO" or missing or (label.dtype.kind == "f" and np.isinf(label).any()):
             raise InputError(
                 f"y: expected a class for every window (whole numbers from 0, or words), got {label.dtype} with "
-                f"{sum(missing)} missing values and, where there are numbers, perhaps infinite ones; leave those out"
+                f"{missing} missing values and, where there are numbers, perhaps infinite ones; leave those out"
             )
         if label.dtype.kind in "USO":
-            words = _words(label)
-            names = sorted(set(words)) if names is None else names
+            distinct, place = np.unique(_words(label) if label.dtype.kind == "O" else label, return_inverse=True)
+            words = _words(distinct)
+            names = sorted(words) if names is None else names
             unknown = sorted(set(words) - set(names))
             if unknown:
                 raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(names)})")
-            return np.array([names.index(w) for w in words], dtype=np.int64), names
+            return np.array([names.index(w) for w in words], dtype=np.int64)[place], names
         if label.dtype.kind == "f" and not (label == np.floor(label)).all():
             raise InputError("y: expected class labels (whole numbers from 0, or words), got fractions")
         target = label.astype(np.int64)
@@ -229,6 +240,12 @@ class ArrayDataModule(WindowDataModule):
                 raise InputError(f'recording={values!r}: expected one id per window, "each", or nothing')
             return np.arange(n)
         return self._column(values, "recording", n)
+
+
+def _joined(x: Any, more: Any) -> NDArray[np.float32]:
+    if isinstance(x, MappedWindows) or isinstance(more, MappedWindows):
+        return cast(NDArray[np.float32], MappedWindows.joined(x, more))
+    return np.concatenate([x, more])
 
 
 def _words(values: Any) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
 from kdlab.types import InputError
@@ -85,9 +86,9 @@ class TrainSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self.epoch, self.skip * self.batch_size
-        return iter([(epoch, int(p)) for p in self._positions(epoch)[start:]])
+        return ((epoch, int(p)) for p in self._positions(epoch)[start:])
 
-    def _positions(self, epoch: int) -> list[int]:
+    def _positions(self, epoch: int) -> NDArray[np.int64]:
         order = stream(self.seed, epoch, 0, draw=3).permutation(self.length)
         block = self.batch_size * self.num_replicas
         mine = order[: self.full * block].reshape(self.full, self.num_replicas, self.batch_size)[:, self.rank].ravel()
@@ -95,7 +96,7 @@ class TrainSampler(DistributedSampler[Any]):
             rest = order[self.full * block :]
             padded = np.resize(rest, self.tail * self.num_replicas)  # repeats, so that the ranks stay in step
             mine = np.concatenate([mine, padded[self.rank * self.tail : (self.rank + 1) * self.tail]])
-        return [int(p) for p in mine]
+        return mine
 
 
 class OrderedSampler(DistributedSampler[Any]):
@@ -118,4 +119,4 @@ class OrderedSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         positions = range(self.rank, self.total_size, self.num_replicas)
-        return iter([p if p < self.length else -1 - p % self.length for p in positions])
+        return (p if p < self.length else -1 - p % self.length for p in positions)

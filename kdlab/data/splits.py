@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +25,56 @@ class Split:
     grouping: str
     rows: dict[str, NDArray[np.int64]]
     groups: dict[str, list[str]]
-    group: NDArray[np.str_]  # of every window
 
 
 def names_of(values: NDArray[Any]) -> NDArray[np.str_]:
     """Ids as text: ``101`` and ``"101"`` are the same subject."""
     return np.array([str(v) for v in values.tolist()], dtype=np.str_)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which group each window is of: ``names[code]``, the names in natural order.
+
+    >>> groups = Groups.of(np.array([101, 7, 101]))
+    >>> groups.names, groups.code.tolist(), groups.among(np.array([0, 2]))
+    (['7', '101'], [1, 0, 1], ['101'])
+    """
+
+    names: list[str]
+    code: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Groups:
+        """Ids of any kind, one per window."""
+        if values.dtype.kind not in "biuUS":
+            values = names_of(values)
+        distinct, code = np.unique(values, return_inverse=True)
+        return cls.named(names_of(distinct).tolist(), code)
+
+    @classmethod
+    def named(cls, text: list[str], code: NDArray[np.int64]) -> Groups:
+        """Windows of group ``text[code]``, where names may come twice."""
+        names = sorted(set(text), key=natural_key)
+        place = {name: i for i, name in enumerate(names)}
+        return cls(names, np.array([place[t] for t in text], dtype=np.int32)[code])
+
+    def among(self, rows: NDArray[Any]) -> list[str]:
+        """The groups that windows of these rows are of."""
+        present = np.bincount(self.code[rows], minlength=len(self.names))
+        return [self.names[i] for i in np.flatnonzero(present)]
+
+    def isin(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Which windows are of one of these groups."""
+        wanted = set(names)
+        return np.array([name in wanted for name in self.names])[self.code]
+
+    def labels(self, target: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[str, int, int]]:
+        """Each group among the rows with each class that it has, in order, and how many windows of it."""
+        many = int(target.max()) + 1
+        pairs, counts = np.unique(self.code[rows].astype(np.int64) * many + target[rows], return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            yield self.names[pair // many], pair % many, count
 
 
 def make_split(
@@ -73,37 +116,34 @@ def make_split(
     held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed)
     rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test)}
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
-    groups = {s: sorted(set(group[r].tolist()), key=natural_key) for s, r in rows.items()}
-    result = Split(grouping, rows, groups, group)
+    result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
     _check(data, result)
     return result
 
 
-def _grouping(data: WindowSet, split: str) -> tuple[str, NDArray[np.str_]]:
-    every = names_of(np.arange(len(data)))
+def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
     if split == "random_windows":
         rank_zero_warn(
             'split="random_windows": windows of one person or recording go into training, validation and test alike. '
             "Such figures are too high by 10 points and more on human activity; report them as what they are."
         )
-        return "window", every
+        return "window", Groups.of(np.arange(len(data)))
     if data.subject is not None:
-        return "subject", names_of(data.subject)
+        return "subject", Groups.of(data.subject)
     if data.recording is not None:
         rank_zero_info("Subjects are unknown: whole recordings are kept together, stratified by class.")
-        return "recording", names_of(data.recording)
+        return "recording", Groups.of(data.recording)
     rank_zero_warn(
         "Neither subjects nor recordings are known: each window is taken to stand for itself. Windows that overlap or "
         'come from one recording would leak; give subject= or recording= (recording="each": they are whole recordings).'
     )
-    return "window", every
+    return "window", Groups.of(np.arange(len(data)))
 
 
-def _known(asked: Sequence[int | str], available: NDArray[np.str_], argument: str) -> list[str]:
+def _known(asked: Sequence[int | str], present: list[str], argument: str) -> list[str]:
     if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
         raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
     names = [str(v) for v in asked]
-    present = sorted(set(available.tolist()), key=natural_key)
     unknown = [n for n in names if n not in present]
     if unknown:
         raise InputError(f"{argument}: no subject {', '.join(unknown)}; there are {', '.join(present)}")
@@ -112,28 +152,29 @@ def _known(asked: Sequence[int | str], available: NDArray[np.str_], argument: st
     return names
 
 
-def _majority(data: WindowSet, group: NDArray[np.str_], rows: NDArray[np.int64]) -> dict[str, int]:
-    count: dict[str, Counter[int]] = {}
-    for name, label in zip(group[rows].tolist(), data.target[rows].tolist(), strict=True):
-        count.setdefault(name, Counter())[label] += 1
-    return {name: min(c, key=lambda k: (-c[k], k)) for name, c in count.items()}
+def _majority(data: WindowSet, group: Groups, rows: NDArray[np.int64]) -> dict[str, int]:
+    most: dict[str, tuple[int, int]] = {}
+    for name, label, count in group.labels(data.target, rows):  # of two labels as frequent, the first
+        if name not in most or count > most[name][1]:
+            most[name] = label, count
+    return {name: label for name, (label, _) in most.items()}
 
 
 def _held_by_label(
-    data: WindowSet, group: NDArray[np.str_], rows: NDArray[np.int64], fraction: float, seed: int
+    data: WindowSet, group: Groups, rows: NDArray[np.int64], fraction: float, seed: int
 ) -> NDArray[np.bool_]:
-    held = split_recordings(_majority(data, group, rows), fraction, seed)[1]
-    return np.isin(group[rows], held)
+    return group.isin(split_recordings(_majority(data, group, rows), fraction, seed)[1])[rows]
 
 
 def _test_rows(
-    data: WindowSet, grouping: str, group: NDArray[np.str_], asked: Sequence[int | str] | None, seed: int
+    data: WindowSet, grouping: str, group: Groups, asked: Sequence[int | str] | None, seed: int
 ) -> NDArray[np.bool_]:
     if asked is not None and data.subject is not None:
-        subject = names_of(data.subject)
-        return np.isin(subject, _known(asked, subject, "test_subjects"))
+        subject = Groups.of(data.subject)
+        return subject.isin(_known(asked, subject.names, "test_subjects"))
     if data.test is not None:
-        both = sorted(set(group[data.test].tolist()) & set(group[~data.test].tolist()), key=natural_key)
+        rest = set(group.among(~data.test))
+        both = [name for name in group.among(data.test) if name in rest]
         if both:
             raise InputError(
                 f"{grouping} {', '.join(both[:8])} in two splits: the given test split shares it with the training "
@@ -141,7 +182,7 @@ def _test_rows(
             )
         return data.test.astype(np.bool_)
     if grouping == "subject":
-        names = sorted(set(group.tolist()), key=natural_key)
+        names = group.names
         if len(names) < 4:
             raise InputError(
                 f"{len(names)} subjects ({', '.join(names)}) are too few to hold out some for test and two for "
@@ -149,14 +190,14 @@ def _test_rows(
             )
         count = max(1, math.ceil(TEST_FRACTION * len(names) - 1e-9))
         order = _rng(seed, 0).permutation(len(names))
-        return np.isin(group, [names[i] for i in order[:count]])
+        return group.isin(names[i] for i in order[:count])
     return _held_by_label(data, group, np.arange(len(data)), TEST_FRACTION, seed + (1 << 20))
 
 
 def _val_rows(
     data: WindowSet,
     grouping: str,
-    group: NDArray[np.str_],
+    group: Groups,
     rest: NDArray[np.int64],
     asked: Sequence[int | str] | None,
     fraction: float,
@@ -165,19 +206,20 @@ def _val_rows(
     if asked is not None:
         if grouping != "subject":
             raise InputError('val_subjects: has no meaning with split="random_windows"; leave one of the two out')
-        names = _known(asked, group, "val_subjects")
-        both = [n for n in names if n not in set(group[rest].tolist())]
+        names = _known(asked, group.names, "val_subjects")
+        left = set(group.among(rest))
+        both = [n for n in names if n not in left]
         if both:
             raise InputError(f"subject {', '.join(both)} in two splits: named for validation, but tested; name others")
         if len(set(names)) < 2:
             rank_zero_warn(f"One subject ({names[0]}) validates: too few to choose an epoch or a setting by.")
-        return np.isin(group[rest], names)
+        return group.isin(names)[rest]
     if grouping != "subject":
         return _held_by_label(data, group, rest, fraction, seed)
     classes: dict[str, set[int]] = {}
-    for name, label in zip(group[rest].tolist(), data.target[rest].tolist(), strict=True):
+    for name, label, _ in group.labels(data.target, rest):
         classes.setdefault(name, set()).add(label)
-    return np.isin(group[rest], split_groups(list(classes), fraction, 2, seed, classes=classes)[1])
+    return group.isin(split_groups(list(classes), fraction, 2, seed, classes=classes)[1])[rest]
 
 
 def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
@@ -185,16 +227,26 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
         return rows
     if per_class < 1:
         raise InputError(f"train_per_class={per_class}: expected at least one, or null for all")
-    unit = names_of(np.arange(len(data))) if data.recording is None else names_of(data.recording)
-    if data.recording is not None and data.subject is not None:
-        unit = np.char.add(np.char.add(names_of(data.subject), "/"), unit)
+    unit = _units(data)
     rng, kept = _rng(seed, 4), []
     for k in range(len(data.classes)):
         mine = rows[data.target[rows] == k]
-        names = sorted(set(unit[mine].tolist()), key=natural_key)
+        names = unit.among(mine)
         chosen = [names[i] for i in rng.permutation(len(names))[:per_class]]
-        kept.append(mine[np.isin(unit[mine], chosen)])
+        kept.append(mine[unit.isin(chosen)[mine]])
     return np.sort(np.concatenate(kept))
+
+
+def _units(data: WindowSet) -> Groups:
+    """Recordings, told apart by subject; windows, where recordings are unknown."""
+    if data.recording is None:
+        return Groups.of(np.arange(len(data)))
+    recording = Groups.of(data.recording)
+    if data.subject is None:
+        return recording
+    subject, many = Groups.of(data.subject), len(recording.names)
+    pairs, code = np.unique(subject.code.astype(np.int64) * many + recording.code, return_inverse=True)
+    return Groups.named([f"{subject.names[p // many]}/{recording.names[p % many]}" for p in pairs.tolist()], code)
 
 
 def _check(data: WindowSet, split: Split) -> None:
@@ -213,5 +265,5 @@ def _check(data: WindowSet, split: Split) -> None:
 
 def data_summary(data: WindowSet) -> str:
     """How many windows, classes and subjects there are, for messages."""
-    subjects = "unknown subjects" if data.subject is None else f"{len(set(names_of(data.subject).tolist()))} subjects"
+    subjects = "unknown subjects" if data.subject is None else f"{len(Groups.of(data.subject).names)} subjects"
     return f"{len(data)} windows of {len(data.classes)} classes and {subjects}"

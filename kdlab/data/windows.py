@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kdlab.types import InputError
 
-CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never in memory as a whole
+CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never in memory as a whole; fewer, where
+SAMPLES = 2**22  # they would have more samples than this
 
 
 def window_starts(length: int, window: int, step: int, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
@@ -191,8 +192,16 @@ def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -
     return [n for n in names if n not in held], [n for n in names if n in held]
 
 
-def chunks(x: NDArray[Any], rows: NDArray[np.int64] | None = None, size: int = CHUNK) -> Iterator[NDArray[np.float64]]:
+def chunk_size(x: NDArray[Any]) -> int:
+    """How many windows of ``x`` are read at a time."""
+    return max(1, min(CHUNK, SAMPLES // max(1, math.prod(x.shape[1:]))))
+
+
+def chunks(
+    x: NDArray[Any], rows: NDArray[np.int64] | None = None, size: int | None = None
+) -> Iterator[NDArray[np.float64]]:
     """The windows of ``x`` (those in ``rows``), some at a time, in float64."""
+    size = chunk_size(x) if size is None else size
     total = len(x) if rows is None else len(rows)
     for start in range(0, total, size):
         part = x[start : start + size] if rows is None else x[rows[start : start + size]]
@@ -229,8 +238,9 @@ class WindowSet:
     """What a loader returns: windows of one or several sources, with their labels and what they come from.
 
     Args:
-        windows: source name -> ``(N, C, T)`` float32, in physical units; may be memory-mapped. Sources may differ in
-            ``C`` and ``T``, never in ``N``: row ``i`` of each is the same moment.
+        windows: source name -> ``(N, C, T)`` float32, in physical units; an array, memory-mapped or not, or what is
+            read like one by rows (:class:`~kdlab.data.mapped.MappedWindows`). Sources may differ in ``C`` and
+            ``T``, never in ``N``: row ``i`` of each is the same moment.
         target: class of each window, ``(N,)``, in ``0 .. K-1``.
         classes: the ``K`` class names.
         channels: source name -> channel names.
@@ -319,8 +329,9 @@ def check_finite(x: NDArray[Any], source: str, channels: Sequence[str]) -> None:
         InputError: with source, channel, how many, and the first window that has one.
     """
     count, first = np.zeros(x.shape[1], dtype=np.int64), np.full(x.shape[1], -1)
-    for start in range(0, len(x), CHUNK):
-        bad = ~np.isfinite(x[start : start + CHUNK])
+    size = chunk_size(x)
+    for start in range(0, len(x), size):
+        bad = ~np.isfinite(x[start : start + size])
         if bad.any():
             per_window = bad.any(axis=2)
             fresh = (count == 0) & per_window.any(axis=0)
