@@ -118,3 +118,115 @@ def write_utdmhad(
                 savemat(Path(folder) / "Inertial" / f"{stem}_inertial.mat", {"d_iner": inertial})
                 savemat(Path(folder) / "Skeleton" / f"{stem}_skeleton.mat", {"d_skel": skeleton})
     return Path(folder)
+
+
+def write_geneactiv(
+    folder: Path,
+    subjects: Sequence[str] = ("3", "7", "12", "20", "21", "33", "40", "58"),
+    classes: Sequence[int] = tuple(range(1, 15)),
+    window: int = 500,
+    number: int = 2,
+    rows_first: bool = True,
+    seed: int = 0,
+) -> Path:
+    """``Life_log/Window-size-<window>/ID-<subject>_CLASS-<class>_Window-<number>.mat`` with the variable ``xw``.
+
+    Args:
+        folder: where it is written.
+        subjects: ids.
+        classes: class numbers.
+        window: samples.
+        number: windows per subject and class.
+        rows_first: ``xw`` is ``(window, 3)``, or else ``(3, window)``.
+        seed: of the movements.
+    """
+    place = Path(folder) / "Life_log" / f"Window-size-{window}"
+    place.mkdir(parents=True, exist_ok=True)
+    for who, subject in enumerate(subjects):
+        for label in classes:
+            for n in range(1, number + 1):
+                rng = np.random.default_rng([seed, who, label, n])
+                xw = _movement(rng, 3, window, 100.0, label % 7)
+                savemat(place / f"ID-{subject}_CLASS-{label}_Window-{n}.mat", {"xw": xw if rows_first else xw.T})
+    return Path(folder)
+
+
+UCIHAR_CLASSES = ("WALKING", "WALKING_UPSTAIRS", "WALKING_DOWNSTAIRS", "SITTING", "STANDING", "LAYING")
+
+
+def write_ucihar(
+    folder: Path, train: Sequence[int] = (1, 3, 5, 6, 7), test: Sequence[int] = (2, 4), number: int = 2, seed: int = 0
+) -> Path:
+    """``UCI HAR Dataset/{train,test}``: a row of 128 numbers per window in each of nine files, classes from 1.
+
+    Args:
+        folder: where it is written.
+        train: persons of the training part.
+        test: persons of the test part.
+        number: windows per person and class.
+        seed: of the movements.
+    """
+    root = Path(folder) / "UCI HAR Dataset"
+    root.mkdir(parents=True)
+    (root / "activity_labels.txt").write_text("".join(f"{k} {c}\n" for k, c in enumerate(UCIHAR_CLASSES, start=1)))
+    for part, persons in (("train", train), ("test", test)):
+        place = root / part / "Inertial Signals"
+        place.mkdir(parents=True)
+        rows = [(p, k, n) for p in persons for k in range(6) for n in range(number)]
+        x = np.stack([_movement(np.random.default_rng([seed, *row]), 9, 128, 50.0, row[1]).T for row in rows])
+        names = [f"{sensor}_{axis}" for sensor in ("body_acc", "body_gyro", "total_acc") for axis in "xyz"]
+        for c, name in enumerate(names):
+            lines = ["".join(f" {v: .7e}" for v in row) for row in x[:, c].tolist()]
+            (place / f"{name}_{part}.txt").write_text("\n".join(lines) + "\n")
+        (root / part / f"y_{part}.txt").write_text("".join(f"{k + 1}\n" for _, k, _ in rows))
+        (root / part / f"subject_{part}.txt").write_text("".join(f"{p}\n" for p, _, _ in rows))
+    return Path(folder)
+
+
+def write_ts(file: Path, x: Sequence[np.ndarray], labels: Sequence[str], header: str | None = None) -> Path:
+    """A ``.ts`` file of recordings ``(C, T)``, NaN written as ``?``.
+
+    Args:
+        file: where it is written.
+        x: the recordings.
+        labels: their classes.
+        header: what comes before ``@data``; None: what the archive's files have.
+    """
+    if header is None:
+        classes = " ".join(dict.fromkeys(labels))
+        header = (
+            f"#A comment: with ü and 1,2:3\n@problemName {file.stem}\n@timeStamps false\n@missing false\n"
+            f"@univariate false\n@dimensions {len(x[0])}\n@equalLength true\n@seriesLength {x[0].shape[1]}\n"
+            f"@classLabel true {classes}\n"
+        )
+    rows = [
+        ":".join(",".join("?" if np.isnan(v) else repr(float(v)) for v in series) for series in one) + f":{label}"
+        for one, label in zip(x, labels, strict=True)
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(header + "@data\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+def movement_recording(
+    seed: int | Sequence[int], channels: int = 3, seconds: float = 20.0, rate: float = 50.0, classes: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signal ``(samples, channels)`` of one activity after the other, and the label words ``(samples,)``."""
+    rng = np.random.default_rng(seed)
+    samples = int(seconds * rate)
+    x = np.concatenate([_movement(rng, channels, samples, rate, k) for k in range(classes)])
+    return x.astype(np.float32), np.repeat(["sit", "walk", "run", "lie"][:classes], samples)
+
+
+def write_recording_csv(
+    file: Path, x: np.ndarray, label: np.ndarray, time: np.ndarray | None = None, channels: Sequence[str] | None = None
+) -> Path:
+    """A CSV with a header, perhaps a column ``time``, the channels and ``label``; NaN as an empty cell."""
+    names = list(channels or [f"c{i}" for i in range(x.shape[1])])
+    lines = [",".join([*(["time"] if time is not None else []), *names, "label"])]
+    for i, row in enumerate(x.tolist()):
+        cells = ["" if v != v else repr(v) for v in row]
+        lines.append(",".join([*([repr(float(time[i]))] if time is not None else []), *cells, str(label[i])]))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n")
+    return file

@@ -85,6 +85,7 @@ class WindowDataModule(LightningDataModule):
         seed: of the training order and the augmentation; None: what ``seed_everything`` was given, or else 0.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) per class.
         drop_last: leave out the training windows that do not fill a batch.
+        pin_memory: hand batches over in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
 
     Raises:
@@ -92,6 +93,8 @@ class WindowDataModule(LightningDataModule):
     """
 
     name: str = "windows"
+    #: the argument that names who is tested
+    fold_argument: str = "test_subjects"
     #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
     clip_minmax: bool = False
 
@@ -112,6 +115,7 @@ class WindowDataModule(LightningDataModule):
         seed: int | None = None,
         train_per_class: int | None = None,
         drop_last: bool = True,
+        pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
     ) -> None:
         super().__init__()
@@ -130,7 +134,8 @@ class WindowDataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.drop_last = batch_size, num_workers, drop_last
         self.split, self.test_subjects, self.val_subjects = split, test_subjects, val_subjects
         self.val_fraction, self.split_seed, self.train_per_class = val_fraction, split_seed, train_per_class
-        self.seed, self.multiprocessing_context = seed, multiprocessing_context
+        self.seed, self.pin_memory, self.multiprocessing_context = seed, pin_memory, multiprocessing_context
+        self._given: WindowSet | None = None
         self._data: WindowSet | None = None
         self._predict: WindowSet | None = None
         self._split: Split | None = None
@@ -138,7 +143,7 @@ class WindowDataModule(LightningDataModule):
         self._wanted: list[Wanted] = []
         self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
         self._restored_seed: int | None = None
-        self._skipped: frozenset[str] = frozenset()
+        self._skipped: dict[str, frozenset[str]] = {}
         self._fingerprint: dict[str, Any] = {}
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
@@ -163,10 +168,10 @@ class WindowDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load, check, split and scale, once; needs no trainer."""
         self._restored_seed = None
-        self._skipped = frozenset()
+        self._skipped = {}
         if self._data is not None:
             return
-        data = self.load()
+        data = self.load() if self._given is None else self._given
         split = make_split(
             data,
             split=self.split,
@@ -283,6 +288,19 @@ class WindowDataModule(LightningDataModule):
                 f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}"
             )
         return f"{self.name}: {'; '.join(parts)}"
+
+    def reuse(self, windows: WindowSet) -> None:
+        """Take windows that were loaded before, by a module of the same data, in place of :meth:`load`.
+
+        Other folds and seeds of one data set then need not read its files again.
+
+        >>> from kdlab.data import BasicMotions
+        >>> first, second = BasicMotions(), BasicMotions(split_seed=1)
+        >>> second.reuse(first.data)
+        >>> second.data is first.data
+        True
+        """
+        self._given = windows
 
     # ---- what is known after setup ----------------------------------------------------------------------------------
     @property
@@ -405,11 +423,32 @@ class WindowDataModule(LightningDataModule):
             "augmentation": repr(self.augment) if random else None,
         }
 
-    def skip_views(self, names: Collection[str]) -> None:
-        """Leave these views out of the training batches from now on, until the next ``setup``: nobody reads them."""
+    def skip_views(self, names: Collection[str], stage: str = "train") -> None:
+        """Leave these views out of a stage's loaders from now on, until the next ``setup``: nobody reads them.
+
+        Args:
+            names: keys of views.
+            stage: ``"train"``, ``"val"``, ``"test"`` or ``"predict"``.
+        """
         for name in names:
             self._want(name)
-        self._skipped = frozenset(names)
+        self._skipped[stage] = frozenset(names)
+
+    def ordered_loader(self, stage: str, views: Sequence[str] | None = None) -> DataLoader[Batch]:
+        """What :meth:`batches` gives, fetched by workers and dealt to the ranks.
+
+        Args:
+            stage: ``"train"``, ``"val"``, ``"test"`` or ``"predict"``.
+            views: the views that are computed; None: all but the skipped ones.
+        """
+        replicas, rank = self._ranks()
+        wanted = self._kept(stage) if views is None else [self._want(name) for name in views]
+        dataset = self._dataset(stage, augment=self._corruption(stage), wanted=wanted)
+        return self._loader(dataset, OrderedSampler(len(dataset), num_replicas=replicas, rank=rank))
+
+    def _kept(self, stage: str) -> list[Wanted]:
+        self._parted()  # sets up where nobody did
+        return [want for want in self._wanted if want.key not in self._skipped.get(stage, ())]
 
     def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Figure:
         """Draw windows of every class as signal and as each view.
@@ -436,9 +475,7 @@ class WindowDataModule(LightningDataModule):
         """Shuffled by (seed, epoch); after an interruption it goes on with the batch that would have come next."""
         replicas, rank = self._ranks()
         seed = self._run_seed()
-        self._parted()  # sets up where nobody did
-        wanted = [want for want in self._wanted if want.key not in self._skipped]
-        dataset = self._dataset("train", augment=self.augment, seed=seed, wanted=wanted)
+        dataset = self._dataset("train", augment=self.augment, seed=seed, wanted=self._kept("train"))
         epoch, skip = self._resume_point()
         sampler = TrainSampler(
             len(dataset),
@@ -454,20 +491,15 @@ class WindowDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation windows in data set order."""
-        return self._ordered("val")
+        return self.ordered_loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test windows in data set order, corrupted where ``corruption`` says so."""
-        return self._ordered("test")
+        return self.ordered_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Windows to predict in data set order: new ones where there are any, or else the test windows."""
-        return self._ordered("predict")
-
-    def _ordered(self, stage: str) -> DataLoader[Batch]:
-        replicas, rank = self._ranks()
-        dataset = self._dataset(stage, augment=self._corruption(stage))
-        return self._loader(dataset, OrderedSampler(len(dataset), num_replicas=replicas, rank=rank))
+        return self.ordered_loader("predict")
 
     def _corruption(self, stage: str) -> Augmentation | None:
         return self.corruption if stage in ("test", "predict") else None
@@ -512,7 +544,9 @@ class WindowDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=as_is,
-            pin_memory=self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
+            pin_memory=self.pin_memory
+            and self.trainer is not None
+            and isinstance(self.trainer.accelerator, CUDAAccelerator),
             persistent_workers=workers,
             multiprocessing_context=self.multiprocessing_context if workers else None,
             generator=Generator().manual_seed(0),  # a loader of its own never moves torch's global random state

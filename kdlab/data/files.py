@@ -7,8 +7,9 @@ import lzma
 import os
 import re
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,13 +20,16 @@ from tqdm import tqdm
 from kdlab.types import InputError, MissingFileError
 
 
-def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tuple[re.Match[str], str, bytes]]:
-    """The files whose name matches, anywhere under a folder or in a tar archive, in the order of their names.
+def official_files(
+    root: str | Path, pattern: str, data_set: str, *, within: str = ""
+) -> Iterator[tuple[re.Match[str], str, bytes]]:
+    """The files whose name matches, anywhere under a folder or in an archive, in the order of their names.
 
     Args:
-        root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``; ``~`` and ``$VARIABLES`` are expanded.
+        root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``, ``.zip``; ``~`` and ``$VARIABLES`` are expanded.
         pattern: regular expression for the whole file name, without its folders.
         data_set: what is expected and where it is obtained, for the message.
+        within: regular expression to be found in the whole path, with ``/`` between folders.
 
     Yields:
         The match, the name for messages, the contents.
@@ -34,20 +38,23 @@ def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tu
         MissingFileError: ``root`` is not there, or holds no such file.
         InputError: an archive that cannot be read.
     """
-    place, name = Path(os.path.expandvars(root)).expanduser(), re.compile(pattern)
-    if not place.exists():
-        unset = "; set that environment variable, or name a folder" if "$" in str(place) else ""
-        raise MissingFileError(f"root={str(root)!r}: no such folder or archive{unset}; expected {data_set}")
+    place, name = expanded(root, data_set), re.compile(pattern)
+
+    def wanted(path: str) -> bool:
+        return name.fullmatch(path.rpartition("/")[2]) is not None and re.search(within, path) is not None
+
     found = 0
     if place.is_dir():
-        files = [f for f in sorted(place.rglob("*"), key=lambda f: f.name) if name.fullmatch(f.name) and f.is_file()]
+        files = [f for f in place.rglob("*") if wanted(f.absolute().as_posix()) and f.is_file()]
+        files.sort(key=lambda f: (f.name, f))
         for file in tqdm(files, desc=f"reading {place.name}", leave=False, disable=None):  # None: only on a terminal
             match = name.fullmatch(file.name)
             if match:
                 found += 1
                 yield match, str(file), file.read_bytes()
     else:
-        for path, contents in _from_tar(place, name):
+        zipped = place.suffix.lower() == ".zip" or zipfile.is_zipfile(place)
+        for path, contents in _from_zip(place, wanted) if zipped else _from_tar(place, wanted):
             match = name.fullmatch(path.rpartition("/")[2])
             if match:
                 found += 1
@@ -56,13 +63,37 @@ def official_files(root: str | Path, pattern: str, data_set: str) -> Iterator[tu
         raise MissingFileError(f"root={str(root)!r}: no files named like {pattern!r} in it; expected {data_set}")
 
 
-def _from_tar(place: Path, name: re.Pattern[str]) -> list[tuple[str, bytes]]:
+def expanded(root: str | Path, data_set: str) -> Path:
+    """``root`` with ``~`` and ``$VARIABLES`` expanded.
+
+    Raises:
+        MissingFileError: not there.
+    """
+    place = Path(os.path.expandvars(root)).expanduser()
+    if not place.exists():
+        unset = "; set that environment variable, or name a folder" if "$" in str(place) else ""
+        raise MissingFileError(f"root={str(root)!r}: no such folder or archive{unset}; expected {data_set}")
+    return place
+
+
+def _from_zip(place: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(place) as archive:
+            for path in sorted(filter(wanted, archive.namelist()), key=lambda path: path.rpartition("/")[2]):
+                yield path, archive.read(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise InputError(
+            f"root={str(place)!r}: not readable as a zip archive ({error}); give the unpacked folder, or obtain it anew"
+        ) from error
+
+
+def _from_tar(place: Path, wanted: Callable[[str], bool]) -> list[tuple[str, bytes]]:
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(place, mode="r:*") as archive:
             for member in archive:  # in the order of the archive: going back would decompress it again
                 stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None and name.fullmatch(member.name.rpartition("/")[2]):
+                if stream is not None and wanted(member.name):
                     contents[member.name] = stream.read()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise InputError(

@@ -86,6 +86,7 @@ class PAMAP2(WindowDataModule):
     """
 
     name = "pamap2"
+    fold_argument = "test_subject"
     clip_minmax = True
 
     def __init__(
