@@ -42,6 +42,7 @@ class Objective(nn.Module, ABC):
     the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a device.
 
     Attributes:
+        paper: keys in :data:`kdlab.citations.BIBTEX` of what the equation comes from.
         taps: names of the features that student and teachers must have.
         reads: what it reads of a teacher's taps; see :meth:`needs`.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
@@ -49,6 +50,7 @@ class Objective(nn.Module, ABC):
         reason: why one of the two does not hold.
     """
 
+    paper: ClassVar[tuple[str, ...]] = ()
     taps: tuple[str, ...] = ()
     reads: ClassVar[Need] = "feature"
     zero_when_equal: bool = True
@@ -87,6 +89,10 @@ class Objective(nn.Module, ABC):
     def settings(self) -> dict[str, Tensor]:
         """Name -> 0-dim buffer of everything that may be annealed."""
         return {name: getattr(self, name) for name in self._ranges}
+
+    def observed(self) -> dict[str, Tensor]:
+        """Name -> what was found in the last batch and is worth logging, such as weights of teachers."""
+        return {}
 
     def set(self, name: str, value: float) -> None:
         """Change a setting in place, without waiting for its device.
@@ -146,7 +152,77 @@ class CrossEntropy(Objective):
         return {"ce": functional.cross_entropy(student.logits, target)}
 
 
-class SoftTargets(Objective):
+class WeighedTeachers(Objective):
+    """An objective that weighs any number of teachers by name, the same in every step.
+
+    Args:
+        weights: teacher name -> ``w_m``; ``None`` stands for ``default_weights``.
+
+    Attributes:
+        default_weights: the weights that ``weights=None`` stands for; ``None`` weighs all equally, with sum 1.
+        windows: the fewest windows of a step, over all ranks, that teach something.
+
+    Raises:
+        InputError: for a negative weight, or if ``weights`` does not name exactly the teachers.
+    """
+
+    default_weights: ClassVar[Mapping[str, float] | None] = None
+    windows: int = 1
+
+    def __init__(self, weights: dict[str, float] | None = None) -> None:
+        super().__init__()
+        given = self.default_weights if weights is None else weights
+        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
+            raise InputError(f"{type(self).__name__}: weights must be at least 0 and not all 0, but are {dict(given)}.")
+        self.weights: dict[str, float] | None = None if given is None else dict(given)
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise unless there are teachers, the weights name exactly them and a step has windows enough."""
+        self._weights_of(list(teachers))
+        if batch_size is not None and batch_size * distributed.world_size() < self.windows:
+            raise InputError(
+                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least "
+                f"{self.windows}, but batch_size is {batch_size}. Use a larger batch_size."
+            )
+
+    def _weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of every teacher, by name."""
+        names = list(teachers)
+        if not names:
+            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
+        if self.weights is None:
+            return dict.fromkeys(names, 1 / len(names))
+        if set(names) != set(self.weights):
+            raise InputError(
+                f"{type(self).__name__}: weights must name exactly the teachers, but the teachers are {sorted(names)} "
+                f"and the weights are for {sorted(self.weights)}. Rename the teachers or set weights=."
+            )
+        return {name: self.weights[name] for name in names}
+
+    def _weigh(self, teachers: dict[str, Output], distance: Callable[[Output], Tensor]) -> Tensor:
+        """``sum_m w_m distance(m)``."""
+        weights = self._weights_of(teachers)
+        return torch.stack([weight * distance(teachers[name]) for name, weight in weights.items()]).sum(0)
+
+    def _over_taps(
+        self,
+        student: Output,
+        teachers: dict[str, Output],
+        distance: Callable[[Tensor, Tensor], Tensor],
+        whole_batch: bool = False,
+    ) -> Tensor:
+        """``sum_m w_m mean_l distance(F_s^l, F_m^l)``, on this rank's samples or on those of the whole batch."""
+        weights, values = self._weights_of(teachers), []
+        collect = gather(student) if whole_batch else functional.promote
+        for tap in self.taps:
+            own = collect(self._feature(student, tap, "the student"))
+            for name, weight in weights.items():
+                other = collect(self._feature(teachers[name], tap, f"teacher {name!r}").detach())
+                values.append(weight * distance(own, other))
+        return torch.stack(values).sum(0) / len(self.taps)
+
+
+class SoftTargets(WeighedTeachers):
     r"""Labels and the softened class probabilities of any number of teachers.
 
     .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
@@ -173,8 +249,7 @@ class SoftTargets(Objective):
         {'ce': 0.0693, 'kd': 1.5976}
     """
 
-    #: the weights that ``weights=None`` stands for; ``None`` weighs all teachers equally
-    default_weights: ClassVar[Mapping[str, float] | None] = None
+    paper: ClassVar[tuple[str, ...]] = ("hinton2015distilling",)
 
     temperature: Tensor
     kd_weight: Tensor
@@ -186,46 +261,23 @@ class SoftTargets(Objective):
         weights: dict[str, float] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
-        super().__init__()
-        who = type(self).__name__
+        super().__init__(weights)
         self._setting("temperature", temperature, low=1e-3)
         self._setting("kd_weight", kd_weight, high=1.0)
-        if kl_reduction not in ("batchmean", "mean"):
-            raise InputError(f"{who}: kl_reduction must be 'batchmean' or 'mean', but is {kl_reduction!r}.")
-        given = self.default_weights if weights is None else weights
-        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
-            raise InputError(f"{who}: weights must be at least 0 and not all 0, but are {dict(given)}.")
-        self.weights: dict[str, float] | None = None if given is None else dict(given)
+        functional.check_choice(f"{type(self).__name__}: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.kl_reduction = kl_reduction
-
-    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise unless there are teachers and the weights name exactly them."""
-        self._weights_of(list(teachers))
-
-    def _weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
-        """The weight of every teacher, by name."""
-        names = list(teachers)
-        if not names:
-            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
-        if self.weights is None:
-            return dict.fromkeys(names, 1 / len(names))
-        if set(names) != set(self.weights):
-            raise InputError(
-                f"{type(self).__name__}: weights must name exactly the teachers, but the teachers are {sorted(names)} "
-                f"and the weights are for {sorted(self.weights)}. Rename the teachers or set weights=."
-            )
-        return {name: self.weights[name] for name in names}
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
-        terms = [
-            weight
-            * functional.soft_target_kl(student.logits, teachers[name].logits, self.temperature, self.kl_reduction)
-            for name, weight in self._weights_of(teachers).items()
-        ]
+        kd = self._weigh(
+            teachers,
+            lambda teacher: functional.soft_target_kl(
+                student.logits, teacher.logits, self.temperature, self.kl_reduction
+            ),
+        )
         return {
             "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
-            "kd": self.kd_weight * torch.stack(terms).sum(),
+            "kd": self.kd_weight * kd,
         }
 
 
@@ -248,6 +300,7 @@ class SimilarityTargets(SoftTargets):
     """
 
     reads: ClassVar[Need] = "gram"
+    windows = 2
 
     similarity_weight: Tensor
 
@@ -268,18 +321,9 @@ class SimilarityTargets(SoftTargets):
     def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """``S`` of one tap: from ``(B, B)`` Gram matrices to a 0-dim tensor."""
 
-    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise also when a batch, over all ranks, has no pairs."""
-        super().check(batch_size=batch_size, teachers=teachers)
-        if batch_size is not None and batch_size * distributed.world_size() < 2:
-            raise InputError(
-                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least 2, "
-                f"but batch_size is {batch_size}. Use a larger batch_size."
-            )
-
     def grams(self, student: Output, teachers: dict[str, Output]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """The Gram matrices of student and teachers over all ranks, tap by tap."""
-        distributed.check_same_batch(len(student.logits), student.logits.device)
+        whole = gather(student)
         for tap in self.taps:
             feature = self._feature(student, tap, "the student")
             held = {
@@ -288,8 +332,8 @@ class SimilarityTargets(SoftTargets):
             others = {n: self._feature(out, tap, f"teacher {n!r}") for n, out in teachers.items() if n not in held}
             for name, other in others.items():
                 functional.check_same_batch(feature, other, f"teacher {name!r}")
-            grams = {name: _gathered_gram(other.detach()) for name, other in others.items()} | held
-            yield _gathered_gram(feature), {name: grams[name] for name in teachers}
+            grams = {name: functional.gram(whole(other.detach())) for name, other in others.items()} | held
+            yield functional.gram(whole(feature)), {name: grams[name] for name in teachers}
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "similarity": gamma mean_l S_l}``."""
@@ -299,8 +343,14 @@ class SimilarityTargets(SoftTargets):
         return {**terms, "similarity": self.similarity_weight * torch.stack(values).mean()}
 
 
-def _gathered_gram(feature: Tensor) -> Tensor:
-    return functional.gram(distributed.gather(functional.promote(feature), checked=True))
+def gather(student: Output) -> Callable[[Tensor], Tensor]:
+    """What brings tensors ``(B, ...)`` of this batch to at least float32 and together over all ranks, with gradients.
+
+    Raises:
+        ValueError: on every rank, if they hold different numbers of samples.
+    """
+    distributed.check_same_batch(len(student.logits), student.logits.device)
+    return lambda x: distributed.gather(functional.promote(x), checked=True)
 
 
 def checked_taps(taps: Iterable[str], who: str) -> tuple[str, ...]:

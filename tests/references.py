@@ -174,3 +174,58 @@ def relational_angle(student: Array, teacher: Array) -> float:
 
 def mean_embedding_discrepancy(a: Array, b: Array) -> float:
     return float(((sum(a) / len(a) - sum(b) / len(b)) ** 2).sum())
+
+
+def standardised(logits: Array) -> Array:
+    """Mean 0, standard deviation 1 with K - 1 below the root, and 1e-7 added to it."""
+    rows_ = []
+    for z in logits:
+        mean = sum(z) / len(z)
+        deviation = math.sqrt(sum((v - mean) ** 2 for v in z) / (len(z) - 1))
+        rows_.append([(v - mean) / (deviation + 1e-7) for v in z])
+    return np.array(rows_)
+
+
+def kl(p: Array, q: Array) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def decoupled(student: Array, teacher: Array, target: Array, temperature: float = 4.0) -> tuple[float, float]:
+    """(TCKD, NCKD); a row of probabilities as target stands for each class as often as it is probable."""
+    true_class, others = 0.0, 0.0
+    for zs, zt, y in zip(student, teacher, target, strict=True):
+        ps, pt = softmax(zs / temperature), softmax(zt / temperature)
+        for k, share in enumerate(y if np.ndim(y) else np.eye(len(zs))[int(y)]):
+            true_class += share * kl(np.array([pt[k], 1 - pt[k]]), np.array([ps[k], 1 - ps[k]]))
+            rest = [j for j in range(len(zs)) if j != k]
+            others += share * kl(pt[rest] / sum(pt[rest]), ps[rest] / sum(ps[rest]))
+    return temperature**2 * true_class / len(student), temperature**2 * others / len(student)
+
+
+def pearson(a: Array, b: Array) -> float:
+    ma, mb = sum(a) / len(a), sum(b) / len(b)
+    covariance = sum((x - ma) * (y - mb) for x, y in zip(a, b, strict=True))
+    return covariance / math.sqrt(sum((x - ma) ** 2 for x in a) * sum((y - mb) ** 2 for y in b))
+
+
+def relations_of_classes(student: Array, teacher: Array, temperature: float = 4.0) -> tuple[float, float]:
+    """(inter, intra)."""
+    ps, pt = (np.array([softmax(z / temperature) for z in logits]) for logits in (student, teacher))
+    inter = sum(1 - pearson(a, b) for a, b in zip(ps, pt, strict=True)) / len(ps)
+    intra = sum(1 - pearson(a, b) for a, b in zip(ps.T, pt.T, strict=True)) / ps.shape[1]
+    return temperature**2 * inter, temperature**2 * intra
+
+
+def affinity_divergence(student: Array, teacher: Array, self_pairs: bool = True) -> float:
+    b, q = len(student), []
+    for f in (student, teacher):
+        units = [unit(x).ravel() for x in f]
+        a = np.array([[(1 + float(units[i] @ units[j])) / 2 for j in range(b)] for i in range(b)])
+        if not self_pairs:
+            a[np.arange(b), np.arange(b)] = 0
+        q.append(np.array([row / sum(row) for row in a]))
+    total = 0.0
+    for i in range(b):
+        for j in range(b):
+            total += q[1][i, j] * math.log((q[1][i, j] + 1e-7) / (q[0][i, j] + 1e-7))
+    return total / b**2

@@ -70,6 +70,41 @@ ON_FEATURES: dict[str, tuple[Callable[..., Tensor], Callable[..., float]]] = {
     ),
     "distance": (fn.relational_distance, ref.relational_distance),
     "angle": (fn.relational_angle, ref.relational_angle),
+    "affinity": (fn.affinity_divergence, ref.affinity_divergence),
+    "affinity of others": (
+        lambda s, t: fn.affinity_divergence(s, t, self_pairs=False),
+        lambda s, t: ref.affinity_divergence(s, t, self_pairs=False),
+    ),
+}
+INDEX = torch.arange(8) % 5
+MIXED = tensor((8, 5), 7).softmax(1)
+#: name -> (function of the logits of student and teacher, reference of the same)
+ON_LOGITS: dict[str, tuple[Callable[..., Tensor], Callable[..., float]]] = {
+    "true class": (
+        lambda s, t: fn.target_class_kl(s, t, INDEX, 3.0),
+        lambda s, t: ref.decoupled(s, t, INDEX.numpy(), 3.0)[0],
+    ),
+    "true class mixed": (
+        lambda s, t: fn.target_class_kl(s, t, MIXED),
+        lambda s, t: ref.decoupled(s, t, MIXED.numpy())[0],
+    ),
+    "others": (
+        lambda s, t: fn.other_classes_kl(s, t, INDEX, torch.tensor(3.0)),
+        lambda s, t: ref.decoupled(s, t, INDEX.numpy(), 3.0)[1],
+    ),
+    "others mixed": (
+        lambda s, t: fn.other_classes_kl(s, t, MIXED),
+        lambda s, t: ref.decoupled(s, t, MIXED.numpy())[1],
+    ),
+    "inter": (fn.inter_class_distance, lambda s, t: ref.relations_of_classes(s, t)[0]),
+    "intra": (
+        lambda s, t: fn.intra_class_distance(s, t, torch.tensor(1.0)),
+        lambda s, t: ref.relations_of_classes(s, t, 1.0)[1],
+    ),
+    "standardised": (
+        lambda s, t: fn.soft_target_kl(fn.standardise_logits(s), fn.standardise_logits(t), 2.0),
+        lambda s, t: ref.soft_target_kl(ref.standardised(s), ref.standardised(t), 2.0).mean(),
+    ),
 }
 #: the same with what can be asked of one teacher: any batch size, zero on itself
 ONE_TEACHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -84,6 +119,15 @@ ONE_TEACHER: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "orthogonal sp": lambda s, t: fn.orthogonal_similarity(s, {"raw": t}, {"raw": 1.0}, 1, "sp"),
     "distance": fn.relational_distance,
     "angle": fn.relational_angle,
+    "affinity": fn.affinity_divergence,
+    "affinity of others": lambda s, t: fn.affinity_divergence(s, t, self_pairs=False),
+    "true class": lambda s, t: fn.target_class_kl(s.flatten(1), t.flatten(1), torch.zeros(len(s), dtype=torch.long)),
+    "others": lambda s, t: fn.other_classes_kl(s.flatten(1), t.flatten(1), torch.zeros(len(s), dtype=torch.long)),
+    "inter": lambda s, t: fn.inter_class_distance(s.flatten(1), t.flatten(1)),
+    "intra": lambda s, t: fn.intra_class_distance(s.flatten(1), t.flatten(1)),
+    "standardised": lambda s, t: fn.soft_target_kl(
+        fn.standardise_logits(s.flatten(1)), fn.standardise_logits(t.flatten(1))
+    ),
     "discrepancy": fn.mean_embedding_discrepancy,
     "logits": lambda s, t: fn.soft_target_kl(s.flatten(1), t.flatten(1)),
 }
@@ -103,6 +147,51 @@ def test_equals_reference_and_gradcheck(name: str, ndim: str) -> None:
     assert float(value.detach()) == pytest.approx(expected, rel=1e-9)
     assert torch.autograd.gradcheck(lambda s: function(s, teacher), (student,), atol=1e-6)
     assert float(function(student.detach().float(), teacher.float())) == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_logits_equal_reference_and_gradcheck(name: str) -> None:
+    function, reference = ON_LOGITS[name]
+    student, teacher = (3 * tensor((8, 5), 1)).requires_grad_(), 4 * tensor((8, 5), 2)
+    value, expected = function(student, teacher), reference(numpy(student), numpy(teacher))
+    assert value.shape == ()
+    assert value.dtype == torch.float64
+    assert expected > 1e-2
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+    assert torch.autograd.gradcheck(lambda s: function(s, teacher), (student,), atol=1e-6)
+    assert function(student.detach().float(), teacher.float()).item() == pytest.approx(expected, rel=2e-5)
+
+
+def test_soft_targets_are_the_two_decoupled_parts() -> None:
+    """KD = TCKD + (1 - p_y) NCKD, sample by sample, which is why the parts are weighed apart."""
+    student, teacher = 3 * tensor((1, 5), 1), 4 * tensor((1, 5), 2)
+    target, temperature = torch.tensor([2]), 3.0
+    parts = [part(student, teacher, target, temperature) for part in (fn.target_class_kl, fn.other_classes_kl)]
+    rest = 1 - (teacher / temperature).softmax(1)[0, 2]
+    assert float(parts[0] + rest * parts[1]) == pytest.approx(float(fn.soft_target_kl(student, teacher, temperature)))
+
+
+def test_decoupled_parts_of_a_certain_teacher_are_finite() -> None:
+    student = torch.tensor([[60.0, -60.0, 0.0, 1.0]], requires_grad=True)
+    for part in (fn.target_class_kl, fn.other_classes_kl):
+        value = part(student, torch.tensor([[-1e4, 1e4, 0.0, 5.0]]), torch.tensor([1]), 1.0)
+        value.backward()
+        assert value.isfinite()
+        assert student.grad is not None
+        assert student.grad.isfinite().all()
+
+
+def test_constants_count_as_equal() -> None:
+    """Nothing but rounding varies: no direction is made of it, and no gradient of 1e7."""
+    flat = torch.full((4, 6), 0.1).requires_grad_()
+    teacher = tensor((4, 6), 1).float()
+    assert fn.standardise_logits(flat.detach() * 7).abs().max() == 0
+    assert float(fn.inter_class_distance(flat.detach(), flat.detach() * 3)) == 0
+    value = fn.inter_class_distance(flat, teacher, 1.0)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(0.5)
+    assert flat.grad is not None
+    assert flat.grad.abs().max() < 1
 
 
 @pytest.mark.parametrize("reduction", ["batchmean", "mean", "none"])
@@ -321,6 +410,18 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "oth": (lambda: fn.orthogonal_similarity(B8, {"pi": B8}, {"pi": 1.0}, 4, "columns"), "oth.*'columns'"),
     "distance batch": (lambda: fn.relational_distance(B8, B6), r"\(8, 3, 12\).*\(6, 3, 12\)"),
     "angle batch": (lambda: fn.relational_angle(B8, B6), r"\(8, 3, 12\).*\(6, 3, 12\)"),
+    "affinity batch": (lambda: fn.affinity_divergence(B8, B6), r"\(8, 3, 12\).*\(6, 3, 12\)"),
+    "two classes": (
+        lambda: fn.target_class_kl(torch.ones(4, 2), torch.ones(4, 2), torch.zeros(4, dtype=torch.long)),
+        r"three classes.*\(4, 2\)",
+    ),
+    "decoupled target": (
+        lambda: fn.other_classes_kl(torch.ones(4, 3), torch.ones(4, 3), torch.zeros(3, dtype=torch.long)),
+        r"\(4, 3\).*\(3,\)",
+    ),
+    "relations shapes": (lambda: fn.inter_class_distance(torch.ones(4, 5), torch.ones(4, 6)), r"\(4, 5\).*\(4, 6\)"),
+    "relations temperature": (lambda: fn.intra_class_distance(torch.ones(4, 5), torch.ones(4, 5), -1.0), "-1.0"),
+    "standardised": (lambda: fn.standardise_logits(torch.ones(4, 1)), r"two classes.*\(4, 1\)"),
     "discrepancy": (lambda: fn.mean_embedding_discrepancy(B8, B8[..., :4]), r"\(8, 3, 12\).*\(8, 3, 4\)"),
 }
 

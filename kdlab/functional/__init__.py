@@ -1,0 +1,93 @@
+r"""The mathematics of distillation: pure, batched functions of one tap at a time, student first.
+
+Every function takes one-dimensional and two-dimensional features alike, computes in at least float32 with autocast off
+(half precision is promoted, float64 stays float64), returns a 0-dim tensor unless it says otherwise, sends no gradient
+to a teacher, and is zero with a finite gradient where the student equals its teacher. Batches of one and all-zero
+features give finite values and gradients. Nothing is resized unless that is asked for by name: tensors that do not fit
+raise :class:`~kdlab.types.InputError` with both shapes.
+
+The functions of Gram matrices come in two layers, so that somebody who already holds the ``(B, B)`` matrices of a
+teacher need not hold its features: :func:`similarity_preserving`, :func:`merged_similarity` and
+:func:`orthogonal_similarity` take features, :func:`gram_distance`, :func:`merge_grams` and :func:`orthogonal_distance`
+take what :func:`gram` returns.
+"""
+
+from kdlab.functional.embeddings import (
+    affinity_divergence,
+    mean_embedding_discrepancy,
+    relational_angle,
+    relational_distance,
+)
+from kdlab.functional.grams import (
+    gram,
+    gram_distance,
+    merge_grams,
+    merged_similarity,
+    orthogonal_distance,
+    orthogonal_similarity,
+    similarity_preserving,
+)
+from kdlab.functional.logits import (
+    cross_entropy,
+    inter_class_distance,
+    intra_class_distance,
+    other_classes_kl,
+    soft_target_kl,
+    standardise_logits,
+    target_class_kl,
+)
+from kdlab.functional.maps import angular_margin, attention_map, attention_transfer
+from kdlab.functional.precision import (
+    EPS,
+    check_choice,
+    check_same_batch,
+    check_same_names,
+    full_precision,
+    promote,
+    shape_of,
+    unit,
+)
+from kdlab.functional.teachers import (
+    confidence_weights,
+    entropy_weights,
+    least_norm_weights,
+    logit_gradients,
+    logit_regression,
+)
+
+__all__ = [
+    "EPS",
+    "affinity_divergence",
+    "angular_margin",
+    "attention_map",
+    "attention_transfer",
+    "check_choice",
+    "check_same_batch",
+    "check_same_names",
+    "confidence_weights",
+    "cross_entropy",
+    "entropy_weights",
+    "full_precision",
+    "gram",
+    "gram_distance",
+    "inter_class_distance",
+    "intra_class_distance",
+    "least_norm_weights",
+    "logit_gradients",
+    "logit_regression",
+    "mean_embedding_discrepancy",
+    "merge_grams",
+    "merged_similarity",
+    "orthogonal_distance",
+    "orthogonal_similarity",
+    "other_classes_kl",
+    "promote",
+    "relational_angle",
+    "relational_distance",
+    "shape_of",
+    "similarity_preserving",
+    "soft_target_kl",
+    "standardise_logits",
+    "target_class_kl",
+    "unit",
+]
