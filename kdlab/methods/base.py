@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -23,11 +24,13 @@ from kdlab.methods.checkpoints import (
     read_checkpoint,
     split_differences,
 )
-from kdlab.nets.base import Backbone
+from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.types import Batch, InputError, Output
 
 #: the files that a run folder to start from is searched for, in this order
 INIT_FILES = ("best.ckpt", "teacher.ckpt")
+#: the windows that a trainer's stage evaluates
+_EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
 
 
 def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -78,6 +81,10 @@ class Method(LightningModule):
         optimizer: makes the optimiser from the parameters.
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch; none by default.
         init: checkpoint file or run folder of the same net, trained on the same split, whose weights it starts from.
+        compile: compile the net in place for the fit, with torch's default backend or the named one. Each shape of a
+            batch is compiled once, in training and in evaluation, which may take a minute; checkpoints stay as they
+            are.
+        memory_format: ``"channels_last"`` or ``"contiguous"`` features; ``None``: the net's choice, see `Backbone`.
     """
 
     def __init__(
@@ -87,16 +94,27 @@ class Method(LightningModule):
         optimizer: OptimizerCallable = sgd,
         scheduler: LRSchedulerCallable | None = None,
         init: str | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
     ) -> None:
         super().__init__()
+        if memory_format not in (None, "channels_last", "contiguous"):
+            raise InputError(
+                f"{type(self).__name__}: expected memory_format 'channels_last', 'contiguous' or none, got "
+                f"{memory_format!r}."
+            )
         self.net, self.view, self.init = net, view, init
+        self._backend = "inductor" if compile is True else compile or ""
+        if memory_format is not None:
+            net.memory_format = memory_format
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         #: what is known of how these weights came to be; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         metrics: dict[str, Metric | MetricCollection] = {
             "loss": MeanLoss(),
-            "accuracy": MulticlassAccuracy(net.num_classes, average="micro"),
-            "f1": MulticlassF1Score(net.num_classes, average="macro"),
+            # without the check of their arguments, which waits for the device; the loss refuses wrong classes
+            "accuracy": MulticlassAccuracy(net.num_classes, average="micro", validate_args=False),
+            "f1": MulticlassF1Score(net.num_classes, average="macro", validate_args=False),
         }
         self.metrics = torch.nn.ModuleDict(
             {stage: MetricCollection(dict(metrics), prefix=f"{stage}/").clone() for stage in ("val", "test")}
@@ -120,10 +138,32 @@ class Method(LightningModule):
         """Named numbers to be logged beside the terms (temperature, weights)."""
         return {}
 
+    def evaluation_views(self) -> set[str]:
+        """The views that validation, test and prediction read; the data module computes no others for them."""
+        return {self.view}
+
     # ------------------------------------------------------------------ before the first step
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        self.prepare(getattr(self.trainer, "datamodule", None), stage)
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        self.prepare(datamodule, stage)
+        if hasattr(datamodule, "skip_views"):
+            datamodule.skip_views(set(datamodule.view_names) - self.evaluation_views(), _EVALUATED[stage])
+
+    def teardown(self, stage: str) -> None:
+        """Have all views computed again for whoever asks the data module next."""
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if hasattr(datamodule, "skip_views"):
+            datamodule.skip_views((), _EVALUATED[stage])
+
+    def on_fit_start(self) -> None:
+        """Compile the net, where that is asked for."""
+        if self._backend:  # each shape by itself: the same programs in every run, resumed or not
+            self.net.compile(backend=self._backend, dynamic=False)
+
+    def on_fit_end(self) -> None:
+        """Have the net as it was."""
+        self.net._compiled_call_impl = None  # torch has no other way back
 
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Check the view, the shapes, the classes and, to fit, fill the standardisation and load what starts warm.
@@ -141,6 +181,8 @@ class Method(LightningModule):
                 _check_use("the net", self.trained_on, fingerprint)
                 self._check_view_settings("the net", datamodule)
             return
+        if self._backend:
+            check_compiler(self._backend)
         if self.trained_on and fingerprint:
             differences = split_differences(self.trained_on, fingerprint)
             if differences:
@@ -321,6 +363,25 @@ def _check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str
             f"{who} was trained on other inputs: {'; '.join(differences)}. Use the data settings that it was trained "
             "with (config.yaml beside its checkpoints)."
         )
+
+
+def check_compiler(backend: str) -> None:
+    """Compile one line, so that a compiler that is missing is found before a run begins.
+
+    Raises:
+        InputError: with what torch says of it.
+    """
+    if backend == "inductor" and CUDAAccelerator.is_available():
+        return  # a GPU has another compiler, which comes with torch
+    try:
+        torch.compile(torch.nn.Softsign(), backend=backend)(torch.zeros(2))
+    except Exception as error:  # torch wraps it in one of many
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"compile: torch cannot compile with backend {backend!r} here ({type(error).__name__}: {reason}). Install "
+            "a C++ compiler (g++ or clang), name another backend (torch.compiler.list_backends()), or set compile to "
+            "false."
+        ) from error
 
 
 def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:

@@ -120,7 +120,8 @@ def _questions(
             **seen,
             "teacher": teacher.hash,
             "net": teacher.net.spec,
-            "precision": precision,
+            "precision": precision if teacher.precision is None else f"{teacher.precision} within {precision}",
+            "memory_format": teacher.net.memory_format,
             "batch_size": datamodule.batch_size,
             "processes": world_size(),
         }

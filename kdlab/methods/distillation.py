@@ -18,7 +18,7 @@ from kdlab.cache import Answers, TeacherCache
 from kdlab.methods.base import Method, check_view, sgd, view_settings
 from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective, SoftTargets
 from kdlab.types import Batch, InputError, Output
 
@@ -39,6 +39,8 @@ class Distillation(Method):
         student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
             (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
         cache: ask each teacher once for each training window and keep what it says; ``None`` asks in every step.
+        compile: compile the student for the fit, see `Method`.
+        memory_format: how the student's features lie in memory, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -59,8 +61,10 @@ class Distillation(Method):
         scheduler: LRSchedulerCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
     ) -> None:
-        super().__init__(student, student_view, optimizer, scheduler, student_init)
+        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
         if not teachers:
             raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
         wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
@@ -134,6 +138,7 @@ class Distillation(Method):
 
     def on_fit_start(self) -> None:
         """With a cache, ask the teachers about the training windows, and have their views computed no more."""
+        super().on_fit_start()
         # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         if self.cache is not None:
@@ -143,32 +148,40 @@ class Distillation(Method):
 
     def on_fit_end(self) -> None:
         """Let go of what the teachers said."""
+        super().on_fit_end()
         self._answers = None
 
     def on_train_start(self) -> None:
-        """Ask each teacher once for the validation windows, and log how good it is."""
+        """Ask the teachers once for the validation windows, and log how good each is."""
         super().on_train_start()
-        loader = self.trainer.val_dataloaders
-        if not loader:
+        if not self.trainer.val_dataloaders:
             return
-        for name, teacher in self.named_teachers():
-            accuracy = self._accuracy(teacher, loader)
-            rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
+        for name, accuracy in self._accuracies().items():
+            view = dict(self.named_teachers())[name].view
+            rank_zero_info(f"teacher {name!r} ({view}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
     @torch.no_grad()
-    def _accuracy(self, teacher: Teacher, loader: Any) -> float:
-        right = torch.zeros(2, device=self.device)
+    def _accuracies(self) -> dict[str, float]:
+        """The part of the validation windows that each teacher gets right, in one pass over their views."""
+        teachers = dict(self.named_teachers())
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        loader: Any = self.trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
+        if hasattr(datamodule, "ordered_loader"):
+            loader = datamodule.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
+        right = torch.zeros(len(teachers) + 1, device=self.device)
         precision = self.trainer.precision_plugin
         for batch in islice(loader, int(min(self.trainer.num_val_batches[0], sys.maxsize))):
             batch = precision.convert_input(self.transfer_batch_to_device(batch, self.device, 0))
             keep = batch.index >= 0
             with precision.val_step_context():
-                hits = teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target
-            right += torch.stack([hits[keep].sum(), keep.sum()])
-        right = distributed.total(right)
-        return float(right[0] / right[1].clamp_min(1))
+                hits = [
+                    teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target for teacher in teachers.values()
+                ]
+            right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
+        *counts, windows = distributed.total(right).tolist()
+        return {name: count / max(windows, 1) for name, count in zip(teachers, counts, strict=True)}
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers and weigh their answers against the student's."""
@@ -185,8 +198,8 @@ class Distillation(Method):
         return dict(self._answers.read(batch.index, everyone))
 
     def settings(self) -> dict[str, Tensor]:
-        """The objective's temperature and weights."""
-        return self.objective.settings()
+        """The objective's temperature and weights, and what it observed."""
+        return self.objective.settings() | self.objective.observed()
 
     def describe(self) -> dict[str, Any]:
         """Also where the teachers came from."""

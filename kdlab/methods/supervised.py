@@ -6,7 +6,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from kdlab.methods.base import Method, sgd
-from kdlab.nets.base import Backbone
+from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import CrossEntropy, Objective
 from kdlab.types import Batch, Output
 
@@ -21,6 +21,8 @@ class Supervised(Method):
         optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         init: checkpoint or run folder of the same net to start from.
+        compile: compile the net for the fit, see `Method`.
+        memory_format: how the net's features lie in memory, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -37,8 +39,10 @@ class Supervised(Method):
         optimizer: OptimizerCallable = sgd,
         scheduler: LRSchedulerCallable | None = None,
         init: str | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init)
+        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
         self.objective = objective if objective is not None else CrossEntropy()
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:

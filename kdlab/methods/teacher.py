@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint, split_differences, weights_hash
-from kdlab.nets.base import Backbone, build
+from kdlab.nets.base import Backbone, MemoryFormat, build
 from kdlab.types import InputError, Output
 
+_DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -34,6 +36,10 @@ class Teacher(nn.Module):
         mean: per-channel mean of the view, for foreign weights that carry none.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out.
+        precision: ``"32"``, ``"bf16"`` or ``"16"`` (autocast), whatever the trainer's is; ``None``: the trainer's. In
+            half precision logits change in their third digit, and a processor that lacks bfloat16 instructions is many
+            times slower.
+        memory_format: ``"channels_last"`` or ``"contiguous"``; ``None``: the net's choice, see `Backbone`.
 
     Raises:
         MissingFileError: when the file is not there at the beginning of a fit.
@@ -60,13 +66,21 @@ class Teacher(nn.Module):
         mean: list[float] | None = None,
         std: list[float] | None = None,
         allow_other_split: bool = False,
+        precision: Literal["32", "bf16", "16"] | None = None,
+        memory_format: MemoryFormat | None = None,
     ) -> None:
         super().__init__()
+        if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
+            raise InputError(
+                "Teacher: expected precision '32', 'bf16' or '16' and memory_format 'channels_last' or 'contiguous', "
+                f"or none of them, got precision={precision!r} and memory_format={memory_format!r}."
+            )
         if checkpoint is None and net is None:
             raise InputError(
                 "Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither."
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
+        self.precision, self.memory_format = precision, memory_format
         self.net = copy.deepcopy(net)  # freezing it is no business of its owner
         self.mean, self.std = mean, std
         self.loaded = False
@@ -108,6 +122,8 @@ class Teacher(nn.Module):
             if self.checkpoint is not None:
                 raise InputError(message)
             rank_zero_warn(f"{message} Until then, its inputs are taken as they are.")
+        if self.memory_format is not None:
+            self.net.memory_format = self.memory_format
         self.net.requires_grad_(False)
         self.hash = weights_hash(self.net.state_dict())
         self.loaded = True
@@ -188,9 +204,14 @@ class Teacher(nn.Module):
         """The teacher's answer to its view, without gradients."""
         if self.net is None or not self.loaded:
             raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
-        with torch.no_grad():
+        with torch.no_grad(), self._autocast(x.device.type):
             output: Output = self.net(x)
         return output
+
+    def _autocast(self, device: str) -> AbstractContextManager[Any]:
+        if self.precision is None:
+            return nullcontext()
+        return torch.autocast(device, _DTYPES[self.precision], enabled=self.precision != "32")
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode, whatever is asked."""

@@ -1,15 +1,48 @@
-"""What every net of kdlab is: a `Backbone` that standardises its own view and answers with an `Output`."""
+"""What every net of kdlab is: a `Backbone` that standardises its own view and answers with an `Output`.
+
+`Conv1d` and `BatchNorm1d` are torch's, and read a signal ``(B, C, T)`` as a picture ``(B, C, 1, T)`` too. A picture can
+lie in memory as channels last, for which a CPU has faster kernels.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab.types import InputError, Output
+
+#: how the features of a net lie in memory
+MemoryFormat = Literal["channels_last", "contiguous"]
+
+
+class Conv1d(nn.Conv1d):
+    """``torch.nn.Conv1d`` that reads ``(B, C, 1, T)`` too, with the same weights; padding is with zeros.
+
+    Example:
+        >>> layer, x = Conv1d(2, 3, 3, stride=2, padding=1), torch.randn(4, 2, 10)
+        >>> layer(x.unsqueeze(2)).squeeze(2).allclose(layer(x), atol=1e-6)
+        True
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.ndim < 4:
+            return F.conv1d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding if isinstance(self.padding, str) else (0, self.padding[0])
+        stride, dilation = (1, self.stride[0]), (1, self.dilation[0])
+        return F.conv2d(input, weight.unsqueeze(2), bias, stride, padding, dilation, self.groups)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """``torch.nn.BatchNorm1d`` that reads ``(B, C, 1, T)`` too."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim != 4:
+            super()._check_input_dim(input)
 
 
 class Standardize(nn.Module):
@@ -83,10 +116,20 @@ class Backbone(nn.Module):
         ndim: 1 for signals ``(B, C, T)``, 2 for images ``(B, C, H, W)``.
         stride: product of the strides, the shortest side that the net can read.
 
+    A subclass whose layers read pictures, and signals as pictures ``(B, C, 1, T)`` (`Conv1d` and `BatchNorm1d` do),
+    says so with ``lays_out = True``. Its features may then lie in memory as channels last; names and shapes of weights
+    and taps stay as they are, and answers are equal to float32 rounding.
+
     Attributes:
         spec: ``{"class_path", "init_args"}`` with which :func:`build` makes the same net again.
+        memory_format: ``"channels_last"`` or ``"contiguous"``; ``None`` stands for channels last on the CPU, where it
+            is faster, and for contiguous elsewhere. It is a setting of this run, in no checkpoint.
     """
 
+    #: whether :meth:`taps` reads pictures in any memory format, and signals as pictures
+    lays_out: ClassVar[bool] = False
+
+    memory_format: MemoryFormat | None
     spec: dict[str, Any]
     standardize: Standardize
     head: nn.Module
@@ -114,6 +157,7 @@ class Backbone(nn.Module):
                 f"(images), got in_channels={in_channels}, num_classes={num_classes}, ndim={ndim}."
             )
         self.in_channels, self.num_classes, self.ndim, self.stride = in_channels, num_classes, ndim, stride
+        self.memory_format = None
         self.standardize = Standardize(in_channels)
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
@@ -132,8 +176,17 @@ class Backbone(nn.Module):
                 f"{type(self).__name__}: expected x of shape (B, {self.in_channels}, {axes}) with {axes} at least "
                 f"{self.stride}, got {tuple(x.shape)}. Set in_channels and ndim for the view that this net reads."
             )
-        features = self.taps(self.standardize(x))
+        x = self.standardize(x)
+        last = self.memory_format == "channels_last" or (self.memory_format is None and x.device.type == "cpu")
+        features = self._taps_channels_last(x) if self.lays_out and last else self.taps(x)
         return Output(self.head(features["embedding"]), features)
+
+    def _taps_channels_last(self, x: Tensor) -> dict[str, Tensor]:
+        picture = x.unsqueeze(2) if self.ndim == 1 else x
+        features = self.taps(picture.contiguous(memory_format=torch.channels_last))
+        if self.ndim == 2:
+            return features
+        return {name: feature.squeeze(2) if feature.ndim == 4 else feature for name, feature in features.items()}
 
 
 def build(spec: Mapping[str, Any]) -> Backbone:

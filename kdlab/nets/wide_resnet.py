@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import Backbone
+from kdlab.nets.base import Backbone, BatchNorm1d, Conv1d
 from kdlab.types import InputError
 
-_CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
-_NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+_CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: nn.Conv2d}
+_NORM: dict[int, type[nn.Module]] = {1: BatchNorm1d, 2: nn.BatchNorm2d}
 
 # key names of two widely used public implementations -> ours (jeunsom/TDA_KD@23c6814 and xternalz/WideResNet-pytorch)
 _RELEASED = (
@@ -76,6 +76,8 @@ class WideResNet(Backbone):
         >>> sum(p.numel() for p in net.parameters())
         61374
     """
+
+    lays_out = True
 
     def __init__(
         self, depth: int = 16, width: int = 1, ndim: int = 1, in_channels: int = 3, num_classes: int = 10
