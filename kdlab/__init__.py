@@ -4,30 +4,67 @@ Windows are seen in several views; teachers read one view each and are stopped e
 the raw signal learns from all of them.
 """
 
-from kdlab import augment, callbacks, data, functional, methods, nets, objective, views
+from kdlab import augment, callbacks, citations, data, functional, methods, nets, objective, views
 from kdlab.cache import TeacherCache
-from kdlab.methods import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Supervised, Teacher
+from kdlab.methods import (
+    AEKD,
+    AMD,
+    AT,
+    AVER,
+    CAMKD,
+    DIST,
+    DKD,
+    EBKD,
+    ESKD,
+    KD,
+    PKT,
+    RKD,
+    SP,
+    TGD,
+    TPKD,
+    AnnealingKD,
+    Distillation,
+    FullKD,
+    LogitStandardisation,
+    Supervised,
+    Teacher,
+    TopologicalKD,
+)
 from kdlab.types import Batch, InputError, MissingFileError, Output
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AEKD",
     "AMD",
+    "AT",
+    "AVER",
+    "CAMKD",
+    "DIST",
+    "DKD",
+    "EBKD",
     "ESKD",
     "KD",
+    "PKT",
+    "RKD",
+    "SP",
     "TGD",
     "TPKD",
+    "AnnealingKD",
     "Batch",
     "Distillation",
     "FullKD",
     "InputError",
+    "LogitStandardisation",
     "MissingFileError",
     "Output",
     "Supervised",
     "Teacher",
     "TeacherCache",
+    "TopologicalKD",
     "augment",
     "callbacks",
+    "citations",
     "data",
     "functional",
     "methods",

@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kdlab import distributed
+from kdlab.methods.dist import DISTObjective
+from kdlab.methods.pkt import PKTObjective
+from kdlab.methods.rkd import RKDObjective
+from kdlab.methods.sp import SPObjective
 from kdlab.methods.tgd import TGDObjective
 from kdlab.methods.tpkd import TPKDObjective
 from kdlab.objective import Objective
@@ -27,7 +31,13 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "TPKD": lambda: TPKDObjective(taps=TAPS),
     "TPKD square": lambda: TPKDObjective(taps=TAPS, oth="square"),
     "TPKD sp": lambda: TPKDObjective(taps=TAPS, oth="sp"),
+    "SP": lambda: SPObjective(taps=TAPS, kd_weight=0.5),
+    "RKD": lambda: RKDObjective(taps=TAPS, kd_weight=0.5),
+    "PKT": lambda: PKTObjective(taps=TAPS, kd_weight=0.5),
+    "DIST": lambda: DISTObjective(),
 }
+#: the terms that every process computes on the whole batch
+WHOLE = {"similarity", "distance", "angle", "affinity", "inter", "intra"}
 
 
 class Net(nn.Module):
@@ -113,8 +123,8 @@ def test_two_processes_equal_one(name: str, processes: list[dict[str, Any]]) -> 
         assert distance(mean, term) < 2e-6, key
     for found in processes:
         assert distance(found[name]["grad"], one["grad"]) < 2e-6
-    similarity = [found[name]["terms"]["similarity"] for found in processes]
-    assert similarity[0] == similarity[1]
+    whole = [{k: float(v) for k, v in found[name]["terms"].items() if k in WHOLE} for found in processes]
+    assert whole[0] == whole[1] != {}
 
 
 @pytest.mark.parametrize("way", ["without autograd", "local"])

@@ -1,27 +1,53 @@
 """Methods: LightningModules, one file each."""
 
+from kdlab.methods.aekd import AEKD
 from kdlab.methods.amd import AMD
+from kdlab.methods.annealing_kd import AnnealingKD
+from kdlab.methods.at import AT
+from kdlab.methods.aver import AVER
 from kdlab.methods.base import Method
+from kdlab.methods.ca_mkd import CAMKD
+from kdlab.methods.dist import DIST
 from kdlab.methods.distillation import Distillation
+from kdlab.methods.dkd import DKD
+from kdlab.methods.ebkd import EBKD
 from kdlab.methods.eskd import ESKD
 from kdlab.methods.full_kd import FullKD
 from kdlab.methods.kd import KD
+from kdlab.methods.logit_standardisation import LogitStandardisation
+from kdlab.methods.pkt import PKT
+from kdlab.methods.rkd import RKD
 from kdlab.methods.schedules import PiecewiseLR
+from kdlab.methods.sp import SP
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.tgd import TGD
+from kdlab.methods.topological_kd import TopologicalKD
 from kdlab.methods.tpkd import TPKD
 
 __all__ = [
+    "AEKD",
     "AMD",
+    "AT",
+    "AVER",
+    "CAMKD",
+    "DIST",
+    "DKD",
+    "EBKD",
     "ESKD",
     "KD",
+    "PKT",
+    "RKD",
+    "SP",
     "TGD",
     "TPKD",
+    "AnnealingKD",
     "Distillation",
     "FullKD",
+    "LogitStandardisation",
     "Method",
     "PiecewiseLR",
     "Supervised",
     "Teacher",
+    "TopologicalKD",
 ]

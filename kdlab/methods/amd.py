@@ -61,6 +61,7 @@ class AMDObjective(SoftTargets):
         {'ce': 0.0127, 'kd': 0.0, 'margin': 0.5034}
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("jeon2023leveraging",)
     reads: ClassVar[Need] = "attention"
 
     margin_weight: Tensor

@@ -19,7 +19,7 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kdlab.methods.kd import KD
 from kdlab.types import InputError
@@ -31,6 +31,8 @@ class ESKD(KD):
     Raises:
         InputError: before training, if a teacher is known not to be stopped early.
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("cho2019efficacy", "jeon2022role")
 
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
         """Refuse a teacher that is known to be trained to the end."""

@@ -28,6 +28,7 @@ class FullKD(KD):
         InputError: before training, if a teacher is known to be stopped early.
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("cho2019efficacy", "jeon2022role")
     teacher_files: ClassVar[tuple[str, ...]] = ("teacher-full.ckpt", "last.ckpt")
 
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:

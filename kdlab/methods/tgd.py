@@ -61,6 +61,7 @@ class TGDObjective(SimilarityTargets):
         {'ce': 0.0127, 'kd': 0.0, 'similarity': 3.3163}
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("jeon2024leveraging",)
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.99, "pi": 0.01}
 
     def __init__(

@@ -64,6 +64,7 @@ class TPKDObjective(SimilarityTargets):
         {'ce': 0.2079, 'kd': 0.0, 'similarity': 0.3625}
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("jeon2024topological",)
     order_invariant = False
     reason = "consecutive rows of the batch form a patch, so another order forms other patches"
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.7, "pi": 0.3}

@@ -1,0 +1,240 @@
+"""BibTeX of the papers that methods, views, nets and callbacks come from.
+
+A class names its papers in a class attribute ``paper``, a tuple of keys of :data:`BIBTEX`. A field that is not certain
+is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdlab.types import InputError
+
+_ENTRIES = r"""@article{adams2017persistence,
+  title = {Persistence images: a stable vector representation of persistent homology},
+  author = {Adams, Henry and Emerson, Tegan and Kirby, Michael and Neville, Rachel and Peterson, Chris and Shipman,
+    Patrick and Chepushtanova, Sofya and Hanson, Eric and Motta, Francis and Ziegelmeier, Lori},
+  journal = {Journal of Machine Learning Research},
+  volume = {18},
+  number = {8},
+  year = {2017}
+}
+
+@inproceedings{cho2019efficacy,
+  title = {On the efficacy of knowledge distillation},
+  author = {Cho, Jang Hyun and Hariharan, Bharath},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2019},
+  doi = {10.1109/ICCV.2019.00489}
+}
+
+@inproceedings{clark2019bam,
+  title = {{BAM}! {B}orn-again multi-task networks for natural language understanding},
+  author = {Clark, Kevin and Luong, Minh-Thang and Khandelwal, Urvashi and Manning, Christopher D. and Le, Quoc V.},
+  booktitle = {Annual Meeting of the Association for Computational Linguistics (ACL)},
+  year = {2019},
+  doi = {10.18653/v1/P19-1595}
+}
+
+@inproceedings{du2020agree,
+  title = {Agree to disagree: adaptive ensemble knowledge distillation in gradient space},
+  author = {Du, Shangchen and You, Shan and Li, Xiaojie and Wu, Jianlong and Wang, Fei and Qian, Chen and Zhang,
+    Changshui},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2020}
+}
+
+@inproceedings{hinton2015distilling,
+  title = {Distilling the knowledge in a neural network},
+  author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},
+  booktitle = {NIPS Deep Learning Workshop},
+  year = {2014},
+  note = {arXiv:1503.02531}
+}
+
+@inproceedings{huang2022knowledge,
+  title = {Knowledge distillation from a stronger teacher},
+  author = {Huang, Tao and You, Shan and Wang, Fei and Qian, Chen and Xu, Chang},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2022},
+  note = {arXiv:2205.10536}
+}
+
+@inproceedings{jafari2021annealing,
+  title = {Annealing knowledge distillation},
+  author = {Jafari, Aref and Rezagholizadeh, Mehdi and Sharma, Pranav and Ghodsi, Ali},
+  booktitle = {Conference of the European Chapter of the Association for Computational Linguistics (EACL)},
+  year = {2021},
+  doi = {10.18653/v1/2021.eacl-main.212}
+}
+
+@article{jeon2022role,
+  title = {Role of data augmentation strategies in knowledge distillation for wearable sensor data},
+  author = {Jeon, Eun Som and Som, Anirudh and Shukla, Ankita and Hasanaj, Kristina and Buman, Matthew P. and Turaga,
+    Pavan},
+  journal = {IEEE Internet of Things Journal},
+  volume = {9},
+  number = {14},
+  pages = {12848--12860},
+  year = {2022},
+  doi = {10.1109/JIOT.2021.3139038}
+}
+
+@inproceedings{jeon2022topological,
+  title = {Topological knowledge distillation for wearable sensor data},
+  author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Wang, Yuan and Buman, Matthew P. and Turaga, Pavan},
+  booktitle = {Asilomar Conference on Signals, Systems, and Computers},
+  year = {2022}
+}
+
+@article{jeon2023leveraging,
+  title = {Leveraging angular distributions for improved knowledge distillation},
+  author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Turaga, Pavan},
+  journal = {Neurocomputing},
+  volume = {518},
+  year = {2023},
+  doi = {10.1016/j.neucom.2022.11.029}
+}
+
+@inproceedings{jeon2024leveraging,
+  title = {Leveraging topological guidance for improved knowledge distillation},
+  author = {Jeon, Eun Som and Khurana, Rahul and Pathak, Aishani and Turaga, Pavan},
+  booktitle = {ICML Workshop on Geometry-grounded Representation Learning and Generative Modeling},
+  year = {2024},
+  note = {arXiv:2407.05316}
+}
+
+@article{jeon2024topological,
+  title = {Topological persistence guided knowledge distillation for wearable sensor data},
+  author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Wang, Yuan and Lee, Hyunglae and Buman, Matthew P.
+    and Turaga, Pavan},
+  journal = {Engineering Applications of Artificial Intelligence},
+  volume = {130},
+  year = {2024},
+  doi = {10.1016/j.engappai.2023.107719}
+}
+
+@inproceedings{kwon2020entropy,
+  title = {Adaptive knowledge distillation based on entropy},
+  author = {Kwon, Kisoo and Na, Hwidong and Lee, Hoshik and Kim, Nam Soo},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
+  year = {2020},
+  doi = {10.1109/ICASSP40776.2020.9054698}
+}
+
+@inproceedings{park2019relational,
+  title = {Relational knowledge distillation},
+  author = {Park, Wonpyo and Kim, Dongju and Lu, Yan and Cho, Minsu},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {3967--3976},
+  year = {2019},
+  doi = {10.1109/CVPR.2019.00409}
+}
+
+@inproceedings{passalis2018learning,
+  title = {Learning deep representations with probabilistic knowledge transfer},
+  author = {Passalis, Nikolaos and Tefas, Anastasios},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2018},
+  note = {arXiv:1803.10837}
+}
+
+@inproceedings{sun2024logit,
+  title = {Logit standardization in knowledge distillation},
+  author = {Sun, Shangquan and Ren, Wenqi and Li, Jingzhi and Wang, Rui and Cao, Xiaochun},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2024},
+  note = {arXiv:2403.01427}
+}
+
+@inproceedings{tung2019similarity,
+  title = {Similarity-preserving knowledge distillation},
+  author = {Tung, Frederick and Mori, Greg},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2019},
+  doi = {10.1109/ICCV.2019.00145}
+}
+
+@inproceedings{wang2015imaging,
+  title = {Imaging time-series to improve classification and imputation},
+  author = {Wang, Zhiguang and Oates, Tim},
+  booktitle = {International Joint Conference on Artificial Intelligence (IJCAI)},
+  pages = {3939--3945},
+  year = {2015},
+  note = {arXiv:1506.00327}
+}
+
+@inproceedings{you2017multiple,
+  title = {Learning from multiple teacher networks},
+  author = {You, Shan and Xu, Chang and Xu, Chao and Tao, Dacheng},
+  booktitle = {ACM SIGKDD International Conference on Knowledge Discovery and Data Mining (KDD)},
+  year = {2017}
+}
+
+@inproceedings{zagoruyko2016wide,
+  title = {Wide residual networks},
+  author = {Zagoruyko, Sergey and Komodakis, Nikos},
+  booktitle = {British Machine Vision Conference (BMVC)},
+  year = {2016},
+  note = {arXiv:1605.07146}
+}
+
+@inproceedings{zagoruyko2017paying,
+  title = {Paying more attention to attention: improving the performance of convolutional neural networks via attention
+    transfer},
+  author = {Zagoruyko, Sergey and Komodakis, Nikos},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2017},
+  note = {arXiv:1612.03928}
+}
+
+@inproceedings{zhang2022confidence,
+  title = {Confidence-aware multi-teacher knowledge distillation},
+  author = {Zhang, Hailin and Chen, Defang and Wang, Can},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
+  year = {2022},
+  note = {arXiv:2201.00007}
+}
+
+@inproceedings{zhao2022decoupled,
+  title = {Decoupled knowledge distillation},
+  author = {Zhao, Borui and Cui, Quan and Song, Renjie and Qiu, Yiyu and Liang, Jiajun},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2022},
+  note = {arXiv:2203.08679}
+}
+"""
+
+#: key -> entry
+BIBTEX: dict[str, str] = {
+    entry[entry.index("{") + 1 : entry.index(",")]: entry for entry in _ENTRIES.strip().split("\n\n")
+}
+
+
+def papers(things: Iterable[object]) -> tuple[str, ...]:
+    """The keys that objects or classes name in their attribute ``paper``, in order and each once.
+
+    Example:
+        >>> from kdlab.methods import ESKD
+        >>> papers([ESKD])
+        ('cho2019efficacy', 'jeon2022role')
+    """
+    found = [key for thing in things for key in getattr(thing, "paper", ())]
+    return tuple(dict.fromkeys(found))
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The entries of these keys, sorted, each once.
+
+    Raises:
+        InputError: for a key that has no entry.
+
+    Example:
+        >>> print(bibtex(["tung2019similarity"]).splitlines()[0])
+        @inproceedings{tung2019similarity,
+    """
+    wanted = sorted(set(keys))
+    unknown = [key for key in wanted if key not in BIBTEX]
+    if unknown:
+        raise InputError(f"No BibTeX entry for {', '.join(map(repr, unknown))}; add it to kdlab/citations.py.")
+    return "\n\n".join(BIBTEX[key] for key in wanted)

@@ -1,0 +1,191 @@
+r"""DDGSD: one network sees two distortions of a window, and agrees with itself.
+
+.. math:: \mathrm{CE}(z_a, y) + \mathrm{CE}(z_b, y) + \lambda\, T^2 \big( \mathrm{KL}(p_a \,\|\, p_b)
+    + \mathrm{KL}(p_b \,\|\, p_a) \big) + \mu \Big\lVert \frac1B \sum_i h_{ai} - \frac1B \sum_i h_{bi} \Big\rVert_2^2
+
+with ``p = softmax(z / T)`` and the embedding ``h`` that the logits are made of. Both distortions go through the net as
+one batch, so batch norm sees both. The functions are :func:`symmetric_kl` and
+:func:`kdlab.functional.mean_embedding_discrepancy`.
+
+References:
+    T.-B. Xu, C.-L. Liu, "Data-distortion guided self-distillation for deep neural networks", AAAI 2019,
+    10.1609/aaai.v33i01.33015565. Code: winycg/Self-KD-Lib@ede3062, youngerous/ddgsd-pytorch@d07d90c (ports; the
+    authors' code is not public).
+
+Differences from the reference code:
+    Self-KD-Lib takes the mean of the two cross-entropies (``ce_weight=0.5``), ``temperature=4``, no gradient through
+    the side that a divergence starts from (``detach_targets=True``), and the squared difference of one mean over batch
+    and features, which we do not have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings.
+    Images are flipped and cropped there; windows are distorted by the data module's ``augment``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.functional import full_precision
+from kdlab.methods.supervised import Supervised
+from kdlab.methods.versions import check_version
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective, gather
+from kdlab.types import Batch, InputError, Output
+
+
+@full_precision
+def symmetric_kl(
+    a: Tensor, b: Tensor, temperature: float | Tensor = 3.0, reduction: Literal["batchmean", "mean"] = "batchmean"
+) -> Tensor:
+    r"""Divergence of softened class probabilities in both directions, times ``T^2``, with gradients to both sides.
+
+    .. math:: T^2 \frac1B \sum_i \sum_k (p^a_{ik} - p^b_{ik}) (\log p^a_{ik} - \log p^b_{ik})
+
+    Args:
+        a: logits ``(B, K)``.
+        b: logits ``(B, K)``.
+        temperature: ``T > 0``, a number or a 0-dim tensor.
+        reduction: ``"batchmean"`` divides the sum by ``B``, ``"mean"`` by ``B K``.
+
+    Example:
+        >>> a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> print(f"{symmetric_kl(a, b, temperature=1.0):.4f}")
+        0.7616
+    """
+    log_a, log_b = F.log_softmax(a / temperature, dim=1), F.log_softmax(b / temperature, dim=1)
+    per_sample = ((log_a.exp() - log_b.exp()) * (log_a - log_b)).sum(1)
+    return per_sample.mean() / (1 if reduction == "batchmean" else a.shape[1]) * temperature**2
+
+
+class DDGSDObjective(Objective):
+    """Terms ``"ce"``, ``"kd"`` and ``"discrepancy"``, from one output for both distortions of a batch.
+
+    The first half of the student's ``2B`` rows is one distortion, the second half the other, in the same order; so are
+    the labels ``(2B,)`` or ``(2B, K)``. There are no teachers. The embeddings' means are those of all ranks.
+
+    Args:
+        kd_weight: ``lambda``, at least 0.
+        discrepancy_weight: ``mu``, at least 0; 1e-4 to 5e-4 are published.
+        temperature: ``T > 0``.
+        ce_weight: weight of each of the two cross-entropies, at least 0.
+        detach_targets: whether the distribution that a divergence starts from gets no gradient.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+
+    Raises:
+        InputError: for a parameter out of range, or an odd number of rows.
+
+    Example:
+        >>> logits, embedding = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> objective = DDGSDObjective(discrepancy_weight=0.1, temperature=1.0)
+        >>> both = Output(logits, {"embedding": embedding})
+        >>> terms = objective(student=both, teachers={}, target=torch.tensor([0, 0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.8201, 'kd': 0.7616, 'discrepancy': 0.2}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("xu2019data",)
+    taps = ("embedding",)
+    zero_when_equal = False
+    order_invariant = False
+    reason = "it has no teachers, and tells by their places which rows are distortions of one window"
+
+    kd_weight: Tensor
+    discrepancy_weight: Tensor
+    temperature: Tensor
+    ce_weight: Tensor
+
+    def __init__(
+        self,
+        kd_weight: float = 1.0,
+        discrepancy_weight: float = 5e-4,
+        temperature: float = 3.0,
+        ce_weight: float = 1.0,
+        detach_targets: bool = False,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__()
+        self._setting("kd_weight", kd_weight)
+        self._setting("discrepancy_weight", discrepancy_weight)
+        self._setting("temperature", temperature, low=1e-3)
+        self._setting("ce_weight", ce_weight)
+        functional.check_choice("DDGSDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
+        self.detach_targets, self.kl_reduction = detach_targets, kl_reduction
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": CE_a + CE_b, "kd": lambda (KL_ab + KL_ba), "discrepancy": mu |mean h_a - mean h_b|^2}``."""
+        rows = len(student.logits)
+        if rows % 2:
+            raise InputError(
+                f"DDGSDObjective: expected the two distortions of a batch, one after the other, but got {rows} rows."
+            )
+        embedding, whole = self._feature(student, "embedding", "the student"), gather(student)
+        one, two = (whole(embedding[half]) for half in (slice(rows // 2), slice(rows // 2, None)))
+        return {
+            "ce": 2 * self.ce_weight * functional.cross_entropy(student.logits, target),
+            "kd": self.kd_weight * self._divergence(student.logits[: rows // 2], student.logits[rows // 2 :]),
+            "discrepancy": self.discrepancy_weight * functional.mean_embedding_discrepancy(one, two),
+        }
+
+    def _divergence(self, a: Tensor, b: Tensor) -> Tensor:
+        settings = (self.temperature, self.kl_reduction)
+        if self.detach_targets:
+            return functional.soft_target_kl(a, b, *settings) + functional.soft_target_kl(b, a, *settings)
+        return symmetric_kl(a, b, *settings)
+
+
+class DDGSD(Supervised):
+    """Train a net to say the same of two distortions of a window.
+
+    The data module needs an ``augment`` and, beside the view that the net reads, its second distortion: for ``"raw"``
+    the key ``"raw/second"``. Validation, test and prediction read the one view, undistorted.
+
+    Args:
+        net: the net.
+        kd_weight: ``lambda``, at least 0.
+        discrepancy_weight: ``mu``, at least 0.
+        temperature: ``T > 0``.
+        ce_weight: weight of each of the two cross-entropies, at least 0.
+        detach_targets: whether the distribution that a divergence starts from gets no gradient.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+
+    Raises:
+        InputError: as the fit begins, when the data module emits no second distortion.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        kd_weight: float = 1.0,
+        discrepancy_weight: float = 5e-4,
+        temperature: float = 3.0,
+        ce_weight: float = 1.0,
+        detach_targets: bool = False,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = DDGSDObjective(
+            kd_weight, discrepancy_weight, temperature, ce_weight, detach_targets, kl_reduction
+        )
+        super().__init__(net, objective=objective, **kwargs)
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also check that there are two distortions, when a fit begins."""
+        if stage == "fit":
+            check_version("DDGSD", self.view, "second", datamodule)
+            if getattr(datamodule, "augment", True) is None:
+                raise InputError(
+                    "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
+                    "are the window itself. Set the data module's augment, for example to Mix2."
+                )
+        super().prepare(datamodule, stage)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on both distortions, as one batch."""
+        both = torch.cat([batch.views[self.view], batch.views[f"{self.view}/second"]])
+        target = torch.cat([batch.target, batch.target])
+        return super().training_step(batch._replace(views={self.view: both}, target=target), batch_idx)

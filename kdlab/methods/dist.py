@@ -1,0 +1,122 @@
+r"""DIST: distillation of relations between class probabilities, within a window and across the batch.
+
+.. math:: \mathrm{CE}(z_s, y) + T^2 \sum_m w_m \Big( \frac\beta B \sum_i (1 - \rho(p^s_{i\cdot}, p^m_{i\cdot}))
+    + \frac\gamma K \sum_k (1 - \rho(p^s_{\cdot k}, p^m_{\cdot k})) \Big), \qquad p = \mathrm{softmax}(z / T)
+
+with Pearson's correlation ``rho``, over the classes of a window and over the windows of a batch; see
+:func:`kdlab.functional.inter_class_distance` and :func:`kdlab.functional.intra_class_distance`. A correlation asks less
+of a student than equal probabilities do, which suits a teacher that is much stronger.
+
+References:
+    T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge distillation from a stronger teacher", NeurIPS 2022,
+    arXiv:2205.10536. Code: hunto/DIST_KD@2418f18, hunto/image_classification_sota@6f7a70a.
+
+Differences from the reference code:
+    On several processes the batch is that of all of them. For the rest see the functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import WeighedTeachers, gather
+from kdlab.types import Output
+
+
+class DISTObjective(WeighedTeachers):
+    """Terms ``"ce"``, ``"inter"`` and ``"intra"``.
+
+    Args:
+        inter_weight: ``beta``, at least 0.
+        intra_weight: ``gamma``, at least 0.
+        temperature: ``T > 0``; 4 on CIFAR-100, 1 on ImageNet.
+        ce_weight: weight of the cross-entropy, at least 0.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+
+    Raises:
+        InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
+            one window.
+
+    Example:
+        >>> student = Output(torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), {})
+        >>> teacher = Output(torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 2.0]]), {})
+        >>> objective = DISTObjective(temperature=1.0)
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0, 1, 1]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.3157, 'inter': 0.6667, 'intra': 1.0}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("huang2022knowledge",)
+    windows = 2
+
+    inter_weight: Tensor
+    intra_weight: Tensor
+    temperature: Tensor
+    ce_weight: Tensor
+
+    def __init__(
+        self,
+        inter_weight: float = 2.0,
+        intra_weight: float = 2.0,
+        temperature: float = 4.0,
+        ce_weight: float = 1.0,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(weights)
+        self._setting("inter_weight", inter_weight)
+        self._setting("intra_weight", intra_weight)
+        self._setting("temperature", temperature, low=1e-3)
+        self._setting("ce_weight", ce_weight)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": CE, "inter": beta T^2 (1 - rho), "intra": gamma T^2 (1 - rho)}``."""
+        whole = gather(student)
+        own = whole(student.logits)
+
+        def distances(teacher: Output) -> Tensor:
+            logits = (own, whole(teacher.logits.detach()), self.temperature)
+            return torch.stack([functional.inter_class_distance(*logits), functional.intra_class_distance(*logits)])
+
+        inter, intra = self._weigh(teachers, distances)
+        return {
+            "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
+            "inter": self.inter_weight * inter,
+            "intra": self.intra_weight * intra,
+        }
+
+
+class DIST(Distillation):
+    """Distil the relations between class probabilities from any teachers.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher.
+        inter_weight: ``beta``, at least 0.
+        intra_weight: ``gamma``, at least 0.
+        temperature: ``T > 0``.
+        ce_weight: weight of the cross-entropy, at least 0.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        inter_weight: float = 2.0,
+        intra_weight: float = 2.0,
+        temperature: float = 4.0,
+        ce_weight: float = 1.0,
+        weights: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        objective = DISTObjective(inter_weight, intra_weight, temperature, ce_weight, weights)
+        super().__init__(student, teachers, objective, **kwargs)

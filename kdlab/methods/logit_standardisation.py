@@ -1,0 +1,114 @@
+r"""Logit standardisation: soft targets of logits with mean 0 and standard deviation 1, so that only their shape counts.
+
+.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda\, c \sum_m w_m\, T^2\, \mathrm{KL}(p_m \,\|\, p_s), \qquad
+    p = \mathrm{softmax}(\hat z / T), \quad \hat z = \frac{z - \bar z}{\sigma + \epsilon}
+
+with mean and standard deviation over the classes of a window; see :func:`kdlab.functional.standardise_logits`. A small
+student need not reach the size of its teacher's logits.
+
+References:
+    S. Sun, W. Ren, J. Li, R. Wang, X. Cao, "Logit standardization in knowledge distillation", CVPR 2024,
+    arXiv:2403.01427. Code: sunshangquan/logit-standardization-KD@f6e5aa5.
+
+Differences from the reference code:
+    It has the weights .1 for the labels and 9 for the teacher, which are ``lambda = .9`` and ``c = 10`` here. Several
+    teachers are ours. For the rest see the function.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import SoftTargets
+from kdlab.types import Output
+
+
+class LogitStandardisationObjective(SoftTargets):
+    """Terms ``"ce"`` and ``"kd"``.
+
+    Args:
+        temperature: ``T > 0``, of standardised logits.
+        kd_weight: ``lambda``, 0 to 1.
+        factor: ``c``, at least 0: standardised logits differ little, and so do their probabilities.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        kl_reduction: ``"batchmean"`` or ``"mean"``.
+
+    Raises:
+        InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
+
+    Example:
+        >>> import torch
+        >>> student = Output(torch.tensor([[1.0, 0.0, 0.0]]), {})
+        >>> larger, other = Output(torch.tensor([[9.0, 2.0, 2.0]]), {}), Output(torch.tensor([[0.0, 1.0, 2.0]]), {})
+        >>> objective = LogitStandardisationObjective()
+        >>> terms = objective(student=student, teachers={"raw": larger}, target=torch.tensor([0]))
+        >>> bool(terms["kd"] < 1e-6)
+        True
+        >>> terms = objective(student=student, teachers={"raw": other}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.0551, 'kd': 10.6168}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("sun2024logit",)
+
+    factor: Tensor
+
+    def __init__(
+        self,
+        temperature: float = 2.0,
+        kd_weight: float = 0.9,
+        factor: float = 10.0,
+        weights: dict[str, float] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self._setting("factor", factor)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": (1 - lambda) CE, "kd": lambda c sum_m w_m KD_m}``."""
+        own = functional.standardise_logits(student.logits)
+
+        def divergence(teacher: Output) -> Tensor:
+            other = functional.standardise_logits(teacher.logits.detach())
+            return functional.soft_target_kl(own, other, self.temperature, self.kl_reduction)
+
+        return {
+            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "kd": self.kd_weight * self.factor * self._weigh(teachers, divergence),
+        }
+
+
+class LogitStandardisation(Distillation):
+    """Distil the standardised logits of any teachers.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher.
+        temperature: ``T > 0``, of standardised logits.
+        kd_weight: ``lambda``, 0 to 1.
+        factor: ``c``, at least 0.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        temperature: float = 2.0,
+        kd_weight: float = 0.9,
+        factor: float = 10.0,
+        weights: dict[str, float] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = LogitStandardisationObjective(temperature, kd_weight, factor, weights, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)

@@ -1,0 +1,118 @@
+r"""PKT: probabilistic transfer of how the windows of a batch would pick each other as neighbours.
+
+.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+    + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m \frac{1}{B^2} \sum_{ij} q^m_{ij} \log \frac{q^m_{ij}}{q^s_{ij}},
+    \qquad q_{ij} \propto \tfrac12 (1 + \cos(f_i, f_j))
+
+where ``q`` sums to one over ``j``; see :func:`kdlab.functional.affinity_divergence`. The original has no soft targets
+(``kd_weight=0``, the default).
+
+References:
+    N. Passalis, A. Tefas, "Learning deep representations with probabilistic knowledge transfer", ECCV 2018,
+    arXiv:1803.10837. Code: HobbitLong/RepDistiller@b84f547.
+
+Differences from the reference code:
+    None in the equation, which is the code's. The paper leaves out the similarity of a window with itself
+    (``self_pairs=False``) and sums over pairs instead of averaging; the weight 30000 belongs to the code's form.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import SoftTargets, checked_taps
+from kdlab.types import Output
+
+
+class PKTObjective(SoftTargets):
+    """Terms ``"ce"``, ``"kd"`` and ``"affinity"``.
+
+    Args:
+        affinity_weight: ``beta``, at least 0.
+        self_pairs: whether a window is its own neighbour too.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features.
+        kl_reduction: ``"batchmean"`` or ``"mean"``, of the soft targets.
+
+    Raises:
+        InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> student = Output(logits, {"embedding": torch.eye(2)})
+        >>> teacher = Output(logits, {"embedding": torch.tensor([[1.0, 0.0], [2.0, 0.0]])})
+        >>> objective = PKTObjective(affinity_weight=10.0)
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0, 1]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.1269, 'kd': 0.0, 'affinity': 0.2945}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("passalis2018learning",)
+
+    affinity_weight: Tensor
+
+    def __init__(
+        self,
+        affinity_weight: float = 30000.0,
+        self_pairs: bool = True,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("embedding",),
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self._setting("affinity_weight", affinity_weight)
+        self.taps, self.self_pairs = checked_taps(taps, "PKTObjective"), self_pairs
+        self.windows = 2 if self_pairs else 3  # with one other to pick there is no choice
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "affinity": beta mean_l sum_m w_m PKT}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        distance = partial(functional.affinity_divergence, self_pairs=self.self_pairs)
+        value = self._over_taps(student, teachers, distance, whole_batch=True)
+        return {**terms, "affinity": self.affinity_weight * value}
+
+
+class PKT(Distillation):
+    """Distil the affinities between embeddings from teachers on any views.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher.
+        affinity_weight: ``beta``, at least 0.
+        self_pairs: whether a window is its own neighbour too, as in the reference code; the paper has ``False``.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, of the soft targets.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        affinity_weight: float = 30000.0,
+        self_pairs: bool = True,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("embedding",),
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = PKTObjective(affinity_weight, self_pairs, temperature, kd_weight, weights, taps, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)

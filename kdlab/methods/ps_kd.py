@@ -1,0 +1,175 @@
+r"""PS-KD: labels are softened with what the net said of the same window an epoch ago, more so from epoch to epoch.
+
+.. math:: \mathrm{CE}\big(z_i, (1 - \alpha_e)\, y_i + \alpha_e\, p_i^{(e-1)}\big)
+    = (1 - \alpha_e)\, \mathrm{CE}(z_i, y_i) + \alpha_e\, \mathrm{CE}(z_i, p_i^{(e-1)}), \qquad
+    \alpha_e = \alpha_T \frac{e + 1}{E}, \quad p = \mathrm{softmax}(z)
+
+for epoch ``e`` of ``E``, from 0. In the first epoch, and wherever a window was not seen yet, ``p`` is the label. The
+past predictions are of windows as they were augmented then.
+
+References:
+    K. Kim, B. Ji, D. Yoon, S. Hwang, "Self-knowledge distillation with progressive refinement of targets", ICCV 2021,
+    arXiv:2006.12000. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
+
+Differences from the reference code:
+    Predictions are kept as float16 and are scaled to sum 1 again when they are used (there float32). They are in the
+    checkpoints that a run is resumed from, so that it goes on as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdlab import distributed, functional
+from kdlab.methods.supervised import Supervised
+from kdlab.nets.base import Backbone
+from kdlab.objective import WeighedTeachers
+from kdlab.types import Batch, InputError, Output
+
+
+class PastPredictions:
+    """What a net last said of each window: class probabilities in float16 on the CPU, by `Batch.index`.
+
+    Args:
+        classes: ``K``.
+
+    Attributes:
+        probabilities: ``(N, K)``, with as many rows as the largest index asks for; zeros where nothing was said yet.
+
+    Example:
+        >>> past, index, target = PastPredictions(2), torch.tensor([3, 0]), torch.tensor([1, 0])
+        >>> past.write(index[:1], torch.tensor([[0.25, 0.75]]))
+        >>> past.read(index, target)
+        tensor([[0.2500, 0.7500],
+                [1.0000, 0.0000]])
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.probabilities = torch.zeros(0, classes, dtype=torch.float16)
+
+    def read(self, index: Tensor, target: Tensor) -> Tensor:
+        """Probabilities ``(B, K)`` in float32: what was said of the windows ``index``, or else their labels."""
+        past = self.probabilities[self._rows(index)].to(target.device).float()
+        if not target.is_floating_point():
+            target = F.one_hot(target.long(), past.shape[1])
+        return torch.where(past.sum(1, keepdim=True) > 0, past, target.float())
+
+    def write(self, index: Tensor, probabilities: Tensor) -> None:
+        """Keep ``probabilities`` ``(B, K)`` of the windows ``index``."""
+        self.probabilities[self._rows(index)] = probabilities.to("cpu", torch.float16)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        rows = index.cpu()
+        missing = int(rows.max()) + 1 - len(self.probabilities)
+        if missing > 0:
+            self.probabilities = F.pad(self.probabilities, (0, 0, 0, missing))
+        return rows
+
+
+class PSKDObjective(WeighedTeachers):
+    """Terms ``"ce"``, ``(1 - alpha) CE`` with the label, and ``"past"``, ``alpha CE`` with a teacher's probabilities.
+
+    The teacher is the net itself an epoch ago; of its logits the logarithm of its probabilities will do.
+
+    Args:
+        past_weight: ``alpha``, 0 to 1; :class:`PSKD` makes it grow.
+
+    Raises:
+        InputError: for a weight out of range, or without a teacher.
+
+    Example:
+        >>> now, past = Output(torch.tensor([[2.0, 0.0]]), {}), Output(torch.tensor([[0.5, 0.5]]).log(), {})
+        >>> terms = PSKDObjective(past_weight=0.5)(student=now, teachers={"past": past}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.0635, 'past': 0.5635}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("kim2021self",)
+    zero_when_equal = False
+    reason = "cross-entropy with soft labels is at least their entropy"
+
+    past_weight: Tensor
+
+    def __init__(self, past_weight: float = 0.8) -> None:
+        super().__init__()
+        self._setting("past_weight", past_weight, high=1.0)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": (1 - alpha) CE(z, y), "past": alpha CE(z, p)}``."""
+
+        def softened(past: Output) -> Tensor:
+            return functional.cross_entropy(student.logits, functional.promote(past.logits).detach().softmax(1))
+
+        return {
+            "ce": (1 - self.past_weight) * functional.cross_entropy(student.logits, target),
+            "past": self.past_weight * self._weigh(teachers, softened),
+        }
+
+
+class PSKD(Supervised):
+    """Train a net on labels that are softened with its own past predictions.
+
+    Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out (``drop_last``)
+    keeps its older prediction. They are in full checkpoints, from which a fit is resumed (``best.ckpt``, ``last.ckpt``),
+    and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); to test, to predict or to teach,
+    nobody needs them. Each step waits for the device twice, to read and to write them.
+
+    Args:
+        net: the net.
+        past_weight: ``alpha_T``, the weight of the past in the last epoch, 0 to 1.
+        epochs: ``E``; ``None`` is the trainer's ``max_epochs``. Set it where a resumed run has another ``max_epochs``.
+        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+
+    Raises:
+        InputError: for ``epochs`` below 1, or when the fit has no planned end and ``epochs`` is not given.
+    """
+
+    def __init__(self, net: Backbone, *, past_weight: float = 0.8, epochs: int | None = None, **kwargs: Any) -> None:
+        super().__init__(net, objective=PSKDObjective(past_weight), **kwargs)
+        if epochs is not None and epochs < 1:
+            raise InputError(f"PSKD: epochs must be at least 1, but is {epochs}.")
+        self.past_weight, self.epochs = past_weight, epochs
+        self.past = PastPredictions(net.num_classes)
+
+    def setup(self, stage: str) -> None:
+        """Also forget what an earlier fit said; a checkpoint to resume from is read afterwards."""
+        super().setup(stage)
+        if stage == "fit":
+            self._planned()
+            self.past = PastPredictions(self.net.num_classes)
+
+    def _planned(self) -> int:
+        epochs = self.trainer.max_epochs if self.epochs is None else self.epochs
+        if epochs is None or epochs < 0:
+            raise InputError("PSKD: the fit has no planned end; set epochs= or max_epochs.")
+        return epochs
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the weight of this epoch."""
+        grown = min((self.trainer.current_epoch + 1) / self._planned(), 1.0)
+        self.objective.set("past_weight", self.past_weight * grown)
+
+    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
+        """Compare with the labels and with the past, and keep what the net says now."""
+        past = Output(self.past.read(batch.index, batch.target).log(), {})
+        terms: dict[str, Tensor] = self.objective(student=student, teachers={"past": past}, target=batch.target)
+        index = distributed.gather(batch.index)
+        now = functional.promote(student.logits.detach()).softmax(1)
+        self.past.write(index, distributed.gather(now, checked=True))
+        return terms
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also the past predictions, in checkpoints that a fit can be resumed from."""
+        super().on_save_checkpoint(checkpoint)
+        if "optimizer_states" in checkpoint:
+            checkpoint["ps_kd"] = self.past.probabilities
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Also the past predictions, where there are any."""
+        super().on_load_checkpoint(checkpoint)
+        if "ps_kd" in checkpoint:
+            self.past.probabilities = checkpoint["ps_kd"]

@@ -1,0 +1,230 @@
+r"""TF-KD: distillation without a better teacher, from an earlier copy of the net itself or from a made-up one.
+
+.. math:: \text{self:}\quad (1 - \alpha)\, \mathrm{CE}(z, y) + \alpha\, m\, T^2\, \mathrm{KL}(p_t \,\|\, p), \qquad
+    p = \mathrm{softmax}(z / T)
+
+.. math:: \text{virtual:}\quad (1 - \alpha)\, \mathrm{CE}(z, y)
+    + \alpha\, m\, \mathrm{KL}(\mathrm{softmax}(u / T) \,\|\, \mathrm{softmax}(z)), \qquad
+    u_k = \begin{cases} .99 & k = y \\ .01 / (K - 1) & \text{else} \end{cases}
+
+``p_t`` is what a net of the same architecture says that was trained before on labels alone. The virtual teacher is a
+label that is smoothed twice; see :func:`virtual_teacher`.
+
+References:
+    L. Yuan, F. E. H. Tay, G. Li, T. Wang, J. Feng, "Revisiting knowledge distillation via label smoothing
+    regularization", CVPR 2020, arXiv:1909.11723. Code: yuanli2333/Teacher-free-Knowledge-Distillation@d000ab3.
+
+Differences from the reference code:
+    There the divergence is divided by ``B K`` (``kl_reduction="mean"``) and multiplied by ``m``: on CIFAR-100, for
+    ResNet-18, 50 (self) and 100 (virtual), which with ``"batchmean"`` are .5 and 1. Our ``m`` is 1. For MobileNetV2 and
+    ShuffleNetV2 the self variant has ``T = 20`` and ``m = 1``. As there, ``T`` softens the probabilities ``u`` of the
+    virtual teacher as if they were logits, and leaves the student alone. Labels may be mixed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.supervised import Supervised
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective, SoftTargets
+from kdlab.types import InputError, Output
+
+
+def virtual_teacher(target: Tensor, classes: int, correct: float = 0.99) -> Tensor:
+    """Class probabilities of a teacher that finds the true class very likely and all others equally unlikely.
+
+    Args:
+        target: the true classes ``(B,)``, or class probabilities ``(B, K)``, over which it is averaged.
+        classes: ``K``, at least 2.
+        correct: probability of the true class.
+
+    Shapes:
+        ``(B,)`` or ``(B, K)`` -> ``(B, K)``.
+
+    Example:
+        >>> virtual_teacher(torch.tensor([1]), classes=3, correct=0.9)
+        tensor([[0.0500, 0.9000, 0.0500]])
+    """
+    if not target.is_floating_point():
+        target = (target[:, None] == torch.arange(classes, device=target.device)).float()
+    other = (1 - correct) / (classes - 1)
+    return other + (correct - other) * target
+
+
+class TFKDSelfObjective(SoftTargets):
+    """Terms ``"ce"``, ``(1 - alpha) CE``, and ``"kd"``, ``alpha m KD`` with the one teacher.
+
+    Args:
+        kd_weight: ``alpha``, 0 to 1.
+        temperature: ``T > 0``.
+        multiplier: ``m``, at least 0.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+
+    Raises:
+        InputError: for a parameter out of range, or unless there is exactly one teacher.
+
+    Example:
+        >>> student, teacher = Output(torch.tensor([[0.0, 0.0]]), {}), Output(torch.tensor([[4.0, 0.0]]), {})
+        >>> objective = TFKDSelfObjective(kd_weight=0.5, temperature=4.0, multiplier=2.0)
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.3466, 'kd': 1.7751}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
+
+    multiplier: Tensor
+
+    def __init__(
+        self,
+        kd_weight: float = 0.95,
+        temperature: float = 6.0,
+        multiplier: float = 1.0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, None, kl_reduction)
+        self._setting("multiplier", multiplier)
+
+    def _weights_of(self, teachers: Any) -> dict[str, float]:
+        names = list(teachers)
+        if len(names) > 1:
+            raise InputError(
+                f"TFKDSelfObjective: expected one teacher, the net's earlier copy, but got {', '.join(names)}. Use KD "
+                "for several."
+            )
+        return super()._weights_of(names)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": (1 - alpha) CE, "kd": alpha m KD}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        return {**terms, "kd": self.multiplier * terms["kd"]}
+
+
+class TFKDVirtualObjective(Objective):
+    """Terms ``"ce"``, ``(1 - alpha) CE``, and ``"kd"``, ``alpha m`` times the divergence from the virtual teacher.
+
+    Args:
+        kd_weight: ``alpha``, 0 to 1.
+        temperature: ``T > 0``, of the virtual teacher alone.
+        multiplier: ``m``, at least 0.
+        correct: what the virtual teacher gives the true class, above 0 and below 1.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+
+    Raises:
+        InputError: for a parameter out of range.
+
+    Example:
+        >>> student = Output(torch.tensor([[2.0, 0.0]]), {})
+        >>> terms = TFKDVirtualObjective()(student=student, teachers={}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.1142, 'kd': 0.0409}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
+    zero_when_equal = False
+    reason = "it makes its teacher from the label"
+
+    kd_weight: Tensor
+    temperature: Tensor
+    multiplier: Tensor
+
+    def __init__(
+        self,
+        kd_weight: float = 0.1,
+        temperature: float = 20.0,
+        multiplier: float = 1.0,
+        correct: float = 0.99,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__()
+        self._setting("kd_weight", kd_weight, high=1.0)
+        self._setting("temperature", temperature, low=1e-3)
+        self._setting("multiplier", multiplier)
+        if not 0 < correct < 1:
+            raise InputError(f"TFKDVirtualObjective: correct must be above 0 and below 1, but is {correct}.")
+        functional.check_choice("TFKDVirtualObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
+        self.correct, self.kl_reduction = correct, kl_reduction
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": (1 - alpha) CE, "kd": alpha m KL(softmax(u / T), softmax(z))}``."""
+        ce = functional.cross_entropy(student.logits, target)
+        u = virtual_teacher(target, student.logits.shape[1], self.correct)
+        kd = functional.soft_target_kl(student.logits, u.to(ce.dtype) / self.temperature, 1.0, self.kl_reduction)
+        return {"ce": (1 - self.kd_weight) * ce, "kd": self.kd_weight * self.multiplier * kd}
+
+
+class TFKDSelf(Distillation):
+    """Distil a net from an earlier copy of itself: the same architecture on the same view, trained on labels.
+
+    Args:
+        student: the net that learns.
+        teachers: name -> the one teacher.
+        kd_weight: ``alpha``, 0 to 1.
+        temperature: ``T > 0``.
+        multiplier: ``m``, at least 0.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+
+    Raises:
+        InputError: as the fit begins, unless there is one teacher of the student's architecture and view.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        kd_weight: float = 0.95,
+        temperature: float = 6.0,
+        multiplier: float = 1.0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = TFKDSelfObjective(kd_weight, temperature, multiplier, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)
+
+    def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
+        """Refuse a teacher that is not a copy of the student."""
+        teacher = dict(self.named_teachers())[name]
+        copy, own = (teacher.view, getattr(teacher.net, "spec", None)), (self.view, self.net.spec)
+        if copy != own:
+            raise InputError(
+                f"TFKDSelf: teacher {name!r} must be an earlier copy of the student, {own[1]} on view {own[0]!r}, but "
+                f"is {copy[1]} on view {copy[0]!r}. Train the student's net with Supervised first and name that run, or "
+                "use KD."
+            )
+
+
+class TFKDVirtual(Supervised):
+    """Train a net on labels and on a virtual teacher that is made of them.
+
+    Args:
+        net: the net.
+        kd_weight: ``alpha``, 0 to 1.
+        temperature: ``T > 0``, of the virtual teacher alone.
+        multiplier: ``m``, at least 0.
+        correct: what the virtual teacher gives the true class, above 0 and below 1.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        kd_weight: float = 0.1,
+        temperature: float = 20.0,
+        multiplier: float = 1.0,
+        correct: float = 0.99,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = TFKDVirtualObjective(kd_weight, temperature, multiplier, correct, kl_reduction)
+        super().__init__(net, objective=objective, **kwargs)
