@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import statistics
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,13 +25,36 @@ import torch
 import torch.nn.functional as F
 
 import kdlab
-from benchmarks.views import processor, version
+from benchmarks.views import machine
 from kdlab.data import ArrayDataModule
 from kdlab.nets import WideResNet
 from kdlab.views import PersistenceImage, Raw
 
-BATCH, SIZE, CLASSES, TRAIN = 64, 64, 6, 384
-STEPS = {"student": 24, "live": 6, "cached": 24}
+CLASSES = 6
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a step is timed, and how large it is."""
+
+    device: str = "cpu"
+    batch: int = 64
+    size: int = 64
+    train: int = 384
+    length: int = 500
+    width: int = 3
+    student_steps: int = 24
+    live_steps: int = 6
+
+    @property
+    def epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.train // self.batch
+
+    @property
+    def view(self) -> PersistenceImage:
+        """The pictures."""
+        return PersistenceImage(size=self.size)
 
 
 def windows(count: int, channels: int = 3, length: int = 500) -> np.ndarray:
@@ -44,69 +68,115 @@ def windows(count: int, channels: int = 3, length: int = 500) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def data(x: np.ndarray, views: Iterable[str], workers: int = 0) -> ArrayDataModule:
-    known = {"raw": Raw(), "pi": PersistenceImage(size=SIZE)}
+def data(setting: Setting, x: np.ndarray, views: Iterable[str], workers: int = 0) -> ArrayDataModule:
+    known = {"raw": Raw(), "pi": setting.view}
     return ArrayDataModule(
         x,
         np.arange(len(x)) % CLASSES,
-        np.arange(len(x)) // (TRAIN // 6),
+        np.arange(len(x)) // (setting.train // 6),
         views={name: known[name] for name in views},
         test_subjects=[6],
         val_subjects=[7, 8],
-        batch_size=BATCH,
+        batch_size=setting.batch,
         num_workers=workers,
         seed=0,
     )
 
 
-def net(width: int = 1, ndim: int = 1) -> WideResNet:
+def net(width: int = 1, ndim: int = 1, channels: int = 3) -> WideResNet:
     torch.manual_seed(0)
-    return WideResNet(16, width, ndim, in_channels=3, num_classes=CLASSES)
+    return WideResNet(16, width, ndim, in_channels=channels, num_classes=CLASSES)
 
 
-def tpkd(cache: kdlab.TeacherCache | None) -> kdlab.TPKD:
-    teachers = {"raw": kdlab.Teacher(net=net(3)), "pi": kdlab.Teacher(net=net(3, 2), view="pi")}
-    for teacher in teachers.values():
-        assert teacher.net is not None
-        teacher.net.standardize.fill([0.0] * 3, [1.0] * 3)
+def teacher(view: str, width: int, channels: int = 3) -> kdlab.Teacher:
+    one = net(width, 1 if view == "raw" else 2, channels)
+    one.standardize.fill([0.0] * channels, [1.0] * channels)
+    return kdlab.Teacher(net=one, view=view)
+
+
+def tpkd(setting: Setting, cache: kdlab.TeacherCache | None) -> kdlab.TPKD:
+    teachers = {view: teacher(view, setting.width) for view in ("raw", "pi")}
     return kdlab.TPKD(net(), teachers, similarity_weight=20.0, cache=cache)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was told."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Points in time, and the seconds between two of them.
+
+    On a GPU these are events in its own stream, so that nothing waits for it; with ``idle``, times of the host after
+    the GPU has finished, so that what lies between two of them is time that the GPU has nothing to do.
+    """
+
+    device: str = "cpu"
+    idle: bool = False
+
+    def mark(self) -> Any:
+        """Now."""
+        if self.device == "cuda" and not self.idle:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            return event
+        synchronize(self.device)
+        return time.perf_counter()
+
+    @staticmethod
+    def between(a: Any, b: Any) -> float:
+        """Seconds from one to the next."""
+        if isinstance(a, float):
+            return float(b - a)
+        b.synchronize()
+        return float(a.elapsed_time(b)) / 1e3
 
 
 class Clock(pl.Callback):
     """When each step began and ended."""
 
-    def __init__(self) -> None:
-        self.begins: list[float] = []
-        self.ends: list[float] = []
+    def __init__(self, epoch: int, watch: Stopwatch) -> None:
+        self.epoch, self.watch = epoch, watch
+        self.begins: list[Any] = []
+        self.ends: list[Any] = []
 
     def on_train_batch_start(self, *_: Any) -> None:
         """A step begins."""
-        self.begins.append(time.perf_counter())
+        self.begins.append(self.watch.mark())
 
     def on_train_batch_end(self, *_: Any) -> None:
         """A step ends."""
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.watch.mark())
+
+    def _gaps(self, next_ones: list[Any]) -> list[float]:
+        gaps = [self.watch.between(a, b) for a, b in zip(self.ends, next_ones[1:], strict=False)]
+        return [gap for i, gap in enumerate(gaps, start=1) if i % self.epoch]
 
     @property
     def whole(self) -> list[float]:
         """From the end of one step to that of the next, in one epoch."""
-        epoch = TRAIN // BATCH
-        gaps = [b - a for a, b in zip(self.ends, self.ends[1:], strict=False)]
-        return [gap for i, gap in enumerate(gaps, start=1) if i % epoch]
+        return self._gaps(self.ends)
 
     @property
     def waits(self) -> list[float]:
         """From the end of one step to the beginning of the next, in one epoch."""
-        epoch = TRAIN // BATCH
-        gaps = [b - a for a, b in zip(self.ends, self.begins[1:], strict=False)]
-        return [gap for i, gap in enumerate(gaps, start=1) if i % epoch]
+        return self._gaps(self.begins)
 
 
-def fit(module: pl.LightningModule, datamodule: ArrayDataModule, steps: int) -> Clock:
-    clock = Clock()
+def fit(
+    module: pl.LightningModule,
+    datamodule: ArrayDataModule,
+    steps: int,
+    setting: Setting,
+    watch: Stopwatch | None = None,
+) -> Clock:
+    clock = Clock(setting.epoch, watch or Stopwatch(setting.device))
     trainer = pl.Trainer(
         max_steps=steps,
-        accelerator="cpu",
+        accelerator=setting.device,
+        devices=1,
         logger=False,
         callbacks=[clock],
         limit_val_batches=0,
@@ -118,85 +188,120 @@ def fit(module: pl.LightningModule, datamodule: ArrayDataModule, steps: int) -> 
     return clock
 
 
-def plain(datamodule: ArrayDataModule, steps: int) -> list[float]:
+def plain(datamodule: ArrayDataModule, setting: Setting) -> list[float]:
     """The student's training as one writes it by hand: the same batches, loss, optimiser and mean loss."""
     datamodule.setup("fit")
+    device, watch, steps = setting.device, Stopwatch(setting.device), setting.student_steps
     student = net()
     student.standardize.fill([0.0] * 3, [1.0] * 3)
-    student.train()
+    student.train().to(device)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    loader, times, total = datamodule.train_dataloader(), [], torch.zeros(())
-    while len(times) < steps - steps // (TRAIN // BATCH):
-        before = 0.0
+    loader, total = datamodule.train_dataloader(), torch.zeros((), device=device)
+    times: list[float] = []
+    while len(times) < steps - steps // setting.epoch:
+        marks = []
         for batch in loader:
-            loss = F.cross_entropy(student(batch.views["raw"]).logits, batch.target)
+            x, target = batch.views["raw"].to(device, non_blocking=True), batch.target.to(device, non_blocking=True)
+            loss = F.cross_entropy(student(x).logits, target)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(batch.index)
-            now = time.perf_counter()
-            if before:
-                times.append(now - before)
-            before = now
+            marks.append(watch.mark())
+        times += [watch.between(a, b) for a, b in pairwise(marks)]
     return times
 
 
 class Exact(kdlab.TPKD):
-    """Asserts that the answers kept give the terms of the live ones."""
+    """Asserts that the answers kept give the terms of the live ones: bit for bit on a CPU."""
+
+    picture: PersistenceImage
 
     def terms(self, batch: kdlab.Batch, student: kdlab.Output) -> dict[str, torch.Tensor]:
         """The terms, from what was kept."""
         found = super().terms(batch, student)
-        pictures = PersistenceImage(size=SIZE)(batch.views["raw"])
+        pictures = self.picture(batch.views["raw"].cpu()).to(self.device)
         answers, self._answers = self._answers, None
         live = super().terms(batch._replace(views={**batch.views, "pi": pictures}), student)
         self._answers = answers
-        assert torch.equal(found["kd"], live["kd"])
-        apart = abs(float(found["similarity"].detach() / live["similarity"].detach()) - 1)
-        assert apart <= 1e-5
-        print(f"exact in this run: the logits' term bit for bit, the Gram matrices' to {apart:.0e}\n")
+        kd, gram = (abs(float(found[name].detach() / live[name].detach()) - 1) for name in ("kd", "similarity"))
+        logits = "bit for bit" if torch.equal(found["kd"], live["kd"]) else f"to {kd:.0e}"
+        assert logits == "bit for bit" if self.device.type == "cpu" else kd <= 1e-5
+        assert gram <= 1e-5
+        print(f"exact in this run: the logits' term {logits}, the Gram matrices' to {gram:.0e}\n")
         return found
 
 
-def main() -> None:
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    print(
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread, Python {platform.python_version()}"
-    )
-    print(", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "numpy", "numba")))
-    print(f"{TRAIN} training windows 3 x 500, batches of {BATCH}, pictures {SIZE} x {SIZE}\n")
-    x = windows(TRAIN * 9 // 6)
-    only, both = data(x, ["raw"]), data(x, ["raw", "pi"])
+class Costs(dict[str, float]):
+    """Seconds a step by name, the other figures, and bytes of device memory under ``memory/...``."""
+
+
+def measure(setting: Setting) -> Costs:
+    """All figures of the table, in turns in this process."""
+    x = windows(setting.train * 9 // 6, length=setting.length)
+    only, both = data(setting, x, ["raw"]), data(setting, x, ["raw", "pi"])
     cache = kdlab.TeacherCache()
-    exact = tpkd(cache)
+    exact = tpkd(setting, cache)
     exact.__class__ = Exact
+    exact.picture = setting.view
+    costs = Costs()
     begin = time.perf_counter()
-    fit(exact, both, 1)
-    built = time.perf_counter() - begin
+    fit(exact, both, 1, setting)
+    costs["built"] = time.perf_counter() - begin
 
     steps: dict[str, list[float]] = {"student": [], "plain": [], "cached": [], "live": []}
-    module = tpkd(cache)
+    module = tpkd(setting, cache)
+    many = setting.student_steps
     for _ in range(2):
-        steps["student"] += fit(kdlab.Supervised(net()), only, STEPS["student"]).whole
-        steps["plain"] += plain(only, STEPS["student"])
-        steps["cached"] += fit(module, both, STEPS["cached"]).whole
-    steps["live"] = fit(tpkd(None), both, STEPS["live"]).whole
-    waiting = fit(tpkd(None), data(x, ["raw", "pi"], workers=2), STEPS["live"])
-    view = PersistenceImage(size=SIZE)
-    pictures = [timed(view, x[i : i + BATCH]) for i in range(0, TRAIN, BATCH)]
+        runs: dict[str, Callable[[], list[float]]] = {
+            "student": lambda: fit(kdlab.Supervised(net()), only, many, setting).whole,
+            "plain": lambda: plain(only, setting),
+            "cached": lambda: fit(module, both, many, setting).whole,
+        }
+        for name, run in runs.items():
+            steps[name] += with_memory(name, run, costs, setting)
+    steps["live"] = with_memory(
+        "live", lambda: fit(tpkd(setting, None), both, setting.live_steps, setting).whole, costs, setting
+    )
+    fed = data(setting, x, ["raw", "pi"], workers=2)
+    waiting = fit(tpkd(setting, None), fed, setting.live_steps, setting, Stopwatch(setting.device, idle=True))
+    pictures = [timed(setting.view, x[i : i + setting.batch]) for i in range(0, setting.train, setting.batch)]
+    for name, times in steps.items():
+        costs[name] = statistics.median(times)
+    costs["drawing"] = statistics.median(pictures)
+    costs["waiting"] = sum(waiting.waits) / sum(waiting.whole)
+    return costs
 
-    median = {name: statistics.median(times) for name, times in steps.items()}
-    one = median["student"]
-    drawing = statistics.median(pictures)
-    share = sum(waiting.waits) / sum(waiting.whole)
-    rows = [
+
+def with_memory(name: str, run: Callable[[], list[float]], costs: Costs, setting: Setting) -> list[float]:
+    """Run it, and note the most memory that it took on the device."""
+    if setting.device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    times = run()
+    if setting.device == "cuda":
+        costs[f"memory/{name}"] = float(torch.cuda.max_memory_allocated())
+    return times
+
+
+def rows(costs: Costs, setting: Setting) -> list[tuple[str, str, str]]:
+    """The table: what, how much, and whether that is what was aimed at."""
+    one = costs["student"]
+    drawing = costs["drawing"]
+    return [
         ("step of the student alone", f"{1e3 * one:.1f} ms", ""),
-        ("TPKD, teachers asked in every step", f"{median['live'] / one:.2f}x", ""),
-        ("TPKD, teachers asked once", f"{median['cached'] / one:.2f}x", verdict(median["cached"] / one, 1.25)),
-        ("asking once, in steps of the student", f"{built / one:.0f}", f"{TRAIN} windows, exactness test included"),
-        ("waiting for views, two workers", f"{100 * share:.1f} %", verdict(share, 0.1, "of a TPKD step")),
+        ("TPKD, teachers asked in every step", f"{costs['live'] / one:.2f}x", ""),
+        ("TPKD, teachers asked once", f"{costs['cached'] / one:.2f}x", verdict(costs["cached"] / one, 1.25)),
+        (
+            "asking once, in steps of the student",
+            f"{costs['built'] / one:.0f}",
+            f"{setting.train} windows, exactness test included",
+        ),
+        (
+            "waiting for views, two workers",
+            f"{100 * costs['waiting']:.1f} %",
+            verdict(costs["waiting"], 0.1, "of a TPKD step"),
+        ),
         (
             "pictures, no workers",
             f"{100 * drawing / (one + drawing):.1f} %",
@@ -204,12 +309,33 @@ def main() -> None:
         ),
         (
             "fit against the plain loop",
-            f"{median['student'] / median['plain']:.3f}x",
-            verdict(one / median["plain"], 1.05),
+            f"{one / costs['plain']:.3f}x",
+            verdict(one / costs["plain"], 1.05),
         ),
     ]
-    for name, value, note in rows:
+
+
+def show(table: list[tuple[str, str, str]]) -> None:
+    for name, value, note in table:
         print(f"{name:40}{value:>12}   {note}")
+
+
+def quiet() -> None:
+    """One thread unless OMP_NUM_THREADS says otherwise, and no messages but the table."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def main() -> None:
+    quiet()
+    setting = Setting()
+    print(machine(("torch", "lightning", "numpy", "numba"), f"{torch.get_num_threads()} thread"))
+    print(
+        f"{setting.train} training windows 3 x {setting.length}, batches of {setting.batch}, "
+        f"pictures {setting.size} x {setting.size}\n"
+    )
+    show(rows(measure(setting), setting))
 
 
 def timed(view: PersistenceImage, x: np.ndarray) -> float:

@@ -14,7 +14,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -235,8 +235,7 @@ def main() -> None:
 
 def report() -> None:
     packages = ("numpy", "torch", "numba", "ripser", "persim", "pyts", "gudhi", "scipy")
-    print(f"{processor()}, {os.cpu_count()} cores, 1 thread on both sides, Python {platform.python_version()}")
-    print(", ".join(f"{name} {version(name)}" for name in packages))
+    print(machine(packages, "1 thread on both sides"))
     print(f"{SIZE} x {SIZE} pictures, float32, {WINDOWS} distinct windows in batches of {BATCH}\n")
     table: dict[str, dict[str, float]] = {}
     chosen = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in signals()}
@@ -258,6 +257,12 @@ def report() -> None:
             met = min(values) >= least and mean >= average
             print(f"{'':{wide}}   {'met' if met else 'MISSED'}: at least {least} on each, {average} in the mean")
     print("\nexact in this run: diagrams equal ripser's and GUDHI's, pictures persim's to 1e-5, fields pyts's to 1e-5")
+
+
+def machine(packages: Iterable[str], threads: str) -> str:
+    """Two lines: where this was measured, and with what."""
+    place = f"{processor()}, {os.cpu_count()} cores, {threads}, Python {platform.python_version()}"
+    return place + "\n" + ", ".join(f"{name} {version(name)}" for name in packages)
 
 
 def processor() -> str:

@@ -1,0 +1,88 @@
+"""The benchmarks run, at sizes whose figures mean nothing; what they compute from figures is right."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import gpu, scan, step
+
+
+def test_cost_over_size(tmp_path, capsys):
+    scan.main(["--quick", "--plot", str(tmp_path / "scan.png")])
+    out = capsys.readouterr().out
+    assert re.search(r"windows of 3 x 100.*\n.*setup, s.*memory, MB.*\n +200 .*\n +400 .*\n +exponent", out)
+    assert "raw + pi" in out
+    assert "asked once" in out
+    with Image.open(tmp_path / "scan.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("L").getcolors()) > 10
+
+
+def test_memory_is_that_of_the_case(tmp_path, monkeypatch):
+    """64 MB that a case allocates are seen, and those that it maps are not."""
+    monkeypatch.setattr(scan, "DISTINCT", 1000)
+    case = scan.Case("windows", 1000, windows=16_000, length=400)  # 77 MB on disk
+    path = tmp_path / "x.npy"
+    scan.write(path, case)
+    x = np.load(path, mmap_mode="r")
+    assert x.shape == (16_000, 3, 400)
+    assert (x[:1000] == x[15_000:]).all()
+    for copied in (False, True):
+
+        def measure(case, path, copied=copied):
+            windows = np.load(path, mmap_mode="r")
+            total = float(windows.sum())
+            kept = np.ones(2**23) if copied else None
+            scan.time.sleep(5 * scan.STRIDE)
+            return {"total": total, "kept": 0.0 if kept is None else float(kept.sum())}
+
+        monkeypatch.setattr(scan, "measure", measure)
+        found = scan.fresh(case, path, "fork")
+        assert found["total"] == pytest.approx(float(x.sum()))
+        assert (found["MB"] > 60) == copied
+        assert found["MB"] < 75
+
+
+def test_exponents():
+    sizes = [10, 100, 1000]
+    assert scan.exponent(sizes, [2.0 * s for s in sizes]) == pytest.approx(1)
+    assert scan.exponent(sizes, [3.0 * s**2 for s in sizes]) == pytest.approx(2)
+    teachers = {(): 5.0, ("raw",): 7.0, ("pi",): 10.0, ("raw", "pi"): 12.5}
+    results = {scan.Case("teachers", len(k), teachers=k): {"ms a step": v} for k, v in teachers.items()}
+    assert scan.additive(results) == {("raw", "pi"): 12.0}
+
+
+def test_the_gpu_benchmark_on_the_host(capsys):
+    gpu.main(["--device", "cpu"])
+    out = capsys.readouterr().out
+    for line in ("logits' term bit for bit", "TPKD, teachers asked once", "fit against the plain loop", ": device "):
+        assert line in out
+    assert "MISSED" not in out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(capsys):
+    gpu.main([])
+    assert capsys.readouterr().out.startswith("benchmarks.gpu: no GPU here")
+
+
+@pytest.mark.gpu
+def test_times_on_the_device_are_those_of_its_stream():
+    watch = step.Stopwatch("cuda")
+    x = torch.randn(4096, 4096, device="cuda")
+    begin = watch.mark()
+    for _ in range(20):
+        x = x @ x * 1e-3
+    end = watch.mark()
+    assert watch.between(begin, end) > 1e-4
+    assert gpu.memory_rows(step.Costs({"memory/live": 2e6}))[0][1] == "2 MB"
+
+
+def test_a_clock_leaves_out_what_lies_between_epochs():
+    clock = step.Clock(epoch=2, watch=step.Stopwatch())
+    clock.begins, clock.ends = [0.0, 1.5, 10.0, 11.5], [1.0, 3.0, 11.0, 14.0]
+    assert clock.whole == [2.0, 3.0]  # not the 8 seconds from the first epoch to the second
+    assert clock.waits == [0.5, 0.5]
