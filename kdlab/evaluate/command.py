@@ -1,0 +1,206 @@
+"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, pictures and predictions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from kdlab.data import WindowDataModule
+from kdlab.evaluate import tables
+from kdlab.evaluate.evaluation import Evaluation, evaluate
+from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import find_checkpoint, read_checkpoint
+from kdlab.types import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
+Build = Callable[[Path, list[str]], tuple[Method, WindowDataModule]]
+#: the files that a run folder is searched for: where there is an early-stopped teacher, it is the run's net
+FILES = ("teacher.ckpt", "best.ckpt")
+WHAT = "CKPT"
+
+
+def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
+    """Evaluate the checkpoints that ``words`` name, print a table and write the results.
+
+    Args:
+        words: command-line words after ``kdlab evaluate``.
+        build: makes method and data module from a config file.
+
+    Returns:
+        Name of the row -> evaluation.
+
+    Raises:
+        InputError: a checkpoint, its config or the folder for the results cannot be used.
+    """
+    options = _parser().parse_args(words)
+    out, files = Path(options.out), [find_checkpoint(path, FILES, WHAT) for path in options.checkpoints]
+    if not options.overwrite and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"--out: {options.out!r} holds results already; name another folder, or pass --overwrite")
+    configs = [Path(options.config) if options.config else _config_beside(file) for file in files]
+    device = _device(options.device)
+    overrides = [f"--{word.removeprefix('--')}" for word in options.set]
+    results: dict[str, Evaluation] = {}
+    for name, file, config in zip(row_names(files), files, configs, strict=True):
+        print(f"{name}: {file}", flush=True)
+        module, datamodule = build(config, overrides)
+        load(module, datamodule, file)
+        results[name] = evaluate(
+            module.to(device),
+            datamodule,
+            stage=options.stage,
+            robustness=options.robustness,
+            embedding=options.embedding,
+            batch_size=options.batch_size,
+        )
+        results[name].description["checkpoint"] = str(file)
+        results[name].save(out / _slug(name))
+    write(results, out)
+    print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
+    return results
+
+
+def load(module: Method, datamodule: WindowDataModule, file: Path) -> None:
+    """Give a method the weights of its net in a checkpoint, after setting up the data and checking both.
+
+    Raises:
+        InputError: when the checkpoint is of another net, or leaks what is evaluated here.
+    """
+    checkpoint = read_checkpoint(file, WHAT)
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    module.check_checkpoint(checkpoint, datamodule)
+    weights = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+    try:
+        module.net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{WHAT}: the weights in {str(file)!r} are not those of {module.net.spec}. {error}") from error
+
+
+def write(results: Mapping[str, Evaluation], out: Path) -> None:
+    """Write ``results.md`` and the pictures of all evaluations together into a folder.
+
+    Args:
+        results: name of the row -> evaluation.
+        out: the folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in pictures(results).items():
+        figure.savefig(out / f"{name}.png", bbox_inches="tight")
+    where = [f"- {name}: `{one.description.get('checkpoint', 'in memory')}`" for name, one in results.items()]
+    parts = ["# Evaluation", *warnings_of(results), tables.summary(results), "\n".join(where)]
+    if any(one.robustness for one in results.values()):
+        parts += ["## Accuracy (%) on corrupted windows", tables.robustness(results)]
+    if any("macs" in one.scalars for one in results.values()):
+        parts += ["## Cost of one window, on one thread of this CPU", tables.cost(results)]
+    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
+        same = {name: one for name, one in results.items() if tuple(one.classes) == classes}
+        parts += ["## F1 (%) of each class, and its windows", tables.per_class(same)]
+    (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def pictures(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
+    """``reliability``, one confusion matrix each and, where they were asked for, ``robustness`` and ``embeddings``."""
+    from kdlab.callbacks.pictures import plot_confusion
+
+    figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
+    if curves := {name: one.robustness for name, one in results.items() if one.robustness}:
+        figures["robustness"] = plot_robustness(curves)
+    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
+        embedded = {
+            name: (one.embedding, one.target)
+            for name, one in results.items()
+            if one.embedding.shape[1] and tuple(one.classes) == classes
+        }
+        if embedded:
+            figures[f"embeddings{_more(figures)}"] = plot_embeddings(embedded, classes)
+    for name, one in results.items():
+        figure = plot_confusion(torch.from_numpy(one.confusion), one.classes)
+        figure.suptitle(name, fontsize=10)
+        figures[f"confusion_{_slug(name)}"] = figure
+    return figures
+
+
+def _more(figures: Mapping[str, Figure]) -> str:
+    taken = sum(name.startswith("embeddings") for name in figures)
+    return f"-{taken}" if taken else ""
+
+
+def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
+    """A line where the rows cannot be compared, because the nets were not asked about the same windows."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, one in results.items():
+        data = one.description["tested_on"]
+        key = (data["dataset"], data["window"], one.description["stage"], one.index.tobytes(), one.target.tobytes())
+        groups.setdefault(key, []).append(name)
+    if len(groups) < 2:
+        return []
+    sets = " / ".join(", ".join(names) for names in groups.values())
+    return [f"warning: not the same windows, so these rows cannot be compared with each other: {sets}"]
+
+
+def row_names(files: Sequence[Path]) -> list[str]:
+    """The shortest names that tell checkpoints apart: run, data set and run, version, file.
+
+    Example:
+        >>> row_names([Path("runs/d/kd/version_0/checkpoints/best.ckpt"), Path("runs/d/amd/version_1/best.ckpt")])
+        ['kd', 'amd']
+        >>> row_names([Path("runs/d/kd/version_0/checkpoints/best.ckpt"), Path("runs/d/kd/version_1/best.ckpt")])
+        ['kd/version_0', 'kd/version_1']
+    """
+    splits = []
+    for file in files:
+        folders = [part for part in file.parent.parts if part != "checkpoints"]
+        version = folders.pop() if folders and folders[-1].startswith("version_") else ""
+        splits.append((folders, version, file.stem))
+    names: list[str] = []
+    for whole, version_too, file_too in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1), (99, 1, 1)):
+        names = [
+            "/".join([*folders[-whole:], *[version] * (version_too and version != ""), *[stem] * file_too]) or stem
+            for folders, version, stem in splits
+        ]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"{WHAT}: the same checkpoint twice ({', '.join(map(str, files))}); name each once")
+
+
+def _config_beside(file: Path) -> Path:
+    for folder in (file.parent, file.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder / "config.yaml"
+    raise MissingFileError(f"{WHAT}: no config.yaml beside {str(file)!r}; name the run's config with --config FILE")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--device: {name!r} cannot be used here; leave it out to use the CPU ({reason})") from error
+
+
+def _slug(name: str) -> str:
+    return name.strip("/").replace("/", "-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("checkpoints", nargs="+", metavar=WHAT, help="checkpoint files, or run folders (their newest finished version)")
+    add("--out", default="evaluation", help="folder for the results (default: evaluation)")
+    add("--overwrite", action="store_true", help="write into --out although it holds results")
+    add("--stage", choices=("test", "val"), default="test", help="which windows (default: test)")
+    add("--config", help="config of checkpoints that have no config.yaml beside them")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
+    add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
+    add("--device", default="cpu", help="where the nets are asked; they are timed on the CPU (default: cpu)")
+    add("--no-robustness", dest="robustness", action="store_false", help="leave out the corrupted windows")
+    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE picture")
+    return parser

@@ -1,0 +1,115 @@
+"""What a net and a view cost on a small device: parameters, multiply-accumulates, milliseconds."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdlab.types import InputError
+from kdlab.views import View
+
+_WARM_UP = 5
+
+
+def parameters(net: nn.Module) -> int:
+    """Number of trainable and frozen weights; buffers (running statistics, standardisation) are not counted.
+
+    Args:
+        net: any net.
+
+    Example:
+        >>> from kdlab.nets import WideResNet
+        >>> parameters(WideResNet(16, 1, ndim=1, in_channels=3, num_classes=14))
+        61374
+    """
+    return sum(p.numel() for p in net.parameters())
+
+
+def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one sample: convolutions and matrix products, attention included; no biases, no norms.
+
+    Args:
+        net: the net; a copy in evaluation mode is asked.
+        shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
+
+    Raises:
+        InputError: when the net does not read this shape.
+
+    Example:
+        >>> from kdlab.nets import WideResNet
+        >>> macs(WideResNet(16, 1, ndim=1, in_channels=3, num_classes=14), (3, 500))
+        10056896
+    """
+    twin = copy.deepcopy(net).eval().to("meta")  # shapes only: nothing is computed, and nothing runs as a fused kernel
+    x = torch.empty(1, *shape, device="meta")
+    with torch.enable_grad(), FlopCounterMode(display=False) as flops:
+        twin(x)
+    return int(flops.get_total_flops()) // 2
+
+
+def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50) -> float:
+    """Median time of one sample (batch 1) on one thread of this CPU, in milliseconds.
+
+    Args:
+        net: the net; a copy in evaluation mode is measured, without gradients, after a warm-up.
+        shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
+        runs: how often it is measured.
+
+    Raises:
+        InputError: when ``runs`` is below 1, or the net does not read this shape.
+    """
+    twin = copy.deepcopy(net).cpu().eval()  # the net itself keeps its device and its mode
+    x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return _median_ms(lambda: twin(x), runs)
+
+
+def view_latency(view: View, channels: int, length: Any, runs: int = 50) -> float:
+    """Median time that a view of one window takes on one thread of this CPU, in milliseconds.
+
+    The windows are white noise in scaled units; their many extrema make them slow windows for persistence images.
+
+    Args:
+        view: the view.
+        channels: channels of the window, before the view picks its own.
+        length: samples T of the window; ``(H, W)`` of an image.
+        runs: how often it is measured.
+
+    Raises:
+        InputError: when ``runs`` is below 1, or the view does not read such windows.
+    """
+    size = (length,) if isinstance(length, int) else tuple(length)
+    window = torch.randn(channels, *size, generator=torch.Generator().manual_seed(0))
+    return _median_ms(lambda: view(window), runs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _median_ms(call: Callable[[], object], runs: int) -> float:
+    if runs < 1:
+        raise InputError(f"runs={runs}: expected at least 1 measurement")
+    times = []
+    with _one_thread():
+        for _ in range(min(_WARM_UP, runs)):
+            call()
+        for _ in range(runs):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)

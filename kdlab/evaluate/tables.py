@@ -1,0 +1,99 @@
+"""Evaluations as Markdown tables, one row a net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
+
+
+def summary(evaluations: Mapping[str, Evaluation]) -> str:
+    """Quality, calibration, robustness at the highest severity, and cost; what was not asked for is left out.
+
+    Args:
+        evaluations: name of the row -> evaluation.
+    """
+    rows = []
+    for name, one in evaluations.items():
+        s = one.scalars
+        row = {"run": name, "view": str(one.description.get("view", "")), "windows": f"{len(one.target):,}"}
+        row |= {"accuracy %": _percent(s["accuracy"]), "F1 %": _percent(s["f1"])}
+        row |= {"NLL": f"{s['nll']:.3f}", "ECE %": _percent(s["ece"])}
+        if "v_measure" in s:
+            row["V-measure"] = f"{s['v_measure']:.2f}"
+        row |= {f"{kind} {SEVERITIES[-1]} %": _percent(curve[-1]) for kind, curve in one.robustness.items()}
+        rows.append(row | _cost(one))
+    return markdown(rows)
+
+
+def robustness(evaluations: Mapping[str, Evaluation]) -> str:
+    """Accuracy in percent without corruption and at every severity of each kind."""
+    rows = []
+    for name, one in evaluations.items():
+        row = {"run": name, "clean": _percent(one.scalars["accuracy"])}
+        for kind, curve in one.robustness.items():
+            row |= {f"{kind} {s}": _percent(value) for s, value in zip(SEVERITIES, curve[1:], strict=True)}
+        rows.append(row)
+    return markdown(rows)
+
+
+def cost(evaluations: Mapping[str, Evaluation]) -> str:
+    """Parameters, multiply-accumulates and time of net and view for one window, and how many times the least."""
+    known = {name: one for name, one in evaluations.items() if "macs" in one.scalars}
+    total = {name: one.scalars["view_ms"] + one.scalars["latency_ms"] for name, one in known.items()}
+    rows = []
+    for name, one in known.items():
+        row = {"run": name, "method": str(one.description.get("method", "")), "view": one.description.get("view", "")}
+        least = min(other.scalars["macs"] for other in known.values())
+        row |= _cost(one) | {
+            "view + net ms": f"{total[name]:.2f}",
+            "MACs, x least": f"{one.scalars['macs'] / least:.1f}",
+        }
+        rows.append(row | {"ms, x least": f"{total[name] / min(total.values()):.1f}"})
+    return markdown(rows)
+
+
+def per_class(evaluations: Mapping[str, Evaluation]) -> str:
+    """F1 in percent and number of windows of each class."""
+    rows = []
+    for name, one in evaluations.items():
+        cells = zip(one.classes, one.per_class["f1"], one.per_class["support"], strict=True)
+        rows.append({"run": name} | {label: f"{_percent(f1)} ({support:.0f})" for label, f1, support in cells})
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table whose columns are the keys of all rows, in the order in which they come; missing cells stay empty.
+
+    Example:
+        >>> print(markdown([{"run": "a", "x": "1"}, {"run": "b", "y": "2"}]))
+        | run | x | y |
+        |---|--:|--:|
+        | a | 1 |  |
+        | b |  | 2 |
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *([row.get(c, "") for c in columns] for row in rows)]
+    text = [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
+    text[1] = text[1].replace(" ", "")
+    return "\n".join(text)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _cost(one: Evaluation) -> dict[str, str]:
+    s = one.scalars
+    if "macs" not in s:
+        return {}
+    return {
+        "parameters": f"{s['parameters']:,.0f}",
+        "MACs (M)": f"{s['macs'] / 1e6:.2f}",
+        "net ms": f"{s['latency_ms']:.2f}",
+        "view ms": f"{s['view_ms']:.2f}",
+    }
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
