@@ -1,0 +1,147 @@
+"""The card of an exported file: what a device needs to feed it, and where it comes from.
+
+A card is plain JSON. ``card_version`` is raised when a key changes its meaning; keys may be added without that.
+
+==================== ================================================================================================
+``card_version``     1
+``kdlab``, ``torch`` versions that exported it
+``name``             of the run that trained it
+``format``           ``torch``, ``torch.export`` or ``onnx``
+``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``) and ``int8_share``
+                     of the weights
+``classes``          names, in the order of the logits
+``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set does not say
+``sampling_rate``    hertz, or null
+``window``           ``samples`` and ``seconds`` (null without a rate)
+``input``            ``name``, ``shape`` (``["batch", C, T]``), ``dtype``; in physical units
+``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities
+``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
+``provenance``       ``checkpoint``, its ``sha256``, ``weights`` (a hash of names and values), ``method``, ``net``,
+                     ``view``, ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
+                     provenance), ``fingerprint`` of the data (id, subjects of the split, seed, ...)
+``metrics``          of the checkpoint in float32: ``windows`` (stage), ``count``, ``accuracy``, ``f1`` (macro),
+                     ``loss`` (cross-entropy)
+==================== ================================================================================================
+
+Only in the card beside the file, since they are measured on it:
+
+=========== =========================================================================================================
+``file``    ``name``, ``sha256``, ``bytes``
+``check``   file against checkpoint on the same windows: ``windows``, ``count``, ``largest_logit_difference``,
+            ``agreement`` (share of equal predictions), ``accuracy`` of both, ``tolerance`` (points), ``passed``
+``size``    bytes: ``before`` (the checkpoint), ``weights`` (its net alone, float32), ``after`` (the file)
+``latency`` milliseconds of one window on one thread, the least of three medians of 50, before and after taking turns:
+            ``before`` (the net in PyTorch), ``after`` (the file in its runtime), ``machine``
+=========== =========================================================================================================
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+from kdlab.data import WindowDataModule
+from kdlab.export.formats import INPUT, OUTPUT
+from kdlab.types import InputError
+from kdlab.views import Raw
+
+CARD_VERSION = 1
+
+
+def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tuple[str, list[int]]:
+    """The source that a net reads, and which of its channels.
+
+    Raises:
+        InputError: when the net reads an image, or the data module computes another view than the net was trained on.
+    """
+    name = described["view"]
+    view = datamodule.views.get(name)
+    if view is None:
+        raise InputError(
+            f"CKPT: the net reads view {name!r}, but the data module emits {', '.join(datamodule.view_names)}. Use the "
+            "data settings that it was trained with (config.yaml beside its checkpoints)."
+        )
+    if not isinstance(view, Raw):
+        raise InputError(
+            f"CKPT: the net reads view {name!r} ({type(view).__name__}), and an exported net reads windows as the "
+            "sensor gives them: no device computes that view. Distil it into a student on the raw signal, and export "
+            "that."
+        )
+    settings, trained = datamodule.view_settings(name), described.get("view_settings")
+    if trained and trained != settings:
+        raise InputError(
+            f"CKPT: the net was trained on the view {trained}, but here {name!r} is {settings}. Use the data settings "
+            "that it was trained with."
+        )
+    source = view.source or datamodule.data.sources[0]
+    names = datamodule.channels[source]
+    channels = view.bind(names).channels
+    return source, list(range(len(names))) if channels is None else [int(c) for c in channels]
+
+
+def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
+    """The scaling of these channels, as the checkpoint knows it."""
+    numbers = fingerprint["scale"][source]
+    picked = {key: [float(numbers[key][c]) for c in channels] for key in ("offset", "divisor")}
+    return {**picked, "clip": bool(numbers.get("clip", False))}
+
+
+def describe(
+    described: Mapping[str, Any], datamodule: WindowDataModule, source: str, channels: list[int], format: str
+) -> dict[str, Any]:
+    """What the card says of input, output and data.
+
+    Args:
+        described: what the checkpoint says of itself.
+        datamodule: the data that it was trained on.
+        source: the source that the net reads.
+        channels: places of the channels that it reads.
+        format: of the file.
+    """
+    fingerprint, data = described["fingerprint"], datamodule.data
+    names, units = data.channels[source], data.units.get(source)
+    rate = fingerprint.get("sampling_rate")
+    rate = rate.get(source) if isinstance(rate, Mapping) else rate
+    samples, classes = int(data.windows[source].shape[2]), [str(name) for name in fingerprint["classes"]]
+    return {
+        "card_version": CARD_VERSION,
+        "kdlab": importlib.metadata.version("kdlab"),
+        "torch": torch.__version__,
+        "format": format,
+        "quantisation": None,
+        "classes": classes,
+        "channels": [{"name": str(names[c]), "unit": str(units[c]) if units else None} for c in channels],
+        "sampling_rate": rate,
+        "window": {"samples": samples, "seconds": samples / rate if rate else None},
+        "input": {"name": INPUT, "shape": ["batch", len(channels), samples], "dtype": "float32"},
+        "output": {"name": OUTPUT, "shape": ["batch", len(classes)], "dtype": "float32"},
+        "scale": scale_of(fingerprint, source, channels),
+    }
+
+
+def run_name(checkpoint: Path) -> str:
+    """The run that a checkpoint belongs to, or else the file's stem.
+
+    >>> run_name(Path("runs/basic_motions/tpkd/version_0/checkpoints/best.ckpt")), run_name(Path("mine.ckpt"))
+    ('tpkd', 'mine')
+    """
+    for folder in checkpoint.parents:
+        if folder.name.startswith("version_"):
+            return folder.parent.name
+    return checkpoint.stem
+
+
+def metrics(logits: Tensor, target: Tensor) -> dict[str, float]:
+    """Accuracy, macro F1 and cross-entropy of logits ``(N, K)``."""
+    k = logits.shape[1]
+    return {
+        "accuracy": float(multiclass_accuracy(logits, target, k, average="micro")),
+        "f1": float(multiclass_f1_score(logits, target, k, average="macro")),
+        "loss": float(torch.nn.functional.cross_entropy(logits, target)),
+    }

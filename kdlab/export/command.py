@@ -1,0 +1,99 @@
+"""``kdlab export CKPT``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlab.export.formats import FORMATS
+from kdlab.export.make import FILES, export
+from kdlab.export.module import Exported, card_path
+from kdlab.methods.checkpoints import find_checkpoint
+from kdlab.types import InputError
+
+Build = Callable[[str, list[str]], tuple[Any, Any]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The words that the command takes; what it does not know overrides the configuration."""
+    words = argparse.ArgumentParser(
+        prog="kdlab export",
+        allow_abbrev=False,
+        description="Write a trained student as one file that reads physical units, with a JSON card beside it.",
+        epilog="Further words override the configuration, for example --data.init_args.root=/my/recordings.",
+    )
+    words.add_argument(
+        "checkpoint", metavar="CKPT", help="checkpoint file, or run folder (its newest finished version)"
+    )
+    words.add_argument("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
+    words.add_argument("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
+    words.add_argument("--output", metavar="FILE", help="default: beside the checkpoint")
+    words.add_argument("--config", metavar="FILE", help="default: the config.yaml of the checkpoint's run folder")
+    words.add_argument("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")
+    words.add_argument(
+        "--tolerance", type=float, default=0.5, metavar="POINTS", help="of accuracy, for int8; default: %(default)s"
+    )
+    words.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    return words
+
+
+def main(words: Sequence[str], build: Build) -> Exported:
+    """Run the command and print what was made.
+
+    Args:
+        words: of the command line, after ``export``.
+        build: makes method and data module from a config file and overriding words.
+
+    Returns:
+        The exported file.
+    """
+    given, overrides = parser().parse_known_args(list(words))
+    checkpoint = find_checkpoint(given.checkpoint, FILES, "CKPT")
+    _, datamodule = build(str(given.config or config_of(checkpoint)), overrides)
+    exported = export(
+        checkpoint,
+        datamodule,
+        given.output,
+        format=given.format,
+        quantize=given.quantize,
+        windows=given.windows,
+        tolerance=given.tolerance,
+        overwrite=given.overwrite,
+    )
+    print(summary(exported))
+    return exported
+
+
+def config_of(checkpoint: Path) -> Path:
+    """The configuration beside a checkpoint.
+
+    Raises:
+        InputError: when there is none.
+    """
+    for folder in (checkpoint.parent, checkpoint.parent.parent):
+        if (folder / "config.yaml").is_file():
+            return folder / "config.yaml"
+    raise InputError(
+        f"CKPT: no config.yaml beside {str(checkpoint)!r}, so its data are not known. Pass --config with the data that "
+        "it was trained on, or call kdlab.export.export(checkpoint, datamodule)."
+    )
+
+
+def summary(exported: Exported) -> str:
+    """What was made, in four lines."""
+    card = exported.card
+    size, time, check = card["size"], card["latency"], card["check"]
+    before, after = (100 * check["accuracy"][key] for key in ("before", "after"))
+    difference = f"largest logit difference {check['largest_logit_difference']:.2g}"
+    return "\n".join(
+        [
+            f"{exported.path} (card: {card_path(exported.path).name})",
+            f"size: {size['after'] / 1000:.0f} kB; checkpoint {size['before'] / 1000:.0f} kB, of which weights "
+            f"{size['weights'] / 1000:.0f} kB",
+            f"latency, batch 1, one thread: {time['after']:.3f} ms; checkpoint in PyTorch {time['before']:.3f} ms",
+            f"on {check['count']} {check['windows']} windows: {100 * check['agreement']:.1f} % equal predictions, "
+            f"accuracy {after:.1f} % (checkpoint {before:.1f} %), {difference}",
+        ]
+    )

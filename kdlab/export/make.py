@@ -1,0 +1,277 @@
+"""From a checkpoint to one checked file with its card."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdlab.data import WindowDataModule
+from kdlab.evaluate.cost import latency
+from kdlab.export.card import describe, metrics, run_name, source_of
+from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
+from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
+from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint, split_differences, weights_hash
+from kdlab.nets.base import Backbone, build
+from kdlab.types import InputError
+
+#: the files that a run folder is searched for, in this order
+FILES = ("best.ckpt", "teacher.ckpt")
+#: largest difference between the logits of a float file and those of its checkpoint
+FLOAT_TOLERANCE = 1e-4
+_CALIBRATION = 512  # windows; ranges settle long before
+_BATCH = 256
+
+
+def export(
+    checkpoint: str | PathLike[str],
+    datamodule: WindowDataModule,
+    path: str | PathLike[str] | None = None,
+    *,
+    format: str = "torch.export",
+    quantize: str | None = None,
+    windows: str = "val",
+    tolerance: float = 0.5,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a trained net as one file that reads physical units, check it against its checkpoint, and say what it is.
+
+    The file is compared with the checkpoint (which reads the data module's views) on all windows of a stage. A float
+    file whose logits differ by more than 1e-4 is not left behind. An int8 file is calibrated on up to 512 training
+    windows; if its accuracy is off by more than ``tolerance``, that is warned of and recorded.
+
+    Args:
+        checkpoint: checkpoint file, or run folder (its newest finished version).
+        datamodule: the data settings that it was trained with.
+        path: the file; None: beside the checkpoint, ``best.pt2``, ``best.int8.onnx``, ...
+        format: ``"torch"``, ``"torch.export"`` or ``"onnx"``, see :mod:`kdlab.export`.
+        quantize: ``"int8"`` (onnx only) or None.
+        windows: ``"val"`` or ``"test"``: what metrics and comparison are made on. Choose formats on validation windows.
+        tolerance: accuracy that int8 may differ by, in points (hundredths).
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file, loaded, with its card.
+
+    Raises:
+        MissingFileError: no such checkpoint.
+        InputError: a wrong argument, a checkpoint that cannot be exported or is of other data, a file that is there
+            already, a package that is missing, or a file that does not say what its checkpoint says.
+
+    Example::
+
+        student = export("runs/basic_motions/tpkd", BasicMotions(), format="onnx", quantize="int8")
+        probabilities = student(windows).softmax(-1)  # in the order of student.card["classes"]
+    """
+    _check_arguments(format, quantize, windows, tolerance, datamodule)
+    found = find_checkpoint(checkpoint, FILES, "CKPT")
+    target = _target(found, path, format, quantize, overwrite)
+    if format == "onnx":
+        need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
+    described, net = read_net(found)
+    _check_data(described, datamodule)
+    source, channels = source_of(described, datamodule)
+    logits, labels = _reference(net, described["view"], datamodule, windows)
+    card = describe(described, datamodule, source, channels, format) | {
+        "name": run_name(found.absolute()),
+        "provenance": _provenance(described, net, found),
+        "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels)},
+    }
+    module = PhysicalNet(net, **card["scale"]).eval()
+    rows = None
+    if quantize:
+        rows = _spread(datamodule.train_index, _CALIBRATION)
+        card["quantisation"] = {
+            "scheme": "static; weights int8 per output channel, activations int8 per tensor",
+            "calibrated_on": {"windows": "train", "count": len(rows)},
+        }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
+        made = Path(folder, target.name)
+        write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
+        ready = load(made)
+        check = _compare(ready, logits, labels, datamodule, source, channels, windows)
+        card |= {
+            "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
+            "check": check | _judge(check, bool(quantize), tolerance),
+            "size": {"before": found.stat().st_size, "weights": _bytes(net), "after": made.stat().st_size},
+            "latency": _latency(module, ready),
+        }
+        card_path(made).write_text(json.dumps(card, indent=2))
+        os.replace(made, target)
+        os.replace(card_path(made), card_path(target))
+    return load(target)
+
+
+def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
+    """The description and the net of one of our checkpoints, in float32 and evaluation mode.
+
+    Raises:
+        InputError: when kdlab did not write it, it does not say which data it was trained on, or its weights are not
+            those of its net.
+    """
+    checkpoint = read_checkpoint(path, "CKPT")
+    described = description(checkpoint, "CKPT")
+    if described is None:
+        raise InputError(
+            f"CKPT: {str(path)!r} was not written by kdlab, so its classes, channels and units are not known. Expected "
+            "a checkpoint of kdlab fit."
+        )
+    if not described.get("fingerprint"):
+        raise InputError(
+            f"CKPT: {str(path)!r} does not say which data it was trained on, so its units are not known. Train it with "
+            "a data module of kdlab (ArrayDataModule takes your arrays)."
+        )
+    net = build(described["net"])
+    state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"CKPT: the weights in {str(path)!r} are not those of {net.spec}. {error}") from error
+    net.float().eval().requires_grad_(False)
+    return {**described, "epoch": checkpoint.get("epoch")}, net
+
+
+def _check_arguments(
+    format: str, quantize: str | None, windows: str, tolerance: float, datamodule: WindowDataModule
+) -> None:
+    if format not in FORMATS:
+        raise InputError(f"format={format!r}: expected one of {', '.join(FORMATS)}")
+    if quantize not in (None, "int8"):
+        raise InputError(f"quantize={quantize!r}: expected 'int8', or nothing for float32")
+    if quantize and format != "onnx":
+        raise InputError(
+            f"quantize={quantize!r}, format={format!r}: PyTorch by itself runs no int8 nets any more. Use "
+            "format='onnx' (--format onnx), which ONNX runtimes on phones and watches run in int8."
+        )
+    if windows not in ("val", "test"):
+        raise InputError(f"windows={windows!r}: expected 'val' or 'test'")
+    if not tolerance >= 0:
+        raise InputError(f"tolerance={tolerance}: expected points of accuracy (hundredths) of at least 0, such as 0.5")
+    if windows == "test" and datamodule.corruption is not None:
+        raise InputError(
+            "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
+            "the same ones. Leave out corruption."
+        )
+
+
+def _target(checkpoint: Path, path: str | PathLike[str] | None, format: str, quantize: str | None, again: bool) -> Path:
+    suffix = FORMATS[format]
+    if path is None:
+        target = checkpoint.with_name(f"{checkpoint.stem}{f'.{quantize}' if quantize else ''}{suffix}")
+    else:
+        target = Path(path)
+        if target.suffix != suffix:
+            raise InputError(f"path={str(path)!r}: a file of format {format!r} ends in {suffix}; rename it")
+    taken = [str(p) for p in (target, card_path(target)) if p.exists()]
+    if taken and not again:
+        raise InputError(
+            f"path: {', '.join(taken)} is there already. Pass overwrite=True (--overwrite), or another path."
+        )
+    return target
+
+
+def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> None:
+    if differences := split_differences(described["fingerprint"], datamodule.fingerprint):
+        raise InputError(
+            f"CKPT: the checkpoint was trained on other data than these: {'; '.join(differences)}. Use the data "
+            "settings that it was trained with (config.yaml beside its checkpoints)."
+        )
+
+
+def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict[str, Any]:
+    known = {key: described.get(key) for key in ("method", "net", "view", "view_settings", "fingerprint")}
+    return {
+        "checkpoint": str(path),
+        "sha256": sha256(path),
+        "weights": weights_hash(net.state_dict()),
+        **known,
+        "training": {"epoch": described["epoch"], **described.get("provenance", {})},
+        "teachers": described.get("teachers", {}),
+    }
+
+
+def _physical(
+    datamodule: WindowDataModule, source: str, channels: list[int], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.asarray(datamodule.data.windows[source][rows])[:, channels], dtype=np.float32)
+
+
+def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+
+
+@torch.no_grad()
+def _reference(net: Backbone, view: str, datamodule: WindowDataModule, stage: str) -> tuple[Tensor, Tensor]:
+    """What the checkpoint says of the views of a stage, and the labels."""
+    logits, labels = [], []
+    for batch in datamodule.batches(stage, _BATCH, [view]):
+        logits.append(net(batch.views[view]).logits)
+        labels.append(batch.target)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def _compare(
+    ready: Exported,
+    expected: Tensor,
+    labels: Tensor,
+    datamodule: WindowDataModule,
+    source: str,
+    channels: list[int],
+    stage: str,
+) -> dict[str, Any]:
+    """The file against its checkpoint on the windows of a stage."""
+    batches = datamodule.batches(stage, _BATCH, [])
+    got = torch.cat([ready(_physical(datamodule, source, channels, batch.index.numpy())) for batch in batches])
+    right, was = got.argmax(1) == labels, expected.argmax(1) == labels
+    return {
+        "windows": stage,
+        "count": len(labels),
+        "largest_logit_difference": float((got - expected).abs().max()),
+        "agreement": float((got.argmax(1) == expected.argmax(1)).double().mean()),
+        "accuracy": {"before": float(was.double().mean()), "after": float(right.double().mean())},
+    }
+
+
+def _judge(check: Mapping[str, Any], int8: bool, tolerance: float) -> dict[str, Any]:
+    """Refuse a float file that differs; warn of an int8 file that is worse than it may be."""
+    if not int8:
+        largest = check["largest_logit_difference"]
+        if not largest <= FLOAT_TOLERANCE:
+            raise InputError(
+                f"export: the file's logits differ from the checkpoint's by {largest:.2g} on {check['windows']} "
+                f"windows, more than {FLOAT_TOLERANCE:g}; it was not kept. Try another format."
+            )
+        return {"tolerance": None, "passed": True}
+    before, after = check["accuracy"]["before"], check["accuracy"]["after"]
+    passed = bool(100 * abs(after - before) <= tolerance + 1e-9)
+    if not passed:
+        rank_zero_warn(
+            f"export: int8 accuracy on {check['count']} {check['windows']} windows is {100 * after:.1f} %, the "
+            f"checkpoint's {100 * before:.1f} %: off by more than {tolerance:g} points. Leave out "
+            "quantize, or raise tolerance if that is good enough."
+        )
+    return {"tolerance": tolerance, "passed": passed}
+
+
+def _bytes(net: Backbone) -> int:
+    return sum(t.numel() * t.element_size() for t in net.state_dict().values())
+
+
+def _latency(module: PhysicalNet, ready: Exported) -> dict[str, Any]:
+    after = OnnxModule(ready.path, threads=1) if isinstance(ready.module, OnnxModule) else ready.module
+    with quiet():
+        turns = [(latency(module, ready.shape), latency(after, ready.shape)) for _ in range(3)]
+    before, after_ms = (min(times) for times in zip(*turns, strict=True))
+    return {"before": before, "after": after_ms, "machine": platform.processor() or platform.machine()}

@@ -1,0 +1,164 @@
+"""What is exported, a net that reads physical units, and what an exported file becomes when it is read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from kdlab.export.formats import FORMATS, OnnxModule, read_card, read_program
+from kdlab.nets.base import Backbone, build
+from kdlab.types import InputError, MissingFileError
+
+
+class PhysicalNet(nn.Module):
+    """A trained net behind the scaling of its data set.
+
+    ``logits = net((x - offset) / divisor)``; with ``clip``, what lies above 1 after scaling becomes 0.99 and what lies
+    below 0 becomes 0. The offset is kept as the sum of two float32 numbers, so that a small movement around a large
+    offset (air pressure) is as exact as in the data module's float64.
+
+    Args:
+        net: the net; its logits are what is answered.
+        offset: one per channel, in the channel's unit.
+        divisor: one per channel, in the channel's unit.
+        clip: whether scaled windows are clipped.
+
+    Shapes:
+        ``(B, C, T)`` in physical units to logits ``(B, K)``.
+
+    Example:
+        >>> from kdlab.nets import WideResNet
+        >>> net = WideResNet(10, 1, in_channels=2, num_classes=3).eval()
+        >>> x = torch.randn(4, 2, 16)
+        >>> torch.allclose(PhysicalNet(net, [9.0, 0.0], [2.0, 1.0])(x * torch.tensor([[2.0], [1.0]]) +
+        ...     torch.tensor([[9.0], [0.0]])), net(x).logits, atol=1e-4)
+        True
+    """
+
+    offset: Tensor
+    rest: Tensor
+    divisor: Tensor
+
+    def __init__(self, net: Backbone, offset: Sequence[float], divisor: Sequence[float], clip: bool = False) -> None:
+        super().__init__()
+        self.net, self.clip = net, clip
+        exact = torch.tensor(offset, dtype=torch.float64)[:, None]
+        self.register_buffer("offset", exact.float())
+        self.register_buffer("rest", (exact - exact.float()).float())
+        self.register_buffer("divisor", torch.tensor(divisor, dtype=torch.float64)[:, None].float())
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits of windows in physical units."""
+        x = ((windows - self.offset) - self.rest) / self.divisor
+        if self.clip:
+            x = torch.where(x > 1.0, 0.99, torch.where(x < 0.0, 0.0, x))
+        logits: Tensor = self.net(x).logits
+        return logits
+
+
+class Exported:
+    """An exported file, ready to be asked.
+
+    Attributes:
+        path: the file.
+        card: what is known of it, see :mod:`kdlab.export.card`.
+        module: what runs it, windows ``(B, C, T)`` to logits ``(B, K)``.
+    """
+
+    def __init__(self, path: Path, card: dict[str, Any], module: nn.Module) -> None:
+        self.path, self.card, self.module = path, card, module
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels and samples of a window."""
+        _, channels, samples = self.card["input"]["shape"]
+        return int(channels), int(samples)
+
+    def __call__(self, windows: npt.ArrayLike | Tensor) -> Tensor:
+        """Logits of windows.
+
+        Args:
+            windows: ``(B, C, T)``, or one ``(C, T)``, in the units and the order of channels of the card.
+
+        Returns:
+            ``(B, K)``, or ``(K,)``.
+
+        Raises:
+            InputError: for another shape, and for NaN or infinite samples.
+        """
+        x = torch.as_tensor(windows, dtype=torch.float32).cpu()
+        if x.ndim not in (2, 3) or tuple(x.shape[-2:]) != self.shape or 0 in x.shape:
+            names = ", ".join(channel["name"] for channel in self.card["channels"])
+            raise InputError(
+                f"windows: expected (B, {self.shape[0]}, {self.shape[1]}) or one window, channels {names}, got shape "
+                f"{tuple(x.shape)}. Cut and order them as the card of {self.path.name} says."
+            )
+        if not bool(torch.isfinite(x).all()):
+            raise InputError("windows: expected finite samples, got NaN or infinite ones. Fill or drop them first.")
+        with torch.no_grad():
+            logits: Tensor = self.module(x if x.ndim == 3 else x[None])
+        return logits if x.ndim == 3 else logits[0]
+
+
+def load(path: str | PathLike[str]) -> Exported:
+    """Read an exported file of any format.
+
+    Like every program, load a ``.pt2`` or ``.onnx`` only from a source that you trust.
+
+    Args:
+        path: a ``.pt``, ``.pt2`` or ``.onnx`` that :func:`kdlab.export.export` wrote.
+
+    Returns:
+        A callable with the file's ``card``: the one beside it where that belongs to it (its hash), or else the one
+        inside, which lacks what was measured after the file was written.
+
+    Raises:
+        MissingFileError: when the file is not there.
+        InputError: when kdlab did not export it, or what runs it is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"path: expected an exported file, but {str(path)!r} does not exist.")
+    if path.suffix not in FORMATS.values():
+        raise InputError(f"path: expected a file that ends in {', '.join(FORMATS.values())}, got {str(path)!r}.")
+    card = read_card(path)
+    module = _read(path, card)
+    beside = _read_json(card_path(path))
+    return Exported(path, beside if beside.get("file", {}).get("sha256") == sha256(path) else card, module)
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of an exported file lies: ``<file>.json``."""
+    return path.with_name(f"{path.name}.json")
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, as ``sha256sum`` prints it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read(path: Path, card: Mapping[str, Any]) -> nn.Module:
+    if path.suffix == FORMATS["onnx"]:
+        return OnnxModule(path)
+    if path.suffix == FORMATS["torch.export"]:
+        return read_program(path)
+    scale = card["scale"]
+    module = PhysicalNet(build(card["provenance"]["net"]), scale["offset"], scale["divisor"], scale["clip"])
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    return module.eval()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return dict(card) if isinstance(card, dict) else {}
