@@ -1,4 +1,5 @@
-# make install: .venv from constraints.txt; make demo: the main job in a few minutes; make test: everything that CI runs
+# make install: .venv from constraints.txt; make demo: the main job in a few minutes; make study: seven runs over three
+# seeds, resumable; make test: everything that CI runs
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -6,7 +7,7 @@ KDLAB_DATA ?= $(abspath $(wildcard ../shared/data))
 export KDLAB_DATA
 export WANDB_MODE ?= offline
 
-.PHONY: install demo test lint clean
+.PHONY: install demo study test lint clean
 
 install: $(STAMP)
 
@@ -19,13 +20,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m experiments.demo
 
+study: $(STAMP)
+	$(BIN)/kdlab study experiments/basic_motions/study.yaml
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 clean:
 	rm -rf .venv build *.egg-info

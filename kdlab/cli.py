@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -89,9 +89,13 @@ class KdlabCLI(LightningCLI):
 
     Args:
         args: command-line words; those of the process by default.
+        prepare: is handed the data module before it is set up.
     """
 
-    def __init__(self, args: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, args: Sequence[str] | None = None, prepare: Callable[[WindowDataModule], None] | None = None
+    ) -> None:
+        self._prepare = prepare
         super().__init__(
             model_class=Method,
             datamodule_class=WindowDataModule,
@@ -158,10 +162,9 @@ class KdlabCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, TypeError, OSError, MisconfigurationException) as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, InputError):
-                cause = cause.__cause__ or cause.__context__
-            raise (InputError(str(error)) if cause is None else cause) from error
+            raise _input_error(error) from error
+        if self._prepare is not None:
+            self._prepare(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
@@ -197,6 +200,7 @@ class KdlabCLI(LightningCLI):
         for callback in callbacks if stage == "fit" else []:
             if isinstance(callback, WeightAnnealing):
                 callback.check(self.model)
+            _check_choice(callback)
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
@@ -265,18 +269,84 @@ class KdlabCLI(LightningCLI):
         self._check("predict")
 
 
-def run(args: Sequence[str]) -> KdlabCLI:
+def _input_error(error: BaseException) -> InputError:
+    """The `InputError` behind what jsonargparse raises, or one that says the same."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return InputError(str(error)) if cause is None else cause
+
+
+def _check_choice(callback: Any) -> None:
+    """Nothing is chosen on test windows."""
+    monitor = getattr(callback, "monitor", None)
+    if isinstance(monitor, str) and monitor.startswith("test"):
+        raise InputError(
+            f"{type(callback).__name__}: monitor={monitor!r} would choose on the test windows. Every choice is made on "
+            f"validation: monitor {monitor.replace('test', 'val', 1)!r}."
+        )
+
+
+class Reading(KdlabCLI):
+    """Reads its words, and does nothing with them."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is looked for."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is made."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def run(args: Sequence[str], prepare: Callable[[WindowDataModule], None] | None = None) -> KdlabCLI:
     """Run one command in this process, as ``kdlab <args>`` would; errors are raised.
 
     Args:
         args: command-line words, for example ``["fit", "--config", "experiments/basic_motions/scratch.yaml"]``.
+        prepare: is handed the data module before it is set up.
 
     Returns:
         The finished command line, with ``model``, ``datamodule`` and ``trainer``.
     """
+    return _with_words(KdlabCLI, args, prepare)
+
+
+def check(args: Sequence[str]) -> None:
+    """Read the words of a command and its configs; a word that is not accepted ends in ``SystemExit``."""
+    _with_words(Reading, args)
+
+
+def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, WindowDataModule]:
+    """The method and the data module of a config file, not set up, and with the weights that they begin with.
+
+    Args:
+        config: a run's config file, or the ``config.yaml`` beside its checkpoints.
+        overrides: further words, such as ``--data.init_args.batch_size=8``.
+
+    Raises:
+        InputError: for a wrong argument of data module or method.
+    """
+    parser = Parser(allow_abbrev=False)
+    parser.add_lightning_class_args(Method, "model", subclass_mode=True)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    said = yaml.safe_load(Path(config).read_text())
+    words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data") if key in said]
+    try:
+        made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))
+    except (ValueError, TypeError, OSError) as error:
+        raise _input_error(error) from error
+    return made.model, made.data
+
+
+def _with_words(kind: type[KdlabCLI], words: Sequence[str], *more: Any) -> KdlabCLI:
     argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
     try:
-        return KdlabCLI(args)
+        return kind(words, *more)
     finally:
         sys.argv = argv
 
@@ -284,14 +354,40 @@ def run(args: Sequence[str]) -> KdlabCLI:
 def main() -> None:
     """Entry point of ``kdlab`` and ``lightning``."""
     words = sys.argv[1:]
-    if Path(sys.argv[0]).name == "lightning" and words and words[0] not in _SUBCOMMANDS and words[0][0] != "-":
+    name = words[0] if words else ""
+    if Path(sys.argv[0]).name == "lightning" and name and name not in (*_SUBCOMMANDS, *_COMMANDS) and name[0] != "-":
         _hand_over()
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     try:
-        KdlabCLI()
+        if name in _COMMANDS:
+            _COMMANDS[name](words[1:])
+        else:
+            KdlabCLI()
     except (InputError, MisconfigurationException) as error:
         sys.exit(f"error: {error}")
+
+
+def _study(words: Sequence[str]) -> None:
+    from kdlab.study.command import main
+
+    main(words, run, check)
+
+
+def _evaluate(words: Sequence[str]) -> None:
+    from kdlab.evaluate.command import main
+
+    main(words, build)
+
+
+def _export(words: Sequence[str]) -> None:
+    from kdlab.export import main
+
+    main(words, build)
+
+
+#: what the command line can besides Lightning's subcommands
+_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export}
 
 
 def _hand_over() -> None:

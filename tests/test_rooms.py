@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "methods": {"types", "functional", "distributed", "objective", "nets", "cache"},
     "cache": {"types", "objective"},
     "callbacks": {"methods", "types"},
+    "evaluate": {"types", "views", "augment", "data", "nets", "methods", "callbacks"},
+    "export": {"types", "views", "data", "nets", "methods", "evaluate"},
 }
 
 

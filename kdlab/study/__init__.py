@@ -1,0 +1,1 @@
+"""Studies: teachers and students over seeds, folds and conditions, from one file to one table."""

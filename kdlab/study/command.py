@@ -1,0 +1,196 @@
+"""``kdlab study FILE``: run what is missing of a study, and write its tables and plots."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from kdlab.evaluate import Evaluation
+from kdlab.evaluate.plots import plot_embeddings
+from kdlab.study.plan import Job, Jobs, Study, make_folds
+from kdlab.study.report import write_report
+from kdlab.study.run import Outcome, Runner, attempt, quiet, run_jobs, sources
+from kdlab.study.windows import fingerprint, subjects
+from kdlab.types import InputError
+
+DRAWN = 12  # nets in the picture of embeddings
+
+
+def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
+    """The command.
+
+    Args:
+        words: what comes after ``kdlab study``.
+        runner: runs a command line.
+        check: reads a command line without running it.
+    """
+    parser = argparse.ArgumentParser(prog="kdlab study", description=__doc__, allow_abbrev=False)
+    parser.add_argument("file", help="a study file, such as experiments/basic_motions/study.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
+    parser.add_argument("--list", action="store_true", help="print one command a job that is missing, in order")
+    parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are some")
+    parser.add_argument("--root", default="runs", help="folder of all runs")
+    given = parser.parse_args(list(words))
+    if given.jobs < 1:
+        raise InputError(f"--jobs: expected at least 1, got {given.jobs}.")
+    quiet()
+    study = Study.read(given.file)
+    folds, jobs = plan(study, Path(given.root))
+    if given.list:
+        print_commands(study, jobs, given.root)
+        return
+    print_plan(study, jobs, folds)
+    check_configs(jobs, check)
+    if given.dry_run:
+        return
+    if given.only is not None:
+        run_one(jobs, given.only, runner)
+        return
+    begin = time.perf_counter()
+    outcome = execute(jobs, runner, given.jobs)
+    folder = Path(given.root) / study.name
+    write(study, jobs, folds, outcome, folder, time.perf_counter() - begin)
+    if outcome.failures:
+        sys.exit(f"error: {len(outcome.failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
+
+
+def plan(study: Study, root: Path) -> tuple[dict[str, list[str]], Jobs]:
+    """Folds (name -> test subjects) and jobs of a study."""
+    first = next(iter(study.runs.values())).config
+    folds = make_folds(study.folds, subjects(first) if study.folds is not None else {})
+    return folds, study.jobs(root, folds, fingerprint)
+
+
+def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]]) -> None:
+    """What there is to do, and what is done."""
+    print(f"{study.name}: {len(jobs)} jobs, seeds {', '.join(map(str, study.seeds))}")
+    for fold, tested in folds.items():
+        if fold:
+            print(f"  {fold} tests subject {', '.join(tested)}")
+    for name, run in study.runs.items():
+        mine = [job for job in jobs.values() if job.run == name]
+        done = sum(job.result.is_file() for job in mine)
+        grid = f", grid over {' x '.join(study.axes_of(name))}" if study.axes_of(name) else ""
+        needs = f", needs {', '.join(run.needs)}" if run.needs else ""
+        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}")
+
+
+def print_commands(study: Study, jobs: Jobs, root: str) -> None:
+    """One shell command a missing job, for a cluster's scheduler or an agent."""
+    for name, job in jobs.items():
+        if not job.result.is_file():
+            more = [] if root == "runs" else ["--root", root]
+            print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more]))
+
+
+def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None]) -> None:
+    """Read every config of the study once, so that a typo is found before hours of training."""
+    seen: set[tuple[str, ...]] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "job.yaml")
+        for job in jobs.values():
+            kind = (job.run, *job.labels.values())
+            if kind in seen or job.result.is_file():
+                continue
+            seen.add(kind)
+            path.write_text(yaml.safe_dump(job.config, sort_keys=False))
+            try:
+                check(["fit", "--config", str(path)])
+            except SystemExit:
+                raise InputError(f"the config of {job.name} is not accepted (see above); nothing was run.") from None
+
+
+def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
+    """One job, as a scheduler asks for it."""
+    if name not in jobs:
+        raise InputError(f"--only: no job {name!r}; --list names them.")
+    job = jobs[name]
+    missing = [other for other in job.needs if not jobs[other].result.is_file()]
+    if missing:
+        raise InputError(f"--only: {name} needs {', '.join(missing)} first.")
+    row, error = attempt(job, runner)
+    if row is None:
+        raise InputError(f"{name}: {error} (whole text in {job.folder / 'error.txt'})")
+    print(told(job, row, ""))
+
+
+def execute(jobs: Jobs, runner: Runner, processes: int) -> Outcome:
+    """Run the jobs under one progress display."""
+    done = sum(job.result.is_file() for job in jobs.values())
+    with tqdm(total=len(jobs), initial=done, unit="job", smoothing=0, disable=None) as bar:
+
+        def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
+            bar.update()
+            bar.write(told(job, row, error))
+
+        outcome = run_jobs(jobs, runner, processes=processes, report=report)
+    print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed")
+    return outcome
+
+
+def told(job: Job, row: dict[str, Any] | None, error: str) -> str:
+    """What became of a job, in a line."""
+    if row is None:
+        return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
+    return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %, {row['seconds']:.0f} s"
+
+
+def write(
+    study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float
+) -> None:
+    """Tables and plots of what is done."""
+    others = sum(row["sources"] != sources() for row in outcome.rows)
+    if others:
+        print(f"note: {others} of {len(outcome.rows)} rows were made by other sources of kdlab than these")
+    if not outcome.rows:
+        return
+    report = write_report(
+        outcome.rows,
+        list(outcome.failures.items()),
+        folder,
+        name=study.name,
+        description=study.description,
+        baselines=study.baselines,
+        published=study.published,
+        order=list(study.runs),
+        axes={axis: list(labels) for axis, labels in study.axes.items()},
+        subjects={fold: tested for fold, tested in folds.items() if fold},
+        seconds=seconds,
+        more=[(write_embeddings(jobs, folder), "Embeddings of the test windows of the first fold and seed")],
+    )
+    print(f"\n{first_table(report.read_text())}\n\nPercent. How to read it, and plots: {report}")
+
+
+def first_table(text: str) -> str:
+    """The first table of a markdown text.
+
+    >>> first_table("# a\\n\\n| x |\\n| - |\\n\\nb")
+    '| x |\\n| - |'
+    """
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), text.splitlines())
+    return "\n".join(itertools.takewhile(lambda line: line.startswith("|"), lines))
+
+
+def write_embeddings(jobs: Jobs, folder: Path) -> str:
+    """t-SNE pictures of what the nets of the first fold and seed make of its test windows, teachers first."""
+    first: dict[str, Evaluation] = {}
+    for job in jobs.values():
+        if job.run not in first and job.result.is_file():
+            first[job.run] = Evaluation.load(job.folder)
+    drawn = dict(list(first.items())[:DRAWN])
+    classes = next(iter(drawn.values())).classes
+    figure = plot_embeddings({name: (e.embedding, e.target) for name, e in drawn.items()}, classes)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "embeddings.png", dpi=120)
+    return "embeddings.png"

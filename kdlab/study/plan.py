@@ -1,0 +1,393 @@
+"""What a study consists of: its file, its folds, and one job a run, label, fold and seed.
+
+A study file names ordinary run configs and each other::
+
+    study: sp_sw_har/study            # the folder below runs/
+    seeds: [0, 1, 2]
+    folds: 5                          # groups of subjects; or leave_one_subject_out; or lists of subjects
+    set:
+      all: {trainer.max_epochs: 12}   # or teachers, scratch, students
+    axes:                             # grids: label -> what it sets
+      capacity: {16-1: {model.init_args.net.init_args.width: 1}, 16-3: {model.init_args.net.init_args.width: 3}}
+    teachers:
+      teacher_raw: {config: teacher_raw.yaml, one_per: fold, axes: [capacity]}
+    scratch:
+      scratch: {config: scratch.yaml}
+    students:
+      kd: {config: kd.yaml, teachers: {raw: teacher_raw}}
+      tgd: {config: tgd.yaml, teachers: {raw: teacher_raw}, init: scratch}
+
+A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
+teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdlab import __version__
+from kdlab.study.configs import get_value, read_yaml, set_value, stack
+from kdlab.types import InputError
+
+STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
+LEAVE_ONE_OUT = "leave_one_subject_out"
+_STUDY_KEYS = ("study", "description", "seeds", "folds", "set", "axes", *STAGES, "baselines", "published")
+_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One entry of a study file: a config and the runs that it needs."""
+
+    name: str
+    stage: str
+    config: dict[str, Any]
+    teachers: dict[str, str] = field(default_factory=dict)
+    init: str | None = None
+    axes: tuple[str, ...] = ()
+    one_per: str = "seed"
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of the runs that come before this one."""
+        return [*self.teachers.values(), *([self.init] if self.init else [])]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit and its evaluation: a run with its labels, fold and seed."""
+
+    run: str
+    stage: str
+    labels: dict[str, str]
+    fold: str
+    seed: int
+    key: str
+    folder: Path
+    config: dict[str, Any]
+    needs: tuple[str, ...]
+    shared: bool
+
+    @property
+    def name(self) -> str:
+        """``run[axis=label,...]/fold/seed``, unique in the study."""
+        return _job_name(self.run, self.labels, self.fold, None if self.shared else self.seed)
+
+    @property
+    def result(self) -> Path:
+        """The file that is there when the job is done."""
+        return self.folder / "result.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "s.yaml").write_text("model: {}")
+        ...     file = Path(folder, "study.yaml")
+        ...     _ = file.write_text("{study: demo/s, seeds: 2, scratch: {s: {config: s.yaml}}}")
+        ...     study = Study.read(file)
+        >>> study.name, study.seeds, list(study.runs)
+        ('demo/s', (0, 1), ['s'])
+    """
+
+    name: str
+    file: Path
+    description: str
+    seeds: tuple[int, ...]
+    folds: int | str | list[list[Any]] | None
+    axes: dict[str, dict[str, dict[str, Any]]]
+    runs: dict[str, Run]
+    baselines: tuple[str, ...]
+    published: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Study:
+        """Read a study file.
+
+        Raises:
+            InputError: naming the entry, what was expected and what came.
+        """
+        path = Path(path)
+        content = read_yaml(path, "study")
+        _known(content, _STUDY_KEYS, str(path))
+        if not isinstance(content.get("study"), str):
+            raise InputError(f"{path}: expected study: <data set>/<name>, the folder of its runs.")
+        axes = content.get("axes") or {}
+        for axis, labels in axes.items():
+            if not isinstance(labels, dict) or not all(isinstance(v, dict) for v in labels.values()):
+                raise InputError(f"{path}: axis {axis!r} should map labels to what they set, got {labels!r}.")
+        axes = {str(a): {str(label): v for label, v in labels.items()} for a, labels in axes.items()}
+        runs = _read_runs(content, path, axes)
+        published = content.get("published") or {}
+        _known({str(name).partition(" (")[0]: None for name in published}, tuple(runs), f"{path}: published")
+        baselines = content.get("baselines", [name for name in ("scratch", "kd") if name in runs])
+        _known(dict.fromkeys(baselines), tuple(runs), f"{path}: baselines")
+        return cls(
+            content["study"].strip("/"),
+            path,
+            str(content.get("description", "")).strip(),
+            _seeds(content.get("seeds", 3), path),
+            _folds(content.get("folds"), path),
+            axes,
+            runs,
+            tuple(baselines),
+            published,
+        )
+
+    # ------------------------------------------------------------------ runs and their axes
+    def axes_of(self, name: str) -> tuple[str, ...]:
+        """The axes of a run, in the order of the file: its own and those of what it needs."""
+        run = self.runs[name]
+        found = {*run.axes, *(axis for other in run.needs for axis in self.axes_of(other))}
+        return tuple(axis for axis in self.axes if axis in found)
+
+    def jobs(self, root: Path, folds: Mapping[str, list[str]], fingerprint: Callable[[dict[str, Any]], str]) -> Jobs:
+        """All jobs in the order in which they can be run.
+
+        Args:
+            root: the folder of all runs.
+            folds: fold -> its test subjects; ``{"": []}`` for the configs' own split.
+            fingerprint: what tells the data of a run config apart.
+        """
+        jobs: Jobs = {}
+        for name in self.runs:
+            run = self.runs[name]
+            axes = self.axes_of(name)
+            for fold, labels in itertools.product(folds, itertools.product(*(self.axes[a] for a in axes))):
+                chosen = dict(zip(axes, labels, strict=True))
+                for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
+                    job = self._job(run, chosen, fold, folds[fold], seed, jobs, root, fingerprint)
+                    jobs[job.name] = job
+        return jobs
+
+    def _job(
+        self,
+        run: Run,
+        labels: dict[str, str],
+        fold: str,
+        subjects: list[str],
+        seed: int,
+        jobs: Jobs,
+        root: Path,
+        fingerprint: Callable[[dict[str, Any]], str],
+    ) -> Job:
+        config = stack([run.config])
+        for axis in run.axes:
+            for name, value in self.axes[axis][labels[axis]].items():
+                set_value(config, name, value)
+        config["seed_everything"] = seed
+        if fold:
+            set_fold(config, subjects)
+        needed = {other: jobs[self._needed(other, labels, fold, seed)] for other in run.needs}
+        identity = {
+            "config": {k: v for k, v in config.items() if k != "run"},
+            "needs": {other: job.key for other, job in needed.items()},
+            "data": fingerprint(config),
+            "version": __version__,
+        }
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:10]
+        shared = run.one_per == "fold"
+        parts = [fold] if fold else []
+        parts += ["shared" if shared else f"seed{seed}", key]
+        place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
+        self._connect(config, run, needed, root)
+        config["run"] = place.as_posix()
+        set_value(config, "trainer.default_root_dir", str(root))
+        names = tuple(job.name for job in needed.values())
+        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared)
+
+    def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
+        mine = {axis: labels[axis] for axis in self.axes_of(name)}
+        return _job_name(name, mine, fold, seed if self.runs[name].one_per == "seed" else None)
+
+    def _connect(self, config: dict[str, Any], run: Run, needed: Mapping[str, Job], root: Path) -> None:
+        """Put the folders of what a run needs into its config, and quiet its trainer: the study shows the progress."""
+        for teacher, other in run.teachers.items():
+            entry = f"model.init_args.teachers.{teacher}"
+            set_value(config, f"{entry}.checkpoint", str(needed[other].folder))
+            if get_value(config, f"{entry}.view") is None:
+                set_value(config, f"{entry}.view", get_value(needed[other].config, "model.init_args.view", "raw"))
+        if run.init:
+            argument = "student_init" if run.teachers else "init"
+            set_value(config, f"model.init_args.{argument}", str(needed[run.init].folder))
+        cache = get_value(config, "model.init_args.cache")
+        if isinstance(cache, dict) and "folder" not in cache:
+            cache["folder"] = str(root / self.name / "teacher_cache")
+        for setting in ("enable_progress_bar", "enable_model_summary"):
+            if get_value(config, f"trainer.{setting}") is None:
+                set_value(config, f"trainer.{setting}", False)
+
+
+Jobs = dict[str, Job]
+
+
+def set_fold(config: dict[str, Any], subjects: list[str]) -> None:
+    """Have these subjects tested; ``kdlab.data`` classes say which of their arguments that is."""
+    from kdlab.study.windows import data_class
+
+    argument = data_class(config).fold_argument
+    if argument == "test_subjects":
+        set_value(config, "data.init_args.test_subjects", subjects)
+    elif len(subjects) == 1:
+        set_value(config, f"data.init_args.{argument}", subjects[0])
+    else:
+        raise InputError(
+            f"folds: {get_value(config, 'data.class_path')} tests one subject at a time. Set folds: {LEAVE_ONE_OUT}."
+        )
+
+
+def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, int]) -> dict[str, list[str]]:
+    """Fold -> its test subjects; every subject is tested once, unless the file lists the folds itself.
+
+    ``k`` groups are filled from the subject with the most windows to the one with the fewest, each time the group that
+    has the fewest windows so far, so that folds are about equally large; the same in every study of the data.
+
+    Args:
+        folds: a number of groups, ``"leave_one_subject_out"``, lists of subjects, or None: the configs' own split.
+        windows: subject -> number of windows, in the order of the data set.
+
+    Raises:
+        InputError: more folds than subjects, or a subject that is not there or in two folds.
+
+    >>> make_folds(2, {"a": 5, "b": 4, "c": 3, "d": 3})
+    {'fold1': ['a', 'd'], 'fold2': ['b', 'c']}
+    """
+    if folds is None:
+        return {"": []}
+    if not windows:
+        raise InputError(
+            "folds: the subjects of this data set are unknown, so they cannot be held out. Leave folds out."
+        )
+    if folds == LEAVE_ONE_OUT:
+        return {f"subject{name}": [name] for name in windows}
+    if isinstance(folds, list):
+        groups = [[str(name) for name in group] for group in folds]
+        flat = [name for group in groups for name in group]
+        unknown = sorted(set(flat) - set(windows))
+        if unknown or len(set(flat)) < len(flat):
+            wrong = f"no subject {', '.join(unknown)}" if unknown else "a subject is in two folds"
+            raise InputError(f"folds: {wrong}; the subjects are {', '.join(windows)}.")
+        return {f"fold{i}": group for i, group in enumerate(groups, start=1)}
+    assert isinstance(folds, int)
+    if not 2 <= folds <= len(windows):
+        raise InputError(f"folds: expected 2 to {len(windows)} groups, one subject each at least, got {folds}.")
+    order = list(windows)
+    filled: list[list[str]] = [[] for _ in range(folds)]
+    for name in sorted(order, key=lambda n: (-windows[n], order.index(n))):
+        min(filled, key=lambda group: sum(windows[n] for n in group)).append(name)
+    return {f"fold{i}": sorted(group, key=order.index) for i, group in enumerate(filled, start=1)}
+
+
+# ---------------------------------------------------------------------- reading the file
+def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:
+    given = content.get("set") or {}
+    _known(given, ("all", *STAGES), f"{path}: set")
+    runs: dict[str, Run] = {}
+    for part, stage in STAGES.items():
+        for name, entry in (content.get(part) or {}).items():
+            where = f"{path}: {part}: {name}"
+            if not isinstance(entry, dict) or "config" not in entry:
+                raise InputError(f"{where}: expected {{config: <file>, ...}}, got {entry!r}.")
+            _known(entry, _RUN_KEYS, where)
+            if name in runs:
+                raise InputError(f"{where}: there is another run of this name. Give it another one.")
+            _known(dict.fromkeys(entry.get("axes") or ()), tuple(axes), f"{where}: axes")
+            one_per = entry.get("one_per", "seed")
+            if one_per not in ("seed", "fold"):
+                raise InputError(f"{where}: one_per should be 'seed' or 'fold', got {one_per!r}.")
+            files = entry["config"] if isinstance(entry["config"], list) else [entry["config"]]
+            config = stack(read_yaml(path.parent / file, where) for file in files)
+            for values in (given.get("all"), given.get(part), entry.get("set")):
+                for dotted, value in (values or {}).items():
+                    set_value(config, dotted, value)
+            teachers = dict(entry.get("teachers") or {})
+            _check_teachers(config, teachers, where)
+            runs[name] = Run(name, stage, config, teachers, entry.get("init"), tuple(entry.get("axes") or ()), one_per)
+    if not runs:
+        raise InputError(f"{path}: no runs. Name some under {', '.join(STAGES)}.")
+    return _in_order(runs, path)
+
+
+def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:
+    configured = get_value(config, "model.init_args.teachers") or {}
+    forgotten = sorted(set(configured) - set(teachers))
+    if forgotten:
+        raise InputError(
+            f"{where}: its config names teacher {', '.join(map(repr, forgotten))}, but the study does not say which "
+            f"run that is. Write teachers: {{{forgotten[0]}: <run>, ...}}."
+        )
+
+
+def _in_order(runs: Mapping[str, Run], path: Path) -> dict[str, Run]:
+    """Runs after what they need."""
+    ordered: dict[str, Run] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in ordered:
+            return
+        if name in trail:
+            raise InputError(f"{path}: {' needs '.join((*trail, name))}: nothing can be run first.")
+        run = runs[name]
+        _known(dict.fromkeys(run.needs), tuple(runs), f"{path}: {name}")
+        for other in run.needs:
+            if run.one_per == "fold" and runs[other].one_per == "seed":
+                raise InputError(
+                    f"{path}: {name} is one per fold, but needs {other}, which is one per seed. Write "
+                    f"one_per: fold for {other} too."
+                )
+            visit(other, (*trail, name))
+        ordered[name] = run
+
+    for name in runs:
+        visit(name, ())
+    return ordered
+
+
+def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where}: expected a mapping, got {given!r}.")
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise InputError(f"{where}: unknown name {key!r}; known are {', '.join(known) or 'none'}.{hint}")
+
+
+def _seeds(value: Any, path: Path) -> tuple[int, ...]:
+    seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
+        raise InputError(f"{path}: seeds should be a number of seeds or a list of whole numbers, got {value!r}.")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"{path}: seeds: {value!r} names a seed twice.")
+    return tuple(seeds)
+
+
+def _folds(value: Any, path: Path) -> Any:
+    lists = isinstance(value, list) and value and all(isinstance(group, list) and group for group in value)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (value is None or lists or number or value == LEAVE_ONE_OUT):
+        raise InputError(
+            f"{path}: folds should be a number of subject groups, {LEAVE_ONE_OUT}, or lists of subjects, got {value!r}."
+        )
+    return value
+
+
+def _job_name(run: str, labels: Mapping[str, str], fold: str, seed: int | None) -> str:
+    grid = f"[{','.join(f'{a}={v}' for a, v in labels.items())}]" if labels else ""
+    return "/".join([run + grid, *([fold] if fold else []), "shared" if seed is None else f"seed{seed}"])
+
+
+def ready(jobs: Jobs, done: set[str], begun: set[str]) -> Iterator[Job]:
+    """The jobs that can begin now."""
+    return (job for name, job in jobs.items() if name not in begun | done and done.issuperset(job.needs))

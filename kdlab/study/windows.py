@@ -1,0 +1,119 @@
+"""The data of a study: each data set is read once a process, and every run and fold uses the same windows."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+from collections import Counter
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
+
+from kdlab.data import WindowDataModule
+from kdlab.data.windows import WindowSet
+from kdlab.types import InputError
+
+_loaded: dict[str, WindowSet] = {}
+
+
+def make_data(config: dict[str, Any]) -> WindowDataModule:
+    """The data module of a run config, set up, with a raw view alone: what is asked of it is split and windows.
+
+    Raises:
+        InputError: where it cannot be made.
+    """
+    arguments = {k: v for k, v in _arguments(config).items() if k not in ("views", "augment", "corruption")}
+    parser = _parser()
+    try:
+        parsed = parser.parse_object({"data": {"class_path": _data(config)["class_path"], "init_args": arguments}})
+        datamodule: WindowDataModule = parser.instantiate_classes(parsed).data
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"data: {error}") from error
+    share(datamodule, config)
+    datamodule.setup()
+    return datamodule
+
+
+def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
+    """Hand over the windows that this process read for an earlier run of the same data; read them the first time."""
+    key = _load_key(config)
+    if key not in _loaded:
+        _loaded[key] = datamodule.load()
+    datamodule.reuse(_loaded[key])
+
+
+def forget() -> None:
+    """Let go of all windows."""
+    _loaded.clear()
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """What tells the data of a run apart: its windows, split and scaling."""
+    return _fingerprint(json.dumps(_data(config), sort_keys=True, default=str))
+
+
+@functools.cache
+def _fingerprint(data: str) -> str:
+    return str(make_data({"data": json.loads(data)}).fingerprint["id"])
+
+
+def subjects(config: dict[str, Any]) -> dict[str, int]:
+    """Subject -> number of windows, in the order of the data set; empty where subjects are unknown."""
+    subject = make_data(config).data.subject
+    return {} if subject is None else dict(sorted(Counter(str(s) for s in subject.tolist()).items(), key=_natural))
+
+
+def _natural(item: tuple[str, int]) -> tuple[int, str]:
+    return len(item[0]), item[0]
+
+
+def data_class(config: dict[str, Any]) -> type[WindowDataModule]:
+    """The class that ``data.class_path`` names."""
+    return _class(str(_data(config)["class_path"]))
+
+
+@functools.cache
+def _class(name: str) -> type[WindowDataModule]:
+    known = {kind.__name__: kind for kind in _subclasses(WindowDataModule)}  # a bare name, as on the command line
+    module, _, last = name.rpartition(".")
+    found = getattr(importlib.import_module(module), last, None) if module else known.get(name)
+    if not (isinstance(found, type) and issubclass(found, WindowDataModule)):
+        raise InputError(
+            f"data: {name!r} is no data module; there are {', '.join(sorted(known))}, or name your own as module.Class."
+        )
+    return found
+
+
+def _subclasses(base: type) -> list[type]:
+    children: list[type] = base.__subclasses__()
+    return [kind for child in children for kind in (child, *_subclasses(child))]
+
+
+@functools.cache
+def _parser() -> ArgumentParser:
+    parser = LightningArgumentParser()
+    parser.add_subclass_arguments(WindowDataModule, "data")
+    return parser
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    data = config.get("data")
+    if isinstance(data, str):
+        return {"class_path": data}
+    if not isinstance(data, dict) or "class_path" not in data:
+        raise InputError(f"data: expected {{class_path: ..., init_args: ...}} in every run config, got {data!r}.")
+    return data
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    return dict(_data(config).get("init_args") or {})
+
+
+def _load_key(config: dict[str, Any]) -> str:
+    """Class and arguments that say what is read; those of every data module only say how it is split and seen."""
+    common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
+    own = {k: v for k, v in _arguments(config).items() if k not in common}
+    return json.dumps([_data(config)["class_path"], own], sort_keys=True, default=str)

@@ -1,0 +1,302 @@
+"""Studies: the file, the plan, the running, and what a kill leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from kdlab import cli
+from kdlab.study import plan as planning
+from kdlab.study.configs import set_value, stack
+from kdlab.study.plan import Study, make_folds
+from kdlab.study.run import run_jobs
+from kdlab.types import InputError
+from tests.conftest import REPOSITORY
+
+STUDIES = sorted((REPOSITORY / "experiments").rglob("study*.yaml"))
+
+
+def write(folder, content, **configs):
+    for name, config in configs.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({"study": "toy/study", "seeds": 2, **content}, sort_keys=False))
+    return path
+
+
+def toy(folder, **changes):
+    net = {"class_path": "WideResNet", "init_args": {"depth": 10, "width": 1, "in_channels": 6, "num_classes": 4}}
+    data = {"class_path": "BasicMotions", "init_args": {"train_per_class": 2}}
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1}
+    supervised = {
+        "trainer": trainer,
+        "data": data,
+        "model": {"class_path": "Supervised", "init_args": {"net": net, "view": "raw"}},
+    }
+    teachers = {"raw": {"checkpoint": "overwritten"}}
+    student = {
+        "trainer": trainer,
+        "data": data,
+        "model": {"class_path": "KD", "init_args": {"student": net, "teachers": teachers}},
+    }
+    content = {
+        "teachers": {"teacher": {"config": "supervised.yaml", "one_per": "fold"}},
+        "scratch": {"scratch": {"config": "supervised.yaml"}},
+        "students": {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}}},
+        **changes,
+    }
+    return write(folder, content, supervised=supervised, student=student)
+
+
+def plan(path, root="runs"):
+    study = Study.read(path)
+    return study.jobs(Path(root), {"": []}, lambda config: "data")
+
+
+# ---------------------------------------------------------------------- the file
+def test_configs_are_stacked_as_the_command_line_stacks_them():
+    base = {"trainer": {"max_epochs": 3, "callbacks": [1]}, "model": {"class_path": "A", "init_args": {"x": 1}}}
+    assert stack([base, {"trainer": {"max_epochs": 5}}])["trainer"] == {"max_epochs": 5, "callbacks": [1]}
+    assert stack([base, {"trainer": {"callbacks+": 2}}])["trainer"]["callbacks"] == [1, 2]
+    assert stack([base, {"model": {"class_path": "B"}}])["model"] == {"class_path": "B", "init_args": {"x": 1}}
+    other = {"class_path": "B", "init_args": {"y": 2}}
+    assert stack([base, {"model": other}])["model"] == other
+    assert base["trainer"]["callbacks"] == [1]
+
+
+def test_a_value_cannot_be_set_below_a_number():
+    with pytest.raises(InputError, match="leads through 'b', which is 3"):
+        set_value({"a": {"b": 3}}, "a.b.c", 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedes": 3}, "unknown name 'sedes'.*Did you mean 'seeds'"),
+        ({"seeds": 0}, "seeds should be"),
+        ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"folds": "leave_one_out"}, "folds should be"),
+        ({"scratch": {"scratch": {"config": "gone.yaml"}}}, "gone.yaml' is not there"),
+        ({"scratch": {"scratch": "supervised.yaml"}}, "expected {config"),
+        ({"scratch": {"teacher": {"config": "supervised.yaml"}}}, "another run of this name"),
+        ({"students": {"kd": {"config": "student.yaml"}}}, "names teacher 'raw', but the study does not say"),
+        ({"students": {"kd": {"config": "student.yaml", "teachers": {"raw": "techer"}}}}, "Did you mean 'teacher'"),
+        ({"scratch": {"scratch": {"config": "supervised.yaml", "axes": ["size"]}}}, "unknown name 'size'"),
+        ({"scratch": {"scratch": {"config": "supervised.yaml", "init": "scratch"}}}, "nothing can be run first"),
+        ({"teachers": {"teacher": {"config": "supervised.yaml", "one_per": "seeds"}}}, "'seed' or 'fold'"),
+        ({"set": {"student": {}}}, "Did you mean 'students'"),
+        ({"baselines": ["plain"]}, "unknown name 'plain'"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        Study.read(toy(tmp_path, **changes))
+
+
+def test_what_seeds_share_may_not_need_what_each_seed_has(tmp_path):
+    scratch = {"scratch": {"config": "supervised.yaml", "init": "base", "one_per": "fold"}}
+    with pytest.raises(InputError, match="one per fold, but needs base, which is one per seed"):
+        Study.read(toy(tmp_path, scratch={"base": {"config": "supervised.yaml"}, **scratch}))
+
+
+# ---------------------------------------------------------------------- the plan
+def test_one_teacher_serves_the_seeds(tmp_path):
+    jobs = plan(toy(tmp_path))
+    assert list(jobs) == ["teacher/shared", "scratch/seed0", "scratch/seed1", "kd/seed0", "kd/seed1"]
+    teacher = jobs["teacher/shared"]
+    assert [jobs[f"kd/seed{s}"].needs for s in (0, 1)] == [("teacher/shared",)] * 2
+    entry = jobs["kd/seed1"].config["model"]["init_args"]["teachers"]["raw"]
+    assert entry == {"checkpoint": str(teacher.folder), "view": "raw"}
+    assert jobs["kd/seed1"].config["seed_everything"] == 1
+
+
+def test_axes_of_teacher_and_student_make_a_grid(tmp_path):
+    augment = {"none": {}, "noise": {"data.init_args.augment": "Noise"}}
+    path = toy(
+        tmp_path,
+        axes={"taught": augment, "distilled": augment},
+        teachers={"teacher": {"config": "supervised.yaml", "one_per": "fold", "axes": ["taught"]}},
+        students={"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}, "axes": ["distilled"]}},
+    )
+    jobs = plan(path)
+    students = [job for job in jobs.values() if job.run == "kd"]
+    assert len(students) == 2 * 2 * 2
+    job = jobs["kd[taught=noise,distilled=none]/seed0"]
+    assert job.needs == ("teacher[taught=noise]/shared",)
+    assert "augment" not in job.config["data"]["init_args"]
+    assert jobs[job.needs[0]].config["data"]["init_args"]["augment"] == "Noise"
+    assert len({j.folder for j in jobs.values()}) == len(jobs)
+
+
+def test_an_axis_of_the_same_name_is_the_same_axis(tmp_path):
+    sizes = {"1": {}, "2": {"trainer.max_epochs": 3}}
+    path = toy(
+        tmp_path,
+        axes={"size": sizes},
+        teachers={"teacher": {"config": "supervised.yaml", "axes": ["size"]}},
+        students={"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}, "axes": ["size"]}},
+    )
+    jobs = plan(path)
+    assert jobs["kd[size=2]/seed1"].needs == ("teacher[size=2]/seed1",)
+    assert sum(job.run == "kd" for job in jobs.values()) == 4
+
+
+def test_a_key_changes_with_what_it_stands_for_and_with_nothing_else(tmp_path):
+    before = plan(toy(tmp_path))
+    again = plan(toy(tmp_path), root="elsewhere")
+    assert {n: j.key for n, j in before.items()} == {n: j.key for n, j in again.items()}
+    longer = plan(toy(tmp_path, set={"scratch": {"trainer.max_epochs": 9}}))
+    changed = {name for name in before if before[name].key != longer[name].key}
+    assert changed == {"scratch/seed0", "scratch/seed1"}
+    taught = plan(toy(tmp_path, set={"teachers": {"trainer.max_epochs": 9}}))
+    assert {n for n in before if before[n].key != taught[n].key} == {"teacher/shared", "kd/seed0", "kd/seed1"}
+    study = Study.read(toy(tmp_path))
+    other = study.jobs(Path("runs"), {"": []}, lambda config: "other data")
+    assert all(other[name].key != before[name].key for name in before)
+
+
+def test_folds_test_every_subject_once_and_are_about_equally_large():
+    windows = {str(i): 100 + 7 * i for i in range(23)}
+    folds = make_folds(5, windows)
+    tested = [name for group in folds.values() for name in group]
+    assert sorted(tested) == sorted(windows)
+    sizes = [sum(windows[name] for name in group) for group in folds.values()]
+    assert max(sizes) / min(sizes) < 1.2
+    assert make_folds("leave_one_subject_out", windows)["subject7"] == ["7"]
+    assert make_folds([[1, 2], [3]], windows) == {"fold1": ["1", "2"], "fold2": ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("folds", "windows", "message"),
+    [
+        (3, {}, "subjects of this data set are unknown"),
+        (9, {"a": 1, "b": 1}, "expected 2 to 2 groups"),
+        ([["a"], ["a", "b"]], {"a": 1, "b": 1}, "in two folds"),
+        ([["z"]], {"a": 1}, "no subject z"),
+    ],
+)
+def test_wrong_folds_are_refused(folds, windows, message):
+    with pytest.raises(InputError, match=message):
+        make_folds(folds, windows)
+
+
+def test_a_fold_sets_who_is_tested(tmp_path):
+    path = toy(tmp_path)
+    jobs = Study.read(path).jobs(Path("runs"), {"fold1": ["3", "4"], "fold2": ["5"]}, lambda config: "data")
+    assert jobs["scratch/fold1/seed0"].config["data"]["init_args"]["test_subjects"] == ["3", "4"]
+    assert jobs["kd/fold2/seed1"].needs == ("teacher/fold2/shared",)
+    config = {"data": {"class_path": "PAMAP2", "init_args": {}}}
+    planning.set_fold(config, ["105"])
+    assert config["data"]["init_args"] == {"test_subject": "105"}
+    with pytest.raises(InputError, match="one subject at a time"):
+        planning.set_fold(config, ["105", "106"])
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_shipped_studies_can_be_planned(path, tmp_path):
+    jobs = plan(path)
+    assert len(jobs) > 10
+    read = set()
+    for job in jobs.values():  # every config is accepted as the command line accepts it
+        if job.run not in read:
+            read.add(job.run)
+            (tmp_path / "job.yaml").write_text(yaml.safe_dump(job.config))
+            cli.check(["fit", "--config", str(tmp_path / "job.yaml")])
+
+
+# ---------------------------------------------------------------------- running
+class Interrupted(BaseException):
+    pass
+
+
+def fake(monkeypatch, fails=(), stop_after=None):
+    """A run_job that trains nothing, so that what is tested is the order and what is kept."""
+    ran = []
+
+    def run_job(job, runner):
+        if job.result.is_file():
+            return json.loads(job.result.read_text())
+        if stop_after is not None and len(ran) == stop_after:
+            raise Interrupted
+        ran.append(job.name)
+        if job.name in fails:
+            raise ValueError(f"{job.name} exploded")
+        job.folder.mkdir(parents=True, exist_ok=True)
+        row = {"job": job.name, "value": len(job.name)}
+        job.result.write_text(json.dumps(row))
+        return row
+
+    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    return ran
+
+
+def test_a_failure_stops_only_what_needs_it(tmp_path, monkeypatch):
+    jobs = plan(toy(tmp_path), tmp_path / "runs")
+    fake(monkeypatch, fails=["teacher/shared"])
+    outcome = run_jobs(jobs, lambda *a: SimpleNamespace())
+    assert [row["job"] for row in outcome.rows] == ["scratch/seed0", "scratch/seed1"]
+    assert outcome.failures["teacher/shared"] == "ValueError: teacher/shared exploded"
+    assert outcome.failures["kd/seed1"] == "not run: it needs teacher/shared, which failed"
+    assert "exploded" in (jobs["teacher/shared"].folder / "error.txt").read_text()
+
+
+def test_finished_work_is_not_repeated(tmp_path, monkeypatch):
+    jobs = plan(toy(tmp_path), tmp_path / "runs")
+    first = fake(monkeypatch, stop_after=3)
+    with pytest.raises(Interrupted):
+        run_jobs(jobs, lambda *a: SimpleNamespace())
+    second = fake(monkeypatch)
+    outcome = run_jobs(jobs, lambda *a: SimpleNamespace())
+    assert first + second == list(jobs)
+    assert [row["job"] for row in outcome.rows] == list(jobs)
+    assert outcome.ran == second
+
+
+SCRIPT = "import sys; from kdlab import cli; sys.argv = ['kdlab', 'study', *sys.argv[1:]]; cli.main()"
+
+
+def command(folder, *words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "study.yaml", *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_gives_the_same_table(tmp_path):
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    for folder in (tmp_path / "killed", tmp_path / "whole"):
+        toy(folder)
+    killed = command(tmp_path / "killed")
+    deadline = time.monotonic() + 240
+    while len(list(tmp_path.glob("killed/runs/**/result.json"))) < 2 and killed.poll() is None:
+        assert time.monotonic() < deadline, "no result in four minutes"
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("killed/runs/**/result.json")}
+    assert 2 <= len(before) < 5
+    again = command(tmp_path / "killed")
+    whole = command(tmp_path / "whole", "--jobs", "2")
+    for process in (again, whole):
+        printed, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, printed
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    for name in ("results.md", "results.csv"):
+        tables = [(tmp_path / folder / "runs/toy/study" / name).read_bytes() for folder in ("killed", "whole")]
+        assert tables[0] == tables[1]
+    assert len(tables[0].decode().strip().splitlines()) == 6
