@@ -1,4 +1,4 @@
-"""BibTeX of the papers that methods, views, nets and callbacks come from.
+"""BibTeX of the papers that methods, views, nets and data sets come from.
 
 A class names its papers in a class attribute ``paper``, a tuple of keys of :data:`BIBTEX`. A field that is not certain
 is left out.
@@ -18,6 +18,29 @@ _ENTRIES = r"""@article{adams2017persistence,
   volume = {18},
   number = {8},
   year = {2017}
+}
+
+@inproceedings{anguita2013public,
+  title = {A public domain dataset for human activity recognition using smartphones},
+  author = {Anguita, Davide and Ghio, Alessandro and Oneto, Luca and Parra, Xavier and Reyes-Ortiz, Jorge L.},
+  booktitle = {European Symposium on Artificial Neural Networks (ESANN)},
+  year = {2013}
+}
+
+@misc{bagnall2018uea,
+  title = {The {UEA} multivariate time series classification archive, 2018},
+  author = {Bagnall, Anthony and others},
+  year = {2018},
+  note = {arXiv:1811.00075}
+}
+
+@inproceedings{chen2015utd,
+  title = {{UTD-MHAD}: a multimodal dataset for human action recognition utilizing a depth camera and a wearable
+    inertial sensor},
+  author = {Chen, Chen and Jafari, Roozbeh and Kehtarnavaz, Nasser},
+  booktitle = {IEEE International Conference on Image Processing (ICIP)},
+  year = {2015},
+  doi = {10.1109/ICIP.2015.7350781}
 }
 
 @inproceedings{cho2019efficacy,
@@ -114,12 +137,28 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1016/j.engappai.2023.107719}
 }
 
+@inproceedings{kim2021self,
+  title = {Self-knowledge distillation with progressive refinement of targets},
+  author = {Kim, Kyungyul and Ji, ByeongMoon and Yoon, Doyoung and Hwang, Sangheum},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2021},
+  note = {arXiv:2006.12000}
+}
+
 @inproceedings{kwon2020entropy,
   title = {Adaptive knowledge distillation based on entropy},
   author = {Kwon, Kisoo and Na, Hwidong and Lee, Hoshik and Kim, Nam Soo},
   booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
   year = {2020},
   doi = {10.1109/ICASSP40776.2020.9054698}
+}
+
+@article{mateysanz2023dataset,
+  title = {Dataset of inertial measurements of smartphones and smartwatches for human activity recognition},
+  author = {Matey-Sanz, Miguel and Casteleyn, Sven and Granell, Carlos},
+  journal = {Data in Brief},
+  year = {2023},
+  doi = {10.1016/j.dib.2023.109809}
 }
 
 @inproceedings{park2019relational,
@@ -137,6 +176,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {European Conference on Computer Vision (ECCV)},
   year = {2018},
   note = {arXiv:1803.10837}
+}
+
+@inproceedings{reiss2012introducing,
+  title = {Introducing a new benchmarked dataset for activity monitoring},
+  author = {Reiss, Attila and Stricker, Didier},
+  booktitle = {International Symposium on Wearable Computers (ISWC)},
+  year = {2012},
+  doi = {10.1109/ISWC.2012.13}
 }
 
 @inproceedings{sun2024logit,
@@ -164,11 +211,35 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1506.00327}
 }
 
+@inproceedings{xu2019data,
+  title = {Data-distortion guided self-distillation for deep neural networks},
+  author = {Xu, Ting-Bing and Liu, Cheng-Lin},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2019},
+  doi = {10.1609/aaai.v33i01.33015565}
+}
+
 @inproceedings{you2017multiple,
   title = {Learning from multiple teacher networks},
   author = {You, Shan and Xu, Chang and Xu, Chao and Tao, Dacheng},
   booktitle = {ACM SIGKDD International Conference on Knowledge Discovery and Data Mining (KDD)},
   year = {2017}
+}
+
+@inproceedings{yuan2020revisiting,
+  title = {Revisiting knowledge distillation via label smoothing regularization},
+  author = {Yuan, Li and Tay, Francis E. H. and Li, Guilin and Wang, Tao and Feng, Jiashi},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2020},
+  note = {arXiv:1909.11723}
+}
+
+@inproceedings{yun2020regularizing,
+  title = {Regularizing class-wise predictions via self-knowledge distillation},
+  author = {Yun, Sukmin and Park, Jongjin and Lee, Kimin and Shin, Jinwoo},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2020},
+  note = {arXiv:2003.13964}
 }
 
 @inproceedings{zagoruyko2016wide,

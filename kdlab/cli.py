@@ -1,7 +1,8 @@
-"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test and predict."""
+"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test and predict; study, evaluate, export, cite."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -386,8 +387,18 @@ def _export(words: Sequence[str]) -> None:
     main(words, build)
 
 
+def _cite(words: Sequence[str]) -> None:
+    """Print the BibTeX of the papers behind a config's method, net, views and data."""
+    from kdlab.citations import bibtex, papers
+
+    parser = argparse.ArgumentParser(prog="kdlab cite", description=_cite.__doc__, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
+    model, data = build(parser.parse_args(list(words)).config)
+    print(bibtex(papers([model, *model.modules(), data, *data.views.values()])))
+
+
 #: what the command line can besides Lightning's subcommands
-_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export}
+_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export, "cite": _cite}
 
 
 def _hand_over() -> None:

@@ -263,3 +263,12 @@ def test_two_processes(here):
     assert loss == pytest.approx(sum(nll) / len(nll), rel=1e-3)
     right = sum(row["prediction"] == row["target"] for row in expected) / len(expected)
     assert accuracy == pytest.approx(right)
+
+
+def test_cite_prints_what_a_run_used(here, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["kdlab", "cite", "--config", TPKD])
+    cli.main()
+    printed = capsys.readouterr().out
+    for key in ("jeon2024topological", "adams2017persistence", "bagnall2018uea"):  # method, view, data set
+        assert f"{{{key}," in printed
+    assert "wang2015imaging" not in printed  # no angular fields in this run

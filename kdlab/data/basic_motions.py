@@ -31,6 +31,7 @@ class BasicMotions(WindowDataModule):
     """
 
     name = "basic_motions"
+    paper = ("bagnall2018uea",)
 
     def __init__(self, *, batch_size: int = 8, **common: Any) -> None:
         super().__init__(batch_size=batch_size, **common)

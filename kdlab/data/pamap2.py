@@ -77,7 +77,7 @@ class PAMAP2(WindowDataModule):
 
     References:
         Reiss, Stricker, Introducing a new benchmarked dataset for activity monitoring, ISWC 2012,
-        doi:10.1109/ISWC.2012.13. Preprocessing: jeunsom/TDA_KD@23c6814, preprocessing_pamap2_2.py and pamap2_load.py.
+        doi:10.1109/ISWC.2012.13. Preprocessing: jeunsom/TDA_KD@b9091bb, preprocessing_pamap2_2.py and pamap2_load.py.
 
     Differences from the reference code:
         Bounds come from the training subjects by default; validation is by subject; float32. Nets then standardise
@@ -86,6 +86,7 @@ class PAMAP2(WindowDataModule):
     """
 
     name = "pamap2"
+    paper = ("reiss2012introducing",)
     fold_argument = "test_subject"
     clip_minmax = True
 

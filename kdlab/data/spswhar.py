@@ -51,6 +51,7 @@ class SPSWHAR(WindowDataModule):
     """
 
     name = "sp_sw_har"
+    paper = ("mateysanz2023dataset",)
 
     def __init__(
         self, root: str | Path, *, devices: Sequence[Literal["phone", "watch"]] = ("phone", "watch"), **common: Any

@@ -48,6 +48,7 @@ class UCIHAR(WindowDataModule):
     """
 
     name = "uci_har"
+    paper = ("anguita2013public",)
 
     def __init__(self, root: str | Path, **common: Any) -> None:
         super().__init__(**common)

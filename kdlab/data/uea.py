@@ -48,6 +48,8 @@ class UEA(WindowDataModule):
         format 1.0, documentation of sktime.
     """
 
+    paper = ("bagnall2018uea",)
+
     def __init__(
         self,
         root: str | Path,

@@ -62,6 +62,7 @@ class UTDMHAD(WindowDataModule):
     """
 
     name = "utd_mhad"
+    paper = ("chen2015utd",)
 
     def __init__(
         self, root: str | Path, *, inertial_length: int = 128, skeleton_length: int = 64, **common: Any

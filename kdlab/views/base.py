@@ -73,6 +73,8 @@ class View(ABC):
 
     sample_ndim: ClassVar[int] = 2
     """Axes of one sample: 2 for windows ``(C, T)``, 3 for images ``(C, H, W)``."""
+    paper: ClassVar[tuple[str, ...]] = ()
+    """Keys in :data:`kdlab.citations.BIBTEX`."""
     version: ClassVar[int] = 1
     """Raised when the same fields begin to mean another tensor; part of the digest."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,8 @@ class GramianAngularField(View):
                  [-0., -1.,  0.],
                  [-1.,  0.,  1.]]])
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("wang2015imaging",)
 
     size: int | None = 64
     method: Literal["summation", "difference"] = "summation"

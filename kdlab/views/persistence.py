@@ -163,6 +163,8 @@ class PersistenceImage(View):
                  [0.0480, 0.0480, 0.0020, 0.0000]]])
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("adams2017persistence",)
+
     size: int = 64
     sigma: float = 0.25
     birth: tuple[float, float] = (-4.0, 4.0)
