@@ -34,6 +34,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1811.00075}
 }
 
+@inproceedings{bahdanau2015neural,
+  title = {Neural machine translation by jointly learning to align and translate},
+  author = {Bahdanau, Dzmitry and Cho, Kyunghyun and Bengio, Yoshua},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2015},
+  note = {arXiv:1409.0473}
+}
+
 @inproceedings{chen2015utd,
   title = {{UTD-MHAD}: a multimodal dataset for human action recognition utilizing a depth camera and a wearable
     inertial sensor},
@@ -41,6 +49,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE International Conference on Image Processing (ICIP)},
   year = {2015},
   doi = {10.1109/ICIP.2015.7350781}
+}
+
+@inproceedings{cho2014learning,
+  title = {Learning phrase representations using {RNN} encoder-decoder for statistical machine translation},
+  author = {Cho, Kyunghyun and van Merri{\"e}nboer, Bart and Gulcehre, Caglar and Bahdanau, Dzmitry and Bougares, Fethi
+    and Schwenk, Holger and Bengio, Yoshua},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing (EMNLP)},
+  year = {2014},
+  doi = {10.3115/v1/D14-1179}
 }
 
 @inproceedings{cho2019efficacy,
@@ -59,6 +76,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.18653/v1/P19-1595}
 }
 
+@inproceedings{dosovitskiy2021image,
+  title = {An image is worth 16x16 words: transformers for image recognition at scale},
+  author = {Dosovitskiy, Alexey and Beyer, Lucas and Kolesnikov, Alexander and Weissenborn, Dirk and Zhai, Xiaohua and
+    Unterthiner, Thomas and Dehghani, Mostafa and Minderer, Matthias and Heigold, Georg and Gelly, Sylvain and
+    Uszkoreit, Jakob and Houlsby, Neil},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2021},
+  note = {arXiv:2010.11929}
+}
+
 @inproceedings{du2020agree,
   title = {Agree to disagree: adaptive ensemble knowledge distillation in gradient space},
   author = {Du, Shangchen and You, Shan and Li, Xiaojie and Wu, Jianlong and Wang, Fei and Qian, Chen and Zhang,
@@ -67,12 +94,43 @@ _ENTRIES = r"""@article{adams2017persistence,
   year = {2020}
 }
 
+@article{elman1990finding,
+  title = {Finding structure in time},
+  author = {Elman, Jeffrey L.},
+  journal = {Cognitive Science},
+  volume = {14},
+  number = {2},
+  pages = {179--211},
+  year = {1990},
+  doi = {10.1207/s15516709cog1402_1}
+}
+
+@inproceedings{he2016deep,
+  title = {Deep residual learning for image recognition},
+  author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {770--778},
+  year = {2016},
+  doi = {10.1109/CVPR.2016.90}
+}
+
 @inproceedings{hinton2015distilling,
   title = {Distilling the knowledge in a neural network},
   author = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},
   booktitle = {NIPS Deep Learning Workshop},
   year = {2014},
   note = {arXiv:1503.02531}
+}
+
+@article{hochreiter1997long,
+  title = {Long short-term memory},
+  author = {Hochreiter, Sepp and Schmidhuber, J{\"u}rgen},
+  journal = {Neural Computation},
+  volume = {9},
+  number = {8},
+  pages = {1735--1780},
+  year = {1997},
+  doi = {10.1162/neco.1997.9.8.1735}
 }
 
 @inproceedings{huang2022knowledge,
@@ -186,6 +244,23 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ISWC.2012.13}
 }
 
+@inproceedings{sandler2018mobilenetv2,
+  title = {{MobileNetV2}: inverted residuals and linear bottlenecks},
+  author = {Sandler, Mark and Howard, Andrew and Zhu, Menglong and Zhmoginov, Andrey and Chen, Liang-Chieh},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {4510--4520},
+  year = {2018},
+  doi = {10.1109/CVPR.2018.00474}
+}
+
+@inproceedings{simonyan2015very,
+  title = {Very deep convolutional networks for large-scale image recognition},
+  author = {Simonyan, Karen and Zisserman, Andrew},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2015},
+  note = {arXiv:1409.1556}
+}
+
 @inproceedings{sun2024logit,
   title = {Logit standardization in knowledge distillation},
   author = {Sun, Shangquan and Ren, Wenqi and Li, Jingzhi and Wang, Rui and Cao, Xiaochun},
@@ -200,6 +275,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
   year = {2019},
   doi = {10.1109/ICCV.2019.00145}
+}
+
+@inproceedings{vaswani2017attention,
+  title = {Attention is all you need},
+  author = {Vaswani, Ashish and Shazeer, Noam and Parmar, Niki and Uszkoreit, Jakob and Jones, Llion and Gomez, Aidan N.
+    and Kaiser, {\L}ukasz and Polosukhin, Illia},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2017},
+  note = {arXiv:1706.03762}
 }
 
 @inproceedings{wang2015imaging,
@@ -217,6 +301,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {AAAI Conference on Artificial Intelligence},
   year = {2019},
   doi = {10.1609/aaai.v33i01.33015565}
+}
+
+@inproceedings{yang2016hierarchical,
+  title = {Hierarchical attention networks for document classification},
+  author = {Yang, Zichao and Yang, Diyi and Dyer, Chris and He, Xiaodong and Smola, Alex and Hovy, Eduard},
+  booktitle = {Conference of the North American Chapter of the Association for Computational Linguistics (NAACL)},
+  year = {2016},
+  doi = {10.18653/v1/N16-1174}
 }
 
 @inproceedings{you2017multiple,

@@ -32,6 +32,7 @@ from kdlab import (
     LogitStandardisation,
     Teacher,
     TeacherCache,
+    TFKDSelf,
     TopologicalKD,
     cli,
 )
@@ -116,10 +117,10 @@ OBJECTIVES = {
     "TPKD": (TPKD, {"weights": WEIGHTS}),
     "TPKD square": (TPKD, {"weights": WEIGHTS, "oth": "square"}),
     **{cls.__name__: (cls, {}) for cls in (AT, SP, RKD, PKT, DKD, DIST, LogitStandardisation, TopologicalKD)},
-    **{cls.__name__: (cls, {}) for cls in (AVER, EBKD, CAMKD, AEKD, AnnealingKD)},
+    **{cls.__name__: (cls, {}) for cls in (AVER, EBKD, CAMKD, AEKD, AnnealingKD, TFKDSelf)},
 }
-#: compare maps position by position, which those of a picture have not in common with the student's
-ONE_KIND = (AT,)
+#: want a teacher of the student's kind: AT compares maps by position, TFKDSelf takes the student's earlier copy
+ONE_KIND = (AT, TFKDSelf)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])

@@ -132,7 +132,10 @@ def test_corruption_is_for_test_and_the_same_for_every_seed():
     ("views", "message"),
     [
         ({}, "an empty mapping"),
-        ({"raw": Raw(), "raw/dirty": None}, "'raw/dirty' is no key; expected a name, name/clean or name/second"),
+        (
+            {"raw": Raw(), "raw/dirty": None},
+            "'raw/dirty' is no key; expected a name, name/clean, name/second or",
+        ),
         ({"raw": None}, "'raw' has no view"),
         ({"pi/clean": None}, "'pi/clean' has no view; give one, or add 'pi' to repeat"),
         ({"raw": "Raw"}, "'raw' should be a View"),

@@ -44,6 +44,10 @@ def laboratory(tmp_path_factory):
     return folder
 
 
+def arguments_of(name):
+    return yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["model"]["init_args"]
+
+
 def words_of(name):
     folder, _, run = name.partition("/")
     words = []
@@ -51,9 +55,7 @@ def words_of(name):
         words += ["--config", "experiments/demo/data.yaml"]
     words += ["--config", f"experiments/{name}.yaml"]
     is_teacher = run.startswith("teacher")
-    words.append(
-        f"--model.init_args.{'net' if run.startswith(('teacher', 'scratch')) else 'student'}.init_args.depth=10"
-    )
+    words.append(f"--model.init_args.{'net' if 'net' in arguments_of(name) else 'student'}.init_args.depth=10")
     if is_teacher:
         words.append("--model.init_args.net.init_args.width=1")
     if folder == "sp_sw_har":
@@ -81,7 +83,7 @@ def test_config(name, laboratory, monkeypatch):
     words = words_of(name)
     fitted = cli.run(["fit", *words, *LIMIT])
     path = f"runs/{name}"
-    if name.split("/")[1] not in ORDER:  # a student is tested with its teachers gone
+    if "teachers" in arguments_of(name):  # a student is tested with its teachers gone
         words += ["--model.init_args.teachers.raw.checkpoint=gone"]
     assert Path(path, "version_0/checkpoints/best.ckpt").is_file()
     tested = cli.run(["test", *words, *LIMIT, "--ckpt_path", path])

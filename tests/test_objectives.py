@@ -469,7 +469,7 @@ def test_a_run_cites_all_that_it_used(method: type[Distillation]) -> None:
 def test_entries_are_whole() -> None:
     for key, entry in citations.BIBTEX.items():
         assert re.fullmatch(
-            r"@(article|inproceedings)\{" + key + r",\n(  [^\n]+\n)+\}", re.sub(r"\n    ", " ", entry)
+            r"@(article|inproceedings|misc)\{" + key + r",\n(  [^\n]+\n)+\}", re.sub(r"\n    ", " ", entry)
         ), key
         fields = re.findall(r"^  (\w+) = \{", entry, re.M)
         assert {"title", "author", "year"} < set(fields)

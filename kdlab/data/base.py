@@ -30,7 +30,7 @@ from kdlab.views import Raw, View
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSIONS = ("clean", "second")
+VERSIONS = ("clean", "second", "pair")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class WindowDataModule(LightningDataModule):
 
     Args:
         views: key -> view; None: ``{"raw": Raw()}``. A key that ends in ``/clean`` is computed from the window before
-            augmentation, one that ends in ``/second`` from a second augmentation of it; ``pi/clean: null`` is the same
+            augmentation, one that ends in ``/second`` from a second augmentation of it, and one that ends in ``/pair``
+            from another training window of the same class, drawn anew in every epoch; ``pi/clean: null`` is the same
             view as ``pi``. Outside training all of them are equal.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
@@ -93,6 +94,8 @@ class WindowDataModule(LightningDataModule):
     """
 
     name: str = "windows"
+    #: keys in `kdlab.citations.BIBTEX`
+    paper: tuple[str, ...] = ()
     #: the argument that names who is tested
     fold_argument: str = "test_subjects"
     #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
@@ -415,12 +418,13 @@ class WindowDataModule(LightningDataModule):
         digest.update(
             np.ascontiguousarray(self.data.windows[want.source][rows[:: max(1, len(rows) // 1024)]]).tobytes()
         )
-        random = self.augment is not None and want.version != "clean"
+        changes = [repr(self.augment)] if self.augment is not None and want.version != "clean" else []
+        changes += ["another window of the class"] if want.version == "pair" else []
         return {
             "fingerprint": str(self._fingerprint["id"]),
             "windows": digest.hexdigest(),
             "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}",
-            "augmentation": repr(self.augment) if random else None,
+            "augmentation": " of ".join(changes) or None,
         }
 
     def skip_views(self, names: Collection[str], stage: str = "train") -> None:
@@ -608,7 +612,7 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
     """Check the keys of ``views`` and fill those that repeat another one.
 
     Raises:
-        InputError: no views, a version other than ``clean`` and ``second``, or nothing to repeat.
+        InputError: no views, a version other than ``clean``, ``second`` and ``pair``, or nothing to repeat.
 
     >>> sorted(complete_views({"raw": Raw(), "raw/clean": None}))
     ['raw', 'raw/clean']
@@ -620,7 +624,7 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
     for key, view in given.items():
         base, slash, version = key.partition("/")
         if not base or (slash and version not in VERSIONS):
-            raise InputError(f"views: {key!r} is no key; expected a name, name/clean or name/second")
+            raise InputError(f"views: {key!r} is no key; expected a name, name/clean, name/second or name/pair")
         same = view if view is not None else (given.get(base) if slash else None)
         if same is None:
             raise InputError(

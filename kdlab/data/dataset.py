@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kdlab.augment import Augmentation
-from kdlab.data.sampler import stream
+from kdlab.data.sampler import ClassPairs, stream
 from kdlab.types import Batch
 from kdlab.views import View
 
@@ -41,7 +41,7 @@ class Wanted:
     key: str
     view: View
     source: str
-    version: str  # "base", "clean" or "second"
+    version: str  # "base", "clean", "second" or "pair"
 
 
 class WindowDataset(Dataset[Batch]):
@@ -54,7 +54,7 @@ class WindowDataset(Dataset[Batch]):
         wanted: the views.
         scalers: source -> its scaling.
         augment: applied to every window after scaling; None: not at all.
-        seed: of the augmentation.
+        seed: of the augmentation and the pairs.
         keyed_by_epoch: draw anew in every epoch.
     """
 
@@ -73,6 +73,8 @@ class WindowDataset(Dataset[Batch]):
         self.windows, self.target, self.rows = windows, target, rows
         self.wanted, self.scalers = list(wanted), scalers
         self.augment, self.seed, self.keyed_by_epoch = augment, seed, keyed_by_epoch
+        paired = keyed_by_epoch and any(want.version == "pair" for want in wanted)
+        self.pairs = ClassPairs(rows, target, seed) if paired else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,7 +92,8 @@ class WindowDataset(Dataset[Batch]):
         done: dict[tuple[str, str, str], Tensor] = {}
         views: dict[str, Tensor] = {}
         for want in self.wanted:
-            version = want.version if self.augment is not None and self.keyed_by_epoch else "base"
+            differs = self.keyed_by_epoch and (self.augment is not None or want.version == "pair")
+            version = want.version if differs else "base"
             known = (want.source, version, f"{type(want.view).__qualname__}:{want.view.digest}")
             if known not in done:
                 at = (want.source, version)
@@ -107,10 +110,12 @@ class WindowDataset(Dataset[Batch]):
     def _version(
         self, source: str, version: str, index: NDArray[np.int64], keys: list[tuple[int, int]]
     ) -> NDArray[np.float32]:
+        if version == "pair" and self.pairs is not None:
+            index = np.array([self.pairs(e, i) for e, i in keys])
         x = self.scalers[source](np.asarray(self.windows[source][index]))
         if self.augment is None or version == "clean":
             return x
-        draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1}[version]
+        draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         changed = [self.augment(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)
 

@@ -31,6 +31,35 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, draw], dtype=np.uint64)))
 
 
+class ClassPairs:
+    """A partner for each training window: another window of its class, drawn anew from the seed and the epoch alone.
+
+    Args:
+        rows: the training windows, without repeats.
+        target: class of every window of the data set.
+        seed: of the draws.
+
+    >>> pairs = ClassPairs(np.array([0, 1, 3, 4]), np.array([0, 1, 1, 0, 0]), seed=0)
+    >>> [{pairs(epoch, window) for epoch in range(9)} for window in (0, 1, 3, 4)]
+    [{3, 4}, {1}, {0, 4}, {0, 3}]
+    """
+
+    def __init__(self, rows: NDArray[np.int64], target: NDArray[np.int64], seed: int) -> None:
+        self.target, self.seed = target, seed
+        self.members = {int(label): rows[target[rows] == label] for label in np.unique(target[rows])}
+        self.place = np.zeros(len(target), dtype=np.int64)
+        for members in self.members.values():
+            self.place[members] = np.arange(len(members))
+
+    def __call__(self, epoch: int, index: int) -> int:
+        """The partner of a window; itself where it is the only one of its class."""
+        members = self.members[int(self.target[index])]
+        if len(members) == 1:
+            return index
+        drawn = stream(self.seed, epoch, index, draw=4).integers(len(members) - 1)
+        return int(members[drawn + (drawn >= self.place[index])])
+
+
 class TrainSampler(DistributedSampler[Any]):
     """Shuffled windows as ``(epoch, position)`` pairs; the order comes from the seed and the epoch alone.
 

@@ -7,6 +7,8 @@ from kdlab.methods.at import AT
 from kdlab.methods.aver import AVER
 from kdlab.methods.base import Method
 from kdlab.methods.ca_mkd import CAMKD
+from kdlab.methods.cs_kd import CSKD
+from kdlab.methods.ddgsd import DDGSD
 from kdlab.methods.dist import DIST
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.dkd import DKD
@@ -16,11 +18,13 @@ from kdlab.methods.full_kd import FullKD
 from kdlab.methods.kd import KD
 from kdlab.methods.logit_standardisation import LogitStandardisation
 from kdlab.methods.pkt import PKT
+from kdlab.methods.ps_kd import PSKD
 from kdlab.methods.rkd import RKD
 from kdlab.methods.schedules import PiecewiseLR
 from kdlab.methods.sp import SP
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.tf_kd import TFKDSelf, TFKDVirtual
 from kdlab.methods.tgd import TGD
 from kdlab.methods.topological_kd import TopologicalKD
 from kdlab.methods.tpkd import TPKD
@@ -31,12 +35,15 @@ __all__ = [
     "AT",
     "AVER",
     "CAMKD",
+    "CSKD",
+    "DDGSD",
     "DIST",
     "DKD",
     "EBKD",
     "ESKD",
     "KD",
     "PKT",
+    "PSKD",
     "RKD",
     "SP",
     "TGD",
@@ -48,6 +55,8 @@ __all__ = [
     "Method",
     "PiecewiseLR",
     "Supervised",
+    "TFKDSelf",
+    "TFKDVirtual",
     "Teacher",
     "TopologicalKD",
 ]

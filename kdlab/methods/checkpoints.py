@@ -21,6 +21,8 @@ from kdlab.types import InputError, MissingFileError
 KEY = "kdlab"
 #: written beside the checkpoints when a fit came to its end
 FINISHED = "finished.json"
+#: the files that a run folder is searched for what is kept of it, in this order: a teacher's peak, or the best epoch
+KEPT_FILES = ("teacher.ckpt", "best.ckpt")
 
 
 def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> dict[str, Any]:

@@ -168,9 +168,7 @@ class DDGSD(Supervised):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         **kwargs: Any,
     ) -> None:
-        objective = DDGSDObjective(
-            kd_weight, discrepancy_weight, temperature, ce_weight, detach_targets, kl_reduction
-        )
+        objective = DDGSDObjective(kd_weight, discrepancy_weight, temperature, ce_weight, detach_targets, kl_reduction)
         super().__init__(net, objective=objective, **kwargs)
 
     def prepare(self, datamodule: Any, stage: str) -> None:

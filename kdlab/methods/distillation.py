@@ -17,6 +17,7 @@ from kdlab import distributed
 from kdlab.cache import Answers, TeacherCache
 from kdlab.methods.base import Method, check_view, sgd, view_settings
 from kdlab.methods.caching import ask_all, check_cache
+from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective, SoftTargets
@@ -48,7 +49,7 @@ class Distillation(Method):
 
     init_argument: ClassVar[str] = "student_init"
     #: the files that a teacher's run folder is searched for, in this order
-    teacher_files: ClassVar[tuple[str, ...]] = ("teacher.ckpt", "best.ckpt")
+    teacher_files: ClassVar[tuple[str, ...]] = KEPT_FILES
 
     def __init__(
         self,

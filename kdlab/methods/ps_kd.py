@@ -53,16 +53,19 @@ class PastPredictions:
 
     def read(self, index: Tensor, target: Tensor) -> Tensor:
         """Probabilities ``(B, K)`` in float32: what was said of the windows ``index``, or else their labels."""
-        past = self.probabilities[self._rows(index)].to(target.device).float()
+        rows = self._rows(index)
+        past = self.probabilities[rows].to(target.device).float()
         if not target.is_floating_point():
             target = F.one_hot(target.long(), past.shape[1])
         return torch.where(past.sum(1, keepdim=True) > 0, past, target.float())
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Keep ``probabilities`` ``(B, K)`` of the windows ``index``."""
-        self.probabilities[self._rows(index)] = probabilities.to("cpu", torch.float16)
+        rows = self._rows(index)
+        self.probabilities[rows] = probabilities.to("cpu", torch.float16)
 
     def _rows(self, index: Tensor) -> Tensor:
+        """The index on the CPU, and a row for each."""
         rows = index.cpu()
         missing = int(rows.max()) + 1 - len(self.probabilities)
         if missing > 0:
@@ -113,10 +116,10 @@ class PSKDObjective(WeighedTeachers):
 class PSKD(Supervised):
     """Train a net on labels that are softened with its own past predictions.
 
-    Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out (``drop_last``)
-    keeps its older prediction. They are in full checkpoints, from which a fit is resumed (``best.ckpt``, ``last.ckpt``),
-    and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); to test, to predict or to teach,
-    nobody needs them. Each step waits for the device twice, to read and to write them.
+    Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out
+    (``drop_last``) keeps its older one. They are in full checkpoints, which a fit is resumed from (``best.ckpt``,
+    ``last.ckpt``), and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); to test, to
+    predict or to teach, nobody needs them. Each step waits for the device, to read and to write them.
 
     Args:
         net: the net.

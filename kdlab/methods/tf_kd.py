@@ -124,7 +124,7 @@ class TFKDVirtualObjective(Objective):
         >>> student = Output(torch.tensor([[2.0, 0.0]]), {})
         >>> terms = TFKDVirtualObjective()(student=student, teachers={}, target=torch.tensor([0]))
         >>> {name: round(float(term), 4) for name, term in terms.items()}
-        {'ce': 0.1142, 'kd': 0.0409}
+        {'ce': 0.1142, 'kd': 0.041}
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
@@ -197,8 +197,8 @@ class TFKDSelf(Distillation):
         if copy != own:
             raise InputError(
                 f"TFKDSelf: teacher {name!r} must be an earlier copy of the student, {own[1]} on view {own[0]!r}, but "
-                f"is {copy[1]} on view {copy[0]!r}. Train the student's net with Supervised first and name that run, or "
-                "use KD."
+                f"is {copy[1]} on view {copy[0]!r}. Train the student's net with Supervised first and name that run, "
+                "or use KD."
             )
 
 

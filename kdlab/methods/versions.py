@@ -32,6 +32,6 @@ def check_version(who: str, view: str, version: str, datamodule: Any) -> None:
     one, other = (view_settings(datamodule, name) for name in (view, key))
     if one != other:
         raise InputError(
-            f"{who}: {view!r} and {key!r} must be the same view, but are {one} and {other}. Set {key}: null in the data "
-            "module's views."
+            f"{who}: {view!r} and {key!r} must be the same view, but are {one} and {other}. Set {key}: null in the "
+            "data module's views."
         )

@@ -1,14 +1,14 @@
 """What every net of kdlab is: a `Backbone` that standardises its own view and answers with an `Output`.
 
-`Conv1d` and `BatchNorm1d` are torch's, and read a signal ``(B, C, T)`` as a picture ``(B, C, 1, T)`` too. A picture can
-lie in memory as channels last, for which a CPU has faster kernels.
+`Conv1d`, `BatchNorm1d` and `MaxPool1d` are torch's, and read a signal ``(B, C, T)`` as a picture ``(B, C, 1, T)`` too.
+A picture can lie in memory as channels last, for which a CPU has faster kernels.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from kdlab.types import InputError, Output
 
 #: how the features of a net lie in memory
 MemoryFormat = Literal["channels_last", "contiguous"]
+_Net = TypeVar("_Net", bound=nn.Module)
 
 
 class Conv1d(nn.Conv1d):
@@ -43,6 +44,40 @@ class BatchNorm1d(nn.BatchNorm1d):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim != 4:
             super()._check_input_dim(input)
+
+
+class MaxPool1d(nn.MaxPool1d):
+    """``torch.nn.MaxPool1d`` that reads ``(B, C, 1, T)`` too.
+
+    Example:
+        >>> layer, x = MaxPool1d(3, stride=2, padding=1), torch.randn(4, 2, 10)
+        >>> layer(x.unsqueeze(2)).squeeze(2).equal(layer(x))
+        True
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Maxima along the last axis."""
+        out: Tensor = super().forward(input) if input.ndim != 4 else self._pool_picture(input)
+        return out
+
+    def _pool_picture(self, x: Tensor) -> Tensor:
+        kernel, stride, padding = cast(tuple[int, int, int], (self.kernel_size, self.stride, self.padding))
+        return F.max_pool2d(x, (1, kernel), (1, stride), (0, padding))
+
+
+#: the layers of a net from one definition for signals (1) and images (2); all read signals as pictures too
+CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: nn.Conv2d}
+NORM: dict[int, type[nn.Module]] = {1: BatchNorm1d, 2: nn.BatchNorm2d}
+MAX_POOL: dict[int, type[nn.Module]] = {1: MaxPool1d, 2: nn.MaxPool2d}
+
+
+def kaiming(net: nn.Module) -> None:
+    """Draw every convolution of ``net`` from a normal distribution with variance 2 / fan-out; biases become 0."""
+    for module in net.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class Standardize(nn.Module):
@@ -128,6 +163,8 @@ class Backbone(nn.Module):
 
     #: whether :meth:`taps` reads pictures in any memory format, and signals as pictures
     lays_out: ClassVar[bool] = False
+    #: keys of `kdlab.citations.BIBTEX`
+    paper: ClassVar[tuple[str, ...]] = ()
 
     memory_format: MemoryFormat | None
     spec: dict[str, Any]
@@ -159,6 +196,11 @@ class Backbone(nn.Module):
         self.in_channels, self.num_classes, self.ndim, self.stride = in_channels, num_classes, ndim, stride
         self.memory_format = None
         self.standardize = Standardize(in_channels)
+
+    @classmethod
+    def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
+        """Make the net anew from what a checkpoint says; the arguments are plain values, which nobody vouches for."""
+        return cls(**init_args)
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Named features of the standardised view ``x``, the last one ``"embedding"`` ``(B, D)``."""
@@ -199,17 +241,18 @@ def build(spec: Mapping[str, Any]) -> Backbone:
         InputError: when there is no such class, or it does not take these arguments.
     """
     path = str(spec.get("class_path", ""))
-    cls = {f"{c.__module__}.{c.__qualname__}": c for c in _subclasses(Backbone)}.get(path)
+    cls = {f"{c.__module__}.{c.__qualname__}": c for c in subclasses(Backbone)}.get(path)
     if cls is None:
         raise InputError(
             f"net {path!r}: no net of this name is imported. Import its module first (in YAML: give the teacher "
             "net={class_path: ...}), or pass the net yourself with net=."
         )
     try:
-        return cls(**dict(spec.get("init_args", {})))
+        return cls.rebuild(spec.get("init_args", {}))
     except TypeError as error:
         raise InputError(f"net {path!r}: the checkpoint's arguments do not fit: {error}.") from error
 
 
-def _subclasses(cls: type[Backbone]) -> list[type[Backbone]]:
-    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
+def subclasses(cls: type[_Net]) -> list[type[_Net]]:
+    """All classes imported so far that are derived from ``cls``."""
+    return [found for child in cls.__subclasses__() for found in (child, *subclasses(child))]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import Backbone, BatchNorm1d, Conv1d
+from kdlab.nets.base import CONV, NORM, Backbone
 from kdlab.types import InputError
-
-_CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: nn.Conv2d}
-_NORM: dict[int, type[nn.Module]] = {1: BatchNorm1d, 2: nn.BatchNorm2d}
 
 # key names of two widely used public implementations -> ours (jeunsom/TDA_KD@23c6814 and xternalz/WideResNet-pytorch)
 _RELEASED = (
@@ -31,7 +29,7 @@ class _Block(nn.Module):
 
     def __init__(self, ndim: int, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        conv, norm = _CONV[ndim], _NORM[ndim]
+        conv, norm = CONV[ndim], NORM[ndim]
         self.norm1 = norm(in_channels)
         self.conv1 = conv(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
         self.norm2 = norm(out_channels)
@@ -78,6 +76,7 @@ class WideResNet(Backbone):
     """
 
     lays_out = True
+    paper: ClassVar[tuple[str, ...]] = ("zagoruyko2016wide",)
 
     def __init__(
         self, depth: int = 16, width: int = 1, ndim: int = 1, in_channels: int = 3, num_classes: int = 10
@@ -90,7 +89,7 @@ class WideResNet(Backbone):
             )
         blocks = (depth - 4) // 6
         widths = [16, 16 * width, 32 * width, 64 * width]
-        self.stem = _CONV[ndim](in_channels, 16, 3, padding=1, bias=False)
+        self.stem = CONV[ndim](in_channels, 16, 3, padding=1, bias=False)
         self.stages = nn.ModuleList(
             nn.Sequential(
                 _Block(ndim, widths[i], widths[i + 1], stride=1 if i == 0 else 2),
@@ -98,7 +97,7 @@ class WideResNet(Backbone):
             )
             for i in range(3)
         )
-        self.norm = _NORM[ndim](widths[3])
+        self.norm = NORM[ndim](widths[3])
         self.head = nn.Linear(widths[3], num_classes)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Conv2d)):

@@ -1,0 +1,83 @@
+"""``kdlab nets``: what the nets cost on one window or image, as a Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from kdlab import nets
+from kdlab.evaluate.cost import latency, macs, parameters
+from kdlab.evaluate.tables import markdown
+from kdlab.types import InputError
+
+#: name -> class and arguments; names of nets that there is only for signals end the table
+NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
+    **{
+        f"WRN{depth}-{width}": (nets.WideResNet, {"depth": depth, "width": width})
+        for depth, width in ((16, 1), (16, 2), (16, 3), (16, 8), (28, 1), (28, 3), (40, 1), (40, 2))
+    },
+    **{f"ResNet{depth}": (nets.CifarResNet, {"depth": depth}) for depth in (8, 20, 26, 44)},
+    **{
+        f"ResNet{depth} w={width}": (nets.ResNet, {"depth": depth, "width": width})
+        for depth in (18, 50)
+        for width in (8, 64)
+    },
+    **{f"VGG{depth}": (nets.VGG, {"depth": depth}) for depth in (8, 13)},
+    "MobileNetV2 w=0.5": (nets.MobileNetV2, {"width": 0.5}),
+    **{kind.upper(): (nets.RecurrentNet, {"kind": kind}) for kind in ("rnn", "gru", "lstm")},
+    "AttentionLSTM": (nets.AttentionLSTM, {}),
+    "Transformer": (nets.TransformerEncoder, {}),
+}
+_SIGNALS_ONLY = (nets.RecurrentNet, nets.AttentionLSTM, nets.TransformerEncoder)
+
+
+def main(words: Sequence[str]) -> str:
+    """Print and return the table that ``words`` ask for.
+
+    Args:
+        words: command-line words after ``kdlab nets``.
+
+    Raises:
+        InputError: when a number is out of range or no net has a name like ``--only``.
+    """
+    given = _parser().parse_args(list(words))
+    if min(given.channels, given.length, given.size, given.runs) < 1 or given.classes < 2:
+        raise InputError("kdlab nets: expected channels, length, size and runs >= 1 and classes >= 2.")
+    rows = list(_rows(given))
+    if not rows:
+        raise InputError(f"kdlab nets: --only {given.only!r} fits none of {', '.join(NETS)}.")
+    table = markdown(rows)
+    print(table)
+    return table
+
+
+def _rows(given: argparse.Namespace) -> Iterator[dict[str, str]]:
+    for ndim in (given.ndim,) if given.ndim else (1, 2):
+        shape = (given.channels, given.length) if ndim == 1 else (given.channels, given.size, given.size)
+        for name, (cls, arguments) in NETS.items():
+            if fnmatch(name.lower(), given.only.lower()) and (ndim == 1 or cls not in _SIGNALS_ONLY):
+                only = {} if cls in _SIGNALS_ONLY else {"ndim": ndim}
+                net = cls(in_channels=given.channels, num_classes=given.classes, **only, **arguments)
+                row = {"net": name, "view": f"{ndim}-D {'x'.join(map(str, shape))}"}
+                yield row | {"parameters": f"{parameters(net):,}"} | _cost(net, shape, given.runs)
+
+
+def _cost(net: nets.Backbone, shape: tuple[int, ...], runs: int) -> dict[str, str]:
+    if min(shape[1:]) < net.stride:
+        return {"MACs (M)": f"needs {net.stride}", "CPU ms, batch 1": ""}
+    return {"MACs (M)": f"{macs(net, shape) / 1e6:.2f}", "CPU ms, batch 1": f"{latency(net, shape, runs):.2f}"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdlab nets", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--channels", type=int, default=3, help="channels of the view (default: 3)")
+    add("--length", type=int, default=500, help="samples of a window, for the 1-D nets (default: 500)")
+    add("--size", type=int, default=64, help="pixels of a side of an image, for the 2-D nets (default: 64)")
+    add("--classes", type=int, default=14, help="number of classes (default: 14)")
+    add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
+    add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")
+    add("--runs", type=int, default=10, help="how often a net is timed; the median is shown (default: 10)")
+    return parser
