@@ -1,4 +1,4 @@
-"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test and predict; study, evaluate, export, cite."""
+"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test, predict, study, evaluate, export, nets, cite."""
 
 from __future__ import annotations
 
@@ -397,8 +397,14 @@ def _cite(words: Sequence[str]) -> None:
     print(bibtex(papers([model, *model.modules(), data, *data.views.values()])))
 
 
+def _nets(words: Sequence[str]) -> None:
+    from kdlab.evaluate.nets_table import main
+
+    main(words)
+
+
 #: what the command line can besides Lightning's subcommands
-_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export, "cite": _cite}
+_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export, "cite": _cite, "nets": _nets}
 
 
 def _hand_over() -> None:

@@ -1,5 +1,6 @@
 """Studies: the file, the plan, the running, and what a kill leaves behind."""
 
+import fcntl
 import json
 import os
 import signal
@@ -9,14 +10,17 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli
 from kdlab.study import plan as planning
+from kdlab.study import windows
 from kdlab.study.configs import set_value, stack
 from kdlab.study.plan import Study, make_folds
-from kdlab.study.run import run_jobs
+from kdlab.study.run import attempt, run_jobs
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY
 
@@ -93,6 +97,18 @@ def test_a_value_cannot_be_set_below_a_number():
         ({"teachers": {"teacher": {"config": "supervised.yaml", "one_per": "seeds"}}}, "'seed' or 'fold'"),
         ({"set": {"student": {}}}, "Did you mean 'students'"),
         ({"baselines": ["plain"]}, "unknown name 'plain'"),
+        ({"baselines": "scratch"}, "expected a list of names"),
+        ({"published": {"kd": 94.0}}, "expected {value, source, note}, got 94.0"),
+        ({"study": "../outside"}, "expected study: <data set>/<name>"),
+        ({"seeds": [True]}, "seeds should be"),
+        ({"axes": ["size"]}, "axes: expected a mapping"),
+        ({"axes": {"size": {"a/b": {}}}}, "may not hold /"),
+        ({"students": {"kd": {"config": "student.yaml", "teachers": "teacher"}}}, "teachers: expected a mapping"),
+        ({"scratch": {"scratch": {"config": 5}}}, "expected {config"),
+        (
+            {"students": {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher", "pi": "teacher"}}}},
+            "its config has no teacher 'pi'; it names 'raw'",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(tmp_path, changes, message):
@@ -160,6 +176,34 @@ def test_a_key_changes_with_what_it_stands_for_and_with_nothing_else(tmp_path):
     study = Study.read(toy(tmp_path))
     other = study.jobs(Path("runs"), {"": []}, lambda config: "other data")
     assert all(other[name].key != before[name].key for name in before)
+
+
+def test_a_key_knows_who_teaches_in_which_role(tmp_path):
+    teachers = {name: {"config": "supervised.yaml", "set": {"trainer.max_epochs": n}} for n, name in enumerate("ab", 1)}
+    both = {"model.init_args.teachers": {"raw": {"view": "raw"}, "two": {"view": "raw"}}}
+
+    def key(roles, **more):
+        students = {"kd": {"config": "student.yaml", "set": both, "teachers": roles, **more}}
+        return plan(toy(tmp_path, teachers=teachers, students=students))["kd/seed0"].key
+
+    keys = [key({"raw": "a", "two": "b"}), key({"raw": "b", "two": "a"}), key({"raw": "a", "two": "b"}, init="a")]
+    assert len(set(keys)) == 3
+
+
+def test_the_fingerprint_knows_every_window_and_label(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y, subject = rng.normal(size=(24, 2, 16)), np.arange(24) % 2, np.arange(24) // 3
+
+    def found(x, y):
+        np.savez(tmp_path / "own.npz", x=x, y=y, subject=subject)
+        windows.forget()
+        own = {"path": str(tmp_path / "own.npz"), "batch_size": 2, "test_subjects": [7]}
+        return windows.fingerprint({"data": {"class_path": "ArrayDataModule", "init_args": own}})
+
+    louder = np.where((subject == 7)[:, None, None], 3 * x, x)  # the test subject alone, so no training number changes
+    swapped = np.where(subject == 7, 1 - y, y)
+    assert len({found(x, y), found(louder, y), found(x, swapped)}) == 3
+    assert found(x, y) == found(x, y)
 
 
 def test_folds_test_every_subject_once_and_are_about_equally_large():
@@ -245,6 +289,27 @@ def test_a_failure_stops_only_what_needs_it(tmp_path, monkeypatch):
     assert outcome.failures["teacher/shared"] == "ValueError: teacher/shared exploded"
     assert outcome.failures["kd/seed1"] == "not run: it needs teacher/shared, which failed"
     assert "exploded" in (jobs["teacher/shared"].folder / "error.txt").read_text()
+
+
+def test_a_request_to_end_ends_the_study_and_fails_no_job(tmp_path, monkeypatch):
+    def run_job(job, runner):
+        raise SIGTERMException
+
+    jobs = plan(toy(tmp_path), tmp_path / "runs")
+    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    with pytest.raises(SIGTERMException):
+        run_jobs(jobs, lambda *a: SimpleNamespace())
+    assert not list(tmp_path.rglob("error.txt"))
+
+
+def test_two_studies_do_not_train_the_same_job(tmp_path):
+    job = plan(toy(tmp_path), tmp_path / "runs")["teacher/shared"]
+    job.folder.mkdir(parents=True)
+    with (job.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        row, error = attempt(job, lambda *a: SimpleNamespace())
+    assert row is None
+    assert "another process is at this job" in error
 
 
 def test_finished_work_is_not_repeated(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from kdlab.evaluate import tables
 from kdlab.evaluate.evaluation import Evaluation, evaluate
 from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import find_checkpoint, read_checkpoint
+from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint, read_checkpoint
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 #: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
 Build = Callable[[Path, list[str]], tuple[Method, WindowDataModule]]
 #: the files that a run folder is searched for: where there is an early-stopped teacher, it is the run's net
-FILES = ("teacher.ckpt", "best.ckpt")
 WHAT = "CKPT"
 
 
@@ -41,7 +40,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         InputError: a checkpoint, its config or the folder for the results cannot be used.
     """
     options = _parser().parse_args(words)
-    out, files = Path(options.out), [find_checkpoint(path, FILES, WHAT) for path in options.checkpoints]
+    out, files = Path(options.out), [find_checkpoint(path, KEPT_FILES, WHAT) for path in options.checkpoints]
     if not options.overwrite and out.is_dir() and any(out.iterdir()):
         raise InputError(f"--out: {options.out!r} holds results already; name another folder, or pass --overwrite")
     configs = [Path(options.config) if options.config else _config_beside(file) for file in files]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.export.formats import FORMATS
-from kdlab.export.make import FILES, export
+from kdlab.export.make import export
 from kdlab.export.module import Exported, card_path
-from kdlab.methods.checkpoints import find_checkpoint
+from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
 from kdlab.types import InputError
 
 Build = Callable[[str, list[str]], tuple[Any, Any]]
@@ -50,7 +50,7 @@ def main(words: Sequence[str], build: Build) -> Exported:
         The exported file.
     """
     given, overrides = parser().parse_known_args(list(words))
-    checkpoint = find_checkpoint(given.checkpoint, FILES, "CKPT")
+    checkpoint = find_checkpoint(given.checkpoint, KEPT_FILES, "CKPT")
     _, datamodule = build(str(given.config or config_of(checkpoint)), overrides)
     exported = export(
         checkpoint,

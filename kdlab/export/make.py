@@ -22,12 +22,18 @@ from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
 from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
-from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint, split_differences, weights_hash
+from kdlab.methods.checkpoints import (
+    KEPT_FILES,
+    description,
+    find_checkpoint,
+    read_checkpoint,
+    split_differences,
+    weights_hash,
+)
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError
 
 #: the files that a run folder is searched for, in this order
-FILES = ("best.ckpt", "teacher.ckpt")
 #: largest difference between the logits of a float file and those of its checkpoint
 FLOAT_TOLERANCE = 1e-4
 _CALIBRATION = 512  # windows; ranges settle long before
@@ -75,7 +81,7 @@ def export(
         probabilities = student(windows).softmax(-1)  # in the order of student.card["classes"]
     """
     _check_arguments(format, quantize, windows, tolerance, datamodule)
-    found = find_checkpoint(checkpoint, FILES, "CKPT")
+    found = find_checkpoint(checkpoint, KEPT_FILES, "CKPT")
     target = _target(found, path, format, quantize, overwrite)
     if format == "onnx":
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shlex
 import sys
 import tempfile
@@ -50,12 +51,12 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     if given.list:
         print_commands(study, jobs, given.root)
         return
+    if given.only is not None:
+        run_one(jobs, given.only, runner)
+        return
     print_plan(study, jobs, folds)
     check_configs(jobs, check)
     if given.dry_run:
-        return
-    if given.only is not None:
-        run_one(jobs, given.only, runner)
         return
     begin = time.perf_counter()
     outcome = execute(jobs, runner, given.jobs)
@@ -186,11 +187,12 @@ def write_embeddings(jobs: Jobs, folder: Path) -> str:
     """t-SNE pictures of what the nets of the first fold and seed make of its test windows, teachers first."""
     first: dict[str, Evaluation] = {}
     for job in jobs.values():
-        if job.run not in first and job.result.is_file():
+        if len(first) < DRAWN and job.run not in first and job.result.is_file():
             first[job.run] = Evaluation.load(job.folder)
-    drawn = dict(list(first.items())[:DRAWN])
-    classes = next(iter(drawn.values())).classes
-    figure = plot_embeddings({name: (e.embedding, e.target) for name, e in drawn.items()}, classes)
+    classes = next(iter(first.values())).classes
+    figure = plot_embeddings({name: (e.embedding, e.target) for name, e in first.items()}, classes)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "embeddings.png", dpi=120)
+    partial = folder / f"embeddings.part{os.getpid()}"
+    figure.savefig(partial, dpi=120, format="png")
+    partial.replace(folder / "embeddings.png")
     return "embeddings.png"

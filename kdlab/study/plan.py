@@ -16,6 +16,8 @@ A study file names ordinary run configs and each other::
     students:
       kd: {config: kd.yaml, teachers: {raw: teacher_raw}}
       tgd: {config: tgd.yaml, teachers: {raw: teacher_raw}, init: scratch}
+    baselines: [scratch, kd]          # what all are compared with; these, where the file does not say
+    published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
@@ -121,20 +123,21 @@ class Study:
         path = Path(path)
         content = read_yaml(path, "study")
         _known(content, _STUDY_KEYS, str(path))
-        if not isinstance(content.get("study"), str):
-            raise InputError(f"{path}: expected study: <data set>/<name>, the folder of its runs.")
-        axes = content.get("axes") or {}
-        for axis, labels in axes.items():
-            if not isinstance(labels, dict) or not all(isinstance(v, dict) for v in labels.values()):
-                raise InputError(f"{path}: axis {axis!r} should map labels to what they set, got {labels!r}.")
-        axes = {str(a): {str(label): v for label, v in labels.items()} for a, labels in axes.items()}
+        name = content.get("study")
+        if not isinstance(name, str) or not _is_plain(*name.split("/")):
+            raise InputError(f"{path}: expected study: <data set>/<name>, the folder of its runs, got {name!r}.")
+        axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
         runs = _read_runs(content, path, axes)
-        published = content.get("published") or {}
-        _known({str(name).partition(" (")[0]: None for name in published}, tuple(runs), f"{path}: published")
-        baselines = content.get("baselines", [name for name in ("scratch", "kd") if name in runs])
-        _known(dict.fromkeys(baselines), tuple(runs), f"{path}: baselines")
+        published = _mapping(content.get("published"), f"{path}: published")
+        _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
+        for title, entry in published.items():
+            if not isinstance(entry, dict) or not {"value", "source"} <= set(entry):
+                raise InputError(f"{path}: published: {title}: expected {{value, source, note}}, got {entry!r}.")
+        first = [run.name for run in runs.values() if run.stage == "scratch"][:1]
+        baselines = content.get("baselines", [*first, *(["kd"] if "kd" in runs else [])])
+        baselines = _names(baselines, tuple(runs), f"{path}: baselines")
         return cls(
-            content["study"].strip("/"),
+            name,
             path,
             str(content.get("description", "")).strip(),
             _seeds(content.get("seeds", 3), path),
@@ -192,7 +195,8 @@ class Study:
         needed = {other: jobs[self._needed(other, labels, fold, seed)] for other in run.needs}
         identity = {
             "config": {k: v for k, v in config.items() if k != "run"},
-            "needs": {other: job.key for other, job in needed.items()},
+            "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
+            "init": needed[run.init].key if run.init else None,
             "data": fingerprint(config),
             "version": __version__,
         }
@@ -290,42 +294,88 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
 
 
 # ---------------------------------------------------------------------- reading the file
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"{where}: expected a mapping, got {value!r}.")
+    return value or {}
+
+
+def _names(value: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"{where}: expected a list of names, got {value!r}. Write [{value}].")
+    names = [str(name) for name in value or []]
+    _known(dict.fromkeys(names), known, where)
+    return tuple(names)
+
+
+def _is_plain(*names: str) -> bool:
+    """Can these be names of folders?"""
+    return all(name not in ("", ".", "..") and not set(name) & set("/\\") for name in names)
+
+
+def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    axes: dict[str, dict[str, dict[str, Any]]] = {}
+    for axis, labels in given.items():
+        if not isinstance(labels, dict) or not labels or not all(isinstance(v, dict) for v in labels.values()):
+            raise InputError(f"{path}: axis {axis!r} should map labels to what they set, got {labels!r}.")
+        if not _is_plain(str(axis), *map(str, labels)):
+            raise InputError(f"{path}: axis {axis!r}: its labels name folders, so they may not hold / or be empty.")
+        axes[str(axis)] = {str(label): values for label, values in labels.items()}
+    return axes
+
+
 def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:
-    given = content.get("set") or {}
+    given = _mapping(content.get("set"), f"{path}: set")
     _known(given, ("all", *STAGES), f"{path}: set")
     runs: dict[str, Run] = {}
     for part, stage in STAGES.items():
-        for name, entry in (content.get(part) or {}).items():
+        common = {k: v for key in ("all", part) for k, v in _mapping(given.get(key), f"{path}: set: {key}").items()}
+        for name, entry in _mapping(content.get(part), f"{path}: {part}").items():
             where = f"{path}: {part}: {name}"
-            if not isinstance(entry, dict) or "config" not in entry:
-                raise InputError(f"{where}: expected {{config: <file>, ...}}, got {entry!r}.")
-            _known(entry, _RUN_KEYS, where)
             if name in runs:
                 raise InputError(f"{where}: there is another run of this name. Give it another one.")
-            _known(dict.fromkeys(entry.get("axes") or ()), tuple(axes), f"{where}: axes")
-            one_per = entry.get("one_per", "seed")
-            if one_per not in ("seed", "fold"):
-                raise InputError(f"{where}: one_per should be 'seed' or 'fold', got {one_per!r}.")
-            files = entry["config"] if isinstance(entry["config"], list) else [entry["config"]]
-            config = stack(read_yaml(path.parent / file, where) for file in files)
-            for values in (given.get("all"), given.get(part), entry.get("set")):
-                for dotted, value in (values or {}).items():
-                    set_value(config, dotted, value)
-            teachers = dict(entry.get("teachers") or {})
-            _check_teachers(config, teachers, where)
-            runs[name] = Run(name, stage, config, teachers, entry.get("init"), tuple(entry.get("axes") or ()), one_per)
+            if not _is_plain(str(name)):
+                raise InputError(f"{where}: the name of a run is that of a folder, so it may not hold /.")
+            runs[str(name)] = _read_run(str(name), stage, entry, common, axes, path, where)
     if not runs:
         raise InputError(f"{path}: no runs. Name some under {', '.join(STAGES)}.")
     return _in_order(runs, path)
 
 
+def _read_run(
+    name: str, stage: str, entry: Any, common: Mapping[str, Any], axes: Mapping[str, Any], path: Path, where: str
+) -> Run:
+    files = entry.get("config") if isinstance(entry, dict) else None
+    files = [files] if isinstance(files, str) else files
+    if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
+        raise InputError(f"{where}: expected {{config: <file>, ...}}, got {entry!r}.")
+    _known(entry, _RUN_KEYS, where)
+    one_per, init = entry.get("one_per", "seed"), entry.get("init")
+    if one_per not in ("seed", "fold"):
+        raise InputError(f"{where}: one_per should be 'seed' or 'fold', got {one_per!r}.")
+    if init is not None and not isinstance(init, str):
+        raise InputError(f"{where}: init should be the name of a run, got {init!r}.")
+    config = stack(read_yaml(path.parent / file, where) for file in files)
+    for values in (common, _mapping(entry.get("set"), f"{where}: set")):
+        for dotted, value in values.items():
+            set_value(config, dotted, value)
+    teachers = {str(k): str(v) for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
+    _check_teachers(config, teachers, where)
+    return Run(name, stage, config, teachers, init, _names(entry.get("axes"), tuple(axes), f"{where}: axes"), one_per)
+
+
 def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:
     configured = get_value(config, "model.init_args.teachers") or {}
-    forgotten = sorted(set(configured) - set(teachers))
+    forgotten, unknown = sorted(set(configured) - set(teachers)), sorted(set(teachers) - set(configured))
     if forgotten:
         raise InputError(
             f"{where}: its config names teacher {', '.join(map(repr, forgotten))}, but the study does not say which "
             f"run that is. Write teachers: {{{forgotten[0]}: <run>, ...}}."
+        )
+    if unknown:
+        raise InputError(
+            f"{where}: its config has no teacher {', '.join(map(repr, unknown))}; it names "
+            f"{', '.join(map(repr, configured)) or 'none'}. Add it to the config, or set model.init_args.teachers."
         )
 
 
@@ -366,7 +416,7 @@ def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
 
 def _seeds(value: Any, path: Path) -> tuple[int, ...]:
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) and s >= 0 for s in seeds):
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise InputError(f"{path}: seeds should be a number of seeds or a list of whole numbers, got {value!r}.")
     if len(set(seeds)) < len(seeds):
         raise InputError(f"{path}: seeds: {value!r} names a seed twice.")

@@ -8,6 +8,7 @@ import json
 import logging
 import multiprocessing
 import os
+import threading
 import time
 import traceback
 import warnings
@@ -15,22 +16,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import __file__ as _package
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import evaluate
-from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
+from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.study.plan import Job, Jobs, ready
 from kdlab.study.windows import share
 from kdlab.types import InputError, MissingFileError
 
-_FILES = ("teacher.ckpt", "best.ckpt")
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 
 class Line(Protocol):
@@ -59,15 +65,20 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
 
     A fit that came to its end earlier is not repeated; one that was cut off begins anew.
     """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with _alone(job):
+        return _run_job(job, runner)
+
+
+def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
     if job.result.is_file():
         return dict(json.loads(job.result.read_text()))
     begin = time.perf_counter()
-    job.folder.mkdir(parents=True, exist_ok=True)
     config = job.folder / "job.yaml"
     config.write_text(yaml.safe_dump(job.config, sort_keys=False))
     prepare = functools.partial(share, config=job.config)
     line = runner([*_words(job), "--config", str(config)], prepare)
-    path = find_checkpoint(job.folder, _FILES)
+    path = find_checkpoint(job.folder, KEPT_FILES)
     row = {**_identity(job), **_measure(line, path, job.folder), "seconds": round(time.perf_counter() - begin, 1)}
     partial = job.result.with_suffix(f".part{os.getpid()}")
     partial.write_text(json.dumps(row, indent=1))
@@ -76,10 +87,22 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
     return row
 
 
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Hold the job's lock, which ends with the process; two studies on one machine do not train the same job."""
+    with (job.folder / "lock").open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{job.folder}: another process is at this job. Wait for it, or end it.") from None
+        yield
+
+
 def _words(job: Job) -> list[str]:
     """Fit, or take up the finished fit of a job that was cut off after it."""
     try:
-        finished = find_checkpoint(job.folder, _FILES)
+        finished = find_checkpoint(job.folder, KEPT_FILES)
     except MissingFileError:
         return ["fit"]
     return ["validate", "--ckpt_path", str(finished), "--trainer.logger=false"]
@@ -100,13 +123,13 @@ def _identity(job: Job) -> dict[str, Any]:
 
 
 def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
-    """Everything that is read of a job, with the weights that validation chose."""
+    """Everything that is read of a job, first of all with the weights that validation chose."""
     model, data, trainer = line.model, line.datamodule, line.trainer
-    last = path.with_name("last.ckpt")
-    final = _scores(model, data, last) if last.is_file() else {}
     validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
     found = evaluate(model, data)
     found.save(folder)
+    last = path.with_name("last.ckpt")
+    final = _scores(model, data, last) if last.is_file() else {}
     return {
         "view": model.view,
         "best_epoch": read_checkpoint(path)[KEY]["provenance"]["epoch"],
@@ -213,9 +236,9 @@ def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) ->
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):
+                        running[pool.submit(attempt, job, runner)] = job
                         begun.add(job.name)
                         tries[job.name] += 1
-                        running[pool.submit(attempt, job, runner)] = job
                     if not running:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -240,13 +263,21 @@ def _pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _begin_worker(counter: Any, processes: int) -> None:
+    """A worker's share of the machine; it ends with the study, also where that was killed."""
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with counter.get_lock():
         number = counter.value
         counter.value += 1
-    gpus = torch.cuda.device_count()
-    if gpus > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    given = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    gpus = given or [str(gpu) for gpu in range(torch.cuda.device_count())]
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // processes)))
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
@@ -254,11 +285,13 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     quiet()
     try:
         return run_job(job, runner), ""
-    except SystemExit as error:
-        return None, f"the command line ended with {error.code}"
-    except Exception as error:
+    except SIGTERMException:  # the study is asked to end, and the job is left for the next time
+        raise
+    except (SystemExit, Exception) as error:
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "error.txt").write_text(traceback.format_exc())
+        if isinstance(error, SystemExit):
+            return None, f"the command line ended with {error.code}"
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return None, f"{kind}{error}"
 

@@ -296,7 +296,7 @@ def independent(rows: Iterable[Row], metric: str) -> tuple[str, list[float]]:
     """
     values = _keyed(rows, metric)
     folds = _by_fold(values)
-    return ("folds", list(folds.values())) if len(folds) > 1 else ("seeds", [values[key] for key in _sorted(values)])
+    return ("folds", list(folds.values())) if any(folds) else ("seeds", [values[key] for key in _sorted(values)])
 
 
 def is_shared(rows: Sequence[Row]) -> bool:
@@ -312,7 +312,7 @@ def paired_difference(
 
     `mean(d) ± t_{(1 + confidence) / 2, n - 1} std(d) / sqrt(n)` over n independent differences d. The seeds of a fold
     share its test subjects, and what a fold's subjects favour all its seeds repeat; so d are the folds, each the mean
-    over its seeds, where there are at least two. Without folds they are the seeds; the interval is then about the test
+    over its seeds. Without folds they are the seeds; the interval is then about the test
     subjects and teachers at hand, and not about others. The folds of a cross-validation share training subjects, so
     the interval over them is approximate too (Bengio and Grandvalet 2004).
 
@@ -349,7 +349,7 @@ def paired_difference(
     if shared:
         a, b = ({(fold, None): mean for fold, mean in _by_fold(side).items()} for side in (a, b))
     pairs = {key: a[key] - b[key] for key in _sorted(a.keys() & b.keys())}
-    unit = "folds" if len({fold for fold, _ in a.keys() | b.keys()}) > 1 else "seeds"
+    unit = "folds" if any(fold for fold, _ in a.keys() | b.keys()) else "seeds"
     units = list(_by_fold(pairs).values()) if unit == "folds" else list(pairs.values())
     result = Difference(
         mean=summarise(units).mean,

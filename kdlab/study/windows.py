@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import inspect
 import json
 from collections import Counter
 from typing import Any
 
-from jsonargparse import ArgumentParser
+import numpy as np
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from kdlab.data import WindowDataModule
-from kdlab.data.windows import WindowSet
+from kdlab.data.windows import WindowSet, chunks
 from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}
+_contents: dict[str, str] = {}
 
 
 def make_data(config: dict[str, Any]) -> WindowDataModule:
@@ -30,8 +33,8 @@ def make_data(config: dict[str, Any]) -> WindowDataModule:
     try:
         parsed = parser.parse_object({"data": {"class_path": _data(config)["class_path"], "init_args": arguments}})
         datamodule: WindowDataModule = parser.instantiate_classes(parsed).data
-    except (ValueError, TypeError, OSError) as error:
-        raise InputError(f"data: {error}") from error
+    except (ArgumentError, ValueError, TypeError, OSError) as error:
+        raise InputError(f"data of {config.get('run', 'the study')}: {error}") from error
     share(datamodule, config)
     datamodule.setup()
     return datamodule
@@ -41,23 +44,43 @@ def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
     """Hand over the windows that this process read for an earlier run of the same data; read them the first time."""
     key = _load_key(config)
     if key not in _loaded:
+        _loaded.clear()  # one data set at a time
         _loaded[key] = datamodule.load()
     datamodule.reuse(_loaded[key])
 
 
 def forget() -> None:
-    """Let go of all windows."""
+    """Let go of all windows, and read them anew where they are asked for again."""
     _loaded.clear()
+    _contents.clear()
+    _fingerprint.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
-    """What tells the data of a run apart: its windows, split and scaling."""
+    """What tells the data of a run apart: every window and label, the split and the scaling."""
     return _fingerprint(json.dumps(_data(config), sort_keys=True, default=str))
 
 
 @functools.cache
 def _fingerprint(data: str) -> str:
-    return str(make_data({"data": json.loads(data)}).fingerprint["id"])
+    config = {"data": json.loads(data)}
+    datamodule = make_data(config)
+    key = _load_key(config)
+    if key not in _contents:
+        _contents[key] = contents(datamodule.data)
+    return f"{datamodule.fingerprint['id']}-{_contents[key]}"
+
+
+def contents(data: WindowSet) -> str:
+    """A hash of all windows, labels and subjects."""
+    digest = hashlib.blake2b(np.ascontiguousarray(data.target).tobytes(), digest_size=8)
+    for names in (data.subject, data.recording):
+        digest.update(json.dumps(None if names is None else [str(name) for name in names.tolist()]).encode())
+    for source, x in data.windows.items():
+        digest.update(f"{source}{x.shape}".encode())
+        for part in chunks(x):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def subjects(config: dict[str, Any]) -> dict[str, int]:
@@ -94,7 +117,7 @@ def _subclasses(base: type) -> list[type]:
 
 @functools.cache
 def _parser() -> ArgumentParser:
-    parser = LightningArgumentParser()
+    parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(WindowDataModule, "data")
     return parser
 
