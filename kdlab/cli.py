@@ -1,4 +1,4 @@
-"""The command line: ``lightning`` and ``kdlab`` with fit, validate, test, predict, study, evaluate, export, nets, cite."""
+"""The command line, ``lightning`` or ``kdlab``: fit, validate, test, predict; study, evaluate, export, nets, cite."""
 
 from __future__ import annotations
 
