@@ -170,7 +170,7 @@ def write(
         seconds=seconds,
         more=[(write_embeddings(jobs, folder), "Embeddings of the test windows of the first fold and seed")],
     )
-    print(f"\n{first_table(report.read_text())}\n\nPercent. How to read it, and plots: {report}")
+    print(f"\n{first_table(report.read_text().partition('## Results')[2])}\n\nPercent. How to read it, and plots: {report}")
 
 
 def first_table(text: str) -> str:

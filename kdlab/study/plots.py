@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.evaluate.plots import COLOURS, MARKERS, plot_reliability, plot_robustness
 from kdlab.study.statistics import (
     Condition,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-KINDS = ("noise", "missing", "both", "shift")
-SEVERITIES = (1, 2, 3)
 MANY = 24  # rows, above which they are drawn closer
 BLUE, GREY, BLACK = COLOURS[0], "#737373", "#000000"
 _COLOURS = [colour for colour in COLOURS if colour != BLACK]  # black are means
@@ -179,6 +178,8 @@ def plot_differences(
                 handles[name] = axes.errorbar([100 * difference.mean], [y], fmt="o", capsize=3, **look)
     for axes in panels[1:]:
         axes.set_ylabel("")
+    low, high = panels[0].get_xlim()
+    panels[0].set_xlim(min(low, -1), max(high, 1))  # a tenth of a point should not look large
     title = f"{100 * confidence:g} % interval"
     figure.legend(handles.values(), handles, loc="outside right upper", title=title, frameon=False, fontsize=9)
     return figure

@@ -18,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kdlab.study.plots import KINDS, SEVERITIES, pictures, severities
+from kdlab.evaluate.evaluation import KINDS, SEVERITIES
+from kdlab.study.plots import pictures, severities
 from kdlab.study.statistics import (
     Condition,
     Difference,
