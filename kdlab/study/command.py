@@ -170,7 +170,8 @@ def write(
         seconds=seconds,
         more=[(write_embeddings(jobs, folder), "Embeddings of the test windows of the first fold and seed")],
     )
-    print(f"\n{first_table(report.read_text().partition('## Results')[2])}\n\nPercent. How to read it, and plots: {report}")
+    results = first_table(report.read_text().partition("## Results")[2])
+    print(f"\n{results}\n\nPercent. How to read it, and plots: {report}")
 
 
 def first_table(text: str) -> str:
