@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/python -m experiments.demo
 
 study: $(STAMP)
-	$(BIN)/kdlab study experiments/basic_motions/study.yaml
+	$(BIN)/kdlab study experiments/basic_motions/study.yaml --jobs 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

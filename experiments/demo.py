@@ -21,7 +21,7 @@ OUT = Path("runs/demo")
 
 def main() -> None:
     start = time.perf_counter()
-    study(["experiments/demo/study.yaml"], cli.run, cli.check)
+    study(["experiments/demo/study.yaml", "--jobs", "2"], cli.run, cli.check)
     views = {"raw": Raw(), "gaf": GramianAngularField(size=64), "pi": PersistenceImage(size=64)}
     BasicMotions(views=views).plot_views(OUT / "views.png")
     print(f"{OUT}/views.png shows a window of each class in three views\n{time.perf_counter() - start:.0f} s")

@@ -76,6 +76,9 @@ def pictures(
                 f"Test accuracy along {axis}",
                 _bind(plot_axis, lines, axis, labels[axis], flat, metric),
             )
+            if len({condition.run for condition in lines}) > 1:
+                caption = f"Test accuracy of the runs over {axis}"
+                yield f"runs_{axis}", caption, _bind(plot_runs, lines, axis, labels[axis], metric)
     for first, second in combinations(labels, 2):
         if cells := [condition for condition in known if {first, second} <= condition.labels.keys()]:
             caption = f"Test accuracy over {first} and {second}"
@@ -253,28 +256,51 @@ def plot_grid(
         metric: an accuracy, as a fraction.
     """
     runs = list(dict.fromkeys(condition.run for condition in known))
-    cells = {
+    tables = {
         run: [[_cell(known, run, {rows[0]: a, columns[0]: b}, metric) for b in columns[1]] for a in rows[1]]
         for run in runs
     }
-    means = [100 * s.mean for table in cells.values() for line in table for s in line if s.mean is not None]
+    return _heat_maps(tables, rows, columns)
+
+
+def plot_runs(known: Sequence[Condition], axis: str, labels: Sequence[str], metric: str = "test_accuracy") -> Figure:
+    """A heat map of the runs (down) over the labels of one axis (right); each cell has its mean and standard deviation.
+
+    Args:
+        known: conditions that have this axis.
+        axis: its name.
+        labels: its labels, from left to right.
+        metric: an accuracy, as a fraction.
+    """
+    runs = list(dict.fromkeys(condition.run for condition in known))
+    table = [[_cell(known, run, {axis: label}, metric) for label in labels] for run in runs]
+    return _heat_maps({"": table}, ("run", runs), (axis, labels))
+
+
+def _heat_maps(
+    tables: Mapping[str, Sequence[Sequence[Summary]]],
+    rows: tuple[str, Sequence[str]],
+    columns: tuple[str, Sequence[str]],
+) -> Figure:
+    """One panel a table, all on one scale."""
+    means = [100 * s.mean for table in tables.values() for line in table for s in line if s.mean is not None]
     low, high = math.floor(min(means)), math.ceil(max(means))
-    across = min(2, len(runs))
-    down = -(-len(runs) // across)
+    across = min(2, len(tables))
+    down = -(-len(tables) // across)
     size = (1.6 + 0.85 * len(columns[1]), 1.4 + 0.62 * len(rows[1]))
     figure = new_figure(max(size[0] * across + 0.9, 4.5), size[1] * down)
     panels = figure.subplots(down, across, squeeze=False).flat
     image: Any = None
-    for axes, (run, table) in zip(panels, cells.items(), strict=False):
+    for axes, (title, table) in zip(panels, tables.items(), strict=False):
         shades = [[math.nan if s.mean is None else 100 * s.mean for s in line] for line in table]
         image = axes.imshow(shades, vmin=low, vmax=max(high, low + 1), cmap="cividis", aspect="auto")
         axes.set_xticks(range(len(columns[1])), columns[1], rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(rows[1])), rows[1])
         axes.set_xlabel(columns[0].replace("_", " "))
         axes.set_ylabel(rows[0].replace("_", " "))
-        axes.set_title(run, fontsize=10)
+        axes.set_title(title, fontsize=10)
         _annotate(axes, table, (low + max(high, low + 1)) / 2)
-    for axes in list(figure.axes)[len(runs) :]:
+    for axes in list(figure.axes)[len(tables) :]:
         axes.set_visible(False)
     figure.colorbar(image, ax=figure.axes, label="test accuracy (%), mean ± standard deviation", shrink=0.9)
     return figure
