@@ -302,7 +302,7 @@ def _heat_maps(
         _annotate(axes, table, (low + max(high, low + 1)) / 2)
     for axes in list(figure.axes)[len(tables) :]:
         axes.set_visible(False)
-    figure.colorbar(image, ax=figure.axes, label="test accuracy (%), mean ± standard deviation", shrink=0.9)
+    figure.colorbar(image, ax=figure.axes, label="test accuracy (%)\nmean ± standard deviation", shrink=0.9)
     return figure
 
 
