@@ -108,7 +108,11 @@ class KdlabCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             parser_class=Parser,
-            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in _SUBCOMMANDS}},
+            parser_kwargs={
+                "allow_abbrev": False,
+                "description": f"Besides the subcommands below there are {', '.join(_COMMANDS)} (each with --help).",
+                **{name: {"allow_abbrev": False} for name in _SUBCOMMANDS},
+            },
             args=list(args) if args is not None else None,
         )
 
