@@ -15,6 +15,8 @@ from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
 Need = Literal["feature", "attention", "gram"]
+#: what a teacher makes of a map in the place of its tap ``"stage3"``: class logits ``(B, K)``
+Classifier = Callable[[Tensor], Tensor]
 
 
 class CachedOutput(Output):
@@ -41,7 +43,12 @@ class Objective(nn.Module, ABC):
     training (a temperature, the weight of a term) is a 0-dim float32 buffer made by :meth:`_setting`; it is no part of
     the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a device.
 
+    What has to learn besides the student (a regressor onto a teacher's feature, an embedding) are its ``adapters``: a
+    subclass makes them in :meth:`make_adapters`, whose shapes are those of the features. They are made once, by
+    :meth:`adapt` or by the first call; call :meth:`adapt` before you make an optimiser, as `Distillation` does.
+
     Attributes:
+        adapters: name -> module that learns besides the student; empty in most objectives.
         paper: keys in :data:`kdlab.citations.BIBTEX` of what the equation comes from.
         taps: names of the features that student and teachers must have.
         reads: what it reads of a teacher's taps; see :meth:`needs`.
@@ -60,6 +67,7 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
+        self.adapters = nn.ModuleDict()
 
     @abstractmethod
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
@@ -81,6 +89,44 @@ class Objective(nn.Module, ABC):
         Raises:
             InputError: naming the argument, what came, and what to do.
         """
+
+    def make_adapters(
+        self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
+    ) -> Mapping[str, nn.Module]:
+        """The modules that learn besides the student, by name, for features of these shapes; none by default.
+
+        Args:
+            student: what the student says of a few windows.
+            teachers: teacher name -> what it says of them.
+            classifiers: teacher name -> what it makes of a map in the place of its tap ``"stage3"``, where that is
+                known; they stay with the teachers and are not to be registered here.
+        """
+        return {}
+
+    @property
+    def adapts(self) -> bool:
+        """Whether anything learns besides the student."""
+        return type(self).make_adapters is not Objective.make_adapters
+
+    def adapt(
+        self,
+        *,
+        student: Output,
+        teachers: dict[str, Output],
+        classifiers: Mapping[str, Classifier] | None = None,
+    ) -> None:
+        """Make the adapters, unless they are there already; see :meth:`make_adapters`."""
+        if self.adapts and not self.adapters:
+            like = functional.promote(student.logits)
+            made = self.make_adapters(student, teachers, classifiers or {})
+            self.adapters.update(made)
+            self.adapters.to(like.device, like.dtype).train(self.training)
+
+    def adapted(self, name: str, *features: Tensor) -> Tensor:
+        """What an adapter makes of features, in at least float32."""
+        adapter = functional.full_precision(self.adapters[name])
+        made: Tensor = adapter(*features)
+        return made
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
         """Teacher -> tap -> what is read of it besides the logits, so that nothing else need be kept of its answers."""
@@ -129,11 +175,13 @@ class Objective(nn.Module, ABC):
         return output.features[tap]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Move as every module does, but keep the settings in float32 when the nets become half precision."""
+        """Move as every module does, but keep settings and adapters in float32 when the nets become half precision."""
         before = self.settings()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
             self._buffers[name] = old.to(getattr(self, name).device)
+        if any(p.is_floating_point() and p.element_size() < 4 for p in self.adapters.parameters()):
+            self.adapters.float()
         return self
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -112,26 +113,44 @@ class Distillation(Method):
             if self.cache is not None:
                 check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
-        # before processes are started: the nets are not on their devices yet, so their ranks could not gather
-        if stage == "fit" and hasattr(datamodule, "view_shape") and distributed.world_size() == 1:
+        if stage == "fit" and hasattr(datamodule, "view_shape"):
             self._check_features(datamodule)
 
-    def _check_features(self, datamodule: Any) -> None:
-        """Put a few empty windows through nets and objective, so that what does not fit is found before a run."""
-        windows = 2 * getattr(self.objective, "patches", 1)
-
-        def ask(net: Backbone, view: str) -> Output:
-            was_training, parameter = net.training, next(net.parameters())
-            output: Output = net.eval()(parameter.new_zeros(windows, *datamodule.view_shape(view)))
-            net.train(was_training)
-            return output
-
-        with torch.no_grad():
-            student = ask(self.net, self.view)
-            teachers = {name: ask(t.net, t.view) for name, t in self.named_teachers() if t.net is not None}
-            self.objective(
-                student=student, teachers=teachers, target=torch.zeros(windows, dtype=torch.long, device=self.device)
+    def configure_model(self) -> None:
+        """See that what the objective learns besides the student is there before the optimiser is made."""
+        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        if fitting and self.objective.adapts and not self.objective.adapters:  # prepare knew no shapes
+            raise InputError(
+                f"{type(self.objective).__name__}: learns adapters, whose shapes are those of the nets' features, but "
+                "plain loaders do not say what shape a view has. Use a data module, such as kdlab's, or call "
+                "objective.adapt(student=..., teachers=...) with the nets' outputs before the fit."
             )
+
+    @torch.no_grad()
+    def _check_features(self, datamodule: Any) -> None:
+        """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
+
+        The objective's adapters are made of the outputs.
+        """
+        windows = 2 * getattr(self.objective, "patches", 1)
+        student = self._ask(self.net, self.view, windows, datamodule)
+        nets = {name: (t.net, t.view) for name, t in self.named_teachers() if t.net is not None}
+        teachers = {name: self._ask(net, view, windows, datamodule) for name, (net, view) in nets.items()}
+        classifiers = {name: net.classify for name, (net, _) in nets.items()}
+        self.objective.adapt(student=student, teachers=teachers, classifiers=classifiers)
+        if distributed.world_size() > 1:
+            return  # the nets are not on their devices yet, so the ranks could not gather
+        was_training = self.objective.training
+        self.objective.eval()(
+            student=student, teachers=teachers, target=torch.zeros(windows, dtype=torch.long, device=self.device)
+        )
+        self.objective.train(was_training)
+
+    def _ask(self, net: Backbone, view: str, windows: int, datamodule: Any) -> Output:
+        was_training, parameter = net.training, next(net.parameters())
+        output: Output = net.eval()(parameter.new_zeros(windows, *datamodule.view_shape(view)))
+        net.train(was_training)
+        return output
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
         """The teachers with their names."""
@@ -201,6 +220,13 @@ class Distillation(Method):
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights, and what it observed."""
         return self.objective.settings() | self.objective.observed()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the objective's adapters where nothing is going to be learnt."""
+        super().on_load_checkpoint(checkpoint)
+        if not self.objective.adapters:
+            held = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
 
     def describe(self) -> dict[str, Any]:
         """Also where the teachers came from."""

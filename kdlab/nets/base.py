@@ -206,6 +206,26 @@ class Backbone(nn.Module):
         """Named features of the standardised view ``x``, the last one ``"embedding"`` ``(B, D)``."""
         raise NotImplementedError(f"{type(self).__name__} must implement taps(x).")
 
+    def embed(self, stage3: Tensor) -> Tensor:
+        """The embedding ``(B, D)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+
+        Raises:
+            InputError: of nets that have no such map.
+        """
+        raise InputError(
+            f"{type(self).__name__}: does not say how it goes on from a map. Take one of the residual nets, VGG or "
+            "MobileNetV2, or implement embed(stage3)."
+        )
+
+    def classify(self, stage3: Tensor) -> Tensor:
+        """The logits ``(B, K)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+
+        In nets of three stages the rest is pooling and a linear layer, behind norm and ReLU in a `WideResNet`; in
+        others it has layers of its own.
+        """
+        logits: Tensor = self.head(self.embed(stage3))
+        return logits
+
     def forward(self, x: Tensor) -> Output:
         """Logits and taps of a batch ``(B, C, *S)``.
 

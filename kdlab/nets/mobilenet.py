@@ -107,9 +107,16 @@ class MobileNetV2(Backbone):
         """Outputs of three groups and the pooled embedding."""
         out = self.stem(x)
         features: dict[str, Tensor] = {}
-        for i, group in enumerate(self.groups):
+        for i, group in enumerate(self.groups[: max(_TAPS) + 1]):
             out = group(out)
             if i in _TAPS:
                 features[_TAPS[i]] = out
-        features["embedding"] = self.last(out).flatten(2).mean(2)
+        features["embedding"] = self.embed(out)
         return features
+
+    def embed(self, stage3: Tensor) -> Tensor:
+        """The other groups, the last convolution and average pool."""
+        for group in self.groups[max(_TAPS) + 1 :]:
+            stage3 = group(stage3)
+        out: Tensor = self.last(stage3).flatten(2).mean(2)
+        return out

@@ -106,12 +106,16 @@ class _ResidualNet(Backbone):
         """Outputs of the first three stages and the pooled embedding."""
         out = self.stem(x)
         features: dict[str, Tensor] = {}
-        for i, stage in enumerate(self.stages, start=1):
-            out = stage(out)
-            if i <= 3:
-                features[f"stage{i}"] = out
-        features["embedding"] = out.flatten(2).mean(2)
+        for i, stage in enumerate(self.stages[:3], start=1):
+            out = features[f"stage{i}"] = stage(out)
+        features["embedding"] = self.embed(out)
         return features
+
+    def embed(self, stage3: Tensor) -> Tensor:
+        """The fourth stage, where there is one, and average pool."""
+        for stage in self.stages[3:]:
+            stage3 = stage(stage3)
+        return stage3.flatten(2).mean(2)
 
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -77,9 +77,17 @@ class VGG(Backbone):
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Outputs of the second to fourth block and the pooled embedding."""
         features: dict[str, Tensor] = {}
-        for i, block in enumerate(self.blocks):
-            x = block(self.pool(x) if 0 < i <= self.pools else x)
-            if 1 <= i <= 3:
+        for i in range(4):
+            x = self._block(i, x)
+            if i > 0:
                 features[f"stage{i}"] = x
-        features["embedding"] = x.flatten(2).mean(2)
+        features["embedding"] = self.embed(x)
         return features
+
+    def embed(self, stage3: Tensor) -> Tensor:
+        """The last block and average pool."""
+        return self._block(4, stage3).flatten(2).mean(2)
+
+    def _block(self, i: int, x: Tensor) -> Tensor:
+        out: Tensor = self.blocks[i](self.pool(x) if 0 < i <= self.pools else x)
+        return out

@@ -110,8 +110,12 @@ class WideResNet(Backbone):
         features: dict[str, Tensor] = {}
         for i, stage in enumerate(self.stages, start=1):
             out = features[f"stage{i}"] = stage(out)
-        features["embedding"] = F.relu(self.norm(out)).flatten(2).mean(2)
+        features["embedding"] = self.embed(out)
         return features
+
+    def embed(self, stage3: Tensor) -> Tensor:
+        """Norm, ReLU and average pool."""
+        return F.relu(self.norm(stage3)).flatten(2).mean(2)
 
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
