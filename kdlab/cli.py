@@ -26,7 +26,9 @@ from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.types import InputError
 
-_REASONS = r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load"
+_REASONS = (
+    r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|no module"
+)
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -398,7 +400,8 @@ def _cite(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="kdlab cite", description=_cite.__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
     model, data = build(parser.parse_args(list(words)).config)
-    print(bibtex(papers([model, *model.modules(), data, *data.views.values()])))
+    mixing = getattr(data, "mix", None)
+    print(bibtex(papers([model, *model.modules(), data, mixing, *data.views.values()])))
 
 
 def _nets(words: Sequence[str]) -> None:

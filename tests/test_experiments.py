@@ -84,7 +84,7 @@ def test_config(name, laboratory, monkeypatch):
     fitted = cli.run(["fit", *words, *LIMIT])
     path = f"runs/{name}"
     if "teachers" in arguments_of(name):  # a student is tested with its teachers gone
-        words += ["--model.init_args.teachers.raw.checkpoint=gone"]
+        words += [f"--model.init_args.teachers.{teacher}.checkpoint=gone" for teacher in arguments_of(name)["teachers"]]
     assert Path(path, "version_0/checkpoints/best.ckpt").is_file()
     tested = cli.run(["test", *words, *LIMIT, "--ckpt_path", path])
     assert 0 <= tested.trainer.callback_metrics["test/accuracy"] <= 1
