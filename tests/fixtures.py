@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 PAMAP2_ACTIVITIES = (1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 17, 24)
@@ -230,3 +234,194 @@ def write_recording_csv(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def photographs(label: np.ndarray, side: int = 32, seed: int = 0) -> np.ndarray:
+    """Pictures ``(N, side, side, 3)`` uint8 whose colours and stripes belong to the class."""
+    rng = np.random.default_rng(seed)
+    k, place = label[:, None, None, None], np.arange(side) / side
+    stripes = np.sin(
+        2 * np.pi * (1 + k % 4) * place[None, :, None, None] + 2 * np.pi * (k % 3) * place[None, None, :, None]
+    )
+    colour = np.sin(1.3 * k + np.arange(3))
+    pictures = 128 + 50 * colour + 40 * stripes + rng.normal(0, 15, (len(label), side, side, 3))
+    return pictures.clip(0, 255).round().astype(np.uint8)
+
+
+def python2_pickle(value: object) -> bytes:
+    """What ``cPickle.dumps(value, 2)`` of Python 2 writes for dicts, lists, strings, small numbers and uint8 arrays."""
+    return b"\x80\x02" + _python2(value) + b"."
+
+
+def _python2(value: object) -> bytes:
+    if isinstance(value, dict):
+        return b"}(" + b"".join(_python2(part) for pair in value.items() for part in pair) + b"u"
+    if isinstance(value, list):
+        return b"](" + b"".join(map(_python2, value)) + b"e"
+    if isinstance(value, int):
+        return b"K" + bytes([value]) if value < 256 else b"J" + struct.pack("<i", value)
+    if isinstance(value, str):
+        text = value.encode()
+        return b"U" + bytes([len(text)]) + text if len(text) < 256 else b"T" + struct.pack("<I", len(text)) + text
+    assert isinstance(value, np.ndarray)
+    assert value.dtype == np.uint8
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    shape = b"(" + b"".join(b"J" + struct.pack("<i", n) for n in value.shape) + b"t"
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    data = value.tobytes()
+    return array + b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<I", len(data)) + data + b"tb"
+
+
+def _planes(label: np.ndarray, seed: int) -> np.ndarray:
+    """``(N, 3072)``: the red, green and blue plane of each picture, row by row."""
+    return photographs(label, 32, seed).transpose(0, 3, 1, 2).reshape(len(label), 3072)
+
+
+def write_cifar10(folder: Path, batch: int = 40, test: int = 40, binary: bool = False) -> Path:
+    """``cifar-10-batches-py`` (pickles of Python 2) or ``cifar-10-batches-bin``: five batches and a test batch.
+
+    Args:
+        folder: where it is written.
+        batch: images in each of the five batches.
+        test: images of the test batch.
+        binary: the binary version.
+    """
+    root = Path(folder) / f"cifar-10-batches-{'bin' if binary else 'py'}"
+    root.mkdir(parents=True, exist_ok=True)
+    files = [(f"data_batch_{i}", batch, f"training batch {i} of 5") for i in range(1, 6)]
+    for seed, (name, count, title) in enumerate([*files, ("test_batch", test, "testing batch 1 of 1")]):
+        label = np.random.default_rng(seed).permutation(np.arange(count) % 10)
+        data = _planes(label, seed)
+        if binary:
+            (root / f"{name}.bin").write_bytes(np.c_[label.astype(np.uint8), data].tobytes())
+            continue
+        names = [f"{CIFAR10_CLASSES[k]}_s_{i:06d}.png" for i, k in enumerate(label.tolist())]
+        content = {"batch_label": title, "labels": label.tolist(), "data": data, "filenames": names}
+        (root / name).write_bytes(python2_pickle(content))
+    if binary:
+        (root / "batches.meta.txt").write_text("\n".join(CIFAR10_CLASSES) + "\n\n")
+    else:
+        meta = {"num_cases_per_batch": batch, "label_names": list(CIFAR10_CLASSES), "num_vis": 3072}
+        (root / "batches.meta").write_bytes(python2_pickle(meta))
+    return root
+
+
+def write_cifar100(folder: Path, train: int = 400, test: int = 100, binary: bool = False) -> Path:
+    """``cifar-100-python`` (pickles of Python 2) or ``cifar-100-binary``; fine class k is of superclass k % 20.
+
+    Args:
+        folder: where it is written.
+        train: training images.
+        test: test images.
+        binary: the binary version.
+    """
+    root = Path(folder) / f"cifar-100-{'binary' if binary else 'python'}"
+    root.mkdir(parents=True, exist_ok=True)
+    names = {"fine": [f"fine_{k}" for k in range(100)], "coarse": [f"coarse_{k}" for k in range(20)]}
+    for seed, (name, count) in enumerate((("train", train), ("test", test))):
+        fine = np.random.default_rng(seed).permutation(np.arange(count) % 100)
+        data = _planes(fine, seed)
+        if binary:
+            (root / f"{name}.bin").write_bytes(
+                np.c_[(fine % 20).astype(np.uint8), fine.astype(np.uint8), data].tobytes()
+            )
+            continue
+        labels = {"fine_labels": fine.tolist(), "coarse_labels": (fine % 20).tolist()}
+        files = [f"picture_s_{i:06d}.png" for i in range(count)]
+        title = {"batch_label": f"{name}ing batch 1 of 1"}
+        (root / name).write_bytes(python2_pickle({"filenames": files, **title, **labels, "data": data}))
+    if binary:
+        for kind, words in names.items():
+            (root / f"{kind}_label_names.txt").write_text("\n".join(words) + "\n")
+    else:
+        meta = {f"{kind}_label_names": words for kind, words in names.items()}
+        (root / "meta").write_bytes(python2_pickle(meta))
+    return root
+
+
+def _write_picture(file: Path, picture: np.ndarray, mode: str = "RGB") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).convert(mode).save(file, **({"quality": 95} if file.suffix.upper() != ".PNG" else {}))
+
+
+def write_cinic10(folder: Path, number: int = 3) -> Path:
+    """``{train,valid,test}/<class>/*.png``, some of them grey-scale.
+
+    Args:
+        folder: where it is written.
+        number: images per class and part.
+    """
+    for seed, part in enumerate(("train", "valid", "test")):
+        label = np.repeat(np.arange(10), number)
+        for i, (k, picture) in enumerate(zip(label.tolist(), photographs(label, 32, seed), strict=True)):
+            stem = f"cifar10-{part}-{i}" if i % 2 else f"n{i:08d}_{i}"
+            _write_picture(
+                Path(folder, part, CIFAR10_CLASSES[k], f"{stem}.png"), picture, "L" if i % 10 == 4 else "RGB"
+            )
+    return Path(folder)
+
+
+def write_tiny_imagenet(folder: Path, classes: int = 4, number: int = 3, val: int = 2) -> Path:
+    """``tiny-imagenet-200``: ``wnids.txt``, ``words.txt``, ``train``, annotated ``val``, ``test`` without labels.
+
+    Args:
+        folder: where it is written.
+        classes: number of classes.
+        number: training images per class.
+        val: validation images per class.
+    """
+    root = Path(folder) / "tiny-imagenet-200"
+    root.mkdir(parents=True, exist_ok=True)
+    wnids = [f"n{10000 + 48271 * k % 90000:08d}" for k in range(classes)]
+    (root / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    words = "".join(f"{wnid}\tthing{k}, kind of thing\n" for k, wnid in enumerate(wnids))
+    (root / "words.txt").write_text("n00001740\tentity\n" + words)
+    label = np.repeat(np.arange(classes), number)
+    for i, (k, picture) in enumerate(zip(label.tolist(), photographs(label, 64, 0), strict=True)):
+        place = root / "train" / wnids[k]
+        _write_picture(place / "images" / f"{wnids[k]}_{i % number}.JPEG", picture, "L" if i == 1 else "RGB")
+        with (place / f"{wnids[k]}_boxes.txt").open("a") as file:
+            file.write(f"{wnids[k]}_{i % number}.JPEG\t0\t10\t63\t58\n")
+    label = np.random.default_rng(1).permutation(np.repeat(np.arange(classes), val))
+    rows = []
+    for i, (k, picture) in enumerate(zip(label.tolist(), photographs(label, 64, 1), strict=True)):
+        _write_picture(root / "val" / "images" / f"val_{i}.JPEG", picture)
+        rows.append(f"val_{i}.JPEG\t{wnids[k]}\t0\t32\t44\t62\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(rows))
+    _write_picture(root / "test" / "images" / "test_0.JPEG", photographs(np.zeros(1, int), 64, 2)[0])
+    return root
+
+
+def write_image_folder(folder: Path, classes: int = 4, number: int = 5, val: int = 2) -> Path:
+    """``{train,val}/<wnid>/*.JPEG`` of uneven sizes, as ImageNet, one of them CMYK.
+
+    Args:
+        folder: where it is written.
+        classes: number of classes.
+        number: training images per class.
+        val: validation images per class.
+    """
+    for seed, (part, count) in enumerate((("train", number), ("val", val))):
+        rng = np.random.default_rng(seed)
+        for k in range(classes):
+            wnid = f"n{1440764 + 997 * k:08d}"
+            for i in range(count):
+                height, width = rng.integers(70, 130, 2)
+                picture = photographs(np.array([k]), 130, 10 * i + seed)[0, :height, :width]
+                name = f"{wnid}_{i}.JPEG" if part == "train" else f"ILSVRC2012_val_{k * val + i + 1:08d}.JPEG"
+                _write_picture(Path(folder, part, wnid, name), picture, "CMYK" if i == 1 else "RGB")
+    return Path(folder)
+
+
+def write_tar(archive: Path, folder: Path) -> Path:
+    """A folder as an archive, ``.tar.gz`` or plain."""
+    with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                info, data = tarfile.TarInfo(path.relative_to(folder.parent).as_posix()), path.read_bytes()
+                info.size = len(data)
+                file.addfile(info, io.BytesIO(data))
+    return archive

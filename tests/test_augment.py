@@ -14,7 +14,8 @@ from kdlab.types import InputError
 
 def _walk(cls):
     for one in cls.__subclasses__():
-        if one.__module__ == module.__name__ and not inspect.isabstract(one):
+        windows = one.__module__ == module.__name__ and 2 in one.sample_ndims  # those of images: test_images.py
+        if windows and not inspect.isabstract(one):
             yield one
         yield from _walk(one)
 

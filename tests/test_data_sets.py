@@ -232,9 +232,9 @@ def test_utdmhad_has_two_sources(utdmhad):
     assert batch.views["raw"].shape == (4, 6, 128)
     assert batch.views["skeleton"].shape == (4, 60, 64) == (4, *data.view_shape("skeleton"))
     assert set(data.fingerprint["test"]) == {"2", "4", "6", "8"}
-    assert set(data.fingerprint["scale"]) == {"inertial", "skeleton"}
+    assert set(data.fingerprint["scale"]) == {"inertial", "skeleton", "both"}
     assert data.classes[8] == "draw_circle_cw"
-    with pytest.raises(InputError, match="no source 'depth'; this data set has inertial, skeleton"):
+    with pytest.raises(InputError, match="no source 'depth'; this data set has inertial, skeleton, both"):
         UTDMHAD(utdmhad, views={"raw": Raw(source="depth")}).setup()
 
 

@@ -3,16 +3,25 @@
 from kdlab.data.arrays import ArrayDataModule
 from kdlab.data.base import Scale, WindowDataModule, check_fingerprint
 from kdlab.data.basic_motions import BasicMotions
+from kdlab.data.cifar import CIFAR10, CIFAR100
+from kdlab.data.cinic10 import CINIC10
 from kdlab.data.geneactiv import GENEActiv
+from kdlab.data.image_folder import ImageFolder
+from kdlab.data.images import ImageDataModule
+from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
 from kdlab.data.recording import RecordingDataModule
 from kdlab.data.spswhar import SPSWHAR
+from kdlab.data.tiny_imagenet import TinyImageNet
 from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
 from kdlab.data.utdmhad import UTDMHAD
 from kdlab.data.windows import WindowSet, slide, split_groups
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "CINIC10",
     "PAMAP2",
     "SPSWHAR",
     "UCIHAR",
@@ -20,9 +29,15 @@ __all__ = [
     "UTDMHAD",
     "ArrayDataModule",
     "BasicMotions",
+    "CutMix",
     "GENEActiv",
+    "ImageDataModule",
+    "ImageFolder",
+    "Mixing",
+    "Mixup",
     "RecordingDataModule",
     "Scale",
+    "TinyImageNet",
     "WindowDataModule",
     "WindowSet",
     "check_fingerprint",

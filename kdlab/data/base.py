@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
+from kdlab.data.mixing import Mixing
 from kdlab.data.sampler import OrderedSampler, TrainSampler
 from kdlab.data.splits import STAGES, Split, make_split
-from kdlab.data.windows import WindowSet, check_finite, chunks, moments
+from kdlab.data.windows import WindowSet, check_finite, chunks, moments, sample_length
 from kdlab.types import Batch, InputError
 from kdlab.views import Raw, View
 
@@ -62,18 +63,21 @@ class Scale:
 class WindowDataModule(LightningDataModule):
     """Windows of recordings, seen in views, split by subject. Data sets derive from this and write ``load``.
 
-    The order is: load, split, scale, augment (training only), view. Scaling comes first, so that strengths, thresholds
-    and ranges of what follows are in scaled units.
+    The order is: load, split, scale, augment and mix (training only), view. Scaling comes first, so that strengths,
+    thresholds and ranges of what follows are in scaled units.
 
     Args:
         views: key -> view; None: ``{"raw": Raw()}``. A key that ends in ``/clean`` is computed from the window before
-            augmentation, one that ends in ``/second`` from a second augmentation of it, and one that ends in ``/pair``
-            from another training window of the same class, drawn anew in every epoch; ``pi/clean: null`` is the same
-            view as ``pi``. Outside training all of them are equal.
+            augmentation and mixing, one that ends in ``/second`` from a second augmentation of it, and one that ends in
+            ``/pair`` from another training window of the same class, drawn anew in every epoch; ``pi/clean: null`` is
+            the same view as ``pi``. Outside training all of them are equal. Seconds and pairs are mixed as the windows
+            are.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
         augment: applied to training windows, in scaled units.
+        mix: `Mixup` or `CutMix`: mixes the windows of a training batch with each other, after their augmentation and
+            before their views; labels of training batches become class probabilities ``(B, K)``.
         corruption: applied to test and prediction windows, in scaled units; the same for every run on one split.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.
@@ -85,6 +89,8 @@ class WindowDataModule(LightningDataModule):
         split_seed: of every choice of subjects or recordings.
         seed: of the training order and the augmentation; None: what ``seed_everything`` was given, or else 0.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) per class.
+        unknown_classes: classes that nobody is told of: their windows are left out of training, validation and test,
+            and those of the test subjects are the stage ``"unknown"``, for an open-set score.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: hand batches over in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -98,6 +104,8 @@ class WindowDataModule(LightningDataModule):
     paper: tuple[str, ...] = ()
     #: the argument that names who is tested
     fold_argument: str = "test_subjects"
+    #: the most training windows, evenly spread, whose numbers scale and standardise; None: all
+    statistics_windows: int | None = None
     #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
     clip_minmax: bool = False
 
@@ -107,6 +115,7 @@ class WindowDataModule(LightningDataModule):
         views: dict[str, View | None] | None = None,
         scale: Literal["standard", "minmax", "none"] | Scale | dict[str, Scale] = "standard",
         augment: Augmentation | None = None,
+        mix: Mixing | None = None,
         corruption: Augmentation | None = None,
         batch_size: int = 64,
         num_workers: int = 0,
@@ -117,6 +126,7 @@ class WindowDataModule(LightningDataModule):
         split_seed: int = 0,
         seed: int | None = None,
         train_per_class: int | None = None,
+        unknown_classes: list[int | str] | None = None,
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -132,7 +142,12 @@ class WindowDataModule(LightningDataModule):
                 raise InputError(f"{argument}={value}: expected a whole number of at least {least}")
         if isinstance(scale, str) and scale not in self.scales():
             raise InputError(f"scale={scale!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+        if mix is not None and batch_size < 2:
+            raise InputError(
+                f"mix: mixes the windows of a batch with each other, but batch_size={batch_size}; use a larger one"
+            )
         self.views = complete_views(views)
+        self.mix, self.unknown_classes = mix, unknown_classes
         self.scale, self.augment, self.corruption = scale, augment, corruption
         self.batch_size, self.num_workers, self.drop_last = batch_size, num_workers, drop_last
         self.split, self.test_subjects, self.val_subjects = split, test_subjects, val_subjects
@@ -148,6 +163,7 @@ class WindowDataModule(LightningDataModule):
         self._restored_seed: int | None = None
         self._skipped: dict[str, frozenset[str]] = {}
         self._fingerprint: dict[str, Any] = {}
+        self._known: list[int] = []  # labels of the data set, in the order of the classes' own labels here
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
     @abstractmethod
@@ -175,6 +191,7 @@ class WindowDataModule(LightningDataModule):
         if self._data is not None:
             return
         data = self.load() if self._given is None else self._given
+        self._known = known_classes(data.classes, self.unknown_classes)
         split = make_split(
             data,
             split=self.split,
@@ -183,6 +200,7 @@ class WindowDataModule(LightningDataModule):
             val_fraction=self.val_fraction,
             seed=self.split_seed,
             train_per_class=self.train_per_class,
+            unknown=sorted(set(range(len(data.classes))) - set(self._known)),
         )
         scalers = self._make_scalers(data, split)
         self._wanted = self._bind(data)
@@ -200,21 +218,25 @@ class WindowDataModule(LightningDataModule):
             given = {data.sources[0]: given}
         if isinstance(given, dict):
             return self._given_scalers(data, given)
-        scalers = {}
+        scalers, rows = {}, self._spread(split.rows["train"])
         for source, x in data.windows.items():
             width = x.shape[1]
             offset, divisor = np.zeros(width), np.ones(width)
             if given == "standard":
-                offset, divisor = moments(chunks(x, split.rows["train"]))
+                offset, divisor = moments(chunks(x, rows))
             elif given == "minmax":
-                low, high = np.full(width, np.inf), np.full(width, -np.inf)
-                for part in chunks(x, split.rows["train"]):
-                    low, high = np.minimum(low, part.min(axis=(0, 2))), np.maximum(high, part.max(axis=(0, 2)))
+                low, high, axes = np.full(width, np.inf), np.full(width, -np.inf), (0, *range(2, x.ndim))
+                for part in chunks(x, rows):
+                    low, high = np.minimum(low, part.min(axis=axes)), np.maximum(high, part.max(axis=axes))
                 offset, divisor = low, high - low
             tiny = np.finfo(np.float32).eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
             clip = self.clip_minmax and given == "minmax"
             scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor), clip)
         return scalers
+
+    def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        most = len(rows) if self.statistics_windows is None else min(self.statistics_windows, len(rows))
+        return rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)] if most < len(rows) else rows
 
     def _given_scalers(self, data: WindowSet, given: Mapping[str, Scale]) -> dict[str, Scaler]:
         if set(given) != set(data.sources):
@@ -236,8 +258,14 @@ class WindowDataModule(LightningDataModule):
             source = getattr(view, "source", None) or data.sources[0]
             if source not in data.windows:
                 raise InputError(f"view {key!r}: no source {source!r}; this data set has {', '.join(data.sources)}")
-            bound = view.bind(tuple(data.channels[source]))
-            bound.shape(len(data.channels[source]), data.windows[source].shape[2])  # refuses what does not fit
+            bound, x = view.bind(tuple(data.channels[source])), data.windows[source]
+            if x.ndim - 1 != view.sample_ndim:
+                reads, has = ("windows", "images") if view.sample_ndim == 2 else ("images", "windows")
+                raise InputError(
+                    f"view {key!r}: {type(view).__name__} reads {reads}, but the source {source!r} has {has} of shape "
+                    f"{tuple(x.shape[1:])}; use a view of {has}"
+                )
+            bound.shape(len(data.channels[source]), sample_length(x))  # refuses what does not fit
             tail = key.rpartition("/")[2]
             wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
         return wanted
@@ -248,9 +276,9 @@ class WindowDataModule(LightningDataModule):
             return None
         for source, x in windows.items():
             expected = data.windows[source].shape[1:]
-            if x.ndim != 3 or x.shape[1:] != expected:
+            if x.shape[1:] != expected:
                 raise InputError(
-                    f"windows to predict: expected (windows, {expected[0]}, {expected[1]}) as in training, "
+                    f"windows to predict: expected (windows, {', '.join(map(str, expected))}) as in training, "
                     f"got {x.shape}"
                 )
             check_finite(x, source, data.channels[source])
@@ -272,14 +300,22 @@ class WindowDataModule(LightningDataModule):
             **{stage: list(split.groups[stage]) for stage in STAGES},
             "seed": self.split_seed,
             "train_per_class": self.train_per_class,
+            **self._contents(data, split),
             "scale": numbers,
-            "classes": [str(c) for c in data.classes],
+            "classes": [str(data.classes[k]) for k in self._known],
             "channels": {source: [str(c) for c in names] for source, names in data.channels.items()},
             "sampling_rate": {s: float(r) for s, r in rate.items()} if isinstance(rate, dict) else rate,
         }
+        if "unknown" in split.groups:
+            result["unknown_classes"] = [str(c) for k, c in enumerate(data.classes) if k not in self._known]
+            result["unknown"] = list(split.groups["unknown"])
         text = json.dumps(result, sort_keys=True)
         result["id"] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return result
+
+    def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
+        """What else tells the data apart, for the fingerprint."""
+        return {}
 
     def _summary(self) -> str:
         parts = []
@@ -290,6 +326,9 @@ class WindowDataModule(LightningDataModule):
             parts.append(
                 f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}"
             )
+        if "unknown" in self._parted().rows:
+            names = ", ".join(self.fingerprint["unknown_classes"])
+            parts.append(f"unknown {len(self._parted().rows['unknown'])} test windows ({names})")
         return f"{self.name}: {'; '.join(parts)}"
 
     def reuse(self, windows: WindowSet) -> None:
@@ -308,7 +347,7 @@ class WindowDataModule(LightningDataModule):
     # ---- what is known after setup ----------------------------------------------------------------------------------
     @property
     def data(self) -> WindowSet:
-        """All windows, in physical units."""
+        """All windows, in physical units, with the labels of the data set, those of unknown classes included."""
         if self._data is None:
             self.setup()
         if self._data is None:
@@ -324,13 +363,14 @@ class WindowDataModule(LightningDataModule):
 
     @property
     def classes(self) -> list[str]:
-        """Class names, in the order of the labels."""
-        return list(self.data.classes)
+        """Names of the known classes, in the order of the labels."""
+        classes = self.data.classes
+        return [classes[k] for k in self._known]
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.data.classes)
+        """Number of known classes."""
+        return len(self.classes)
 
     @property
     def channels(self) -> dict[str, list[str]]:
@@ -358,7 +398,8 @@ class WindowDataModule(LightningDataModule):
     def view_shape(self, name: str) -> tuple[int, ...]:
         """Shape of one sample of a view, without the batch axis."""
         want = self._want(name)
-        return tuple(want.view.shape(len(self.data.channels[want.source]), self.data.windows[want.source].shape[2]))
+        x = self.data.windows[want.source]
+        return tuple(want.view.shape(len(self.data.channels[want.source]), sample_length(x)))
 
     def view_settings(self, name: str) -> str:
         """The view behind a name, with its settings and channels, in words that are equal for equal views."""
@@ -377,7 +418,8 @@ class WindowDataModule(LightningDataModule):
             if isinstance(want.view, Raw) and not own:
                 self._statistics[name] = None
             else:
-                mean, std = moments(b.views[name].double().numpy() for b in self._read("train", 256, [want]))
+                rows = self._spread(self.train_index)
+                mean, std = moments(b.views[name].double().numpy() for b in self._read("train", 256, [want], rows))
                 self._statistics[name] = (mean.tolist(), np.where(std < 1e-12, 1.0, std).tolist())
         return self._statistics[name]
 
@@ -411,14 +453,15 @@ class WindowDataModule(LightningDataModule):
 
         Returns:
             ``fingerprint`` (its id), ``windows`` (a digest of their indices and of up to 1024 of them), ``view`` (its
-            class, digest and source) and ``augmentation``, what changes the windows at random before this view.
+            class, digest and source) and ``augmentation``, what changes the windows at random before this view (their
+            mixing included).
         """
         want, rows = self._want(name), self.train_index
         digest = hashlib.blake2b(rows.tobytes(), digest_size=16)
         digest.update(
             np.ascontiguousarray(self.data.windows[want.source][rows[:: max(1, len(rows) // 1024)]]).tobytes()
         )
-        changes = [repr(self.augment)] if self.augment is not None and want.version != "clean" else []
+        changes = [repr(c) for c in (self.mix, self.augment) if c is not None and want.version != "clean"]
         changes += ["another window of the class"] if want.version == "pair" else []
         return {
             "fingerprint": str(self._fingerprint["id"]),
@@ -479,7 +522,7 @@ class WindowDataModule(LightningDataModule):
         """Shuffled by (seed, epoch); after an interruption it goes on with the batch that would have come next."""
         replicas, rank = self._ranks()
         seed = self._run_seed()
-        dataset = self._dataset("train", augment=self.augment, seed=seed, wanted=self._kept("train"))
+        dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=self._kept("train"))
         epoch, skip = self._resume_point()
         sampler = TrainSampler(
             len(dataset),
@@ -506,20 +549,23 @@ class WindowDataModule(LightningDataModule):
         return self.ordered_loader("predict")
 
     def _corruption(self, stage: str) -> Augmentation | None:
-        return self.corruption if stage in ("test", "predict") else None
+        return self.corruption if stage in ("test", "predict", "unknown") else None
 
     def _dataset(
         self,
         stage: str,
         *,
         augment: Augmentation | None = None,
+        mix: Mixing | None = None,
         seed: int | None = None,
         wanted: list[Wanted] | None = None,
     ) -> WindowDataset:
         data, split = self.data, self._parted()
-        if stage not in (*STAGES, "predict"):
-            raise InputError(f"stage={stage!r}: expected train, val, test or predict")
-        target = data.target
+        if stage not in (*STAGES, "predict", "unknown"):
+            raise InputError(f"stage={stage!r}: expected train, val, test, predict or unknown")
+        if stage == "unknown" and stage not in split.rows:
+            raise InputError("stage='unknown': all classes are known; name some in unknown_classes")
+        target = self._own_labels(data.target)
         rows = split.rows["test" if stage == "predict" else stage]
         if stage == "predict" and self._predict is not None:
             data, rows = self._predict, np.arange(len(self._predict))
@@ -531,12 +577,25 @@ class WindowDataModule(LightningDataModule):
             self._wanted if wanted is None else wanted,
             self._scalers,
             augment=augment,
+            mix=mix,
+            classes=self.num_classes,
             seed=self.split_seed if seed is None else seed,
             keyed_by_epoch=stage == "train",
         )
 
-    def _read(self, stage: str, size: int, wanted: list[Wanted] | None) -> Iterator[Batch]:
+    def _own_labels(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Labels among the known classes, from those of the data set; -1 for unknown classes."""
+        if len(self._known) == len(self.data.classes):
+            return target
+        place = np.full(len(self.data.classes), -1)
+        place[self._known] = np.arange(len(self._known))
+        return place[target]
+
+    def _read(
+        self, stage: str, size: int, wanted: list[Wanted] | None, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[Batch]:
         dataset = self._dataset(stage, augment=self._corruption(stage), wanted=wanted)
+        dataset.rows = dataset.rows if rows is None else rows
         for start in range(0, len(dataset), size):
             yield dataset.__getitems__(range(start, min(start + size, len(dataset))))
 
@@ -634,6 +693,28 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
             raise InputError(f"views: {key!r} should be a View, such as Raw(), got {same!r}")
         result[key] = same
     return result
+
+
+def known_classes(classes: Sequence[str], unknown: Sequence[int | str] | None) -> list[int]:
+    """Labels of the classes that are not named as unknown.
+
+    Raises:
+        InputError: a class that there is not, or fewer than two known ones.
+
+    >>> known_classes(["lie", "sit", "walk"], ["sit"])
+    [0, 2]
+    """
+    names = [str(c) for c in classes]
+    asked = [] if unknown is None else [str(c) for c in unknown]
+    wrong = [c for c in asked if c not in names]
+    if wrong:
+        raise InputError(f"unknown_classes: no class {', '.join(wrong)}; there are {', '.join(names)}")
+    known = [k for k, name in enumerate(names) if name not in asked]
+    if asked and len(known) < 2:
+        raise InputError(
+            f"unknown_classes: of {', '.join(names)}, {len(known)} would be known; leave at least two to learn"
+        )
+    return known
 
 
 def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], stage: str) -> None:

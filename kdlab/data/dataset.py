@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from kdlab.augment import Augmentation
+from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.sampler import ClassPairs, stream
 from kdlab.types import Batch
 from kdlab.views import View
@@ -27,11 +28,21 @@ class Scaler:
     clip: bool = False
 
     def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Windows ``(B, C, T)`` in scaled units."""
-        y = (x - self.offset[:, None]) / self.divisor[:, None]
+        """Windows ``(B, C, T)`` or images ``(B, C, H, W)`` in scaled units."""
+        if not self.clip and not self.offset.any() and (self.divisor == 1.0).all():
+            same: NDArray[np.float32] = x.astype(np.float32, copy=False)
+            return same
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        y = (x - self.offset.reshape(shape)) / self.divisor.reshape(shape)
         if self.clip:
             y = np.where(y > 1.0, 0.99, np.where(y < 0.0, 0.0, y))
-        return y.astype(np.float32)
+        scaled: NDArray[np.float32] = y.astype(np.float32)
+        return scaled
+
+    def one(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """One window or image in scaled units."""
+        scaled: NDArray[np.float32] = self(x[None])[0]
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,9 @@ class WindowDataset(Dataset[Batch]):
         wanted: the views.
         scalers: source -> its scaling.
         augment: applied to every window after scaling; None: not at all.
-        seed: of the augmentation and the pairs.
+        mix: mixes the windows of a batch after that, and their labels; None: not at all.
+        classes: number of classes, for the labels of mixed windows.
+        seed: of the augmentation, the mixing and the pairs.
         keyed_by_epoch: draw anew in every epoch.
     """
 
@@ -67,12 +80,15 @@ class WindowDataset(Dataset[Batch]):
         scalers: dict[str, Scaler],
         *,
         augment: Augmentation | None = None,
+        mix: Mixing | None = None,
+        classes: int = 0,
         seed: int = 0,
         keyed_by_epoch: bool = True,
     ) -> None:
         self.windows, self.target, self.rows = windows, target, rows
         self.wanted, self.scalers = list(wanted), scalers
         self.augment, self.seed, self.keyed_by_epoch = augment, seed, keyed_by_epoch
+        self.mix, self.classes = mix, classes
         paired = keyed_by_epoch and any(want.version == "pair" for want in wanted)
         self.pairs = ClassPairs(rows, target, seed) if paired else None
 
@@ -88,33 +104,46 @@ class WindowDataset(Dataset[Batch]):
         repeat = np.array([p < 0 for _, p in pairs])
         index = self.rows[[p if p >= 0 else -1 - p for _, p in pairs]]
         keys = [(e if self.keyed_by_epoch else 0, int(i)) for (e, _), i in zip(pairs, index, strict=True)]
+        mixture = self._mixture(keys)
         versions: dict[tuple[str, str], NDArray[np.float32]] = {}
         done: dict[tuple[str, str, str], Tensor] = {}
         views: dict[str, Tensor] = {}
         for want in self.wanted:
-            differs = self.keyed_by_epoch and (self.augment is not None or want.version == "pair")
+            changes = self.augment is not None or mixture is not None
+            differs = self.keyed_by_epoch and (changes or want.version == "pair")
             version = want.version if differs else "base"
             known = (want.source, version, f"{type(want.view).__qualname__}:{want.view.digest}")
             if known not in done:
                 at = (want.source, version)
                 if at not in versions:
-                    versions[at] = self._version(want.source, version, index, keys)
+                    x = self._version(want.source, version, index, keys)
+                    versions[at] = x if mixture is None or version == "clean" else mixture.windows(x)
                 done[known] = want.view(versions[at])
             views[want.key] = done[known]
+        target: NDArray[Any] = self.target[index].astype(np.int64)
         return Batch(
             views=views,
-            target=torch.from_numpy(self.target[index].astype(np.int64)),
+            target=torch.from_numpy(target if mixture is None else mixture.target(target, self.classes)),
             index=torch.from_numpy(np.where(repeat, -1 - index, index).astype(np.int64)),
         )
+
+    def _mixture(self, keys: list[tuple[int, int]]) -> Mixture | None:
+        """How this batch is mixed: its first window tells it from the others of its epoch."""
+        if self.mix is None:
+            return None
+        shape = next(iter(self.windows.values())).shape[2:]
+        return self.mix(len(keys), shape, stream(self.seed, *keys[0], draw=8))
 
     def _version(
         self, source: str, version: str, index: NDArray[np.int64], keys: list[tuple[int, int]]
     ) -> NDArray[np.float32]:
         if version == "pair" and self.pairs is not None:
             index = np.array([self.pairs(e, i) for e, i in keys])
-        x = self.scalers[source](np.asarray(self.windows[source][index]))
+        windows, scaler = self.windows[source], self.scalers[source]
         if self.augment is None or version == "clean":
-            return x
+            return scaler(np.asarray(windows[index]))
+        read_whole = getattr(windows, "whole", None) if self.augment.whole else None  # pictures of their own sizes
+        x: Any = scaler(np.asarray(windows[index])) if read_whole is None else map(scaler.one, read_whole(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         changed = [self.augment(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)

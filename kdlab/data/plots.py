@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kdlab.types import InputError
+from kdlab.views import RawImage
 
 if TYPE_CHECKING:
     from kdlab.data.base import WindowDataModule
@@ -28,6 +29,7 @@ class Column:
     values: NDArray[Any]
     source: str
     chosen: list[int]  # channels of the source
+    photograph: bool = False  # three channels that are colours
 
 
 def mosaic(image: NDArray[Any], columns: int | None = None) -> NDArray[np.float64]:
@@ -64,12 +66,14 @@ def draw_views(module: WindowDataModule, path: str | Path | None = None, per_cla
     for want in module._wanted:
         if want.source not in [c.source for c in columns]:
             x = dataset.scalers[want.source](np.asarray(dataset.windows[want.source][dataset.rows[picked]]))
-            title = f"signal: {want.source}" if len(module.data.sources) > 1 else "signal"
-            columns.append(Column(title, x, want.source, list(range(x.shape[1]))))
+            kind = "signal" if x.ndim == 3 else "image"
+            title = f"{kind}: {want.source}" if len(module.data.sources) > 1 else kind
+            columns.append(Column(title, x, want.source, list(range(x.shape[1])), x.ndim == 4 and x.shape[1] == 3))
     for want in module._wanted:
         values = batch.views[want.key].numpy()
         chosen = [int(c) for c in want.view.channels or range(values.shape[1])]
-        whole = values.ndim == 3 and chosen == list(range(len(module.data.channels[want.source])))
+        every = chosen == list(range(len(module.data.channels[want.source])))
+        whole = every and (values.ndim == 3 or isinstance(want.view, RawImage))
         if "/" not in want.key and not whole:  # a raw view of all channels is the signal itself
             columns.append(Column(want.key, values, want.source, chosen))
     return _draw(module, columns, [int(labels[p]) for p in picked], path)
@@ -82,7 +86,7 @@ def _spread(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], path: str | Path | None) -> Figure:
-    ratio = [2.4 if c.values.ndim == 3 else _aspect(c.values) for c in columns]
+    ratio = [2.4 if c.values.ndim == 3 else 1.0 if c.photograph else _aspect(c.values) for c in columns]
     row = 1.35
     figure = Figure(figsize=(row * sum(ratio) + 1.1, row * len(labels) + 0.75), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
@@ -94,6 +98,8 @@ def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], pa
             axis = axes[i, j]
             if values.ndim == 3:
                 _signal(axis, values[i], module, column, last=i == len(labels) - 1)
+            elif column.photograph:
+                _photograph(axis, values[i])
             else:
                 _image(axis, values[i, :MOST], signed=float(values.min()) < -0.01 * bound, bound=bound)
             if i == 0:
@@ -112,6 +118,13 @@ def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], pa
 def _aspect(values: NDArray[Any]) -> float:
     sheet = mosaic(values[0, :MOST])
     return float(max(1.0, sheet.shape[1] / sheet.shape[0]))
+
+
+def _photograph(axis: Any, image: NDArray[Any]) -> None:
+    low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))  # standardised ones leave [0, 1]
+    axis.imshow((image.transpose(1, 2, 0) - low) / (high - low), interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
 
 
 def _image(axis: Any, image: NDArray[Any], *, signed: bool, bound: float) -> None:

@@ -86,6 +86,7 @@ def make_split(
     val_fraction: float = 0.15,
     seed: int = 0,
     train_per_class: int | None = None,
+    unknown: Sequence[int] = (),
 ) -> Split:
     """Divide the windows of a data set.
 
@@ -97,6 +98,8 @@ def make_split(
         val_fraction: the least part of the training groups that validates.
         seed: of every choice.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) of each class.
+        unknown: labels that nobody is told of: their windows are left out after the split, which they do not change,
+            and those that would be tested become the rows ``"unknown"``.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
@@ -116,12 +119,20 @@ def make_split(
     held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed)
     rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test)}
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
+    if unknown:
+        strange = np.isin(data.target, unknown)
+        aside = rows["test"][strange[rows["test"]]]
+        rows = {stage: r[~strange[r]] for stage, r in rows.items()} | {"unknown": aside}
     result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
-    _check(data, result)
+    _check(data, result, unknown)
     return result
 
 
 def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
+    if data.block is not None:
+        if split != "group":
+            raise InputError(f"split={split!r}: has no meaning for images, which have no subjects; leave it out")
+        return "image block", Groups.of(data.block)
     if split == "random_windows":
         rank_zero_warn(
             'split="random_windows": windows of one person or recording go into training, validation and test alike. '
@@ -214,6 +225,15 @@ def _val_rows(
         if len(set(names)) < 2:
             rank_zero_warn(f"One subject ({names[0]}) validates: too few to choose an epoch or a setting by.")
         return group.isin(names)[rest]
+    if data.val is not None:
+        both = sorted(set(group.among(rest[data.val[rest]])) & set(group.among(rest[~data.val[rest]])))
+        if both:
+            raise InputError(f"{grouping} {', '.join(both[:8])} in two splits: it validates and trains; give others")
+        return data.val[rest]
+    if data.block is not None:
+        names = group.among(rest)
+        count = min(max(1, math.ceil(fraction * len(names) - 1e-9)), len(names) - 1)
+        return group.isin(names[i] for i in _rng(seed, 1).permutation(len(names))[:count])[rest]
     if grouping != "subject":
         return _held_by_label(data, group, rest, fraction, seed)
     classes: dict[str, set[int]] = {}
@@ -249,13 +269,14 @@ def _units(data: WindowSet) -> Groups:
     return Groups.named([f"{subject.names[p // many]}/{recording.names[p % many]}" for p in pairs.tolist()], code)
 
 
-def _check(data: WindowSet, split: Split) -> None:
+def _check(data: WindowSet, split: Split, unknown: Sequence[int]) -> None:
     for stage in STAGES:
         if len(split.rows[stage]) == 0:
             raise InputError(
                 f"the {stage} fold is empty: {data_summary(data)}; choose other subjects or more recordings"
             )
-    absent = [name for k, name in enumerate(data.classes) if not (data.target[split.rows["train"]] == k).any()]
+    present = {*np.unique(data.target[split.rows["train"]]).tolist(), *unknown}
+    absent = [name for k, name in enumerate(data.classes) if k not in present]
     if absent:
         raise InputError(
             f"no training window of class {', '.join(absent)}: its windows are all validated or tested on, or there "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ CHANNELS = {
     "inertial": [f"{sensor}_{axis}" for sensor in ("acc", "gyro") for axis in "xyz"],
     "skeleton": [f"{joint}_{axis}" for joint in JOINTS for axis in "xyz"],
 }
+CHANNELS["both"] = CHANNELS["inertial"] + CHANNELS["skeleton"]
+UNITS = {"inertial": ["g"] * 3 + ["deg/s"] * 3, "skeleton": ["m"] * 60}
+UNITS["both"] = UNITS["inertial"] + UNITS["skeleton"]
 VARIABLE = {"inertial": "d_iner", "skeleton": "d_skel"}
 EXPECTED = (
     "the UTD-MHAD data set (folders Inertial and Skeleton of files aA_sS_tT_inertial.mat and aA_sS_tT_skeleton.mat), "
@@ -40,20 +43,23 @@ class UTDMHAD(WindowDataModule):
 
     The inertial sensor (50 Hz) sat on the right wrist for actions 1 to 21 and on the right thigh for the others; the
     skeleton is that of a depth camera (30 Hz). Each trial is stretched to a fixed number of samples by linear
-    interpolation, so that time is relative. Views choose between the two with ``source: skeleton``.
+    interpolation, so that time is relative. Views choose between the two with ``source: skeleton``, or read both at
+    once with ``source: both``, for which the skeleton is stretched to the samples of the inertial sensor.
 
     Args:
         root: the official folder, or its tar archive.
         inertial_length: samples that a trial of the inertial sensor is stretched to.
         skeleton_length: frames that a trial of the skeleton is stretched to.
+        skeleton_origin: where joints are measured from: ``"camera"`` is the published place; ``"start"`` is where each
+            joint was in the first frame of its trial, so that neither the person's build nor where they stood is seen.
 
     Shapes:
         ``inertial`` ``(861, 6, 128)``: acceleration in g, angular rate in degrees/s; ``skeleton`` ``(861, 60, 64)``:
-        x, y and z of 20 joints in m
+        x, y and z of 20 joints in m; ``both`` ``(861, 66, 128)``: the channels of the one, then those of the other
 
     Raises:
         MissingFileError: ``root`` is not there or holds no trials.
-        InputError: a trial without one of its two files, or a file that cannot be read.
+        InputError: a trial without one of its two files, a file that cannot be read, or a wrong argument.
 
     References:
         Chen, Jafari, Kehtarnavaz, UTD-MHAD: a multimodal dataset for human action recognition utilizing a depth camera
@@ -65,10 +71,19 @@ class UTDMHAD(WindowDataModule):
     paper = ("chen2015utd",)
 
     def __init__(
-        self, root: str | Path, *, inertial_length: int = 128, skeleton_length: int = 64, **common: Any
+        self,
+        root: str | Path,
+        *,
+        inertial_length: int = 128,
+        skeleton_length: int = 64,
+        skeleton_origin: Literal["camera", "start"] = "camera",
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         self.root = root
+        if skeleton_origin not in ("camera", "start"):
+            raise InputError(f"skeleton_origin={skeleton_origin!r}: expected 'camera' or 'start'")
+        self.skeleton_origin = skeleton_origin
         self.lengths = {"inertial": inertial_length, "skeleton": skeleton_length}
         for source, length in self.lengths.items():
             if length < 2:
@@ -83,26 +98,33 @@ class UTDMHAD(WindowDataModule):
             key = (int(match[1]), int(match[2]), int(match[3]))
             if not 1 <= key[0] <= len(CLASSES):
                 raise InputError(f"{name}: expected an action from 1 to {len(CLASSES)}, got {key[0]}")
-            source = match[4]
-            trials.setdefault(key, {})[source] = stretch(read_trial(contents, name, source), self.lengths[source])
+            source, trial = match[4], trials.setdefault(key, {})
+            values = read_trial(contents, name, source)
+            if source == "skeleton":
+                if self.skeleton_origin == "start":
+                    values = values - values[:, :1]
+                trial["both"] = stretch(values, self.lengths["inertial"])  # completed below
+            trial[source] = stretch(values, self.lengths[source])
         keys = sorted(trials)
-        for action, person, trial in keys:
-            missing = sorted(set(VARIABLE) - set(trials[action, person, trial]))
+        for key in keys:
+            trial = trials[key]
+            missing = sorted(set(VARIABLE) - set(trial))
             if missing:
                 raise InputError(
-                    f"root={str(self.root)!r}: trial a{action}_s{person}_t{trial} has no {missing[0]} file; "
+                    f"root={str(self.root)!r}: trial a{key[0]}_s{key[1]}_t{key[2]} has no {missing[0]} file; "
                     f"expected {EXPECTED}"
                 )
+            trial["both"] = np.concatenate([trial["inertial"], trial["both"]])
         subject = np.array([person for _, person, _ in keys])
         return WindowSet(
-            windows={source: np.stack([trials[k][source] for k in keys]) for source in VARIABLE},
+            windows={source: np.stack([trials[k][source] for k in keys]) for source in CHANNELS},
             target=np.array([action - 1 for action, _, _ in keys], dtype=np.int64),
             classes=list(CLASSES),
             channels={source: list(names) for source, names in CHANNELS.items()},
             subject=subject,
             recording=np.array([f"a{a}_s{s}_t{t}" for a, s, t in keys]),
             test=subject % 2 == 0,
-            units={"inertial": ["g"] * 3 + ["deg/s"] * 3, "skeleton": ["m"] * 60},
+            units={source: UNITS[source] for source in CHANNELS},
         )
 
 

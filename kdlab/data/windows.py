@@ -238,15 +238,18 @@ class WindowSet:
     """What a loader returns: windows of one or several sources, with their labels and what they come from.
 
     Args:
-        windows: source name -> ``(N, C, T)`` float32, in physical units; an array, memory-mapped or not, or what is
-            read like one by rows (:class:`~kdlab.data.mapped.MappedWindows`). Sources may differ in ``C`` and
-            ``T``, never in ``N``: row ``i`` of each is the same moment.
+        windows: source name -> ``(N, C, T)`` float32 (images: ``(N, C, H, W)``), in physical units; an array,
+            memory-mapped or not, or what is read like one by rows (:class:`~kdlab.data.mapped.MappedWindows`,
+            :class:`~kdlab.data.images.Pixels`). Sources may differ in ``C`` and ``T``, never in ``N``: row ``i`` of
+            each is the same moment.
         target: class of each window, ``(N,)``, in ``0 .. K-1``.
         classes: the ``K`` class names.
         channels: source name -> channel names.
         subject: subject of each window, ``(N,)``; None: unknown.
         recording: recording of each window, ``(N,)``; None: unknown.
         test: True where the data set itself counts a window as a test window, ``(N,)``; None: it names no split.
+        val: likewise for validation; None: validation is held out from what is not tested.
+        block: images, which have no subjects: the group of each, ``(N,)``, by which they are held out.
         sampling_rate: hertz, one number or one per source; None: unknown.
         step: samples from one window of a recording to the next; None: windows do not overlap or it is unknown.
         units: source name -> unit of each channel.
@@ -262,6 +265,8 @@ class WindowSet:
     subject: NDArray[Any] | None = None
     recording: NDArray[Any] | None = None
     test: NDArray[np.bool_] | None = None
+    val: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+    block: NDArray[Any] | None = field(default=None, kw_only=True)
     sampling_rate: dict[str, float] | float | None = None
     step: int | None = None
     units: dict[str, list[str]] = field(default_factory=dict)
@@ -280,9 +285,10 @@ class WindowSet:
         return list(self.windows)
 
     @property
-    def window(self) -> int:
-        """Samples per window of the first source."""
-        return int(self.windows[self.sources[0]].shape[2])
+    def window(self) -> int | list[int]:
+        """Samples per window of the first source; ``[H, W]`` of images."""
+        length = sample_length(self.windows[self.sources[0]])
+        return length if isinstance(length, int) else list(length)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -292,11 +298,14 @@ class WindowSet:
         if n == 0:
             raise InputError("target: no windows at all; are the recordings shorter than one window?")
         for source, x in self.windows.items():
-            if x.ndim != 3:
-                raise InputError(f"windows[{source!r}]: expected (windows, channels, samples), got shape {x.shape}")
+            if x.ndim not in (3, 4):
+                raise InputError(
+                    f"windows[{source!r}]: expected (windows, channels, samples) or (images, channels, height, width), "
+                    f"got shape {x.shape}"
+                )
             if len(x) != n:
                 raise InputError(f"windows[{source!r}]: {len(x)} windows, but target has {n} labels")
-            if x.shape[1] == 0 or x.shape[2] == 0:
+            if 0 in x.shape[1:]:
                 raise InputError(f"windows[{source!r}]: no channels or no samples in shape {x.shape}")
             if len(self.channels.get(source, [])) != x.shape[1]:
                 raise InputError(
@@ -305,7 +314,7 @@ class WindowSet:
             doubled = sorted({c for c in self.channels[source] if self.channels[source].count(c) > 1})
             if doubled:
                 raise InputError(f"channels[{source!r}]: each name once, got {', '.join(doubled)} more than once")
-        for name in ("subject", "recording", "test"):
+        for name in ("subject", "recording", "test", "val", "block"):
             values = getattr(self, name)
             if values is not None and np.shape(values) != (n,):
                 raise InputError(f"{name}: expected one value per window, shape ({n},), got shape {np.shape(values)}")
@@ -322,17 +331,29 @@ class WindowSet:
             )
 
 
+def sample_length(x: Any) -> int | tuple[int, ...]:
+    """Samples T of windows ``(N, C, T)``, sides ``(H, W)`` of images ``(N, C, H, W)``.
+
+    >>> sample_length(np.zeros((2, 3, 50))), sample_length(np.zeros((2, 3, 8, 9)))
+    (50, (8, 9))
+    """
+    return int(x.shape[2]) if x.ndim == 3 else tuple(int(side) for side in x.shape[2:])
+
+
 def check_finite(x: NDArray[Any], source: str, channels: Sequence[str]) -> None:
-    """Refuse NaN and infinite samples.
+    """Refuse NaN and infinite samples; pixels of 8 bits (``x.finite``) are not looked at.
 
     Raises:
         InputError: with source, channel, how many, and the first window that has one.
     """
+    if getattr(x, "finite", False):
+        return
     count, first = np.zeros(x.shape[1], dtype=np.int64), np.full(x.shape[1], -1)
     size = chunk_size(x)
     for start in range(0, len(x), size):
         bad = ~np.isfinite(x[start : start + size])
         if bad.any():
+            bad = bad.reshape(*bad.shape[:2], -1)
             per_window = bad.any(axis=2)
             fresh = (count == 0) & per_window.any(axis=0)
             first[fresh] = start + per_window.argmax(axis=0)[fresh]

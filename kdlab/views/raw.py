@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,3 +39,29 @@ class Raw(View):
     def compute(self, x: Tensor) -> Tensor:
         """A float32 copy."""
         return x.to(torch.float32, copy=True)
+
+
+@dataclass(frozen=True)
+class RawImage(Raw):
+    """The image as it is, or some of its channels; the data modules of images read it where ``Raw`` is asked for.
+
+    Args:
+        channels: as in :class:`Raw`.
+        source: as in :class:`~kdlab.views.View`.
+
+    Shapes:
+        ``(C, H, W)`` -> ``(C', H, W)``, ``(B, C, H, W)`` -> ``(B, C', H, W)``, float32.
+
+    Raises:
+        InputError: as :class:`Raw`.
+
+    Example:
+        >>> RawImage(["green"]).bind(["red", "green", "blue"]).shape(3, (32, 32))
+        (1, 32, 32)
+    """
+
+    sample_ndim: ClassVar[int] = 3
+
+    def shape(self, channels: int, length: Any) -> tuple[int, ...]:
+        """``(channels kept, height, width)``."""
+        return (self.selected(channels), *length)

@@ -1,0 +1,95 @@
+"""Folders of image files, one folder a class: ImageNet, or your own photographs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdlab.data.images import ImageDataModule, ImageFiles, find_images
+from kdlab.data.windows import WindowSet
+from kdlab.types import InputError
+
+EXPECTED = (
+    "folders of image files ({train}/<class>/* and {test}/<class>/*, .jpg, .jpeg, .png, .bmp or .webp), such as "
+    "those of ImageNet (ILSVRC 2012), published at image-net.org"
+)
+
+
+class ImageFolder(ImageDataModule):
+    """Image files of any size, decoded when they are asked for; in memory are only their names (about 0.3 GB for the
+    1.3 million of ImageNet).
+
+    For evaluation, and in training without an augmentation that cuts from the whole picture, the shorter side is
+    resized to ``resize`` and the middle ``size`` x ``size`` is read. With ``augment: ResizedCropFlip`` (or
+    ``RandomResizedCrop``) of the same size, training parts are cut from the whole picture. The folder ``val`` of
+    ImageNet is the test set here, as its test labels are not public; validation is held out from the training images,
+    see :class:`~kdlab.data.images.ImageDataModule`. Scaling and standardisation rest on up to 10,000 training images,
+    evenly spread over all. Use ``num_workers``: decoding takes longer than a small net's step.
+
+    Args:
+        root: a folder that holds the folders ``train`` and ``val`` (or is above the one that does).
+        size: side of the images that nets read.
+        resize: the shorter side before the middle is read.
+        train: folder of the training images.
+        test: folder of the test images.
+        dataset: a name for the data, kept in the fingerprint.
+
+    Shapes:
+        images ``(N, 3, size, size)``; grey-scale and CMYK files become RGB
+
+    Raises:
+        MissingFileError: ``root`` is not there or holds no images.
+        InputError: a class without training images, a missing part, and, when it is read, a file that cannot be
+            decoded.
+
+    References:
+        Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015,
+        doi:10.1007/s11263-015-0816-y.
+    """
+
+    name = "image_folder"
+    paper = ("russakovsky2015imagenet",)
+    statistics_windows = 10_000
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        size: int = 224,
+        resize: int = 256,
+        train: str = "train",
+        test: str = "val",
+        dataset: str = "image_folder",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        if not 1 <= size <= resize:
+            raise InputError(f"size={size}, resize={resize}: expected at least 1 pixel, and resize of at least size")
+        if not train or not test or train == test:
+            raise InputError(f"train={train!r}, test={test!r}: expected the names of two folders")
+        self.name = dataset
+        self.root, self.size, self.resize, self.train, self.test = root, size, resize, train, test
+
+    def load(self) -> WindowSet:
+        """Find the files."""
+        expected = EXPECTED.format(train=self.train, test=self.test)
+        parts = f"{re.escape(self.train)}|{re.escape(self.test)}"
+        pattern = rf"({parts})/([^/]+)/(?:[^/]+/)*[^/]+\.(?i:jpe?g|png|bmp|webp)"
+        place, files = find_images(self.root, pattern, expected)
+        if not place.is_dir():
+            raise InputError(f"root={str(self.root)!r}: an archive; unpack it, as its files are read one by one")
+        test = np.array([file.groups[0] == self.test for file in files])
+        classes = sorted({file.groups[1] for file, tested in zip(files, test, strict=True) if not tested})
+        label = {name: k for k, name in enumerate(classes)}
+        for file in files:
+            if file.groups[1] not in label:
+                raise InputError(
+                    f"{file.place}: unknown class {file.groups[1]!r}, of which there are no training images; expected "
+                    f"{expected}"
+                )
+        target = np.array([label[file.groups[1]] for file in files], dtype=np.int64)
+        images = ImageFiles(place, [file.place for file in files], self.size, self.resize)
+        return self.image_set(images, target, classes, test)
