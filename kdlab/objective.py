@@ -124,9 +124,7 @@ class Objective(nn.Module, ABC):
 
     def adapted(self, name: str, *features: Tensor) -> Tensor:
         """What an adapter makes of features, in at least float32."""
-        adapter = functional.full_precision(self.adapters[name])
-        made: Tensor = adapter(*features)
-        return made
+        return _answer(self.adapters[name], *features)
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
         """Teacher -> tap -> what is read of it besides the logits, so that nothing else need be kept of its answers."""
@@ -399,6 +397,13 @@ def gather(student: Output) -> Callable[[Tensor], Tensor]:
     """
     distributed.check_same_batch(len(student.logits), student.logits.device)
     return lambda x: distributed.gather(functional.promote(x), checked=True)
+
+
+@functional.full_precision
+def _answer(adapter: nn.Module, *features: Tensor) -> Tensor:
+    """What a module makes of features, in at least float32 with autocast off."""
+    made: Tensor = adapter(*features)
+    return made
 
 
 def checked_taps(taps: Iterable[str], who: str) -> tuple[str, ...]:

@@ -221,9 +221,9 @@ class Backbone(nn.Module):
         """The logits ``(B, K)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
 
         In nets of three stages the rest is pooling and a linear layer, behind norm and ReLU in a `WideResNet`; in
-        others it has layers of its own.
+        others it has layers of its own. The map is taken in the precision of the net.
         """
-        logits: Tensor = self.head(self.embed(stage3))
+        logits: Tensor = self.head(self.embed(stage3.to(next(self.parameters()).dtype)))
         return logits
 
     def forward(self, x: Tensor) -> Output:

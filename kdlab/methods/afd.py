@@ -1,0 +1,203 @@
+r"""AFD: attention decides which student layer learns from which teacher layer.
+
+.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+    + \beta \sum_m w_m \sum_t \frac1B \sum_i \sum_s a_{its}\, \overline{(\hat q_{is \to t} - \hat q_{it})^2}
+
+over all pairs of a teacher's tap ``t`` and a student's tap ``s``, with the mean over positions. ``q`` with a hat is the
+energy of a map with unit norm, the student's pooled to the size of the teacher's
+(:func:`kdlab.functional.pooled_attention_map`), and
+
+.. math:: a_{its} = \mathrm{softmax}_s \frac{q_{it} \cdot k_{its} + p_t \cdot p_s}{\sqrt d}, \quad
+    q_t = \mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_t)), \quad
+    k_{ts} = \mathrm{BN}(\mathrm{Linear}(\mathrm{ReLU}(\mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_s)))))
+
+with learned places ``p``. All of it learns with the student and is left behind with the fit.
+
+References:
+    M. Ji, B. Heo, S. Park, "Show, attend and distill: knowledge distillation via attention-based feature matching",
+    AAAI 2021, arXiv:2102.02973. Code: clovaai/attention-feature-distillation@dd990d0.
+
+Differences from the reference code:
+    None is known in the equation: as there, teacher layers are summed, and it is the energy of the student's map that
+    is pooled (or repeated, where the teacher's is larger). The weight 200 is that of CIFAR-100 and ImageNet-like maps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import Classifier, SoftTargets, checked_taps
+from kdlab.types import InputError, Output
+
+
+class LayerAttention(nn.Module):
+    """How much each teacher layer listens to each student layer.
+
+    Args:
+        student: channels of the student's maps.
+        teacher: channels of the teacher's maps.
+        width: ``d``, of queries, keys and places.
+
+    Shapes:
+        the student's maps averaged over positions ``(B, C_s)``, then the teacher's, to ``(B, T, S)``; rows sum to 1.
+
+    Example:
+        >>> attend = LayerAttention([3, 6], [5, 10, 20], width=8)
+        >>> attend(*(torch.randn(4, c) for c in (3, 6, 5, 10, 20))).sum(2).shape
+        torch.Size([4, 3])
+    """
+
+    def __init__(self, student: Sequence[int], teacher: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.query = nn.ModuleList(nn.Sequential(nn.Linear(c, width), nn.BatchNorm1d(width)) for c in teacher)
+        self.key = nn.ModuleList(nn.Sequential(nn.Linear(c, width), nn.BatchNorm1d(width), nn.ReLU()) for c in student)
+        wide = width * len(teacher)
+        self.bilinear = nn.Sequential(nn.Linear(width, wide), nn.BatchNorm1d(wide))
+        self.student_place = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(student), width)))
+        self.teacher_place = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(teacher), width)))
+
+    def forward(self, *pooled: Tensor) -> Tensor:
+        """The weights ``a``."""
+        count = len(self.key)
+        keys = torch.stack([layer(x) for layer, x in zip(self.key, pooled[:count], strict=True)], 1)
+        queries = torch.stack([layer(x) for layer, x in zip(self.query, pooled[count:], strict=True)], 1)
+        keys = self.bilinear(keys.flatten(0, 1)).view(len(keys), count, len(self.query), self.width)
+        match = torch.einsum("bstd,btd->bts", keys, queries) + self.teacher_place @ self.student_place.T
+        return (match / math.sqrt(self.width)).softmax(2)
+
+
+class AFDObjective(SoftTargets):
+    """Terms ``"ce"``, ``"kd"`` and ``"attention"``.
+
+    Args:
+        attention_weight: ``beta``, at least 0.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features, of which all pairs are compared.
+        width: ``d``, at least 1.
+        kl_reduction: ``"batchmean"`` or ``"mean"``.
+
+    Raises:
+        InputError: for a parameter out of range, batches of one window, if the weights do not name exactly the
+            teachers, or with both shapes if one map is 1-D and the other 2-D.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> student = Output(logits, {"stage1": torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]]])})
+        >>> teacher = Output(logits, {"stage1": torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])})
+        >>> objective = AFDObjective(attention_weight=2.0, taps=("stage1",))  # a single pair has weight 1
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0, 1]))
+        >>> {name: round(term.item(), 4) for name, term in terms.items()}
+        {'ce': 0.0127, 'kd': 0.0, 'attention': 0.5858}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("ji2021show",)
+    zero_when_equal = False
+    reason = "a layer is compared with all layers, of which only one is equal"
+
+    attention_weight: Tensor
+
+    def __init__(
+        self,
+        attention_weight: float = 200.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.9,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        width: int = 128,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self._setting("attention_weight", attention_weight)
+        if width < 1:
+            raise InputError(f"AFDObjective: width must be at least 1, but is {width}.")
+        self.taps, self.width = checked_taps(taps, "AFDObjective"), width
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise also for batches of one window, which batch norm cannot read."""
+        super().check(batch_size=batch_size, teachers=teachers)
+        if batch_size is not None and batch_size < 2:
+            raise InputError(
+                "AFDObjective: the attention has batch norm, which takes at least 2 windows of a process and step, but "
+                f"there may be {batch_size}. Use a larger batch_size, or drop_last=True."
+            )
+
+    def make_adapters(
+        self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
+    ) -> Mapping[str, nn.Module]:
+        """One attention for each teacher."""
+        made = {}
+        for name, output in teachers.items():
+            own, others = self._maps(student, "the student"), self._maps(output, f"teacher {name!r}")
+            for mine, other in zip(own, others, strict=True):
+                functional.fit_maps(mine, other, resize="pool")  # says which shapes do not fit
+            made[name] = LayerAttention([f.shape[1] for f in own], [f.shape[1] for f in others], self.width)
+        return made
+
+    def _maps(self, output: Output, who: str) -> list[Tensor]:
+        return [functional.promote(self._feature(output, tap, who)) for tap in self.taps]
+
+    def _distance(self, name: str, student: Output, teacher: Output) -> Tensor:
+        own = self._maps(student, "the student")
+        others = [feature.detach() for feature in self._maps(teacher, f"teacher {name!r}")]
+        weights = self.adapted(name, *(feature.flatten(2).mean(2) for feature in (*own, *others)))
+        values = []
+        for t, other in enumerate(others):
+            size = tuple(other.shape[2:])
+            maps = torch.stack([functional.pooled_attention_map(mine, size) for mine in own], 1)
+            squares = (maps - functional.pooled_attention_map(other, size).unsqueeze(1)).square().mean(2)
+            values.append((weights[:, t] * squares).sum(1).mean())
+        return torch.stack(values).sum()
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "attention": beta sum_m w_m AFD_m}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        self.adapt(student=student, teachers=teachers)
+        weights = self._weights_of(teachers)
+        values = [weight * self._distance(name, student, teachers[name]) for name, weight in weights.items()]
+        return {**terms, "attention": self.attention_weight * torch.stack(values).sum()}
+
+
+class AFD(Distillation):
+    """Distil attention maps of all layers into all layers, from teachers that read a view of the student's kind.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher.
+        attention_weight: ``beta``, at least 0.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features, of which all pairs are compared.
+        width: ``d`` of queries, keys and places.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        attention_weight: float = 200.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.9,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        width: int = 128,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = AFDObjective(attention_weight, temperature, kd_weight, weights, taps, width, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)

@@ -1,0 +1,359 @@
+r"""CRD: contrastive representation distillation, a window's two embeddings are told from those of other windows.
+
+.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+    + \beta \sum_m w_m \big[ \mathrm{NCE}(v_s, V_m) + \mathrm{NCE}(v_m, V_s) \big]
+
+.. math:: \mathrm{NCE}(v, V) = \frac1B \sum_i \Big[ -\log \frac{p_{ii}}{p_{ii} + c}
+    - \sum_{j \in J_i} \log \frac{c}{p_{ij} + c} \Big], \qquad p_{ij} = \frac{e^{v_i \cdot V_j / T}}{Z}, \quad
+    c = \frac{K}{N}
+
+with embeddings ``v`` of unit norm, linear in the features of student and teacher; a memory ``V`` of the embeddings of
+all ``N`` training windows, which follows them with a momentum; ``K`` others ``J_i`` of each window; and ``Z``, ``N``
+times the mean of ``exp(v . V / T)`` over the first batch. See :func:`kdlab.functional.noise_contrast`. Embeddings and
+memory are left behind with the fit. The original has no soft targets (``kd_weight=0``, the default).
+
+References:
+    Y. Tian, D. Krishnan, P. Isola, "Contrastive representation distillation", ICLR 2020, arXiv:1910.10699.
+    Code: HobbitLong/RepDistiller@b84f547 crd.
+
+Differences from the reference code:
+    It draws the others from all windows, the window itself among them, and more than there are where a data set is
+    small. Here they are other windows: ``negatives`` drawn with replacement, or all ``N - 1``, each once, where there
+    are no more than that. Draws depend on the seed and the step alone, not on a global generator. ``Z`` and the memory
+    are those of the batch over all processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from kdlab import distributed, functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import Classifier, SoftTargets, gather
+from kdlab.types import Batch, InputError, Output
+
+
+class Memory(nn.Module):
+    """The embeddings of all training windows by student and teacher, and the constants ``Z``; it learns no weights.
+
+    Args:
+        keys: ``Batch.index`` of the windows, ``(N,)`` int64, ascending.
+        width: of the embeddings.
+        seed: of the embeddings that it begins with, uniform with variance ``1 / width``.
+
+    Example:
+        >>> memory = Memory(torch.tensor([3, 8, 9]), width=4, seed=0)
+        >>> memory.rows(torch.tensor([9, 3])).tolist()
+        [2, 0]
+    """
+
+    keys: Tensor
+    banks: Tensor
+    log_z: Tensor
+    step: Tensor
+
+    def __init__(self, keys: Tensor, width: int, seed: int) -> None:
+        super().__init__()
+        bound = math.sqrt(3 / width)
+        start = torch.rand(2, len(keys), width, generator=_random(seed, "memory"))
+        self.register_buffer("keys", keys)
+        self.register_buffer("banks", (2 * start - 1) * bound)  # of the student and of the teacher
+        self.register_buffer("log_z", torch.full((2,), math.nan))
+        self.register_buffer("step", torch.zeros(1, dtype=torch.int64))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows of windows.
+
+        Raises:
+            InputError: on the CPU, for a window that is not in the memory.
+        """
+        rows = torch.searchsorted(self.keys, index).clamp_max(len(self.keys) - 1)
+        if index.device.type == "cpu" and not torch.equal(self.keys[rows], index):
+            raise InputError(
+                f"CRDObjective: window {int(index[self.keys[rows] != index][0])} is not among the {len(self.keys)} "
+                "that the memory was made for. Train on those, or call remember(index) with all of them."
+            )
+        return rows
+
+    @torch.no_grad()
+    def write(self, rows: Tensor, embeddings: Tensor, log_z: Tensor, momentum: float) -> None:
+        """Let the memory follow the embeddings ``(2, B, width)`` of these rows, and count the step."""
+        held = self.banks[:, rows]
+        self.banks[:, rows] = functional.unit(momentum * held + (1 - momentum) * embeddings)
+        self.log_z.copy_(log_z)
+        self.step += 1
+
+
+def _random(seed: int, word: object) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}/{word}".encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+class CRDObjective(SoftTargets):
+    """Terms ``"ce"``, ``"kd"`` and ``"contrast"``.
+
+    Which windows a batch holds is told by ``index=``, and :meth:`remember` says before which there are. Without an
+    index (a batch by itself) there is no memory: the others are those of the batch, each once, embedded by the nets of
+    now, and ``Z`` is that of the batch. In evaluation mode nothing is written.
+
+    Args:
+        contrast_weight: ``beta``, at least 0.
+        temperature: ``T > 0`` of the soft targets.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        tap: name of the feature that is embedded; flattened.
+        width: of the embeddings, at least 1.
+        negatives: ``K``, at least 1; all other windows where there are no more.
+        contrast_temperature: ``T`` of the contrast, above 0.
+        momentum: of the memory, from 0 to below 1; 0 keeps the last embedding.
+        seed: of the memory's beginning and of the draws.
+        kl_reduction: ``"batchmean"`` or ``"mean"``.
+
+    Raises:
+        InputError: for a parameter out of range, batches of one window, a window that was not announced, or if the
+            weights do not name exactly the teachers.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> student = Output(logits, {"embedding": torch.tensor([[1.0], [-1.0]])})
+        >>> objective = CRDObjective(contrast_weight=1.0, width=1, contrast_temperature=1.0)
+        >>> objective.adapt(student=student, teachers={"raw": student})
+        >>> for embed in objective.adapters.values():
+        ...     _ = torch.nn.init.ones_(embed.weight), torch.nn.init.zeros_(embed.bias)
+        >>> terms = objective(student=student, teachers={"raw": student}, target=torch.tensor([0, 1]))
+        >>> {name: round(term.item(), 4) for name, term in terms.items()}
+        {'ce': 0.1269, 'kd': 0.0, 'contrast': 1.3268}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("tian2020contrastive",)
+    zero_when_equal = False
+    reason = "the contrast is a bound on information, whose least value is no zero"
+    windows = 2
+
+    contrast_weight: Tensor
+
+    def __init__(
+        self,
+        contrast_weight: float = 0.8,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        tap: str = "embedding",
+        width: int = 128,
+        negatives: int = 16384,
+        contrast_temperature: float = 0.07,
+        momentum: float = 0.5,
+        seed: int = 0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self._setting("contrast_weight", contrast_weight)
+        if width < 1 or negatives < 1 or not contrast_temperature > 0 or not 0 <= momentum < 1:
+            raise InputError(
+                "CRDObjective: width and negatives must be at least 1, contrast_temperature above 0 and momentum from "
+                f"0 to below 1, but width={width}, negatives={negatives}, contrast_temperature={contrast_temperature} "
+                f"and momentum={momentum}."
+            )
+        self.taps, self.tap, self.width, self.negatives = (tap,), tap, width, negatives
+        self.contrast_temperature, self.momentum, self.seed = contrast_temperature, momentum, seed
+        self._keys: Tensor | None = None
+
+    def remember(self, index: ArrayLike) -> None:
+        """Say which windows there are to train on, before the adapters are made.
+
+        Args:
+            index: their ``Batch.index``, in any order.
+
+        Raises:
+            InputError: for fewer than two windows, or others than the memory was made for.
+        """
+        keys = torch.from_numpy(np.unique(np.asarray(index, dtype=np.int64)))
+        if len(keys) < 2:
+            raise InputError(f"CRDObjective: a contrast needs at least 2 training windows, but there are {len(keys)}.")
+        same = self._keys is not None and torch.equal(self._keys, keys)
+        if self.adapters and not same:
+            raise InputError(
+                "CRDObjective: the memory was made for other training windows. Make a new objective for these."
+            )
+        self._keys = keys
+
+    def make_adapters(
+        self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
+    ) -> Mapping[str, nn.Module]:
+        """Two embeddings for each teacher, and a memory where the windows are known."""
+        made: dict[str, nn.Module] = {}
+        for name, output in teachers.items():
+            for key, feature in (
+                (f"student_{name}", self._feature(student, self.tap, "the student")),
+                (f"teacher_{name}", self._feature(output, self.tap, f"teacher {name!r}")),
+            ):
+                made[key] = nn.Linear(feature.flatten(1).shape[1], self.width)
+            if self._keys is not None:
+                made[f"memory_{name}"] = Memory(self._keys, self.width, self.seed)
+        return made
+
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "contrast": beta sum_m w_m (NCE(v_s, V_m) + NCE(v_m, V_s))}``.
+
+        Args:
+            student: the student's output.
+            teachers: teacher name -> output.
+            target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+            index: ``Batch.index`` of the windows ``(B,)``; ``None`` contrasts the windows of the batch alone.
+        """
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        self.adapt(student=student, teachers=teachers)
+        weights = self._weights_of(teachers)
+        values = [weight * self._contrast(name, student, teachers[name], index) for name, weight in weights.items()]
+        return {**terms, "contrast": self.contrast_weight * torch.stack(values).sum()}
+
+    def _contrast(self, name: str, student: Output, teacher: Output, index: Tensor | None) -> Tensor:
+        features = (
+            self._feature(student, self.tap, "the student"),
+            self._feature(teacher, self.tap, f"teacher {name!r}").detach(),
+        )
+        who = (f"student_{name}", f"teacher_{name}")
+        own = torch.stack(
+            [functional.unit(self.adapted(key, x.flatten(1))) for key, x in zip(who, features, strict=True)]
+        )
+        together = gather(student)
+        everyone = together(own.detach().transpose(0, 1)).transpose(0, 1)  # (2, B of all ranks, width)
+        count = own.shape[1]
+        place = distributed.rank() * count + torch.arange(count, device=own.device)
+        if index is None:
+            others = _without(torch.arange(everyone.shape[1] - 1, device=own.device), place)
+            value, _ = self._both(own, everyone, place, others, None)
+            return value
+        memory = dict(self.adapters.items()).get(f"memory_{name}")
+        if not isinstance(memory, Memory):
+            raise InputError(
+                "CRDObjective: index= needs a memory of all training windows. Call remember(index of all windows) "
+                "before the adapters are made, or leave out index= to contrast the windows of a batch."
+            )
+        rows = memory.rows(distributed.gather(index, checked=True))
+        others = self._draw(memory, rows, place)
+        value, log_z = self._both(own, memory.banks, rows[place], others, memory.log_z)
+        if self.training:
+            memory.write(rows, everyone, log_z, self.momentum)
+        return value
+
+    def _draw(self, memory: Memory, rows: Tensor, place: Tensor) -> Tensor:
+        """Rows of others than each window of this process, ``(B, K)``."""
+        windows = len(memory.keys)
+        if self.negatives >= windows - 1:
+            return _without(torch.arange(windows - 1, device=rows.device), rows[place])
+        random = _random(self.seed, int(memory.step))
+        drawn = torch.randint(windows - 1, (len(rows), self.negatives), generator=random)
+        return _without(drawn.to(rows.device)[place], rows[place])
+
+    def _both(
+        self, own: Tensor, banks: Tensor, rows: Tensor, others: Tensor, held: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The contrast of the student with the teacher's bank and the other way round, and both ``log Z``."""
+        windows = banks.shape[1]
+        columns = torch.cat([rows[:, None], others], 1)
+        other_side = banks.flip(0).transpose(1, 2)  # a copy, so that the memory can be written in the meantime
+        scores = _product(own, other_side).gather(2, columns.expand(2, -1, -1)) / self.contrast_temperature
+        found = torch.logsumexp(scores.detach().flatten(1), 1) + math.log(windows / columns.numel())
+        ranks = distributed.gather(found[None], checked=True)
+        found = torch.logsumexp(ranks, 0) - math.log(len(ranks))
+        log_z = found if held is None else torch.where(held.isnan(), found, held)
+        scores = scores - log_z[:, None, None]
+        values = [functional.noise_contrast(one[:, 0], one[:, 1:], windows) for one in scores]
+        return torch.stack(values).sum(), log_z
+
+
+@functional.full_precision
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a b``, in at least float32 with autocast off."""
+    return a @ b
+
+
+def _without(others: Tensor, own: Tensor) -> Tensor:
+    """Numbers from 0 to N - 2 as rows from 0 to N - 1 that leave out each window's own ``(B,)``."""
+    return others + (others >= own[:, None]).long()
+
+
+class CRD(Distillation):
+    """Distil by contrast with all other training windows; the data module says which there are.
+
+    The memory takes ``8 N width`` bytes for each teacher, on every process, and is in the checkpoints that a fit is
+    resumed from. Drawing others waits for the device.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher, on any view.
+        contrast_weight: ``beta``, at least 0.
+        temperature: ``T > 0`` of the soft targets.
+        kd_weight: ``lambda``, 0 to 1; 0 is the original.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        tap: name of the feature that is embedded.
+        width: of the embeddings.
+        negatives: ``K``; all other windows where there are no more.
+        contrast_temperature: ``T`` of the contrast, above 0.
+        momentum: of the memory, from 0 to below 1.
+        seed: of the memory's beginning and of the draws.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    objective: CRDObjective
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        contrast_weight: float = 0.8,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        tap: str = "embedding",
+        width: int = 128,
+        negatives: int = 16384,
+        contrast_temperature: float = 0.07,
+        momentum: float = 0.5,
+        seed: int = 0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = CRDObjective(
+            contrast_weight,
+            temperature,
+            kd_weight,
+            weights,
+            tap,
+            width,
+            negatives,
+            contrast_temperature,
+            momentum,
+            seed,
+            kl_reduction,
+        )
+        super().__init__(student, teachers, objective, **kwargs)
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also make room for the training windows, when a fit begins."""
+        if stage == "fit" and hasattr(datamodule, "train_index"):
+            self.objective.remember(datamodule.train_index)
+        super().prepare(datamodule, stage)
+
+    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
+        """Ask the teachers, and say which windows these are."""
+        teachers = self.ask_teachers(batch)
+        terms: dict[str, Tensor] = self.objective(
+            student=student, teachers=teachers, target=batch.target, index=batch.index
+        )
+        return terms

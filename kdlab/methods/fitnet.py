@@ -1,0 +1,185 @@
+r"""FitNet: a regressor on the student's feature predicts its teacher's.
+
+.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+    + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \overline{(r_{ml}(F_s^l) - F_m^l)^2}
+
+with the mean over batch, channels and positions. The regressor ``r`` is a convolution, batch norm and ReLU; it learns
+with the student and is left behind with the fit. The original has no soft targets (``kd_weight=0``, the default).
+
+References:
+    A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: hints for thin deep nets", ICLR 2015,
+    arXiv:1412.6550. Code: HobbitLong/RepDistiller@b84f547.
+
+Differences from the reference code:
+    It chooses a convolution that changes the size without being asked (``resize="strided"`` here), and has no rule for
+    a student's map that is smaller than the teacher's but for half the size. Its regressor always ends in a ReLU; the
+    raw outputs of a `WideResNet` have both signs, of which a ReLU reaches one (``relu=False`` leaves it out). The paper
+    trains the lower half of the student on the hint first; as in the code, all terms are minimised at once here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.hints import HintTargets
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import CONV, NORM, Backbone
+from kdlab.types import InputError, Output
+
+_TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+
+
+def regressor(student: Tensor, teacher: Tensor, relu: bool = True, resize: str | None = None) -> nn.Sequential:
+    """Convolution, batch norm and ReLU from the shape of one feature to that of another.
+
+    Maps of the same size are joined by a 1x1 convolution. With ``resize="strided"`` a map twice as long as the
+    teacher's is read with stride 2 (kernel 3), one half as long by a transposed convolution with stride 2 (kernel 4),
+    and any other that is longer on all sides by a kernel as long as the difference plus 1, without padding.
+
+    Args:
+        student: ``(B, C, *S)``.
+        teacher: ``(B, C', *S')``.
+        relu: end in a ReLU.
+        resize: ``None`` or ``"pool"``: the maps have the same size when they get here; ``"strided"``.
+
+    Raises:
+        InputError: with both shapes, if there is no rule for them.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.zeros(2, 3, 25), torch.zeros(2, 4, 50)
+        >>> regressor(student, teacher, resize="strided")(student).shape
+        torch.Size([2, 4, 50])
+    """
+    ndim, channels = student.ndim - 2, (student.shape[1], teacher.shape[1])
+    pairs = list(zip(student.shape[2:], teacher.shape[2:], strict=True))
+    if resize != "strided" or all(s == t for s, t in pairs):
+        layer = CONV[ndim](*channels, 1)
+    elif all(s == 2 * t for s, t in pairs):
+        layer = CONV[ndim](*channels, 3, stride=2, padding=1)
+    elif all(2 * s == t for s, t in pairs):
+        layer = _TRANSPOSED[ndim](*channels, 4, stride=2, padding=1)
+    elif all(s >= t for s, t in pairs):
+        layer = CONV[ndim](*channels, tuple(1 + s - t for s, t in pairs))
+    else:
+        raise InputError(
+            "resize='strided' joins maps of the same, the double or the half size, and longer ones with shorter ones, "
+            f"but the student has {tuple(student.shape)} and the teacher {tuple(teacher.shape)}. Choose other taps, or "
+            "ask for resize='pool' (average pooling to the smaller)."
+        )
+    return nn.Sequential(layer, NORM[ndim](channels[1]), *([nn.ReLU()] if relu else []))
+
+
+class FitNetObjective(HintTargets):
+    """Terms ``"ce"``, ``"kd"`` and ``"hint"``.
+
+    Args:
+        hint_weight: ``beta``, at least 0.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features.
+        relu: let the regressor end in a ReLU, as the original does.
+        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the
+            regressor change the size, see :func:`regressor`.
+        kl_reduction: ``"batchmean"`` or ``"mean"``.
+
+    Raises:
+        InputError: for a parameter out of range, if the weights do not name exactly the teachers, or with both shapes
+            if two features do not fit.
+
+    Example:
+        >>> import torch
+        >>> student = Output(torch.tensor([[2.0, 0.0]]), {"stage2": torch.tensor([[[1.0, 3.0]]])})
+        >>> teacher = Output(torch.tensor([[2.0, 0.0]]), {"stage2": torch.tensor([[[0.0, 4.0]]])})
+        >>> objective = FitNetObjective(hint_weight=1.0)
+        >>> objective.adapt(student=student, teachers={"raw": teacher})
+        >>> _ = torch.nn.init.ones_(objective.adapters["raw_stage2"][0].weight)  # batch norm makes -1 and 1 of it
+        >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
+        >>> {name: round(term.item(), 4) for name, term in terms.items()}
+        {'ce': 0.1269, 'kd': 0.0, 'hint': 4.5}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("romero2015fitnets",)
+    zero_when_equal = False
+    reason = "the regressor is no identity until it has learnt to be one"
+
+    hint_weight: Tensor
+
+    def __init__(
+        self,
+        hint_weight: float = 100.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("stage2",),
+        relu: bool = True,
+        resize: Literal["pool", "strided"] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+    ) -> None:
+        super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
+        self._setting("hint_weight", hint_weight)
+        functional.check_choice("FitNetObjective: resize", resize or "pool", ("pool", "strided"))
+        self.relu, self.resize = relu, resize
+
+    def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
+        """A regressor."""
+        return regressor(*self._fitted(student, teacher), self.relu, self.resize)
+
+    def distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean squared difference of the prediction and the teacher's feature."""
+        student, teacher = self._fitted(student, teacher)
+        return functional.mean_square(self.adapted(name, student), teacher)
+
+    def _fitted(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        if self.resize != "strided":
+            return functional.fit_maps(student, teacher, self.resize)
+        if student.ndim != teacher.ndim or student.ndim < 3:
+            return functional.fit_maps(student, teacher)  # which says why not
+        return student, teacher
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "hint": beta mean_l sum_m w_m mean (r(F_s) - F_m)^2}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        return {**terms, "hint": self.hint_weight * self.hints(student, teachers)}
+
+
+class FitNet(Distillation):
+    """Distil features through regressors, from teachers that read a view of the student's kind.
+
+    Args:
+        student: the net that learns.
+        teachers: teacher name -> teacher.
+        hint_weight: ``beta``, at least 0.
+        temperature: ``T > 0``.
+        kd_weight: ``lambda``, 0 to 1; 0 is the original.
+        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
+        taps: names of the features; the original has the middle one.
+        relu: let the regressor end in a ReLU, as the original does; ``False`` for features of both signs.
+        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the
+            regressor change the size.
+        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        hint_weight: float = 100.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        weights: dict[str, float] | None = None,
+        taps: tuple[str, ...] = ("stage2",),
+        relu: bool = True,
+        resize: Literal["pool", "strided"] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        **kwargs: Any,
+    ) -> None:
+        objective = FitNetObjective(hint_weight, temperature, kd_weight, weights, taps, relu, resize, kl_reduction)
+        super().__init__(student, teachers, objective, **kwargs)

@@ -1,0 +1,151 @@
+r"""SimKD: the student borrows its teacher's classifier, and learns to make maps for it.
+
+.. math:: \gamma\, \mathrm{CE}(z_s, y) + \lambda\, \mathrm{KD}(t, s) + \beta\, \overline{(P(F_s) - F_t)^2}
+
+with the projector ``P`` of :class:`~kdlab.nets.reused.ReusedClassifier`, the last maps ``F`` of student and teacher and
+the mean over batch, channels and positions. The logits of the student are those that the teacher's classifier gives to
+the projected map; the classifier is frozen. The original has ``beta`` alone.
+
+References:
+    D. Chen, J.-P. Mei, H. Zhang, C. Wang, Y. Feng, C. Chen, "Knowledge distillation with the reused teacher
+    classifier", CVPR 2022, arXiv:2203.14001. Code: DefangChen/SimKD@d0b9cde.
+
+Differences from the reference code:
+    It pools the larger map silently; here that has to be asked for (``resize="pool"``), and it is the projected map
+    that is pooled, for the loss alone. Its maps are behind a ReLU, and so is its projector; see the net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.nets.reused import ReusedClassifier
+from kdlab.objective import WeighedTeachers
+from kdlab.types import InputError, Output
+
+
+class SimKDObjective(WeighedTeachers):
+    """Terms ``"ce"``, ``"kd"`` and ``"feature"``.
+
+    Args:
+        feature_weight: ``beta``, at least 0.
+        ce_weight: ``gamma``, at least 0.
+        kd_weight: ``lambda``, at least 0.
+        temperature: ``T > 0`` of the soft targets.
+        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
+
+    Raises:
+        InputError: for a parameter out of range, other than one teacher, or with both shapes if the maps do not fit.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0]])
+        >>> student = Output(logits, {"stage3": torch.tensor([[[1.0, 3.0]]])})
+        >>> teacher = Output(logits, {"stage3": torch.tensor([[[0.0, 1.0]]])})
+        >>> terms = SimKDObjective()(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.0, 'kd': 0.0, 'feature': 2.5}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("chen2022knowledge",)
+    taps = ("stage3",)
+
+    feature_weight: Tensor
+    ce_weight: Tensor
+    kd_weight: Tensor
+    temperature: Tensor
+
+    def __init__(
+        self,
+        feature_weight: float = 1.0,
+        ce_weight: float = 0.0,
+        kd_weight: float = 0.0,
+        temperature: float = 4.0,
+        resize: Literal["pool"] | None = None,
+    ) -> None:
+        super().__init__()
+        self._setting("feature_weight", feature_weight)
+        self._setting("ce_weight", ce_weight)
+        self._setting("kd_weight", kd_weight)
+        self._setting("temperature", temperature, low=1e-3)
+        functional.check_choice("SimKDObjective: resize", resize or "pool", ("pool",))
+        self.resize = resize
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise unless there is one teacher."""
+        names = list(teachers)
+        if len(names) != 1:
+            raise InputError(
+                f"SimKDObjective: the student reuses one classifier, but the teachers are {sorted(names)}. Name one."
+            )
+        super().check(batch_size=batch_size, teachers=names)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": gamma CE, "kd": lambda KD, "feature": beta mean (P(F_s) - F_t)^2}``."""
+        self.check(batch_size=None, teachers=teachers)
+        ((name, teacher),) = teachers.items()
+        pair = (self._feature(student, "stage3", "the student"), self._feature(teacher, "stage3", f"teacher {name!r}"))
+        if pair[0].shape[1] != pair[1].shape[1]:
+            raise InputError(
+                f"SimKDObjective: the student's projected map has {tuple(pair[0].shape)}, the teacher's "
+                f"{tuple(pair[1].shape)}, with other channels. Wrap the student: ReusedClassifier(net, classifier)."
+            )
+        maps = functional.fit_maps(functional.promote(pair[0]), functional.promote(pair[1]), self.resize)
+        return {
+            "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
+            "kd": self.kd_weight * functional.soft_target_kl(student.logits, teacher.logits, self.temperature),
+            "feature": self.feature_weight * functional.mean_square(*maps),
+        }
+
+
+class SimKD(Distillation):
+    """Distil the last map of a teacher whose classifier the student takes over when the fit begins.
+
+    Args:
+        student: a :class:`~kdlab.nets.reused.ReusedClassifier`, made for nets like the teacher's.
+        teachers: name -> the teacher, one, that reads a view of the student's kind.
+        feature_weight: ``beta``, at least 0.
+        ce_weight: ``gamma``, at least 0; 0 is the original.
+        kd_weight: ``lambda``, at least 0; 0 is the original.
+        temperature: ``T > 0`` of the soft targets.
+        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
+        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+
+    Raises:
+        InputError: for a student that is no `ReusedClassifier`, or one that was made for another net than the teacher.
+    """
+
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        feature_weight: float = 1.0,
+        ce_weight: float = 0.0,
+        kd_weight: float = 0.0,
+        temperature: float = 4.0,
+        resize: Literal["pool"] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(student, ReusedClassifier):
+            raise InputError(
+                f"SimKD: expected a student that reuses a classifier, got {type(student).__name__}. Wrap it: "
+                "ReusedClassifier(net=<the student>, classifier=<a net like the teacher's>)."
+            )
+        objective = SimKDObjective(feature_weight, ce_weight, kd_weight, temperature, resize)
+        super().__init__(student, teachers, objective, **kwargs)
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also take over the teacher's classifier, when a fit begins."""
+        super().prepare(datamodule, stage)
+        if stage == "fit" and isinstance(self.net, ReusedClassifier):
+            for _, teacher in self.named_teachers():
+                if teacher.net is not None:
+                    self.net.reuse(teacher.net)
