@@ -13,6 +13,13 @@ Differences from the reference code:
     The released class returns one loss per tap and leaves their reduction to a script that is not released; here they
     are averaged. The paper has one weight for the labels and one for the teacher; here the former is one minus the
     latter, as in its experiments on CIFAR-10, CINIC-10 and Tiny-ImageNet. For the rest see the function.
+
+Mixup:
+    The paper also trains the student alone with mixup, alpha .2; teachers are trained without. Set the data module's
+    ``mix`` to ``Mixup`` with ``alpha: 0.2``. Whether its teachers see the mixed or the clean image meanwhile is
+    unverified: a teacher whose view is ``raw`` sees what the student sees, the mixed window (the default here); one
+    whose view is ``raw/clean`` (in the data module ``raw/clean: null``) sees the window itself, while the labels are
+    mixed.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ References:
 Differences from the reference code:
     There a window may be its own partner; here it is only where it is the only one of its class. As there, the partners
     go through the net in training mode and by themselves, so that batch norm takes their statistics apart from the
-    others' and counts both.
+    others' and counts both. With the data module's ``mix`` the partners are mixed as the windows are, so that both are
+    mixtures of the same classes; that is ours.
 """
 
 from __future__ import annotations

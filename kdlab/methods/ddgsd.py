@@ -16,7 +16,8 @@ Differences from the reference code:
     Self-KD-Lib takes the mean of the two cross-entropies (``ce_weight=0.5``), ``temperature=4``, no gradient through
     the side that a divergence starts from (``detach_targets=True``), and the squared difference of one mean over batch
     and features, which we do not have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings.
-    Images are flipped and cropped there; windows are distorted by the data module's ``augment``.
+    Images are flipped and cropped there; windows are distorted by the data module's ``augment``. With its ``mix`` both
+    distortions are mixed alike, which is ours.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ References:
     K. Kim, B. Ji, D. Yoon, S. Hwang, "Self-knowledge distillation with progressive refinement of targets", ICCV 2021,
     arXiv:2006.12000. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
 
+With mixup or CutMix it is refused: what was said of a window is of another mixture then.
+
 Differences from the reference code:
     Predictions are kept as float16 and are scaled to sum 1 again when they are used (there float32). They are in the
     checkpoints that a run is resumed from, so that it goes on as if it had not been interrupted.
@@ -128,7 +130,8 @@ class PSKD(Supervised):
         kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
 
     Raises:
-        InputError: for ``epochs`` below 1, or when the fit has no planned end and ``epochs`` is not given.
+        InputError: for ``epochs`` below 1, when the fit has no planned end and ``epochs`` is not given, or for a data
+            module that mixes windows.
     """
 
     def __init__(self, net: Backbone, *, past_weight: float = 0.8, epochs: int | None = None, **kwargs: Any) -> None:
@@ -137,6 +140,16 @@ class PSKD(Supervised):
             raise InputError(f"PSKD: epochs must be at least 1, but is {epochs}.")
         self.past_weight, self.epochs = past_weight, epochs
         self.past = PastPredictions(net.num_classes)
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also refuse mixed windows, when a fit begins."""
+        mix = getattr(datamodule, "mix", None)
+        if stage == "fit" and mix is not None:
+            raise InputError(
+                f"PSKD: softens labels with what the net said of the same window an epoch ago, but {mix} makes another "
+                "mixture of it in every epoch. Leave out the data module's mix, or take another method."
+            )
+        super().prepare(datamodule, stage)
 
     def setup(self, stage: str) -> None:
         """Also forget what an earlier fit said; a checkpoint to resume from is read afterwards."""

@@ -1,0 +1,178 @@
+r"""AMC-Loss: embeddings of a class lie close together on the sphere, those of two classes a margin apart.
+
+.. math:: \mathrm{CE}(z, y) + \gamma_e \frac{2}{B} \sum_{i \le B/2} \big[ s_i d_i^2
+    + (1 - s_i) \max(0, m_g - d_i)^2 \big], \qquad d_i = \arccos(\hat h_i \cdot \hat h_{i + B/2})
+
+with the embeddings ``h`` of unit length (a hat) and ``s_i = 1`` where sample ``i`` of the first half of the batch and
+sample ``i`` of the second are of one class. In epoch ``e``, from 0, ``gamma_e`` is the weight times
+``exp(-5 (1 - e / R)^2)`` until epoch ``R``, and 0 in epoch 0. The function is
+:func:`kdlab.functional.geodesic_contrastive`.
+
+References:
+    H. Choi, A. Som, P. Turaga, "AMC-Loss: Angular margin contrastive loss for improved explainability in image
+    classification", CVPR Workshops 2020, arXiv:2004.09805. Code: hchoi71/AMC-Loss@23cb689.
+
+Differences from the reference code:
+    The released code compares the classes that the net predicts where labels are known (``pairs="predictions"``), here
+    the labels. Its weight is ``0.1 * 100`` and stays after the ramp; what goes down in its last 30 epochs is the
+    learning rate, a matter of ``scheduler`` here (``ramp_down`` lets the weight go down too). The last sample of an odd
+    batch has no partner (there an error).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from kdlab import functional
+from kdlab.methods.supervised import Supervised
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective, gather
+from kdlab.types import Batch, InputError, Output
+
+
+def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int = 0) -> float:
+    """The factor on the contrastive term in an epoch, from 0.
+
+    Args:
+        epoch: from 0.
+        epochs: how many there will be; only ``ramp_down`` needs to know.
+        ramp_up: epochs of ``exp(-5 (1 - e / ramp_up)^2)``, the first one without the term.
+        ramp_down: last epochs of ``exp(-(e / 2)^2 / ramp_down)``, counted from their beginning.
+
+    Example:
+        >>> [round(amc_ramp(epoch, 100, 10, 30), 4) for epoch in (0, 5, 10, 70, 80)]
+        [0.0, 0.2865, 1.0, 1.0, 0.4346]
+    """
+    factor = 1.0
+    if epoch < ramp_up:
+        factor = math.exp(-5 * (1 - epoch / ramp_up) ** 2) if epoch else 0.0
+    if ramp_down and epochs is not None and epoch >= epochs - ramp_down:
+        factor *= math.exp(-((0.5 * (epoch - epochs + ramp_down)) ** 2) / ramp_down)
+    return factor
+
+
+class AMCObjective(Objective):
+    """Terms ``"ce"`` and ``"geodesic"``; there are no teachers.
+
+    Mixed labels say how probable it is that the two samples of a pair are of one class. The halves are those of the
+    batch of all ranks.
+
+    Args:
+        geodesic_weight: ``gamma``, at least 0.
+        margin: ``m_g``, radians, at least 0.
+        pairs: ``"labels"`` compares the labels, ``"predictions"`` the predicted classes, as the released code does.
+        tap: the feature; maps are averaged over their positions.
+
+    Raises:
+        InputError: for a parameter out of range.
+
+    Example:
+        >>> import torch
+        >>> embedding = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
+        >>> net = Output(torch.zeros(4, 2), {"embedding": embedding})
+        >>> terms = AMCObjective(1.0)(student=net, teachers={}, target=torch.tensor([0, 0, 0, 1]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.6931, 'geodesic': 1.3585}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("choi2020amc",)
+    zero_when_equal = False
+    order_invariant = False
+    reason = "it has no teachers, and pairs the samples of a batch by their places"
+
+    geodesic_weight: Tensor
+
+    def __init__(
+        self,
+        geodesic_weight: float = 10.0,
+        margin: float = 0.5,
+        pairs: Literal["labels", "predictions"] = "labels",
+        tap: str = "embedding",
+    ) -> None:
+        super().__init__()
+        self._setting("geodesic_weight", geodesic_weight)
+        functional.check_choice("AMCObjective: pairs", pairs, ("labels", "predictions"))
+        if not 0 <= margin < math.inf:
+            raise InputError(f"AMCObjective: margin must be at least 0 (radians), but is {margin}.")
+        self.margin, self.pairs, self.tap = margin, pairs, tap
+        self.taps = (tap,)
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        """``{"ce": CE, "geodesic": gamma AMC}``."""
+        feature, whole = self._feature(student, self.tap, "the net"), gather(student)
+        label = student.logits.detach().argmax(1) if self.pairs == "predictions" else target
+        x, label = whole(feature.flatten(2).mean(2) if feature.ndim > 2 else feature), whole(label)
+        half = len(x) // 2
+        one, two = label[:half], label[half : 2 * half]
+        same = (one * two).sum(1) if label.ndim > 1 else one == two
+        return {
+            "ce": functional.cross_entropy(student.logits, target),
+            "geodesic": self.geodesic_weight
+            * functional.geodesic_contrastive(x[:half], x[half : 2 * half], same, self.margin),
+        }
+
+
+class AMC(Supervised):
+    """Train a net on labels, with its embeddings apart by class on the sphere.
+
+    Args:
+        net: the net.
+        geodesic_weight: ``gamma`` after the ramp; the released code's 0.1 times 100.
+        margin: ``m_g``, radians.
+        ramp_up: epochs in which the weight grows.
+        ramp_down: last epochs in which it falls; 0: it stays, as in the released code (where 30 is of the learning
+            rate).
+        epochs: how many epochs there will be, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.
+        pairs: ``"labels"``, or ``"predictions"`` as in the released code.
+        tap: the feature whose angles are compared.
+        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+
+    Raises:
+        InputError: for a parameter out of range, batches of one, or when ``ramp_down`` has no planned end.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        geodesic_weight: float = 10.0,
+        margin: float = 0.5,
+        ramp_up: int = 50,
+        ramp_down: int = 0,
+        epochs: int | None = None,
+        pairs: Literal["labels", "predictions"] = "labels",
+        tap: str = "embedding",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(net, objective=AMCObjective(geodesic_weight, margin, pairs, tap), **kwargs)
+        if min(ramp_up, ramp_down) < 0 or (epochs is not None and epochs < 1):
+            raise InputError(
+                "AMC: ramp_up and ramp_down must be at least 0 and epochs at least 1, but are "
+                f"{ramp_up}, {ramp_down} and {epochs}."
+            )
+        self.geodesic_weight = geodesic_weight
+        self.ramp_up, self.ramp_down, self.epochs = ramp_up, ramp_down, epochs
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also check that batches hold pairs and the ramp has its end, when a fit begins."""
+        if stage == "fit":
+            size = getattr(datamodule, "batch_size", None)
+            if size is not None and size < 2:
+                raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
+            if self._trainer is not None:
+                self._planned()
+        super().prepare(datamodule, stage)
+
+    def _planned(self) -> int | None:
+        epochs = self.trainer.max_epochs if self.epochs is None else self.epochs
+        if self.ramp_down and (epochs is None or epochs < 0):
+            raise InputError("AMC: the fit has no planned end for ramp_down; set epochs= or max_epochs.")
+        return epochs
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the weight of this epoch, a function of the epoch alone."""
+        ramp = amc_ramp(self.trainer.current_epoch, self._planned(), self.ramp_up, self.ramp_down)
+        self.objective.set("geodesic_weight", self.geodesic_weight * ramp)
