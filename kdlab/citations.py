@@ -20,6 +20,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   year = {2017}
 }
 
+@inproceedings{ahn2019variational,
+  title = {Variational information distillation for knowledge transfer},
+  author = {Ahn, Sungsoo and Hu, Shell Xu and Damianou, Andreas and Lawrence, Neil D. and Dai, Zhenwen},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2019},
+  note = {arXiv:1904.05835}
+}
+
 @inproceedings{anguita2013public,
   title = {A public domain dataset for human activity recognition using smartphones},
   author = {Anguita, Davide and Ghio, Alessandro and Oneto, Luca and Parra, Xavier and Reyes-Ortiz, Jorge L.},
@@ -51,6 +59,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ICIP.2015.7350781}
 }
 
+@inproceedings{chen2022knowledge,
+  title = {Knowledge distillation with the reused teacher classifier},
+  author = {Chen, Defang and Mei, Jian-Ping and Zhang, Hailin and Wang, Can and Feng, Yan and Chen, Chun},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2022},
+  note = {arXiv:2203.14001}
+}
+
 @inproceedings{cho2014learning,
   title = {Learning phrase representations using {RNN} encoder-decoder for statistical machine translation},
   author = {Cho, Kyunghyun and van Merri{\"e}nboer, Bart and Gulcehre, Caglar and Bahdanau, Dzmitry and Bougares, Fethi
@@ -68,12 +84,27 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ICCV.2019.00489}
 }
 
+@inproceedings{choi2020amc,
+  title = {{AMC}-Loss: Angular margin contrastive loss for improved explainability in image classification},
+  author = {Choi, Hongjun and Som, Anirudh and Turaga, Pavan},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition Workshops (CVPRW)},
+  year = {2020},
+  note = {arXiv:2004.09805}
+}
+
 @inproceedings{clark2019bam,
   title = {{BAM}! {B}orn-again multi-task networks for natural language understanding},
   author = {Clark, Kevin and Luong, Minh-Thang and Khandelwal, Urvashi and Manning, Christopher D. and Le, Quoc V.},
   booktitle = {Annual Meeting of the Association for Computational Linguistics (ACL)},
   year = {2019},
   doi = {10.18653/v1/P19-1595}
+}
+
+@misc{darlow2018cinic,
+  title = {{CINIC-10} is not {ImageNet} or {CIFAR-10}},
+  author = {Darlow, Luke N. and Crowley, Elliot J. and Antoniou, Antreas and Storkey, Amos J.},
+  year = {2018},
+  note = {arXiv:1810.03505}
 }
 
 @inproceedings{dosovitskiy2021image,
@@ -195,12 +226,27 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1016/j.engappai.2023.107719}
 }
 
+@inproceedings{ji2021show,
+  title = {Show, attend and distill: knowledge distillation via attention-based feature matching},
+  author = {Ji, Mingi and Heo, Byeongho and Park, Sungrae},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2021},
+  note = {arXiv:2102.02973}
+}
+
 @inproceedings{kim2021self,
   title = {Self-knowledge distillation with progressive refinement of targets},
   author = {Kim, Kyungyul and Ji, ByeongMoon and Yoon, Doyoung and Hwang, Sangheum},
   booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
   year = {2021},
   note = {arXiv:2006.12000}
+}
+
+@misc{krizhevsky2009learning,
+  title = {Learning multiple layers of features from tiny images},
+  author = {Krizhevsky, Alex},
+  howpublished = {Technical report, University of Toronto},
+  year = {2009}
 }
 
 @inproceedings{kwon2020entropy,
@@ -211,12 +257,44 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ICASSP40776.2020.9054698}
 }
 
+@inproceedings{liu2017sphereface,
+  title = {{SphereFace}: Deep hypersphere embedding for face recognition},
+  author = {Liu, Weiyang and Wen, Yandong and Yu, Zhiding and Li, Ming and Raj, Bhiksha and Song, Le},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2017},
+  note = {arXiv:1704.08063}
+}
+
+@misc{le2015tiny,
+  title = {Tiny {ImageNet} visual recognition challenge},
+  author = {Le, Ya and Yang, Xuan},
+  year = {2015},
+  note = {CS 231N, Stanford University}
+}
+
+@article{liu2021semantics,
+  title = {Semantics-aware adaptive knowledge distillation for sensor-to-vision action recognition},
+  author = {Liu, Yang and Wang, Keze and Li, Guanbin and Lin, Liang},
+  journal = {IEEE Transactions on Image Processing},
+  volume = {30},
+  year = {2021},
+  doi = {10.1109/TIP.2021.3086590}
+}
+
 @article{mateysanz2023dataset,
   title = {Dataset of inertial measurements of smartphones and smartwatches for human activity recognition},
   author = {Matey-Sanz, Miguel and Casteleyn, Sven and Granell, Carlos},
   journal = {Data in Brief},
   year = {2023},
   doi = {10.1016/j.dib.2023.109809}
+}
+
+@inproceedings{ni2022cross,
+  title = {Cross-modal knowledge distillation for vision-to-sensor action recognition},
+  author = {Ni, Jianyuan and Sarbajna, Raunak and Liu, Yang and Ngu, Anne H. H. and Yan, Yan},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
+  year = {2022},
+  note = {arXiv:2112.01849}
 }
 
 @inproceedings{park2019relational,
@@ -244,6 +322,23 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ISWC.2012.13}
 }
 
+@inproceedings{romero2015fitnets,
+  title = {{FitNets}: hints for thin deep nets},
+  author = {Romero, Adriana and Ballas, Nicolas and Kahou, Samira Ebrahimi and Chassang, Antoine and Gatta, Carlo and
+    Bengio, Yoshua},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2015},
+  note = {arXiv:1412.6550}
+}
+
+@article{russakovsky2015imagenet,
+  title = {{ImageNet} large scale visual recognition challenge},
+  author = {Russakovsky, Olga and others},
+  journal = {International Journal of Computer Vision},
+  year = {2015},
+  doi = {10.1007/s11263-015-0816-y}
+}
+
 @inproceedings{sandler2018mobilenetv2,
   title = {{MobileNetV2}: inverted residuals and linear bottlenecks},
   author = {Sandler, Mark and Howard, Andrew and Zhu, Menglong and Zhmoginov, Andrey and Chen, Liang-Chieh},
@@ -267,6 +362,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   year = {2024},
   note = {arXiv:2403.01427}
+}
+
+@inproceedings{tian2020contrastive,
+  title = {Contrastive representation distillation},
+  author = {Tian, Yonglong and Krishnan, Dilip and Isola, Phillip},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2020},
+  note = {arXiv:1910.10699}
 }
 
 @inproceedings{tung2019similarity,
@@ -293,6 +396,13 @@ _ENTRIES = r"""@article{adams2017persistence,
   pages = {3939--3945},
   year = {2015},
   note = {arXiv:1506.00327}
+}
+
+@inproceedings{wang2020pay,
+  title = {Pay attention to features, transfer learn faster {CNN}s},
+  author = {Wang, Kafeng and Gao, Xitong and Zhao, Yiren and Li, Xingjian and Dou, Dejing and Xu, Cheng-Zhong},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2020}
 }
 
 @inproceedings{xu2019data,
@@ -326,6 +436,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1909.11723}
 }
 
+@inproceedings{yun2019cutmix,
+  title = {{CutMix}: Regularization strategy to train strong classifiers with localizable features},
+  author = {Yun, Sangdoo and Han, Dongyoon and Oh, Seong Joon and Chun, Sanghyuk and Choe, Junsuk and Yoo, Youngjoon},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2019},
+  note = {arXiv:1905.04899}
+}
+
 @inproceedings{yun2020regularizing,
   title = {Regularizing class-wise predictions via self-knowledge distillation},
   author = {Yun, Sukmin and Park, Jongjin and Lee, Kimin and Shin, Jinwoo},
@@ -349,6 +467,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {International Conference on Learning Representations (ICLR)},
   year = {2017},
   note = {arXiv:1612.03928}
+}
+
+@inproceedings{zhang2018mixup,
+  title = {mixup: Beyond empirical risk minimization},
+  author = {Zhang, Hongyi and Cisse, Moustapha and Dauphin, Yann N. and Lopez-Paz, David},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2018},
+  note = {arXiv:1710.09412}
 }
 
 @inproceedings{zhang2022confidence,

@@ -21,7 +21,14 @@ CONFIGS = sorted(
     for path in EXPERIMENTS.rglob("*.yaml")
     if "model" in yaml.safe_load(path.read_text())
 )
-ORDER = ["scratch", "scratch_long", "teacher_raw", "teacher_gaf", "teacher_pi"]  # others start from these
+TEACHERS = [f"teacher_{name}" for name in ("raw", "inertial", "skeleton", "fusion", "gaf", "pi")]
+ORDER = ["scratch", "scratch_long", *TEACHERS]  # others start from these
+IMAGES = {
+    "cifar10": "data/cifar-10-batches-py",
+    "cinic10": "data/CINIC-10",
+    "tiny_imagenet": "data/tiny-imagenet-200",
+    "imagenet": "data/imagenet",
+}
 LIMIT = [
     "--trainer.max_epochs=1",
     "--trainer.limit_train_batches=2",
@@ -41,6 +48,11 @@ def laboratory(tmp_path_factory):
     (folder / "experiments").symlink_to(EXPERIMENTS)
     fixtures.write_pamap2(folder / "data/PAMAP2_Dataset")
     fixtures.write_spswhar(folder / "data/SP_SW_HAR")
+    fixtures.write_utdmhad(folder / "data/UTD_MHAD")
+    fixtures.write_cifar10(folder / "data")
+    fixtures.write_cinic10(folder / "data/CINIC-10")
+    fixtures.write_tiny_imagenet(folder / "data", classes=200, number=2, val=1)
+    fixtures.write_image_folder(folder / "data/imagenet")
     return folder
 
 
@@ -55,19 +67,31 @@ def words_of(name):
         words += ["--config", "experiments/demo/data.yaml"]
     words += ["--config", f"experiments/{name}.yaml"]
     is_teacher = run.startswith("teacher")
-    words.append(f"--model.init_args.{'net' if 'net' in arguments_of(name) else 'student'}.init_args.depth=10")
+    net = f"--model.init_args.{'net' if 'net' in arguments_of(name) else 'student'}.init_args"
+    if arguments_of(name).get("student", {}).get("class_path") == "ReusedClassifier":  # of a teacher that is small here
+        words += [f"{net}.classifier.init_args.{argument}" for argument in ("depth=10", "width=1")]
+        net += ".net.init_args"
+    words.append(f"{net}.depth={18 if folder == 'imagenet' else 10}")
     if is_teacher:
         words.append("--model.init_args.net.init_args.width=1")
     if folder == "sp_sw_har":
         words.append("--data.init_args.root=data/SP_SW_HAR")
-    if folder in ("sp_sw_har", "pamap2"):
+    if folder == "utd_mhad":
+        words.append("--data.init_args.root=data/UTD_MHAD")
+    if folder in IMAGES:
+        words.append(f"--data.init_args.root={IMAGES[folder]}")
+    if folder == "imagenet":
+        words += [f"{net}.width=8", f"{net}.num_classes=4", "--data.init_args.num_workers=0"]
+        words += [f"--data.init_args.{side}=64" for side in ("size", "resize", "augment.init_args.size")]
+    if folder in ("sp_sw_har", "pamap2", "utd_mhad", *IMAGES):
         words.append("--data.init_args.batch_size=8")
     return words
 
 
 def test_there_are_configs():
     assert len(CONFIGS) >= 29
-    assert {c.partition("/")[0] for c in CONFIGS} == {"basic_motions", "demo", "pamap2", "sp_sw_har"}
+    folders = {c.partition("/")[0] for c in CONFIGS}
+    assert folders >= {"basic_motions", "demo", "pamap2", "sp_sw_har", "utd_mhad", *IMAGES}
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda p: p.stem)

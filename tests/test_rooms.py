@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"types", "views", "augment"},
     "methods": {"types", "functional", "distributed", "objective", "nets", "cache"},
     "cache": {"types", "objective"},
-    "callbacks": {"methods", "types"},
+    "callbacks": {"functional", "methods", "types"},
     "evaluate": {"types", "views", "augment", "data", "nets", "methods", "callbacks"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate"},
 }

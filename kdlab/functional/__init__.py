@@ -12,6 +12,12 @@ teacher need not hold its features: :func:`similarity_preserving`, :func:`merged
 take what :func:`gram` returns.
 """
 
+from kdlab.functional.angles import (
+    angular_softmax,
+    angular_softmax_weight,
+    geodesic_contrastive,
+    margin_maps,
+)
 from kdlab.functional.embeddings import (
     affinity_divergence,
     mean_embedding_discrepancy,
@@ -27,6 +33,14 @@ from kdlab.functional.grams import (
     orthogonal_similarity,
     similarity_preserving,
 )
+from kdlab.functional.hints import (
+    channel_weighted_distance,
+    fit_maps,
+    mean_square,
+    noise_contrast,
+    pooled_attention_map,
+    variational_information,
+)
 from kdlab.functional.logits import (
     cross_entropy,
     inter_class_distance,
@@ -37,6 +51,7 @@ from kdlab.functional.logits import (
     target_class_kl,
 )
 from kdlab.functional.maps import angular_margin, attention_map, attention_transfer
+from kdlab.functional.open_set import SCORES, auroc, known_score
 from kdlab.functional.precision import (
     EPS,
     check_choice,
@@ -46,6 +61,13 @@ from kdlab.functional.precision import (
     promote,
     shape_of,
     unit,
+)
+from kdlab.functional.semantics import (
+    ablation_distance,
+    ablation_map,
+    check_embeddings,
+    class_semantic_distance,
+    semantic_weight,
 )
 from kdlab.functional.teachers import (
     confidence_weights,
@@ -57,37 +79,55 @@ from kdlab.functional.teachers import (
 
 __all__ = [
     "EPS",
+    "SCORES",
+    "ablation_distance",
+    "ablation_map",
     "affinity_divergence",
     "angular_margin",
+    "angular_softmax",
+    "angular_softmax_weight",
     "attention_map",
     "attention_transfer",
+    "auroc",
+    "channel_weighted_distance",
     "check_choice",
+    "check_embeddings",
     "check_same_batch",
     "check_same_names",
+    "class_semantic_distance",
     "confidence_weights",
     "cross_entropy",
     "entropy_weights",
+    "fit_maps",
     "full_precision",
+    "geodesic_contrastive",
     "gram",
     "gram_distance",
     "inter_class_distance",
     "intra_class_distance",
+    "known_score",
     "least_norm_weights",
     "logit_gradients",
     "logit_regression",
+    "margin_maps",
     "mean_embedding_discrepancy",
+    "mean_square",
     "merge_grams",
     "merged_similarity",
+    "noise_contrast",
     "orthogonal_distance",
     "orthogonal_similarity",
     "other_classes_kl",
+    "pooled_attention_map",
     "promote",
     "relational_angle",
     "relational_distance",
+    "semantic_weight",
     "shape_of",
     "similarity_preserving",
     "soft_target_kl",
     "standardise_logits",
     "target_class_kl",
     "unit",
+    "variational_information",
 ]

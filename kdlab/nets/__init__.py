@@ -1,23 +1,31 @@
 """Nets: each standardises the view that it reads and answers with logits and named taps."""
 
 from kdlab.nets.adapter import Adapter
+from kdlab.nets.angular import AngularHead, AngularNet
 from kdlab.nets.base import Backbone, Standardize, build
+from kdlab.nets.fusion import SPAMFM, SensorFusion
 from kdlab.nets.mobilenet import MobileNetV2
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
 from kdlab.nets.resnet import CifarResNet, ResNet
+from kdlab.nets.reused import ReusedClassifier
 from kdlab.nets.transformer import TransformerEncoder
 from kdlab.nets.vgg import VGG
 from kdlab.nets.wide_resnet import WideResNet
 
 __all__ = [
+    "SPAMFM",
     "VGG",
     "Adapter",
+    "AngularHead",
+    "AngularNet",
     "AttentionLSTM",
     "Backbone",
     "CifarResNet",
     "MobileNetV2",
     "RecurrentNet",
     "ResNet",
+    "ReusedClassifier",
+    "SensorFusion",
     "Standardize",
     "TransformerEncoder",
     "WideResNet",
