@@ -255,6 +255,22 @@ def test_shipped_studies_can_be_planned(path, tmp_path):
             cli.check(["fit", "--config", str(tmp_path / "job.yaml")])
 
 
+def test_a_study_goes_on_from_another(tmp_path):
+    toy(tmp_path, set={"students": {"trainer.max_epochs": 3}})
+    more = {"students": {"also": {"config": "student.yaml", "teachers": {"raw": "teacher"}}}, "seeds": 1}
+
+    def second(included):
+        (tmp_path / "second.yaml").write_text(yaml.safe_dump({"study": "toy/second", "include": included, **more}))
+        return Study.read(tmp_path / "second.yaml")
+
+    study = second("study.yaml")
+    assert (study.name, list(study.runs), study.seeds) == ("toy/second", ["teacher", "scratch", "kd", "also"], (0,))
+    assert [study.runs[name].config["trainer"]["max_epochs"] for name in ("scratch", "kd", "also")] == [2, 3, 3]
+    for included, message in (("second.yaml", "includes itself"), ("../study.yaml", "same folder"), ("x", "not there")):
+        with pytest.raises(InputError, match=message):
+            second(included)
+
+
 # ---------------------------------------------------------------------- running
 class Interrupted(BaseException):
     pass

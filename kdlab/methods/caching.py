@@ -29,8 +29,15 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
     """Refuse what cannot be cached, before anything is trained or written.
 
     Raises:
-        InputError: for batches without a data module, an augmentation before a teacher, or a budget that is too small.
+        InputError: for batches without a data module, a teacher whose answers depend on the batch, an augmentation
+            before a teacher, or a budget that is too small.
     """
+    for name, teacher in teachers.items():
+        if teacher.net is not None and teacher.net.batch_relational:
+            raise InputError(
+                f"cache: what teacher {name!r} ({type(teacher.net).__name__}) says of a window depends on its batch, so "
+                "it cannot be kept. Train without the cache."
+            )
     with torch.no_grad():
         questions = _questions(cache, objective, teachers, datamodule)
         cache.plan(questions, len(datamodule.train_index))

@@ -479,12 +479,7 @@ class SAKDN(Distillation):
         """
         if stage == "fit":
             for name, teacher in self.named_teachers():
-                net = teacher.load(self.teacher_files, name).net
-                if self.cache is not None and getattr(net, "batch_relational", False):
-                    raise InputError(
-                        f"cache: what teacher {name!r} ({type(net).__name__}) says of a window depends on its batch, "
-                        "so it cannot be kept. Train without the cache."
-                    )
+                teacher.load(self.teacher_files, name)
             self._take_embeddings()
         super().prepare(datamodule, stage)
 
@@ -539,7 +534,7 @@ class SAKDN(Distillation):
 
     def _zeros(self, batch: Batch, view: str, net: Backbone) -> Tensor:
         """Empty windows: one, or as many as in the batch for a net that looks at the whole batch."""
-        count = len(batch.index) if getattr(net, "batch_relational", False) else 1
+        count = len(batch.index) if net.batch_relational else 1
         if view in batch.views:
             like = batch.views[view]
             return like.new_zeros(count, *like.shape[1:])

@@ -19,6 +19,8 @@ A study file names ordinary run configs and each other::
     baselines: [scratch, kd]          # what all are compared with; these, where the file does not say
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
 
+``include: other.yaml`` names a study file in the same folder whose runs and settings it goes on from.
+
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 """
@@ -40,7 +42,7 @@ from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
-_STUDY_KEYS = ("study", "description", "seeds", "folds", "set", "axes", *STAGES, "baselines", "published")
+_STUDY_KEYS = ("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES, "baselines", "published")
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
 
 
@@ -121,8 +123,7 @@ class Study:
             InputError: naming the entry, what was expected and what came.
         """
         path = Path(path)
-        content = read_yaml(path, "study")
-        _known(content, _STUDY_KEYS, str(path))
+        content = _read_content(path, ())
         name = content.get("study")
         if not isinstance(name, str) or not _is_plain(*name.split("/")):
             raise InputError(f"{path}: expected study: <data set>/<name>, the folder of its runs, got {name!r}.")
@@ -322,6 +323,20 @@ def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict
             raise InputError(f"{path}: axis {axis!r}: its labels name folders, so they may not hold / or be empty.")
         axes[str(axis)] = {str(label): values for label, values in labels.items()}
     return axes
+
+
+def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The file, laid over those that it includes."""
+    if path in seen:
+        raise InputError(f"{path}: include: it includes itself, by {' -> '.join(str(p) for p in (*seen, path))}.")
+    content = read_yaml(path, "study")
+    _known(content, _STUDY_KEYS, str(path))
+    included = content.pop("include", None)
+    if included is None:
+        return content
+    if not isinstance(included, str) or not _is_plain(included):
+        raise InputError(f"{path}: include: expected the name of a file in the same folder, got {included!r}.")
+    return stack([_read_content(path.parent / included, (*seen, path)), content])
 
 
 def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:
