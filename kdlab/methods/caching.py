@@ -35,8 +35,8 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
     for name, teacher in teachers.items():
         if teacher.net is not None and teacher.net.batch_relational:
             raise InputError(
-                f"cache: what teacher {name!r} ({type(teacher.net).__name__}) says of a window depends on its batch, so "
-                "it cannot be kept. Train without the cache."
+                f"cache: what teacher {name!r} ({type(teacher.net).__name__}) says of a window depends on its batch, "
+                "so it cannot be kept. Train without the cache."
             )
     with torch.no_grad():
         questions = _questions(cache, objective, teachers, datamodule)
