@@ -425,8 +425,9 @@ class Corruption(Augmentation):
 
     Args:
         kind: ``"noise"``, ``"missing"``, ``"both"`` or ``"shift"``.
-        severity: 1, 2 or 3. The noise is read in units of a channel's training standard deviation, the missing share
-            as scattered instants, the shift by the missing shares: all three readings are unverified.
+        severity: 1, 2 or 3. The noise is read in scaled units (a channel's training standard deviation; pixel / 255 for
+            images, so that their figures compare with no signal's), the missing share as scattered instants, the shift
+            by the missing shares: all three readings are unverified.
 
     Example:
         >>> lost = Corruption("missing", severity=3)(np.ones((2, 100)), np.random.default_rng(0))

@@ -20,7 +20,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, WeightAnnealing
+from kdlab.callbacks import (
+    EarlyStoppedTeacher,
+    MarginMapPictures,
+    OpenSetScore,
+    PredictionWriter,
+    WeightAnnealing,
+)
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
@@ -204,10 +210,13 @@ class KdlabCLI(LightningCLI):
             self.datamodule.train_dataloader()  # a batch that the training windows cannot fill
             self._check_optimizer()
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks if stage == "fit" else []:
-            if isinstance(callback, WeightAnnealing):
-                callback.check(self.model)
-            _check_choice(callback)
+        for callback in callbacks:
+            if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
+                callback.check(self.datamodule)
+            if stage == "fit":
+                if isinstance(callback, WeightAnnealing | MarginMapPictures):
+                    callback.check(self.model)
+                _check_choice(callback)
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
@@ -372,7 +381,13 @@ def main() -> None:
         else:
             KdlabCLI()
     except (InputError, MisconfigurationException) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; of one from a loader's worker, which comes with the worker's traceback, its last part."""
+    text = str(error)
+    return re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
 
 
 def _study(words: Sequence[str]) -> None:

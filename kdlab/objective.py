@@ -68,6 +68,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
         self.adapters = nn.ModuleDict()
+        self._asked = False
 
     @abstractmethod
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
@@ -108,6 +109,11 @@ class Objective(nn.Module, ABC):
         """Whether anything learns besides the student."""
         return type(self).make_adapters is not Objective.make_adapters
 
+    @property
+    def ready(self) -> bool:
+        """Whether all that learns besides the student is there, which may be nothing for features that fit as is."""
+        return self._asked or len(self.adapters) > 0 or not self.adapts
+
     def adapt(
         self,
         *,
@@ -116,11 +122,12 @@ class Objective(nn.Module, ABC):
         classifiers: Mapping[str, Classifier] | None = None,
     ) -> None:
         """Make the adapters, unless they are there already; see :meth:`make_adapters`."""
-        if self.adapts and not self.adapters:
+        if not self.ready:
             like = functional.promote(student.logits)
             made = self.make_adapters(student, teachers, classifiers or {})
             self.adapters.update(made)
             self.adapters.to(like.device, like.dtype).train(self.training)
+            self._asked = True
 
     def adapted(self, name: str, *features: Tensor) -> Tensor:
         """What an adapter makes of features, in at least float32."""

@@ -29,7 +29,7 @@ from kdlab.methods.crd import CRDObjective, Memory
 from kdlab.methods.fitnet import FitNetObjective, regressor
 from kdlab.methods.simkd import SimKDObjective
 from kdlab.methods.vid import VIDObjective
-from kdlab.nets import VGG, CifarResNet, MobileNetV2, RecurrentNet, ResNet, ReusedClassifier, WideResNet
+from kdlab.nets import VGG, AttentionLSTM, CifarResNet, MobileNetV2, RecurrentNet, ResNet, ReusedClassifier, WideResNet
 from kdlab.nets.base import Backbone, build
 from kdlab.objective import Objective
 from kdlab.types import InputError, Output
@@ -558,6 +558,12 @@ def test_simkd_refusals() -> None:
         ReusedClassifier(net(), net()).reuse(net(width=2))
 
 
+def test_simkd_names_a_classifier_that_is_not_the_teachers(teachers: dict[str, str], tmp_path: Path) -> None:
+    module = SimKD(ReusedClassifier(net(), net(width=2)), {"raw": Teacher(teachers["raw"])})
+    with pytest.raises(InputError, match=r"made for the classifier of .*'width': 2.*'width': 1.*Set classifier="):
+        trainer(tmp_path, max_steps=1).fit(module, windows())
+
+
 # ------------------------------------------------------------------------------------------------ borrowed classifiers
 
 BODIES: dict[str, Callable[[int], Backbone]] = {
@@ -599,6 +605,22 @@ def test_a_reused_classifier_answers_as_its_teacher_would(name: str, ndim: int) 
     assert torch.equal(again.eval()(x).logits, made_net.eval()(x).logits)
     assert parameters(made_net) == sum(p.numel() for p in made_net.parameters())
     assert macs(made_net, (3, *(side,) * ndim)) > macs(body, (3, *(side,) * ndim)) / 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [AttentionLSTM(layers=3, in_channels=3, num_classes=5), RecurrentNet(layers=4, in_channels=3, num_classes=5)],
+    ids=["attention", "fourth layer"],
+)
+def test_what_no_loss_sees_is_frozen(body: Backbone) -> None:
+    """Else several processes would wait for its gradient."""
+    made_net = ReusedClassifier(body, BODIES["WideResNet"](1))
+    made_net(torch.randn(4, 3, 40)).logits.square().sum().backward()
+    held = {key: p for key, p in made_net.named_parameters() if key.startswith(("body.", "projector."))}
+    assert all(p.requires_grad == (p.grad is not None) for p in held.values())
+    assert any(not p.requires_grad for p in held.values())
+    again = build(made_net.spec)
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in made_net.parameters()]
 
 
 def test_a_reused_classifier_lays_out_as_its_nets_do() -> None:
@@ -759,6 +781,26 @@ def test_camkd_asks_its_teachers_own_classifiers(teachers: dict[str, str], tmp_p
     answer = held(torch.randn(3, 6, 100))
     torch.testing.assert_close(objective._classifiers["raw"](answer.features["stage3"]), answer.logits)
     assert not [k for k in module.state_dict() if k.startswith(("teachers", "objective._"))]
+
+
+class Direct(VIDObjective):
+    """Needs nothing in between where features have equal shapes."""
+
+    def make_adapters(self, student: Output, teachers: dict[str, Output], classifiers: Any) -> dict[str, nn.Module]:
+        return {}
+
+    def distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
+        return functional.mean_square(student, teacher)
+
+
+def test_an_objective_may_find_that_it_needs_no_adapters(teachers: dict[str, str], tmp_path: Path) -> None:
+    objective = Direct()
+    assert not objective.ready
+    run = trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    run.fit(Distillation(net(), {"raw": Teacher(teachers["raw"])}, objective), windows())
+    assert objective.ready
+    assert not objective.adapters
+    assert run.global_step == 1
 
 
 def test_plain_loaders_are_told_what_to_do(teachers: dict[str, str], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdlab import KD, Supervised, Teacher
+from kdlab import KD, PSKD, Supervised, Teacher
 from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
@@ -49,6 +49,8 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
         run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
     with pytest.raises(InputError, match="no setting 'temperature'"):
         trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())
+    with pytest.raises(InputError, match="PSKD moves 'past_weight' itself"):
+        trainer(tmp_path, callbacks=[WeightAnnealing("past_weight")]).fit(PSKD(net()), BasicMotions())
     with pytest.raises(InputError, match="above 0"):
         TemperatureAnnealing(start=0.0)
     with pytest.raises(InputError, match="exponential"):

@@ -38,7 +38,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
 #: read the first half of a batch as one distortion, and the second as the other
 HALVES = {"DDGSDObjective"}
 #: the terms that every process computes on the whole batch
-WHOLE = {"similarity", "distance", "angle", "affinity", "inter", "intra", "geodesic"}
+WHOLE = {"similarity", "distance", "angle", "affinity", "inter", "intra", "geodesic", "map", "relation"}
 
 
 class Net(nn.Module):

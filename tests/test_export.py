@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import sys
 import warnings
 import zipfile
@@ -16,8 +17,9 @@ from torch import nn
 
 import kdlab
 import kdlab.export
-from kdlab.data import SPSWHAR, UTDMHAD, BasicMotions
+from kdlab.data import CIFAR10, SPSWHAR, UTDMHAD, BasicMotions
 from kdlab.export import make
+from kdlab.nets import WideResNet
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
@@ -247,6 +249,36 @@ def test_one_of_two_sources(tmp_path):
     assert file.shape == (60, data.data.windows["skeleton"].shape[2])
     assert file.card["sampling_rate"] is None  # trials are stretched to one length
     assert file.card["window"] == {"samples": file.shape[1], "seconds": None}
+
+
+@pytest.mark.parametrize(("format", "suffix"), [*FLOAT, ("int8", ".onnx")])
+def test_images(tmp_path, format, suffix):
+    root = fixtures.write_cifar10(tmp_path / "data")
+    data = CIFAR10(root, views={"raw": Raw(["blue", "red"])}, scale="standard", batch_size=40)
+    module = kdlab.Supervised(WideResNet(10, 1, ndim=2, in_channels=2, num_classes=10))
+    path = train(tmp_path, module, data, max_epochs=1)
+    int8 = format == "int8"
+    kind = {"format": "onnx", "quantize": "int8", "tolerance": 100} if int8 else {"format": format}
+    file = kdlab.export.load(kdlab.export.export(path, data, windows="test", **kind).path)
+    assert (file.path.suffix, file.shape) == (suffix, (2, 32, 32))
+    assert file.card["input"]["shape"] == ["batch", 2, 32, 32]
+    assert file.card["window"] == {"height": 32, "width": 32}
+    assert file.card["channels"] == [{"name": name, "unit": "pixel / 255"} for name in ("blue", "red")]
+    with open(root / "test_batch", "rb") as stored:
+        pixels = pickle.load(stored, encoding="bytes")[b"data"].reshape(-1, 3, 32, 32)[:, [2, 0]]
+    offset, divisor = (np.array(file.card["scale"][key])[:, None, None] for key in ("offset", "divisor"))
+    module.net.double().eval()
+    with torch.no_grad():
+        expected = module.net(torch.from_numpy((pixels / 255 - offset) / divisor)).logits.float()
+    got = file(pixels / 255)
+    if int8:
+        assert file.card["quantisation"]["int8_share"] > 0.9
+        assert float((got - expected).abs().max()) < 0.2 * float(expected.std())
+    else:
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(file(pixels[0] / 255), got[0], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match=r"\(B, 2, 32, 32\).*blue, red"):
+        file(pixels[:, 0])
 
 
 # ------------------------------------------------------------------ what is refused

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import pickle
+import re
 import shutil
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 import kdlab
+from kdlab import cli
 from kdlab.augment import (
     Augmentation,
     Corruption,
@@ -43,6 +45,7 @@ from kdlab.data.sampler import stream
 from kdlab.evaluate import evaluate
 from kdlab.methods.checkpoints import split_differences
 from kdlab.nets import WideResNet
+from kdlab.study.windows import contents
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw, RawImage, ScanPersistenceImage, sublevel_diagram
 from tests import fixtures
@@ -194,6 +197,28 @@ def test_files_left_on_disk_are_the_same_images(layouts, kind):
     assert kept.fingerprint == left.fingerprint
     copy = pickle.loads(pickle.dumps(left._dataset("val")))
     assert torch.equal(copy.__getitems__([0, 1]).views["raw"], left._dataset("val").__getitems__([0, 1]).views["raw"])
+
+
+def test_a_study_tells_files_apart_without_decoding_them(layouts, tmp_path, monkeypatch):
+    root = tmp_path / "folder"
+    shutil.copytree(layouts["folder"], root)
+    monkeypatch.setattr(kdlab.data.images, "decode", lambda *_: pytest.fail("decoded"))
+
+    def found(**settings):
+        return contents(ImageFolder(root, **{"size": 48, "resize": 60, **settings}).load())
+
+    first = found()
+    assert found() == first
+    assert len({first, found(size=40), found(resize=64)}) == 3
+    one = sorted(root.rglob("train/*/*.JPEG"))[0]
+    data = ImageFolder(root, size=48, resize=60).load()
+    one.write_bytes(one.read_bytes() + b"\0")
+    longer = found()
+    assert longer != first
+    one.rename(one.with_name("zz.JPEG"))
+    assert found() not in (first, longer)
+    with pytest.raises(MissingFileError, match=f"{one.name}: not readable any more"):
+        contents(data)
 
 
 def test_cifar10_small_is_what_was_photographed(recordings):
@@ -379,8 +404,9 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: CIFAR100(r, labels="all"), 'labels=\'all\': expected "fine" or "coarse"'),
         (lambda r: ImageFolder(r, size=300), "size=300, resize=256"),
         (lambda r: ImageFolder(r, train="val"), "expected the names of two folders"),
-        (lambda r: CIFAR10(r, augment=Shift()).setup(), r"window: expected \(C, T\), .* shape \(3, 32, 32\)"),
-        (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"window: expected \(C, T\)"),
+        (lambda r: CIFAR10(r, augment=Shift()).setup(), r"augment: Shift.*changes windows, .* shape \(3, 32, 32\)"),
+        (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"corruption: Mix1.*changes windows, but .* has images"),
+        (lambda r: BasicMotions(augment=CropFlip()).setup(), r"augment: CropFlip.*changes images, .* shape \(6, 100\)"),
         (lambda r: CIFAR10(r, augment=RandomResizedCrop(24)).setup(), r"augment: .*\(3, 24, 24\).*set its size to 32"),
         (lambda r: CIFAR10(r, views={"pi": PersistenceImage()}).setup(), "view 'pi': PersistenceImage reads windows"),
         (lambda r: BasicMotions(views={"pi": ScanPersistenceImage()}).setup(), "ScanPersistenceImage reads images"),
@@ -774,6 +800,29 @@ def test_workers_read_the_same_images(layouts):
     for alone, worked in zip(batches(0), batches(2), strict=True):
         assert torch.equal(alone.views["raw"], worked.views["raw"])
         assert torch.equal(alone.index, worked.index)
+
+
+def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
+    root = tmp_path / "folder"
+    shutil.copytree(layouts["folder"], root)
+    data = ImageFolder(root, size=40, resize=44, batch_size=4, num_workers=1)
+    data.setup()
+    for file in root.rglob("train/*/*.JPEG"):
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError) as raised:
+        list(data.train_dataloader())
+    assert "Original Traceback" in str(raised.value)
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it anew", cli._said(raised.value))
+    assert cli._said(InputError("plain: a\nb")) == "plain: a\nb"
+
+
+def test_parts_that_are_links_are_followed(layouts, tmp_path):
+    whole = ImageFolder(layouts["folder"], size=40, resize=44)
+    for part in ("train", "val"):
+        (tmp_path / part).symlink_to(layouts["folder"].absolute() / part)
+    linked = ImageFolder(tmp_path, size=40, resize=44)
+    assert len(linked.data.target) == len(whole.data.target)
+    assert linked.fingerprint == whole.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,13 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     other = ["--data.init_args.unknown_classes=[Walking]"]
     with pytest.raises(InputError, match="classes are Running, Standing, Walking, here Badminton, Running, Standing"):
         cli.run(["test", *words, *LIMIT, *other, "--ckpt_path", "runs/basic_motions/a_softmax"])
+    known = ["--data.init_args.unknown_classes=null", "--model.init_args.net.init_args.num_classes=4", "--run=x/known"]
+    with pytest.raises(InputError, match=r"OpenSetScore.*holds no class out"):
+        cli.run(["fit", *words, *LIMIT, *known])  # not after hours of training
+    pictures = ["--trainer.callbacks+=MarginMapPictures", "--run=x/pictures"]
+    with pytest.raises(InputError, match=r"MarginMapPictures.*ASoftmax has no teachers"):
+        cli.run(["fit", *words, *LIMIT, *pictures])
+    assert not Path("runs/x").exists()
 
 
 def test_a_teacher_of_all_classes_is_refused(teachers: dict[str, str], tmp_path: Path) -> None:
@@ -230,5 +237,13 @@ def test_repeats_do_not_count(tmp_path: Path) -> None:
     run.test(module, data, verbose=False)
     batch = next(data.batches("test"))
     scores = callback._scores(module, batch._replace(index=torch.where(batch.index % 2 == 0, batch.index, -1)))
-    assert scores.isnan().tolist() == (batch.index % 2 == 1).tolist()
+    assert scores.isinf().tolist() == (batch.index % 2 == 1).tolist()
     assert len(callback._everyone(module, scores)) == int((batch.index % 2 == 0).sum())
+
+
+def test_a_net_that_has_diverged_is_not_scored_by_the_rest_of_its_answers(tmp_path: Path) -> None:
+    module = Supervised(net(classes=3))
+    with torch.no_grad():
+        module.net.head.bias.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"score is not a number.*answers are finite"):
+        trainer(tmp_path, callbacks=[OpenSetScore()]).test(module, BasicMotions(unknown_classes=["Running"]))

@@ -96,6 +96,17 @@ def test_gates_read_the_batch_in_full_precision() -> None:
     assert all(not part.any() for part in dead)
 
 
+def test_a_dead_sample_sends_no_gradient_that_breaks_the_others() -> None:
+    torch.manual_seed(0)
+    module, dead, other = SPAMFM(4, 2), torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
+    dead[2] = 0
+    dead.requires_grad_()
+    torch.stack([part.square().sum() for part in module([dead, other])]).sum().backward()
+    assert dead.grad is not None
+    assert dead.grad.abs().max() < 1e3
+    assert dead.grad[[0, 1, 3, 4]].abs().amin(1).min() > 0
+
+
 @pytest.mark.parametrize(
     ("features", "message"),
     [
@@ -706,6 +717,9 @@ def test_fits_refuse_what_cannot_be(taught: dict[str, str], teachers: dict[str, 
         fit(net(), {"gaf": gaf()})
     with pytest.raises(InputError, match="12 of 16 are 0"):
         fit(net(), {"raw": raw()}, gsdm_weight="relative")
+    plain = SAKDN(net(), {"raw": Teacher(teachers["raw"])}, gsdm_weight="relative")  # which carries no embeddings
+    with pytest.raises(InputError, match=r"class_embeddings: relative weights.*gsdm_weight='cosine'"):
+        plain.prepare(data, "fit")
     with pytest.raises(InputError, match="one-hot embeddings have zeros"):
         SAKDNObjective(gsdm_weight="relative")(student=output(1), teachers={"raw": output(2)}, target=TARGET)
 

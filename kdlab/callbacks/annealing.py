@@ -110,6 +110,11 @@ class WeightAnnealing(Callback):
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
+        if self.setting in getattr(pl_module, "moves", ()):
+            raise InputError(
+                f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
+                "of its own. Set those, or anneal another setting."
+            )
         before = float(objective.settings()[self.setting])
         for value in (self.start, self.end, before):
             objective.set(self.setting, value)

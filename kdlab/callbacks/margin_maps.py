@@ -39,8 +39,8 @@ class MarginMapPictures(Callback):
         taps: names of the features; ``None``: the objective's, or else the three stages.
 
     Raises:
-        InputError: for ``windows`` or ``every_n_epochs`` below 1, and as the fit begins when there are no teachers, or
-            it is not clear which one is meant.
+        InputError: for ``windows`` or ``every_n_epochs`` below 1, and as the fit begins when there are no teachers, it
+            is not clear which one is meant, or a net has no such map.
     """
 
     def __init__(
@@ -62,6 +62,11 @@ class MarginMapPictures(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See that there is something to draw."""
+        self.check(pl_module)
+        self._maps(trainer, pl_module, 1)
+
+    def check(self, pl_module: LightningModule) -> None:
+        """Raise unless it is clear which teacher is meant; the command line asks before anything is written."""
         self._teacher(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,11 +93,12 @@ class MarginMapPictures(Callback):
             )
         return str(wanted), teachers[wanted]
 
-    def _draw(self, trainer: Trainer, module: Any, name: str) -> None:
-        _, teacher = self._teacher(module)
-        batch = _few(trainer, {module.view, teacher.view}, self.windows)
+    def _maps(self, trainer: Trainer, module: Any, windows: int) -> tuple[Any, list[Maps]]:
+        """A few validation windows, None where there are none, and their maps."""
+        chosen, teacher = self._teacher(module)
+        batch = _few(trainer, {module.view, teacher.view}, windows)
         if batch is None:
-            return
+            return None, []
         precision = trainer.precision_plugin
         ready = precision.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
         training = module.net.training
@@ -113,9 +119,22 @@ class MarginMapPictures(Callback):
                         f"MarginMapPictures: the {who} has no map {tap!r}; it has {', '.join(output.features)}. "
                         "Choose taps= among those before the pooling."
                     )
+            axes = [output.features[tap].ndim - 2 for output in (student, other)]
+            if axes[0] != axes[1]:
+                raise InputError(
+                    "MarginMapPictures: draws maps of one kind side by side, but those of the student have "
+                    f"{axes[0]} axes and those of teacher {chosen!r} {axes[1]}. "
+                    "Name a teacher of the student's kind of view, or leave the callback out."
+                )
             both = [functional.margin_maps(output.features[tap], **margin) for output in (student, other)]
             for kind in KINDS if self.angular else list(KINDS)[:2]:
                 rows.append(Maps(tap, kind, *(maps[kind].cpu().numpy() for maps in both)))
+        return batch, rows
+
+    def _draw(self, trainer: Trainer, module: Any, name: str) -> None:
+        batch, rows = self._maps(trainer, module, self.windows)
+        if batch is None:
+            return
         x = batch.views[module.view].numpy()
         datamodule: Any = getattr(trainer, "datamodule", None)
         classes = [str(c) for c in getattr(datamodule, "classes", range(int(batch.target.max()) + 1))]

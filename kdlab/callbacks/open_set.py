@@ -40,7 +40,11 @@ class OpenSetScore(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with no windows."""
         self._known = []
-        datamodule: Any = getattr(trainer, "datamodule", None)
+        self.check(getattr(trainer, "datamodule", None))
+
+    @staticmethod
+    def check(datamodule: Any) -> None:
+        """Raise unless the data module holds a class out; the command line asks before a fit too."""
         if not getattr(datamodule, "unknown_classes", None):
             raise InputError(
                 "OpenSetScore: compares windows of known and unknown classes, but the data module holds no class out. "
@@ -75,18 +79,18 @@ class OpenSetScore(Callback):
 
     @torch.no_grad()
     def _scores(self, module: Any, batch: Any) -> Tensor:
-        """Scores ``(B,)``; not a number for repeats, which only even out the ranks."""
+        """Scores ``(B,)``; minus infinity for repeats, which only even out the ranks."""
         precision = module.trainer.precision_plugin
         index, batch = batch.index, precision.convert_input(batch)
         with precision.test_step_context():
             output = module.net(batch.views[module.view])
         weight = getattr(module.net.head, "weight", None)
         found = functional.known_score(output.logits, self.score, output.features.get("embedding"), weight)
-        return found.masked_fill(index < 0, torch.nan)
+        return found.masked_fill(index < 0, -torch.inf)
 
     @staticmethod
     def _everyone(module: Any, scores: Tensor) -> Tensor:
         """The scores of all ranks, which hold as many each, without the repeats."""
         if module.trainer.world_size > 1:
             scores = module.all_gather(scores).flatten()
-        return scores[~scores.isnan()]
+        return scores[scores != -torch.inf]  # what is not a number stays, and is refused

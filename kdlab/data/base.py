@@ -268,7 +268,19 @@ class WindowDataModule(LightningDataModule):
             bound.shape(len(data.channels[source]), sample_length(x))  # refuses what does not fit
             tail = key.rpartition("/")[2]
             wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
+            self._check_changes(source, tuple(x.shape[1:]))
         return wanted
+
+    def _check_changes(self, source: str, shape: tuple[int, ...]) -> None:
+        """Refuse what changes images where there are windows, and the other way round."""
+        for argument in ("augment", "corruption"):
+            change = getattr(self, argument)
+            if change is not None and len(shape) not in change.sample_ndims:
+                reads, has = ("images", "windows") if len(shape) == 2 else ("windows", "images")
+                raise InputError(
+                    f"{argument}: {change} changes {reads}, but the source {source!r} has {has} of shape {shape}; use "
+                    f"one that changes {has}, or leave it out"
+                )
 
     def _load_predict(self, data: WindowSet) -> WindowSet | None:
         windows = self.load_predict()

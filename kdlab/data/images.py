@@ -112,6 +112,21 @@ class ImageFiles(_Images):
         """The file of a row."""
         return os.path.join(self.root, os.fsdecode(self.names[row]))
 
+    def listing(self) -> bytes:
+        """What tells these files apart without decoding them: their names and sizes, and how they are resized.
+
+        Raises:
+            MissingFileError: a file that is gone.
+        """
+        lines = [repr((self.shape, self.resize)).encode()]
+        for row, name in enumerate(self.names.tolist()):
+            try:
+                size = os.stat(self.path(row)).st_size
+            except OSError as error:
+                raise _gone(self.path(row), error) from error
+            lines.append(b"%s\t%d" % (name, size))
+        return b"\n".join(lines)
+
     def whole(self, rows: Any) -> list[NDArray[np.float32]]:
         """The pictures in their own sizes, ``(3, H, W)`` in [0, 1], for augmentations that cut from them."""
         return [scaled(planes(self._open(int(row)))) for row in rows]
@@ -121,7 +136,7 @@ class ImageFiles(_Images):
         try:
             contents = Path(file).read_bytes()
         except OSError as error:
-            raise MissingFileError(f"{file}: not readable any more ({error.strerror}); obtain it anew") from error
+            raise _gone(file, error) from error
         return decode(contents, file)
 
     def _pixels(self, rows: Any) -> NDArray[np.uint8]:
@@ -130,6 +145,10 @@ class ImageFiles(_Images):
         for place, row in enumerate(chosen.ravel().tolist()):
             out[place] = fitted(self._open(row), self.side, self.resize, self.path(row))
         return out.reshape(*chosen.shape, *self.shape[1:])
+
+
+def _gone(file: str, error: OSError) -> MissingFileError:
+    return MissingFileError(f"{file}: not readable any more ({error.strerror}); obtain it anew")
 
 
 def decode(contents: bytes, name: str) -> Image.Image:
@@ -209,7 +228,7 @@ def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, li
     place, compiled = expanded(root, expected), re.compile(rf"(?:^|/)({pattern})$")
     listed: list[tuple[str, bytes | None]] = []
     if place.is_dir():
-        for folder, below, names in os.walk(place):
+        for folder, below, names in os.walk(place, followlinks=True):  # parts often lie elsewhere
             below.sort()
             relative = Path(folder).relative_to(place).as_posix()
             listed += [(name if relative == "." else f"{relative}/{name}", None) for name in names]

@@ -9,9 +9,9 @@ gives them. Three formats:
 - ``onnx`` (``.onnx``): runs with any ONNX runtime; the only one that can be quantised to int8. Needs
   ``pip install 'kdlab[export]'``.
 
-Batch size is free; channels and window length are fixed. Beside the file lies its card, ``<file>.json``; what was known
-before the file was written is inside it too (`card.json` of a ``.pt2``, the metadata entry ``kdlab`` of an ``.onnx``).
-Its keys are listed in :mod:`kdlab.export.card`.
+Batch size is free; channels and window length (of images, height and width) are fixed. Beside the file lies its card,
+``<file>.json``; what was known before the file was written is inside it too (`card.json` of a ``.pt2``, the metadata
+entry ``kdlab`` of an ``.onnx``). Its keys are listed in :mod:`kdlab.export.card`.
 """
 
 from kdlab.export.command import main

@@ -12,8 +12,8 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``classes``          names, in the order of the logits
 ``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set does not say
 ``sampling_rate``    hertz, or null
-``window``           ``samples`` and ``seconds`` (null without a rate)
-``input``            ``name``, ``shape`` (``["batch", C, T]``), ``dtype``; in physical units
+``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
+``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units
 ``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
 ``provenance``       ``checkpoint``, its ``sha256``, ``weights`` (a hash of names and values), ``method``, ``net``,
@@ -70,8 +70,8 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
     if not isinstance(view, Raw):
         raise InputError(
             f"CKPT: the net reads view {name!r} ({type(view).__name__}), and an exported net reads windows as the "
-            "sensor gives them: no device computes that view. Distil it into a student on the raw signal, and export "
-            "that."
+            "sensor or camera gives them: no device computes that view. Distil it into a student on the raw signal, "
+            "and export that."
         )
     settings, trained = datamodule.view_settings(name), described.get("view_settings")
     if trained and trained != settings:
@@ -108,7 +108,12 @@ def describe(
     names, units = data.channels[source], data.units.get(source)
     rate = fingerprint.get("sampling_rate")
     rate = rate.get(source) if isinstance(rate, Mapping) else rate
-    samples, classes = int(data.windows[source].shape[2]), [str(name) for name in fingerprint["classes"]]
+    axes, classes = [int(n) for n in data.windows[source].shape[2:]], [str(name) for name in fingerprint["classes"]]
+    window = (
+        {"samples": axes[0], "seconds": axes[0] / rate if rate else None}
+        if len(axes) == 1
+        else {"height": axes[0], "width": axes[1]}
+    )
     return {
         "card_version": CARD_VERSION,
         "kdlab": importlib.metadata.version("kdlab"),
@@ -118,8 +123,8 @@ def describe(
         "classes": classes,
         "channels": [{"name": str(names[c]), "unit": str(units[c]) if units else None} for c in channels],
         "sampling_rate": rate,
-        "window": {"samples": samples, "seconds": samples / rate if rate else None},
-        "input": {"name": INPUT, "shape": ["batch", len(channels), samples], "dtype": "float32"},
+        "window": window,
+        "input": {"name": INPUT, "shape": ["batch", len(channels), *axes], "dtype": "float32"},
         "output": {"name": OUTPUT, "shape": ["batch", len(classes)], "dtype": "float32"},
         "scale": scale_of(fingerprint, source, channels),
     }

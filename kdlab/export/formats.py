@@ -55,11 +55,12 @@ def write(
     """Write a net that reads windows, with its card inside.
 
     Args:
-        module: windows ``(B, C, T)`` to logits ``(B, K)``, in evaluation mode.
+        module: windows ``(B, C, T)`` or images ``(B, C, H, W)`` to logits ``(B, K)``, in evaluation mode.
         path: the file.
         format: a key of ``FORMATS``.
         card: the card; int8 notes in it how many of the weights are int8.
-        calibration: windows ``(N, C, T)`` that show the range of every activation; given, the net becomes int8.
+        calibration: windows ``(N, C, T)`` (or images) that show the range of every activation; given, the net becomes
+            int8.
     """
     shape = tuple(card["input"]["shape"][1:])
     if format == "torch":
@@ -146,7 +147,7 @@ class OnnxModule(nn.Module):
         return OnnxModule(self.path, self.threads)  # a session cannot be copied
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Logits of windows ``(B, C, T)``."""
+        """Logits of windows ``(B, C, T)`` or images ``(B, C, H, W)``."""
         return torch.from_numpy(self.session.run([OUTPUT], {INPUT: windows.numpy()})[0])
 
 

@@ -32,7 +32,7 @@ class PhysicalNet(nn.Module):
         clip: whether scaled windows are clipped.
 
     Shapes:
-        ``(B, C, T)`` in physical units to logits ``(B, K)``.
+        ``(B, C, T)`` in physical units, or images ``(B, C, H, W)``, to logits ``(B, K)``.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -57,7 +57,9 @@ class PhysicalNet(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits of windows in physical units."""
-        x = ((windows - self.offset) - self.rest) / self.divisor
+        axes = (-1, *(1 for _ in windows.shape[2:]))
+        offset, rest, divisor = (t.reshape(axes) for t in (self.offset, self.rest, self.divisor))
+        x = ((windows - offset) - rest) / divisor
         if self.clip:
             x = torch.where(x > 1.0, 0.99, torch.where(x < 0.0, 0.0, x))
         logits: Tensor = self.net(x).logits
@@ -70,23 +72,23 @@ class Exported:
     Attributes:
         path: the file.
         card: what is known of it, see :mod:`kdlab.export.card`.
-        module: what runs it, windows ``(B, C, T)`` to logits ``(B, K)``.
+        module: what runs it, windows ``(B, C, T)`` or images ``(B, C, H, W)`` to logits ``(B, K)``.
     """
 
     def __init__(self, path: Path, card: dict[str, Any], module: nn.Module) -> None:
         self.path, self.card, self.module = path, card, module
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Channels and samples of a window."""
-        _, channels, samples = self.card["input"]["shape"]
-        return int(channels), int(samples)
+    def shape(self) -> tuple[int, ...]:
+        """Channels and samples of a window, or channels, height and width of an image."""
+        return tuple(int(n) for n in self.card["input"]["shape"][1:])
 
     def __call__(self, windows: npt.ArrayLike | Tensor) -> Tensor:
         """Logits of windows.
 
         Args:
-            windows: ``(B, C, T)``, or one ``(C, T)``, in the units and the order of channels of the card.
+            windows: ``(B, C, T)``, or one ``(C, T)``, in the units and the order of channels of the card; images with
+                ``H, W`` for ``T``.
 
         Returns:
             ``(B, K)``, or ``(K,)``.
@@ -95,17 +97,18 @@ class Exported:
             InputError: for another shape, and for NaN or infinite samples.
         """
         x = torch.as_tensor(windows, dtype=torch.float32).cpu()
-        if x.ndim not in (2, 3) or tuple(x.shape[-2:]) != self.shape or 0 in x.shape:
+        shape = self.shape
+        if x.ndim not in (len(shape), len(shape) + 1) or tuple(x.shape[-len(shape) :]) != shape or 0 in x.shape:
             names = ", ".join(channel["name"] for channel in self.card["channels"])
             raise InputError(
-                f"windows: expected (B, {self.shape[0]}, {self.shape[1]}) or one window, channels {names}, got shape "
+                f"windows: expected (B, {', '.join(map(str, shape))}) or one window, channels {names}, got shape "
                 f"{tuple(x.shape)}. Cut and order them as the card of {self.path.name} says."
             )
         if not bool(torch.isfinite(x).all()):
             raise InputError("windows: expected finite samples, got NaN or infinite ones. Fill or drop them first.")
         with torch.no_grad():
-            logits: Tensor = self.module(x if x.ndim == 3 else x[None])
-        return logits if x.ndim == 3 else logits[0]
+            logits: Tensor = self.module(x if x.ndim > len(shape) else x[None])
+        return logits if x.ndim > len(shape) else logits[0]
 
 
 def load(path: str | PathLike[str]) -> Exported:

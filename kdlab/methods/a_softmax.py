@@ -86,6 +86,8 @@ class ASoftmax(Supervised):
         InputError: for a parameter out of range, or a net without a linear head.
     """
 
+    moves: ClassVar[tuple[str, ...]] = ("cosine_weight",)
+
     def __init__(
         self,
         net: Backbone,

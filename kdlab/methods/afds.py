@@ -69,7 +69,7 @@ class ChannelAttention(nn.Module):
     def weights(self, teacher: Tensor) -> Tensor:
         """``rho``."""
         gates: Tensor = self.attention(teacher.flatten(2).mean(2))
-        return gates / gates.sum(1, keepdim=True)
+        return gates / gates.sum(1, keepdim=True).clamp_min(functional.EPS)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The distance of a tap; 0-dim."""

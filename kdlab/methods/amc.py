@@ -134,6 +134,8 @@ class AMC(Supervised):
         InputError: for a parameter out of range, batches of one, or when ``ramp_down`` has no planned end.
     """
 
+    moves: ClassVar[tuple[str, ...]] = ("geodesic_weight",)
+
     def __init__(
         self,
         net: Backbone,

@@ -119,6 +119,8 @@ class AnnealingKD(Distillation):
 
     objective: AnnealingKDObjective
 
+    moves: ClassVar[tuple[str, ...]] = ("factor", "kd_weight")
+
     def __init__(
         self,
         student: Backbone,

@@ -25,6 +25,7 @@ from kdlab.methods.checkpoints import (
     split_differences,
 )
 from kdlab.nets.base import Backbone, MemoryFormat
+from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
 
 #: the files that a run folder to start from is searched for, in this order
@@ -128,6 +129,8 @@ class Method(LightningModule):
 
     #: the argument that names the weights to start from
     init_argument: ClassVar[str] = "init"
+    #: settings of its objective that it moves itself, step by step, so that no callback can
+    moves: ClassVar[tuple[str, ...]] = ()
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -363,6 +366,13 @@ def _check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str
             f"{who} was trained on other inputs: {'; '.join(differences)}. Use the data settings that it was trained "
             "with (config.yaml beside its checkpoints)."
         )
+
+
+def leave_out_adapters(checkpoint: dict[str, Any], objective: Objective) -> None:
+    """Take adapters out of a checkpoint for an objective that has none: nothing is going to be learnt."""
+    if not objective.adapters:
+        held = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
 
 
 def check_compiler(backend: str) -> None:

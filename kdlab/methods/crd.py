@@ -46,6 +46,8 @@ from kdlab.types import Batch, InputError, Output
 class Memory(nn.Module):
     """The embeddings of all training windows by student and teacher, and the constants ``Z``; it learns no weights.
 
+    ``8 N width`` bytes; over several processes they are sent to all of them in every step.
+
     Args:
         keys: ``Batch.index`` of the windows, ``(N,)`` int64, ascending.
         width: of the embeddings.

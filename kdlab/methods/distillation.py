@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdlab import distributed
 from kdlab.cache import Answers, TeacherCache
-from kdlab.methods.base import Method, check_view, sgd, view_settings
+from kdlab.methods.base import Method, check_view, leave_out_adapters, sgd, view_settings
 from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.teacher import Teacher
@@ -119,7 +119,7 @@ class Distillation(Method):
     def configure_model(self) -> None:
         """See that what the objective learns besides the student is there before the optimiser is made."""
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and self.objective.adapts and not self.objective.adapters:  # prepare knew no shapes
+        if fitting and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
                 f"{type(self.objective).__name__}: learns adapters, whose shapes are those of the nets' features, but "
                 "plain loaders do not say what shape a view has. Use a data module, such as kdlab's, or call "
@@ -224,9 +224,7 @@ class Distillation(Method):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the objective's adapters where nothing is going to be learnt."""
         super().on_load_checkpoint(checkpoint)
-        if not self.objective.adapters:
-            held = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
+        leave_out_adapters(checkpoint, self.objective)
 
     def describe(self) -> dict[str, Any]:
         """Also where the teachers came from."""

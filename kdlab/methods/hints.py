@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.objective import Classifier, SoftTargets, checked_taps
-from kdlab.types import Output
+from kdlab.types import InputError, Output
 
 
 def adapter_name(teacher: str, tap: str) -> str:
@@ -62,13 +62,17 @@ class HintTargets(SoftTargets):
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
         """One for each teacher and tap."""
-        return {
-            adapter_name(name, tap): self.make_adapter(
-                self._feature(student, tap, "the student"), self._feature(output, tap, f"teacher {name!r}")
-            )
-            for name, output in teachers.items()
-            for tap in self.taps
-        }
+        made: dict[str, nn.Module] = {}
+        for name, output in teachers.items():
+            for tap in self.taps:
+                own = self._feature(student, tap, "the student")
+                if adapter_name(name, tap) in made:
+                    raise InputError(
+                        f"{type(self).__name__}: teacher {name!r} with tap {tap!r} and another pair would share the "
+                        f"adapter {adapter_name(name, tap)!r}. Rename the teacher."
+                    )
+                made[adapter_name(name, tap)] = self.make_adapter(own, self._feature(output, tap, f"teacher {name!r}"))
+        return made
 
     def hints(self, student: Output, teachers: dict[str, Output]) -> Tensor:
         """``mean_l sum_m w_m D_ml``."""

@@ -134,6 +134,8 @@ class PSKD(Supervised):
             module that mixes windows.
     """
 
+    moves: ClassVar[tuple[str, ...]] = ("past_weight",)
+
     def __init__(self, net: Backbone, *, past_weight: float = 0.8, epochs: int | None = None, **kwargs: Any) -> None:
         super().__init__(net, objective=PSKDObjective(past_weight), **kwargs)
         if epochs is not None and epochs < 1:

@@ -242,17 +242,9 @@ class SAKDNTeacher(Supervised):
             InputError: naming the lengths that differ.
         """
         super().prepare(datamodule, stage)
-        if stage != "fit":
-            return
-        shape = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
-        shape = tuple(datamodule.view_shape(self.view)) if hasattr(datamodule, "view_shape") else shape
-        was_training, parameter = self.net.training, next(self.net.parameters())
-        with torch.no_grad():
-            output = self.net.eval()(parameter.new_zeros(2, *shape))
-            self.net.train(was_training)
-            self.objective.adapt(student=output, teachers={})
-            self.objective(student=output, teachers={}, target=torch.zeros(2, dtype=torch.long, device=self.device))
-        self._keep_embeddings()
+        if stage == "fit":
+            self.try_objective(datamodule)
+            self._keep_embeddings()
 
     @torch.no_grad()
     def _keep_embeddings(self) -> None:
@@ -265,13 +257,6 @@ class SAKDNTeacher(Supervised):
         """Keep a learned table up to date in the net."""
         if "classes" in self.objective.adapters:
             self._keep_embeddings()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what the objective learnt where nothing is going to be learnt."""
-        super().on_load_checkpoint(checkpoint)
-        if not self.objective.adapters:
-            held = checkpoint["state_dict"]
-            checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
 
 
 class SAKDNObjective(WeighedTeachers):
@@ -352,7 +337,7 @@ class SAKDNObjective(WeighedTeachers):
         Raises:
             InputError: for entries of 0, with relative weights.
         """
-        if embeddings is None and self.gsdm_weight == "relative" and self.given:
+        if embeddings is None and self.gsdm_weight == "relative":
             embeddings = torch.eye(2)  # for the message
         if embeddings is not None:
             functional.check_embeddings(embeddings, self.gsdm_weight)
@@ -493,7 +478,10 @@ class SAKDN(Distillation):
         assert isinstance(objective, SAKDNObjective)
         tables = {name: getattr(t.net, "class_embeddings", None) for name, t in self.named_teachers()}
         carried = {name: table for name, table in tables.items() if isinstance(table, Tensor) and table.any()}
-        if objective.given or not carried:
+        if objective.given:
+            return
+        if not carried:
+            objective.use(None)  # one-hot, which relative weights refuse
             return
         first, *others = carried.values()
         if not all(torch.equal(first, other) for other in others):

@@ -144,8 +144,16 @@ class SimKD(Distillation):
 
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Also take over the teacher's classifier, when a fit begins."""
+        if stage == "fit":
+            self.objective.check(batch_size=None, teachers=self.teachers)
+            self._reuse()  # a classifier that does not fit is named before features are compared
         super().prepare(datamodule, stage)
-        if stage == "fit" and isinstance(self.net, ReusedClassifier):
-            for _, teacher in self.named_teachers():
-                if teacher.net is not None:
-                    self.net.reuse(teacher.net)
+        if stage == "fit":
+            self._reuse()  # again, for student_init brings another
+
+    def _reuse(self) -> None:
+        assert isinstance(self.net, ReusedClassifier)
+        for name, teacher in self.named_teachers():
+            teacher.load(self.teacher_files, name)
+            if teacher.net is not None:
+                self.net.reuse(teacher.net)

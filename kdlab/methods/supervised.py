@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from kdlab.methods.base import Method, sgd
+from kdlab.methods.base import Method, leave_out_adapters, sgd
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import CrossEntropy, Objective
 from kdlab.types import Batch, Output
@@ -44,6 +47,32 @@ class Supervised(Method):
     ) -> None:
         super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
         self.objective = objective if objective is not None else CrossEntropy()
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Also put a few empty windows through net and objective, and make what learns besides the net of the answer.
+
+        Raises:
+            InputError: naming what does not fit.
+        """
+        super().prepare(datamodule, stage)
+        if stage == "fit" and not self.objective.ready:
+            self.try_objective(datamodule)
+
+    @torch.no_grad()
+    def try_objective(self, datamodule: Any) -> None:
+        """Put empty windows through net and objective; adapters are made of the answer."""
+        shape = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
+        shape = tuple(datamodule.view_shape(self.view)) if hasattr(datamodule, "view_shape") else shape
+        was_training, parameter = self.net.training, next(self.net.parameters())
+        output = self.net.eval()(parameter.new_zeros(2, *shape))
+        self.net.train(was_training)
+        self.objective.adapt(student=output, teachers={})
+        self.objective(student=output, teachers={}, target=torch.zeros(2, dtype=torch.long, device=self.device))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the objective's adapters where nothing is going to be learnt."""
+        super().on_load_checkpoint(checkpoint)
+        leave_out_adapters(checkpoint, self.objective)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms of the objective, without teachers."""

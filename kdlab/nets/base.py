@@ -164,7 +164,7 @@ class Backbone(nn.Module):
     #: whether :meth:`taps` reads pictures in any memory format, and signals as pictures
     lays_out: ClassVar[bool] = False
     #: whether what it says of a window, in evaluation too, depends on the others in its batch
-    batch_relational: ClassVar[bool] = False
+    batch_relational: bool = False
     #: keys of `kdlab.citations.BIBTEX`
     paper: ClassVar[tuple[str, ...]] = ()
 

@@ -106,7 +106,10 @@ def _relate(feature: Tensor) -> Tensor:
     with off:
         full = feature.float() if feature.element_size() < 4 else feature
         rows, pooled = full.flatten(1), full.flatten(2).mean(2) if full.ndim > 2 else full
-        return (F.normalize(rows @ rows.T) @ pooled).to(feature.dtype)
+        gram = rows @ rows.T
+        norm = torch.linalg.vector_norm(gram, dim=1, keepdim=True)
+        # a row of zeros (a dead sample) is divided by 1: divided by 1e-12 it would send a gradient of 1e12 to the net
+        return (gram / torch.where(norm > 0, norm.clamp_min(1e-12), 1.0) @ pooled).to(feature.dtype)
 
 
 class _MeanHead(nn.Module):
@@ -175,7 +178,7 @@ class SensorFusion(Backbone):
     lays_out = True
     paper: ClassVar[tuple[str, ...]] = ("liu2021semantics", "zagoruyko2016wide")
     #: an answer to one window depends on the other windows of its batch
-    batch_relational: ClassVar[bool] = True
+    batch_relational = True
 
     class_embeddings: nn.Parameter
 

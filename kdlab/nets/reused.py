@@ -74,11 +74,13 @@ class ReusedClassifier(Backbone):
             )
         self.spec["init_args"] |= {"net": net.spec, "classifier": classifier.spec}
         self.memory_format = net.memory_format
+        self.batch_relational = net.batch_relational or classifier.batch_relational
         self.standardize.load_state_dict(net.standardize.state_dict())
         self.body, self.rest = copy.deepcopy(net), copy.deepcopy(classifier)
         channels, target = _channels(self.body), _channels(self.rest)
         _drop_unread(self.body, lambda: _stages(self.body))
         _drop_unread(self.rest, lambda: self.rest.classify(_probe(self.rest)))
+        _freeze_unread(self.body)
         self.head = self.rest.head
         del self.body.standardize, self.body.head, self.rest.standardize, self.rest.head
         conv, norm, inner = CONV[net.ndim], NORM[net.ndim], max(1, target // factor)
@@ -177,6 +179,15 @@ def _features(net: Backbone) -> dict[str, Tensor]:
 def _channels(net: Backbone) -> int:
     with torch.no_grad():
         return _probe(net).shape[1]
+
+
+def _freeze_unread(net: Backbone) -> None:
+    """Freeze what only taps after ``"stage3"`` read (a fourth layer, an attention over states), for no loss sees it."""
+    with torch.enable_grad():
+        parameters = list(net.parameters())
+        found = torch.autograd.grad(_features(net)["stage3"].sum(), parameters, allow_unused=True)
+    for parameter, grad in zip(parameters, found, strict=True):
+        parameter.requires_grad_(grad is not None)
 
 
 def _drop_unread(net: Backbone, answer: Callable[[], Tensor]) -> None:

@@ -23,7 +23,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file, relative to the study file.")
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {str(path)!r} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{what}: {str(path)!r} should hold a mapping, but holds {type(content).__name__}.")

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from kdlab.data import WindowDataModule
+from kdlab.data.images import ImageFiles
 from kdlab.data.windows import WindowSet, chunks
 from kdlab.types import InputError
 
@@ -72,12 +73,16 @@ def _fingerprint(data: str) -> str:
 
 
 def contents(data: WindowSet) -> str:
-    """A hash of all windows, labels and subjects."""
+    """A hash of all windows, labels and subjects; of images that stay in files, their names and sizes are hashed."""
     digest = hashlib.blake2b(np.ascontiguousarray(data.target).tobytes(), digest_size=8)
     for names in (data.subject, data.recording):
         digest.update(json.dumps(None if names is None else [str(name) for name in names.tolist()]).encode())
     for source, x in data.windows.items():
         digest.update(f"{source}{x.shape}".encode())
+        kept: Any = x
+        if isinstance(kept, ImageFiles):
+            digest.update(kept.listing())
+            continue
         for part in chunks(x):
             digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
