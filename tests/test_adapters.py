@@ -218,6 +218,26 @@ def test_afds_value(ndim: str, channels: int) -> None:
     check_value(objective(student=student, teachers=teachers, target=TARGET)["channels"], 3 * expected / 2)
 
 
+@pytest.mark.parametrize(("bias", "total"), [(-25.0, 1.0), (-1000.0, 0.0)], ids=["small", "none"])
+def test_afds_weights_of_closed_gates(bias: float, total: float) -> None:
+    """Gates of 1e-11 still count by their share; gates of exactly 0 teach nothing, and break nothing."""
+    student, teachers = output(1), {"raw": output(2)}
+    student.features["stage1"].requires_grad_()
+    objective = AFDSObjective(3.0, taps=("stage1",))
+    objective.adapt(student=student, teachers=teachers)
+    attend = objective.adapters.double()["raw_stage1"]
+    torch.nn.init.zeros_(attend.attention[2].weight)
+    torch.nn.init.constant_(attend.attention[2].bias, bias)
+    sums = attend.weights(teachers["raw"].features["stage1"]).sum(1)
+    torch.testing.assert_close(sums, torch.full_like(sums, total))
+    term = objective(student=student, teachers=teachers, target=TARGET)["channels"]
+    term.backward()
+    assert (float(term.detach()) > 0) == (total > 0)
+    for gradient in (student.features["stage1"].grad, *(p.grad for p in attend.parameters())):
+        assert gradient is not None
+        assert gradient.isfinite().all()
+
+
 def classify(bias: float) -> Callable[[Tensor], Tensor]:
     """A stand-in for the rest of a teacher: pooling and fixed sums of channels."""
     return lambda x: x.flatten(2).mean(2)[:, :CLASSES] * 5 + bias * torch.arange(CLASSES, dtype=x.dtype)
@@ -541,6 +561,31 @@ def test_strided_fits_what_is_half_as_long() -> None:
     assert objective(student=student, teachers=teachers, target=TARGET)["hint"].isfinite()
 
 
+@pytest.mark.parametrize("name", ["FitNet", "VID", "AFDS"])
+def test_what_does_not_fit_is_told_with_method_and_teacher(
+    name: str, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    both = {"raw": Teacher(teachers["raw"]), "image": Teacher(teachers["pi"], view="pi")}
+    module = METHODS[name](net(), both, taps=("stage2",))
+    said = (
+        rf"^{name}Objective: teacher 'image', tap 'stage2': .*student has \(2, 32, 50\), the teacher "
+        r"\(2, 32, 8, 8\)\. Use a teacher of the student's kind of view, or a method on Gram matrices or logits\.$"
+    )
+    with pytest.raises(InputError, match=said):
+        trainer(tmp_path).fit(module, BasicMotions(views={"raw": Raw(), "pi": PersistenceImage(size=16)}))
+
+
+@pytest.mark.parametrize("name", ["FitNet", "VID", "AFDS"])
+def test_two_pairs_may_not_share_an_adapter(name: str) -> None:
+    objective = {"FitNet": FitNetObjective, "VID": VIDObjective, "AFDS": AFDSObjective}[name](taps=("b", "a_b"))
+    out = Output(torch.zeros(2, 4), {tap: torch.zeros(2, 3, 5) for tap in ("b", "a_b")})
+    with pytest.raises(InputError, match=r"teacher 'raw_a' with tap 'b' and another pair.*'raw_a_b'.*Rename"):
+        objective.adapt(student=out, teachers={"raw": out, "raw_a": out})
+    assert not objective.adapters
+    objective.adapt(student=out, teachers={"raw": out, "a": out})
+    assert set(objective.adapters) == {"raw_b", "raw_a_b", "a_b", "a_a_b"}
+
+
 def test_simkd_refusals() -> None:
     with pytest.raises(InputError, match=r"SimKD: expected a student.*WideResNet.*ReusedClassifier"):
         SimKD(net(), {"raw": Teacher(net=net())})
@@ -781,6 +826,102 @@ def test_camkd_asks_its_teachers_own_classifiers(teachers: dict[str, str], tmp_p
     answer = held(torch.randn(3, 6, 100))
     torch.testing.assert_close(objective._classifiers["raw"](answer.features["stage3"]), answer.logits)
     assert not [k for k in module.state_dict() if k.startswith(("teachers", "objective._"))]
+
+
+class Centres(Objective):
+    """Labels, and a centre for each class in a space that is learnt beside the net; no teachers."""
+
+    taps = ("embedding",)
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+
+    def make_adapters(self, student: Output, teachers: dict[str, Output], classifiers: Any) -> dict[str, nn.Module]:
+        size, classes = student.features["embedding"].shape[1], student.logits.shape[1]
+        space = nn.Sequential(nn.Linear(size, 5), nn.BatchNorm1d(5), nn.Dropout(self.dropout))
+        return {"space": space, "centres": nn.Embedding(classes, 5)}
+
+    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+        self.adapt(student=student, teachers=teachers)
+        there, centres = self.adapted("space", student.features["embedding"]), self.adapted("centres", target)
+        return {
+            "ce": functional.cross_entropy(student.logits, target),
+            "centre": (there - centres).square().mean(),
+        }
+
+
+def test_without_teachers_adapters_learn_too_and_are_left_behind(tmp_path: Path) -> None:
+    watched, module = Watched(), Supervised(net(), objective=Centres())
+    fit = trainer(tmp_path, callbacks=[watched])
+    fit.fit(module, windows())
+    assert "train/centre" in fit.callback_metrics
+    learnt = {k: p for k, p in module.named_parameters() if p.requires_grad}
+    assert sorted(map(id, learnt.values())) == sorted(watched.held)
+    named = {f"objective.adapters.{k}" for k in ("space.0.weight", "space.0.bias", "centres.weight")}
+    assert named < set(learnt)
+    assert all(not torch.equal(learnt[k], watched.before[k]) for k in named)
+    file = tmp_path / "whole.ckpt"
+    fit.save_checkpoint(file)
+    held = read_checkpoint(file)["state_dict"]
+    assert {k for k in held if k.startswith("objective.")} == {
+        f"objective.adapters.{k}" for k in module.objective.adapters.state_dict()
+    }
+    assert all(torch.equal(held[k], v) for k, v in module.state_dict().items())
+    fresh, run = Supervised(net(), objective=Centres()), trainer(tmp_path)
+    (result,) = run.test(fresh, windows(), ckpt_path=file, weights_only=True, verbose=False)
+    batches = run.predict(fresh, windows(), ckpt_path=file, weights_only=True)
+    assert not fresh.objective.adapters
+    right = torch.cat([b["prediction"] == b["target"] for b in batches])
+    assert right.float().mean().item() == pytest.approx(result["test/accuracy"])
+
+
+@pytest.mark.parametrize("stop", [{"max_epochs": 1}, {"max_steps": 4}], ids=["epoch", "middle"])
+def test_without_teachers_interrupted_equals_uninterrupted(stop: dict[str, int], tmp_path: Path) -> None:
+    def run(seed: int, path: Path | None = None, **limit: int) -> tuple[pl.Trainer, Supervised]:
+        pl.seed_everything(seed)
+        fit, module = trainer(tmp_path, **{"max_epochs": 3, **limit}), Supervised(net(), objective=Centres())
+        fit.fit(module, windows(seed=3), ckpt_path=path, weights_only=True)
+        return fit, module
+
+    _, whole = run(3)
+    first, _ = run(3, **stop)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    second, resumed = run(4, tmp_path / "half.ckpt")
+    assert second.global_step > first.global_step > 0
+    state = resumed.state_dict()
+    assert list(state) == list(whole.state_dict())
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+@pytest.mark.parametrize("taught", [False, True], ids=["Supervised", "Distillation"])
+def test_a_dry_run_leaves_everything_as_it_was(taught: bool) -> None:
+    """Bit for bit: statistics, random numbers, and of every part whether it trains."""
+    data, student, teacher = windows(), net(), Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)
+    data.setup()
+    student.standardize.fill(*(data.view_statistics("raw") or ()))
+    student.stage2.eval()  # as someone has it who freezes its statistics
+    objective = Centres(dropout=0.5)
+    module = (
+        Distillation(student, {"raw": teacher.load()}, objective) if taught else Supervised(student, objective=objective)
+    )
+
+    def state() -> tuple[dict[str, Tensor], dict[str, bool], Tensor]:
+        parts = {name: part.training for name, part in module.named_modules() if name}
+        values = module.state_dict() | {f"teacher.{k}": v for k, v in student.state_dict().items()}
+        return {k: v.clone() for k, v in values.items()}, parts, torch.get_rng_state()
+
+    for adapters in ("made", "there already"):
+        before = state()
+        module.prepare(data, "fit")
+        after = state()
+        assert all(torch.equal(after[0][key], value) for key, value in before[0].items()), adapters
+        assert {name: after[1][name] for name in before[1]} == before[1], adapters
+        assert torch.equal(after[2], before[2]), adapters
+        assert objective.adapters
+        assert all(part.training for part in objective.modules())
+    assert int(objective.adapters.state_dict()["space.1.num_batches_tracked"]) == 0
 
 
 class Direct(VIDObjective):

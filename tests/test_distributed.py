@@ -82,6 +82,7 @@ def step(name: str, rows: list[int], parallel: bool = False) -> dict[str, Any]:
     return {
         "terms": {key: term.detach() for key, term in terms.items()},
         "grad": torch.cat([p.grad.flatten() for p in net.parameters()]),
+        "adapters": {key: p.grad for key, p in objective.adapters.named_parameters()},
     }
 
 
@@ -133,6 +134,9 @@ def test_two_processes_equal_one(name: str, processes: list[dict[str, Any]]) -> 
         assert distance(mean, term) < 2e-6, key
     for found in processes:
         assert distance(found[name]["grad"], one["grad"]) < 2e-6
+    for key, gradient in one["adapters"].items():  # those of a process; DistributedDataParallel takes their mean
+        mean = torch.stack([found[name]["adapters"][key] for found in processes]).mean(0)
+        assert distance(mean, gradient) < 2e-6, key
     whole = [{k: float(v) for k, v in found[name]["terms"].items() if k in WHOLE} for found in processes]
     assert whole[0] == whole[1]
 

@@ -16,7 +16,9 @@ from kdlab import KD, Batch, InputError, Supervised, Teacher, cli, functional
 from kdlab.augment import Corruption
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.study.report import write_report
 from tests.conftest import REPOSITORY, net, trainer
 from tests.test_experiments import LIMIT
 
@@ -247,3 +249,44 @@ def test_a_net_that_has_diverged_is_not_scored_by_the_rest_of_its_answers(tmp_pa
         module.net.head.bias.fill_(torch.nan)
     with pytest.raises(InputError, match=r"score is not a number.*answers are finite"):
         trainer(tmp_path, callbacks=[OpenSetScore()]).test(module, BasicMotions(unknown_classes=["Running"]))
+
+
+# --------------------------------------------------------------------------------------------- evaluation and studies
+
+
+@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+def test_an_evaluation_scores_every_way() -> None:
+    data, module = (
+        BasicMotions(unknown_classes=["Running"], corruption=Corruption("noise", 3)),
+        Supervised(net(classes=3)),
+    )
+    found = evaluate(module, data, cost=False)
+    assert data.corruption is not None
+    clean = BasicMotions(unknown_classes=["Running"])
+    for score in functional.SCORES:
+        assert found.scalars[f"open_set_auroc_{score}"] == pytest.approx(expected_auroc(module, clean, score), abs=1e-6)
+        assert f"open-set AUROC %, {score}" in tables.summary({"net": found})
+    assert not any("open_set" in name for name in evaluate(Supervised(net()), BasicMotions(), cost=False).scalars)
+    assert not any("open_set" in name for name in evaluate(module, clean, stage="val", cost=False).scalars)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+def test_an_evaluation_leaves_out_what_cannot_be_scored() -> None:
+    none = subjects(test_subjects=[5, 6], val_subjects=[3, 4], unknown_classes=["odd"])
+    found = evaluate(Supervised(net(2, 3)), none, robustness=False, cost=False)
+    assert not any("open_set" in name for name in found.scalars)
+    module = Supervised(net(classes=3))
+    module.net.head = torch.nn.Sequential(module.net.head)  # no class weights to hold an embedding against
+    scalars = evaluate(module, BasicMotions(unknown_classes=["Running"]), robustness=False, cost=False).scalars
+    assert [n for n in scalars if "open_set" in n] == [f"open_set_auroc_{s}" for s in functional.SCORES[:3]]
+
+
+def test_a_study_reports_unknown_classes(tmp_path: Path) -> None:
+    row = {"run": "scratch", "stage": "scratch", "labels": {}, "fold": "", "view": "raw", "test_accuracy": 0.9}
+    rows = [{**row, "seed": s, "test_open_set_auroc_cosine": 0.7 + 0.1 * s} for s in range(3)]
+    text = write_report(rows, [], tmp_path, name="open", draw=False).read_text()
+    assert "## Unknown classes" in text
+    assert "| scratch | raw | 80.0 ± 10.0 |" in text
+    assert "test_open_set_auroc_cosine" in (tmp_path / "results.csv").read_text().splitlines()[0]
+    plain = [{k: v for k, v in one.items() if "open_set" not in k} for one in rows]
+    assert "Unknown" not in write_report(plain, [], tmp_path, name="closed", draw=False).read_text()

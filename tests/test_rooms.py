@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "methods": {"types", "functional", "distributed", "objective", "nets", "cache"},
     "cache": {"types", "objective"},
     "callbacks": {"functional", "methods", "types"},
-    "evaluate": {"types", "views", "augment", "data", "nets", "methods", "callbacks"},
+    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate"},
 }
 

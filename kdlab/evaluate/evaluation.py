@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from kdlab import functional
 from kdlab.augment import Corruption
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
@@ -37,8 +38,9 @@ class Evaluation:
 
     Attributes:
         scalars: ``accuracy``, ``f1`` (macro), ``nll`` (nats), ``ece``; ``v_measure``; ``accuracy_noise1`` and so on for
-            each kind of corruption and severity; ``parameters``, ``macs`` (one window), ``latency_ms`` (net) and
-            ``view_ms`` (view), as far as they were asked for.
+            each kind of corruption and severity; ``open_set_auroc_probability`` and so on for each score of
+            `kdlab.functional.known_score`, where the data hold ``unknown_classes`` out; ``parameters``, ``macs`` (one
+            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were asked for.
         per_class: ``precision``, ``recall``, ``f1`` and ``support``, one number per class.
         confusion: ``(K, K)`` counts; rows are targets.
         reliability: ``confidence``, ``accuracy`` and ``count`` of 15 bins of confidence.
@@ -152,6 +154,9 @@ def evaluate(
             changed = _ask(module, datamodule, stage, batch_size, embedding=False)
             hits = changed["probabilities"].argmax(1) == changed["target"]
             scalars[f"accuracy_{kind}{severity}"] = float(hits.mean())
+        datamodule.corruption = None
+        if stage == "test" and datamodule.unknown_classes:
+            scalars |= _open_set(module, datamodule, batch_size)
     if cost:
         scalars |= costs(module, datamodule)
     confusion = confusion_matrix(answers["probabilities"], answers["target"])
@@ -229,6 +234,22 @@ def _ask(
             "checkpoint, or train it with a smaller learning rate."
         )
     return answers
+
+
+def _open_set(module: Method, datamodule: WindowDataModule, size: int) -> dict[str, float]:
+    """How well each score parts test windows of known and unknown classes; nothing, where there are none of these."""
+    weight = getattr(module.net.head, "weight", None)
+    names = [name for name in functional.SCORES if name != "cosine" or weight is not None]
+    scores: dict[str, list[torch.Tensor]] = {stage: [] for stage in ("test", "unknown")}
+    for stage, kept in scores.items():
+        for batch in datamodule.batches(stage, size, views=[module.view]):
+            output = module.net(batch.views[module.view].to(module.device))
+            embedding = output.features.get("embedding")
+            kept.append(torch.stack([functional.known_score(output.logits, n, embedding, weight) for n in names]))
+    if not scores["unknown"]:
+        return {}
+    known, unknown = (torch.cat(kept, 1) for kept in scores.values())
+    return {f"open_set_auroc_{n}": functional.auroc(a, b).item() for n, a, b in zip(names, known, unknown, strict=True)}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
+from kdlab.functional import SCORES
 
 
 def summary(evaluations: Mapping[str, Evaluation]) -> str:
@@ -22,6 +23,8 @@ def summary(evaluations: Mapping[str, Evaluation]) -> str:
         if "v_measure" in s:
             row["V-measure"] = f"{s['v_measure']:.2f}"
         row |= {f"{kind} {SEVERITIES[-1]} %": _percent(curve[-1]) for kind, curve in one.robustness.items()}
+        open_set = {score: s.get(f"open_set_auroc_{score}") for score in SCORES}
+        row |= {f"open-set AUROC %, {score}": _percent(v) for score, v in open_set.items() if v is not None}
         rows.append(row | _cost(one))
     return markdown(rows)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES
+from kdlab.functional import SCORES
 from kdlab.study.plots import pictures, severities
 from kdlab.study.statistics import (
     Condition,
@@ -41,6 +42,7 @@ THEN = ("fold", "seed", "shared", "test_windows", "view", "parameters", "macs", 
 METRICS = (
     *("val_accuracy", "val_f1", "test_accuracy", "test_f1", "test_nll", "test_ece", "test_v_measure"),
     *(f"test_accuracy_{kind}{severity}" for kind in KINDS for severity in SEVERITIES),
+    *(f"test_open_set_auroc_{score}" for score in SCORES),
 )
 TIMES = ("seconds", "latency_ms", "view_ms")
 METRIC = "test_accuracy"
@@ -144,6 +146,7 @@ def write_report(
         _reading(study),
         *_differences(study),
         *_fold_weights(study),
+        *_open_set(study),
         *_more(study),
         *(f"## {caption}\n\n![{caption}]({file})" for file, caption in (*drawn, *more)),
         *_failed(failures),
@@ -476,6 +479,23 @@ def _fold_weights(study: _Study) -> list[str]:
         "the other tables where no run is missing)."
     )
     return ["## Test accuracy by fold", note, _table(columns, study.known)]
+
+
+def _open_set(study: _Study) -> list[str]:
+    """How well each score tells unknown classes apart, where the data hold some out."""
+
+    def auroc(score: str) -> Column:
+        return score, lambda c: _mean(c, f"test_open_set_auroc_{score}")
+
+    columns = [auroc(score) for score in SCORES]
+    if all(cell(condition) == NONE for _, cell in columns for condition in study.known):
+        return []
+    note = (
+        "Open-set AUROC (%): how probably a test window of a known class scores higher than one of an unknown class; "
+        "50 is chance. The scores are the largest class probability, the largest logit, the log-sum-exp of the logits "
+        "and the largest cosine of embedding and class weights."
+    )
+    return ["## Unknown classes", note, _table([*_names(study), *columns], study.known)]
 
 
 def _more(study: _Study) -> list[str]:
