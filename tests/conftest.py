@@ -17,6 +17,7 @@ import torch
 import kdlab
 from kdlab.data import BasicMotions
 from kdlab.nets import WideResNet
+from tests.configs import make_laboratory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -79,3 +80,9 @@ def teachers(tmp_path_factory) -> dict[str, str]:
         fit.fit(kdlab.Supervised(backbone, view=name), BasicMotions(views=views))
         files[name] = stop.checkpoint
     return files
+
+
+@pytest.fixture(scope="session")
+def laboratory(tmp_path_factory) -> Path:
+    """A folder as a user has it: experiments, and the data sets in their official layouts."""
+    return make_laboratory(tmp_path_factory.mktemp("laboratory"))

@@ -19,8 +19,8 @@ from kdlab.data import ArrayDataModule, BasicMotions
 from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.report import write_report
+from tests.configs import LIMIT
 from tests.conftest import REPOSITORY, net, trainer
-from tests.test_experiments import LIMIT
 
 # -------------------------------------------------------------------------------------------------------------- score
 
