@@ -105,6 +105,10 @@ class KdlabCLI(LightningCLI):
         self, args: Sequence[str] | None = None, prepare: Callable[[WindowDataModule], None] | None = None
     ) -> None:
         self._prepare = prepare
+        words = sys.argv[1:] if args is None else args
+        if words and words[0] in _SUBCOMMANDS:  # the parsers of the others would take as long to make
+            names = {words[0]: self.subcommands()[words[0]]}
+            self.subcommands = lambda: names  # type: ignore[method-assign]
         super().__init__(
             model_class=Method,
             datamodule_class=WindowDataModule,
@@ -119,7 +123,7 @@ class KdlabCLI(LightningCLI):
             parser_kwargs={
                 "allow_abbrev": False,
                 "description": f"Besides the subcommands below there are {', '.join(_COMMANDS)} (each with --help).",
-                **{name: {"allow_abbrev": False} for name in _SUBCOMMANDS},
+                **{name: {"allow_abbrev": False} for name in self.subcommands()},
             },
             args=list(args) if args is not None else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -130,7 +131,16 @@ class Objective(nn.Module, ABC):
             self._asked = True
 
     def adapted(self, name: str, *features: Tensor) -> Tensor:
-        """What an adapter makes of features, in at least float32."""
+        """What an adapter makes of features, in at least float32.
+
+        Raises:
+            InputError: if there is no such adapter, as of a teacher whose weight was 0 when they were made.
+        """
+        if name not in self.adapters:
+            raise InputError(
+                f"{type(self).__name__}: has no adapter {name!r}, but {', '.join(map(repr, self.adapters)) or 'none'}. "
+                "A teacher whose weight is 0 as the fit begins gets none: begin with a small weight."
+            )
         return _answer(self.adapters[name], *features)
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
@@ -178,6 +188,14 @@ class Objective(nn.Module, ABC):
                 f"{', '.join(map(repr, output.features)) or 'none'}. Choose taps= among those of all nets."
             )
         return output.features[tap]
+
+    @contextmanager
+    def _comparing(self, who: str, tap: str) -> Iterator[None]:
+        """Have an error say whose tap did not fit, such as ``"teacher 'raw'"``."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{type(self).__name__}: {who}, tap {tap!r}: {error}") from error
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move as every module does, but keep settings and adapters in float32 when the nets become half precision."""
@@ -228,10 +246,17 @@ class WeighedTeachers(Objective):
         if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
             raise InputError(f"{type(self).__name__}: weights must be at least 0 and not all 0, but are {dict(given)}.")
         self.weights: dict[str, float] | None = None if given is None else dict(given)
+        self._fixed: dict[str, Tensor] = {}
+
+    def observed(self) -> dict[str, Tensor]:
+        """``weight_<teacher>`` of each, where there are several."""
+        return self._fixed
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise unless there are teachers, the weights name exactly them and a step has windows enough."""
-        self._weights_of(list(teachers))
+        weights = self._weights_of(list(teachers))
+        if len(weights) > 1:
+            self._fixed = {f"weight_{name}": torch.tensor(weight) for name, weight in weights.items()}
         if batch_size is not None and batch_size * distributed.world_size() < self.windows:
             raise InputError(
                 f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least "
@@ -252,6 +277,10 @@ class WeighedTeachers(Objective):
             )
         return {name: self.weights[name] for name in names}
 
+    def _weighty(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of every teacher that has one besides 0, by name."""
+        return {name: weight for name, weight in self._weights_of(teachers).items() if weight != 0}
+
     def _weigh(self, teachers: dict[str, Output], distance: Callable[[Output], Tensor]) -> Tensor:
         """``sum_m w_m distance(m)``."""
         weights = self._weights_of(teachers)
@@ -264,14 +293,18 @@ class WeighedTeachers(Objective):
         distance: Callable[[Tensor, Tensor], Tensor],
         whole_batch: bool = False,
     ) -> Tensor:
-        """``sum_m w_m mean_l distance(F_s^l, F_m^l)``, on this rank's samples or on those of the whole batch."""
-        weights, values = self._weights_of(teachers), []
+        """``sum_m w_m mean_l distance(F_s^l, F_m^l)``, on this rank's samples or on those of the whole batch.
+
+        A teacher of weight 0 is not compared, so its features need not fit.
+        """
+        weights, values = self._weighty(teachers), []
         collect = gather(student) if whole_batch else functional.promote
         for tap in self.taps:
             own = collect(self._feature(student, tap, "the student"))
             for name, weight in weights.items():
                 other = collect(self._feature(teachers[name], tap, f"teacher {name!r}").detach())
-                values.append(weight * distance(own, other))
+                with self._comparing(f"teacher {name!r}", tap):
+                    values.append(weight * distance(own, other))
         return torch.stack(values).sum(0) / len(self.taps)
 
 
@@ -352,6 +385,7 @@ class SimilarityTargets(SoftTargets):
         kl_reduction: as in :class:`SoftTargets`.
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)
     reads: ClassVar[Need] = "gram"
     windows = 2
 

@@ -449,13 +449,10 @@ def test_three_teachers_with_and_without_cache(name: str, three: dict[str, str],
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     logged = [{n: float(row[f"train/weight_{n}"]) for n in NAMES} for row in rows if row.get("train/weight_raw")]
-    if name in ("EBKD", "CAMKD", "AEKD"):
-        assert len(logged) == 2
-        for weights in logged:
-            assert sum(weights.values()) == pytest.approx(1, abs=1e-5)
-            assert max(weights.values()) > min(weights.values()) + 1e-3
-    else:
-        assert not logged
+    assert len(logged) == 2
+    for weights in logged:
+        assert sum(weights.values()) == pytest.approx(1, abs=1e-5)
+        assert name not in ("EBKD", "CAMKD", "AEKD") or max(weights.values()) > min(weights.values()) + 1e-3
 
 
 def test_command_line_sees_all_arguments() -> None:
@@ -556,3 +553,18 @@ def test_interrupted_equals_uninterrupted(teachers: dict[str, str], tmp_path: Pa
     assert {k: float(v) for k, v in whole.objective.settings().items()} == {
         k: float(v) for k, v in resumed.objective.settings().items()
     }
+
+
+@pytest.mark.parametrize("method", [KD, TGD, AVER])
+def test_fixed_weights_are_logged_for_each_teacher(method: type[Distillation], tmp_path: Path) -> None:
+    given = {} if method is AVER else {"weights": {"raw": 0.75, "pi": 0.25}}
+    few = {"limit_train_batches": 1, "max_epochs": 1, "limit_val_batches": 1}
+    data = BasicMotions(views={"raw": Raw(), "pi": PersistenceImage(size=16)})
+    teachers = {"raw": Teacher(net=net()), "pi": Teacher(net=net(ndim=2), view="pi")}
+    run = trainer(tmp_path, **few)
+    run.fit(method(net(), teachers, **given), data)
+    expected = given.get("weights", {"raw": 0.5, "pi": 0.5})
+    assert {n: float(run.callback_metrics[f"train/weight_{n}"]) for n in teachers} == pytest.approx(expected)
+    one = trainer(tmp_path, **few)
+    one.fit(KD(net(), {"raw": Teacher(net=net())}), data)
+    assert not any("weight_raw" in name for name in one.callback_metrics)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from kdlab.callbacks import WeightAnnealing
+from kdlab.data import BasicMotions
 from kdlab.methods.at import ATObjective
 from kdlab.methods.dist import DISTObjective
-from kdlab.methods.dkd import DKDObjective
+from kdlab.methods.dkd import DKD, DKDObjective
 from kdlab.methods.logit_standardisation import LogitStandardisationObjective
 from kdlab.methods.pkt import PKTObjective
 from kdlab.methods.rkd import RKDObjective
 from kdlab.methods.sp import SPObjective
+from kdlab.methods.teacher import Teacher
 from kdlab.methods.topological_kd import TopologicalKDObjective
 from kdlab.objective import Objective, SoftTargets
-from kdlab.types import InputError, Output
+from kdlab.types import Batch, InputError, Output
 from tests import references as ref
+from tests.conftest import net, trainer
 
 TAPS = {"stage1": (16,), "stage2": (8,), "stage3": (5,)}
 TARGET = torch.arange(8) % 4
@@ -181,16 +185,33 @@ def test_dkd_of_released_code() -> None:
     assert found["others"] == near(8 * float(others))
 
 
-def test_dkd_warms_up_by_a_callback_and_refuses_two_classes() -> None:
-    objective = DKDObjective()
-    warm = WeightAnnealing("ramp", start=0.0, end=1.0, epochs=20)
-    assert [warm.value(step, 20) for step in (0, 5, 20, 30)] == [0.0, 0.25, 1.0, 1.0]
-    objective.set("ramp", warm.value(0, 20))
-    found = terms(objective, raw=RAW)
-    assert found["target"] == found["others"] == 0
+def test_dkd_by_mean_is_smaller_by_the_number_of_events() -> None:
+    whole, mean = (terms(DKDObjective(kl_reduction=kind), raw=RAW) for kind in ("batchmean", "mean"))
+    assert mean == near({"ce": CE, "target": whole["target"] / 2, "others": whole["others"] / 3})
+    with pytest.raises(InputError, match="kl_reduction must be one of"):
+        DKDObjective(kl_reduction="sum")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("warm_up", "expected"), [(2, [0.5, 1.0, 1.0]), (0, [1.0, 1.0, 1.0]), (20, [0.05, 0.1, 0.15])])
+def test_dkd_warms_up_from_epoch_to_epoch(warm_up: int, expected: list[float], tmp_path: Path) -> None:
+    factors: list[float] = []
+
+    class Watched(DKD):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            factors.append(float(self.objective.ramp))
+            return super().training_step(batch, batch_idx)
+
+    module = Watched(net(), {"raw": Teacher(net=net())}, warm_up=warm_up)
+    trainer(tmp_path, max_epochs=3, limit_train_batches=1, limit_val_batches=0).fit(module, BasicMotions())
+    assert factors == pytest.approx(expected)
+
+
+def test_dkd_refuses_two_classes_and_a_negative_warm_up() -> None:
     two = Output(STUDENT.logits[:, :2], {})
     with pytest.raises(InputError, match=r"three classes.*\(8, 2\)"):
-        objective(student=two, teachers={"raw": two}, target=TARGET % 2)
+        DKDObjective()(student=two, teachers={"raw": two}, target=TARGET % 2)
+    with pytest.raises(InputError, match="warm_up must be at least 0"):
+        DKD(net(), {"raw": Teacher(net=net())}, warm_up=-1)
 
 
 def test_dist() -> None:
@@ -251,6 +272,14 @@ def test_topological_kd_of_released_code() -> None:
     assert terms(TopologicalKDObjective(kl_reduction="mean"), raw=RAW, pi=IMAGES) == near(expected)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.5])
+def test_topological_kd_adds_to_the_standard_deviation(eps: float) -> None:
+    own, raw, pi = (z / (z.std(1, ddof=1, keepdims=True) + eps) for z in map(logits, (STUDENT, RAW, IMAGES)))
+    kd = 0.3 * ref.soft_target_kl(2 * own, 2 * raw, 1.0).mean() + 0.7 * ref.soft_target_kl(2 * own, 2 * pi, 1.0).mean()
+    expected = {"ce": 0.01 * ref.cross_entropy(own, TARGET.numpy()), "kd": 0.99 * 16 * kd}
+    assert terms(TopologicalKDObjective(eps=eps), raw=RAW, pi=IMAGES) == near(expected)
+
+
 @pytest.mark.parametrize("cls", [ATObjective, SPObjective, RKDObjective, PKTObjective])
 def test_soft_targets_are_an_option(cls: type[SoftTargets]) -> None:
     kd = ref.soft_target_kl(logits(STUDENT), logits(RAW), 3.0).mean()
@@ -272,6 +301,7 @@ REFUSED = {
     "factor": lambda: LogitStandardisationObjective(factor=-1.0),
     "scale": lambda: TopologicalKDObjective(scale=-1.0),
     "kl_reduction": lambda: TopologicalKDObjective(kl_reduction="sum"),
+    "eps must be at least 0": lambda: TopologicalKDObjective(eps=-1e-7),
     r"\['raw'\].*\['pi', 'raw'\]": lambda: TopologicalKDObjective().check(batch_size=8, teachers=["raw"]),
     "weights must be at least 0": lambda: DKDObjective(weights={"raw": -1.0}),
     "at least one teacher": lambda: DISTObjective().check(batch_size=8, teachers=[]),

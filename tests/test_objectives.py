@@ -286,6 +286,18 @@ def test_amd_value(ndim: str) -> None:
     assert float(terms["kd"]) == pytest.approx(0.9 * sum(kd) / 2, rel=1e-5)
 
 
+def test_amd_weighs_labels_by_themselves_where_that_is_asked_for() -> None:
+    student, raw = output(1), output(2)
+    halves = AMDObjective(kd_weight=0.5)(student=student, teachers={"raw": raw}, target=TARGET)
+    ones = AMDObjective(kd_weight=1.0, ce_weight=1.0)(student=student, teachers={"raw": raw}, target=TARGET)
+    assert float(ones["ce"]) == pytest.approx(2 * float(halves["ce"]))
+    assert float(ones["kd"]) == pytest.approx(2 * float(halves["kd"]))
+    assert float(ones["margin"]) == pytest.approx(float(halves["margin"]))
+    assert "ce_weight" not in AMDObjective().settings()
+    with pytest.raises(InputError, match=r"ce_weight.*-1"):
+        AMDObjective(ce_weight=-1.0)
+
+
 @pytest.mark.parametrize("merge", ["raw", "normalised"])
 def test_tgd_value(merge: str) -> None:
     student, others = output(1), {"raw": output(2), "pi": output(3, "2-D", channels=5)}
@@ -401,6 +413,8 @@ METHODS = sorted(set(walk_methods(Distillation)), key=lambda cls: cls.__name__)
 each_method = pytest.mark.parametrize("method", METHODS)
 #: methods that move their objective's settings themselves, and give no arguments for them
 MOVES_ITS_OWN = {AnnealingKD}
+#: arguments of a method that its objective has not, for what the method itself does
+ITS_OWN = {DKD: {"warm_up"}}
 
 
 def student(method: type[Distillation]) -> Backbone:
@@ -446,7 +460,7 @@ def test_methods_share_defaults_with_their_objectives(method: type[Distillation]
         return
     ours, named = arguments_of(method), arguments_of(type(build(method).objective))
     assert named == {k: ours[k] for k in named}
-    assert set(ours) == {"student", "teachers", "kwargs", *named}
+    assert set(ours) == {"student", "teachers", "kwargs", *named, *ITS_OWN.get(method, ())}
 
 
 @each_method

@@ -507,7 +507,7 @@ def test_teacher_terms() -> None:
 
 
 def test_teacher_terms_of_a_net_without_sensors() -> None:
-    out, objective = output(2), SAKDNTeacherObjective()
+    out, objective = output(2), SAKDNTeacherObjective(class_embeddings="one-hot")
     terms = objective(student=out, teachers={}, target=TARGET)
     layer = objective.adapters["semantic"]
     vector = array(out.features["embedding"]) @ array(layer.weight).T + array(layer.bias)
@@ -553,7 +553,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"each of the 4 classes.*\(3, 6\)",
     ),
     "length": (
-        lambda: SAKDNTeacherObjective()(student=output(2, ("acc",)), teachers={}, target=TARGET),
+        lambda: SAKDNTeacherObjective(class_embeddings="one-hot")(
+            student=output(2, ("acc",)), teachers={}, target=TARGET
+        ),
         r"\(8, 6\).*\(4, 4\).*semantic_size=4",
     ),
     "no rows": (lambda: read_embeddings([[1.0], [1.0, 2.0]]), "table of numbers"),

@@ -198,13 +198,16 @@ def grid():
     return rows + make([0.7, 0.72], "plain", "scratch")
 
 
-def test_conditions_have_the_order_of_the_file_whatever_order_the_rows_come_in():
-    options = {"order": ["plain", "amd", "scratch", "kd", "teacher"], "axes": {"a": ["y", "x"], "b": ["x", "y"]}}
+def test_conditions_have_the_order_given_whatever_order_the_rows_come_in():
+    options = {"order": ["plain", "amd", "scratch", "kd"], "axes": {"a": ["y", "x"], "b": ["x", "y"]}}
     expected = conditions(grid(), **options)
     titles = [condition.title for condition in expected]
-    assert titles[:5] == ["teacher (a=y)", "teacher (a=x)", "plain", "scratch (b=x)", "scratch (b=y)"]
-    assert titles[5:7] == ["amd (a=y, b=x)", "amd (a=y, b=y)"]
+    assert titles[:3] == ["plain", "amd (a=y, b=x)", "amd (a=y, b=y)"]
+    assert titles[5:7] == ["scratch (b=x)", "scratch (b=y)"]
+    assert titles[-2:] == ["teacher (a=y)", "teacher (a=x)"]  # not named
     assert len(titles) == 13
+    runs = [condition.run for condition in conditions(grid())]
+    assert list(dict.fromkeys(runs)) == ["teacher", "scratch", "plain", "kd", "amd"]  # by stage
     for seed in range(5):
         rows = grid()
         random.Random(seed).shuffle(rows)

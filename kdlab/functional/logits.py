@@ -130,7 +130,11 @@ def standardise_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
 
 @full_precision
 def target_class_kl(
-    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float | Tensor = 4.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float | Tensor = 4.0,
+    kl_reduction: Literal["batchmean", "mean"] = "batchmean",
 ) -> Tensor:
     r"""Divergence of how probable student and teacher find the true class at all, times ``T^2`` (TCKD).
 
@@ -143,6 +147,8 @@ def target_class_kl(
         target: the true classes ``(B,)``, or class probabilities ``(B, K)``, over which the divergence is averaged
             (as the labels of a mixed window are); they need ``B K^2`` numbers of memory.
         temperature: ``T > 0``, a number or a 0-dim tensor (which is never read on the host).
+        kl_reduction: ``"batchmean"`` as in the equation; ``"mean"`` averages over the two events (here) or the
+            ``K - 1`` other classes too.
 
     Raises:
         InputError: if the shapes differ, there are fewer than three classes, or ``target`` does not fit.
@@ -167,12 +173,16 @@ def target_class_kl(
     else:
         index = target.long()
     per_sample = F.kl_div(_is_target(student, index), _is_target(teacher, index), reduction="none", log_target=True)
-    return _mean_over_targets(per_sample.sum(1), target) * temperature**2
+    return _mean_over_targets(_over_events(per_sample, kl_reduction), target) * temperature**2
 
 
 @full_precision
 def other_classes_kl(
-    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float | Tensor = 4.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float | Tensor = 4.0,
+    kl_reduction: Literal["batchmean", "mean"] = "batchmean",
 ) -> Tensor:
     r"""Divergence of the probabilities of the other classes among themselves, times ``T^2`` (NCKD).
 
@@ -197,7 +207,12 @@ def other_classes_kl(
         index = target.long()
     log_student, log_teacher = (F.log_softmax(_others(logits, index), dim=1) for logits in (student, teacher))
     per_sample = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)
-    return _mean_over_targets(per_sample.sum(1), target) * temperature**2
+    return _mean_over_targets(_over_events(per_sample, kl_reduction), target) * temperature**2
+
+
+def _over_events(summands: Tensor, kl_reduction: str) -> Tensor:
+    check_choice("kl_reduction", kl_reduction, ("batchmean", "mean"))
+    return summands.sum(1) if kl_reduction == "batchmean" else summands.mean(1)
 
 
 def _check_decoupled(student: Tensor, teacher: Tensor, target: Tensor, temperature: float | Tensor) -> None:

@@ -26,6 +26,12 @@ def _energy(feature: Tensor, power: float = 2) -> Tensor:
 
 def _fit_maps(student: Tensor, teacher: Tensor, resize: Literal["pool"] | None) -> tuple[Tensor, Tensor]:
     """Two features over the same positions, pooled to the smaller side of each axis if that was asked for."""
+    size = _common_size(student, teacher, resize)
+    return _pool(student, size), _pool(teacher, size)
+
+
+def _common_size(student: Tensor, teacher: Tensor, resize: Literal["pool"] | None) -> tuple[int, ...]:
+    """The positions of two features, or the smaller side of each axis if pooling was asked for."""
     check_choice("resize", resize or "pool", ("pool",))
     check_same_batch(student, teacher)
     if student.ndim != teacher.ndim:
@@ -36,14 +42,14 @@ def _fit_maps(student: Tensor, teacher: Tensor, resize: Literal["pool"] | None) 
         )
     size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
     if student.shape[2:] == teacher.shape[2:]:
-        return student, teacher
+        return size
     if resize is None:
         raise InputError(
             f"Student and teacher maps must have the same positions, but the student has {shape_of(student)} and the "
             f"teacher {shape_of(teacher)}. Choose other taps, or ask for resize='pool' (average pooling to the "
             "smaller)."
         )
-    return _pool(student, size), _pool(teacher, size)
+    return size
 
 
 def _pool(feature: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -152,7 +158,7 @@ def angular_margin(
         margin: ``m``, the factor that stretches the angle; ``cos(m theta)`` is monotone up to 2.
         scale: ``s``.
         local_weight: share of the regions, 0 to 1; 0 is the global variant.
-        resize: ``None`` refuses maps of different size; ``"pool"`` average-pools the features to the smaller one.
+        resize: ``None`` refuses maps of different size; ``"pool"`` average-pools the energies ``f`` to the smaller one.
 
     Shapes:
         1-D maps ``(B, C, T)`` are cut into four segments of equal length along time, 2-D maps ``(B, C, H, W)`` into
@@ -184,9 +190,9 @@ def angular_margin(
             "margin and scale must be positive and local_weight from 0 to 1, "
             f"but margin={margin}, scale={scale}, local_weight={local_weight}."
         )
-    student, teacher = _fit_maps(student, teacher.detach(), resize)
-    student_maps, teacher_maps = _angular_maps(student, margin, scale), _angular_maps(teacher, margin, scale)
-    sides = student.shape[2:]
+    sides = _common_size(student, teacher, resize)
+    energies = (_pool(_energy(x)[:, None], sides)[:, 0] for x in (student, teacher.detach()))
+    student_maps, teacher_maps = (_angular_maps(energy, margin, scale) for energy in energies)
     parts = 4 if len(sides) == 1 else 2
     if math.prod(sides) < 2 or (local_weight > 0 and min(sides) < parts):
         raise InputError(
@@ -202,9 +208,8 @@ def angular_margin(
     return (1 - local_weight) * loss + local_weight * torch.stack(local).mean()
 
 
-def _angular_maps(feature: Tensor, margin: float, scale: float) -> Tensor:
-    """The maps ``G``, ``u`` and ``v`` of :func:`angular_margin`, stacked: ``(B, C, *S) -> (3, B, *S)``."""
-    energy = _energy(feature)
+def _angular_maps(energy: Tensor, margin: float, scale: float) -> Tensor:
+    """The maps ``G``, ``u`` and ``v`` of :func:`angular_margin`, stacked: ``(B, *S) -> (3, B, *S)``."""
     norm = torch.linalg.vector_norm(energy.flatten(1), dim=1).view(-1, *(1,) * (energy.ndim - 1))
     positive = energy / (norm + 1e-6)
     theta = positive.clamp(-1 + 1e-7, 1 - 1e-7).acos()

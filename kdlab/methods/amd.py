@@ -1,6 +1,6 @@
 r"""AMD: angular margin distillation of attended and not attended areas.
 
-.. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+.. math:: \lambda_1\, \mathrm{CE} + \lambda_2 \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\gamma}{|L|} \sum_{l \in L} L_{AMD}(F_s^l, F_t^l)
 
 The function ``L_AMD`` is :func:`kdlab.functional.angular_margin`: maps of every tap, globally and in four regions.
@@ -11,8 +11,8 @@ References:
 
 Differences from the reference code:
     The released class returns one loss per tap and leaves their reduction to a script that is not released; here they
-    are averaged. The paper has one weight for the labels and one for the teacher; here the former is one minus the
-    latter, as in its experiments on CIFAR-10, CINIC-10 and Tiny-ImageNet. For the rest see the function.
+    are averaged. The weight of the labels is one minus that of the teacher unless ``ce_weight`` is given, as in its
+    experiments on CIFAR-10, CINIC-10 and Tiny-ImageNet; on ImageNet both are 1. For the rest see the function.
 
 Mixup:
     The paper also trains the student alone with mixup, alpha .2; teachers are trained without. Set the data module's
@@ -43,7 +43,7 @@ class AMDObjective(SoftTargets):
 
     Args:
         temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
+        kd_weight: ``lambda_2``, 0 to 1.
         margin_weight: ``gamma``, at least 0; 3000 to 7000 suited 32x32 images. The term grows as maps get smaller, so
             tune it on validation where the positions are others.
         margin: factor on the angle, up to 2.
@@ -55,6 +55,7 @@ class AMDObjective(SoftTargets):
         taps: names of the features.
         resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
         kl_reduction: ``"batchmean"`` or ``"mean"``.
+        ce_weight: ``lambda_1``, at least 0; ``None`` is one minus ``lambda_2``.
 
     Raises:
         InputError: for a parameter out of range, or when it is not clear which teacher gives the maps.
@@ -72,6 +73,7 @@ class AMDObjective(SoftTargets):
     reads: ClassVar[Need] = "attention"
 
     margin_weight: Tensor
+    ce_weight: Tensor
 
     def __init__(
         self,
@@ -86,8 +88,12 @@ class AMDObjective(SoftTargets):
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         resize: Literal["pool"] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        ce_weight: float | None = None,
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
+        self.weighs_labels = ce_weight is not None
+        if ce_weight is not None:
+            self._setting("ce_weight", ce_weight)
         self._setting("margin_weight", margin_weight)
         if not (margin > 0 and scale > 0 and 0 <= local_weight <= 1):
             raise InputError(
@@ -105,9 +111,9 @@ class AMDObjective(SoftTargets):
         self._map_teacher(names)
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
-        """Energies of one teacher's maps; the features themselves where they are pooled first."""
-        chosen, need = self._map_teacher(teachers), "feature" if self.resize else self.reads
-        return {name: dict.fromkeys(self.taps if name == chosen else (), need) for name in teachers}
+        """Energies of one teacher's maps."""
+        chosen = self._map_teacher(teachers)
+        return {name: dict.fromkeys(self.taps if name == chosen else (), self.reads) for name in teachers}
 
     def _map_teacher(self, teachers: Iterable[str]) -> str:
         names = list(teachers)
@@ -123,18 +129,16 @@ class AMDObjective(SoftTargets):
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "margin": gamma mean_l L_AMD}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
-        name = self._map_teacher(teachers)
-        values = [
-            functional.angular_margin(
-                self._feature(student, tap, "the student"),
-                self._feature(teachers[name], tap, f"teacher {name!r}"),
-                self.margin,
-                self.scale,
-                self.local_weight,
-                self.resize,
-            )
-            for tap in self.taps
-        ]
+        name, values = self._map_teacher(teachers), []
+        for tap in self.taps:
+            own = self._feature(student, tap, "the student")
+            other = self._feature(teachers[name], tap, f"teacher {name!r}")
+            with self._comparing(f"teacher {name!r}", tap):
+                values.append(
+                    functional.angular_margin(own, other, self.margin, self.scale, self.local_weight, self.resize)
+                )
+        if self.weighs_labels:
+            terms["ce"] = self.ce_weight * functional.cross_entropy(student.logits, target)
         return {**terms, "margin": self.margin_weight * torch.stack(values).mean()}
 
 
@@ -145,7 +149,8 @@ class AMD(Distillation):
         student: the net that learns.
         teachers: teacher name -> teacher.
         temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1 (.9 with T = 4 on CIFAR-10; .6 on CINIC-10 and .3 on Tiny-ImageNet with T = 16).
+        kd_weight: ``lambda_2``, 0 to 1 (.9 with T = 4 on CIFAR-10; .6 on CINIC-10 and .3 on Tiny-ImageNet with T = 16;
+            1 on ImageNet with T = 4).
         margin_weight: ``gamma``, at least 0.
         margin: factor on the angle, up to 2.
         scale: factor on the maps.
@@ -155,6 +160,7 @@ class AMD(Distillation):
         taps: names of the features whose maps are matched.
         resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
         kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+        ce_weight: ``lambda_1``, at least 0 (1 on ImageNet); ``None`` is one minus ``lambda_2``.
         kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
     """
 
@@ -174,6 +180,7 @@ class AMD(Distillation):
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         resize: Literal["pool"] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        ce_weight: float | None = None,
         **kwargs: Any,
     ) -> None:
         objective = AMDObjective(
@@ -188,5 +195,6 @@ class AMD(Distillation):
             taps=taps,
             resize=resize,
             kl_reduction=kl_reduction,
+            ce_weight=ce_weight,
         )
         super().__init__(student, teachers, objective, **kwargs)

@@ -258,7 +258,8 @@ class CRDObjective(SoftTargets):
             return _without(torch.arange(windows - 1, device=rows.device), rows[place])
         random = _random(self.seed, int(memory.step))
         drawn = torch.randint(windows - 1, (len(rows), self.negatives), generator=random)
-        return _without(drawn.to(rows.device)[place], rows[place])
+        turn = rows.argsort(stable=True).argsort()  # a window's draws do not depend on its place in the batch
+        return _without(drawn.to(rows.device)[turn[place]], rows[place])
 
     def _both(
         self, own: Tensor, banks: Tensor, rows: Tensor, others: Tensor, held: Tensor | None

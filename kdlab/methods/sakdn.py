@@ -26,9 +26,9 @@ Differences from the reference code:
     (there every loader is shuffled by itself). The similarity-preserving term of the paper's figure has weight 0 there,
     and is left out. The student, a video network on eight frames, and VGG16 on sensor images of 224 pixels are replaced
     by nets of kdlab, with three taps by default, not five. The published class embeddings are sums of GloVe vectors of
-    the words of a class's name, 300 values long, which a user may pass; one-hot ones are the default, and with them the
-    released weight ``"relative"`` does not exist, so ``"cosine"`` is the default. The student's semantic vector is its
-    embedding behind ``A``; there it is the layer of 300 values that its classifier reads.
+    the words of a class's name, 300 values long, which a user may pass; a table that the teachers learn is the default.
+    With one-hot ones the released weight ``"relative"`` does not exist, so ``"cosine"`` is the default. The student's
+    semantic vector is its embedding behind ``A``; there it is the layer of 300 values that its classifier reads.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class SAKDNTeacherObjective(Objective):
 
     Args:
         semantic_weight: ``alpha``, at least 0.
-        class_embeddings: ``"one-hot"``; ``"learned"``, a table that is trained together with the net; a file (``.npy``,
+        class_embeddings: ``"learned"``, a table that is trained together with the net; ``"one-hot"``; a file (``.npy``,
             ``.npz`` with one array, ``.csv``) or rows, in the order of the classes. A net without sensors learns a
             linear layer from its embedding to the length of theirs, which stays in training.
 
@@ -149,8 +149,8 @@ class SAKDNTeacherObjective(Objective):
 
     Example:
         >>> features = {"acc/semantic": torch.tensor([[1.0, 1.0]]), "acc/logits": torch.tensor([[2.0, 0.0]])}
-        >>> terms = SAKDNTeacherObjective()(student=Output(torch.zeros(1, 2), features), teachers={},
-        ...                                 target=torch.tensor([0]))
+        >>> objective = SAKDNTeacherObjective(class_embeddings="one-hot")
+        >>> terms = objective(student=Output(torch.zeros(1, 2), features), teachers={}, target=torch.tensor([0]))
         >>> {name: round(float(term), 4) for name, term in terms.items()}
         {'ce': 0.1269, 'semantic': 0.5}
     """
@@ -163,7 +163,7 @@ class SAKDNTeacherObjective(Objective):
     semantic_weight: Tensor
     table: Tensor | None
 
-    def __init__(self, semantic_weight: float = 1.0, class_embeddings: str | list[list[float]] = "one-hot") -> None:
+    def __init__(self, semantic_weight: float = 1.0, class_embeddings: str | list[list[float]] = "learned") -> None:
         super().__init__()
         self._setting("semantic_weight", semantic_weight)
         self.learned = class_embeddings == "learned"
@@ -214,7 +214,7 @@ class SAKDNTeacher(Supervised):
         net: a `SensorFusion`, or any net, which counts as one sensor.
         view: name of the view that it reads.
         semantic_weight: ``alpha``, at least 0.
-        class_embeddings: ``"one-hot"``; ``"learned"``, a table that is trained together with the net; a file (``.npy``,
+        class_embeddings: ``"learned"``, a table that is trained together with the net; ``"one-hot"``; a file (``.npy``,
             ``.npz`` with one array, ``.csv``) or rows, in the order of the classes.
         kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
 
@@ -230,7 +230,7 @@ class SAKDNTeacher(Supervised):
         view: str = "raw",
         *,
         semantic_weight: float = 1.0,
-        class_embeddings: str | list[list[float]] = "one-hot",
+        class_embeddings: str | list[list[float]] = "learned",
         **kwargs: Any,
     ) -> None:
         super().__init__(net, view, SAKDNTeacherObjective(semantic_weight, class_embeddings), **kwargs)
@@ -378,7 +378,8 @@ class SAKDNObjective(WeighedTeachers):
                 for mine, tap in zip(own, self.taps, strict=True):
                     tap = f"{sensor}/{tap}" if sensor else tap
                     other = whole(self._map(output, tap, logits, _ablated(output, sensor), who).detach())
-                    distance = functional.ablation_distance(mine, other, self.collapse)
+                    with self._comparing(who, tap):
+                        distance = functional.ablation_distance(mine, other, self.collapse)
                     terms["map"].append(share / len(self.taps) * distance)
         kd, maps, semantic = (torch.stack(values).sum(0) for values in terms.values())
         return {
@@ -390,11 +391,11 @@ class SAKDNObjective(WeighedTeachers):
 
     def _map(self, output: Output, tap: str, logits: Tensor, ablated: Tensor | None, who: str) -> Tensor:
         """The ablation map of one tap, ``(B, *S)``."""
-        feature = self._feature(output, tap, who)
-        if ablated is None:
-            return functional.ablation_map(feature)
-        weight = functional.semantic_weight(logits.argmax(1), ablated.argmax(1), self.table, self.gsdm_weight)
-        return functional.ablation_map(feature, weight)
+        feature, weight = self._feature(output, tap, who), None
+        if ablated is not None:
+            weight = functional.semantic_weight(logits.argmax(1), ablated.argmax(1), self.table, self.gsdm_weight)
+        with self._comparing(who, tap):
+            return functional.ablation_map(feature, weight)
 
 
 class SAKDN(Distillation):

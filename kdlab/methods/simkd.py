@@ -40,6 +40,7 @@ class SimKDObjective(WeighedTeachers):
         kd_weight: ``lambda``, at least 0.
         temperature: ``T > 0`` of the soft targets.
         resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
+        kl_reduction: of the soft targets, ``"batchmean"``, or ``"mean"``, ``K`` times smaller.
 
     Raises:
         InputError: for a parameter out of range, other than one teacher, or with both shapes if the maps do not fit.
@@ -54,7 +55,7 @@ class SimKDObjective(WeighedTeachers):
         {'ce': 0.0, 'kd': 0.0, 'feature': 2.5}
     """
 
-    paper: ClassVar[tuple[str, ...]] = ("chen2022knowledge",)
+    paper: ClassVar[tuple[str, ...]] = ("chen2022knowledge", "hinton2015distilling")
     taps = ("stage3",)
 
     feature_weight: Tensor
@@ -69,6 +70,7 @@ class SimKDObjective(WeighedTeachers):
         kd_weight: float = 0.0,
         temperature: float = 4.0,
         resize: Literal["pool"] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__()
         self._setting("feature_weight", feature_weight)
@@ -76,7 +78,8 @@ class SimKDObjective(WeighedTeachers):
         self._setting("kd_weight", kd_weight)
         self._setting("temperature", temperature, low=1e-3)
         functional.check_choice("SimKDObjective: resize", resize or "pool", ("pool",))
-        self.resize = resize
+        functional.check_choice("SimKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
+        self.resize, self.kl_reduction = resize, kl_reduction
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise unless there is one teacher."""
@@ -98,9 +101,10 @@ class SimKDObjective(WeighedTeachers):
                 f"{tuple(pair[1].shape)}, with other channels. Wrap the student: ReusedClassifier(net, classifier)."
             )
         maps = functional.fit_maps(functional.promote(pair[0]), functional.promote(pair[1]), self.resize)
+        soft = functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
         return {
             "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
-            "kd": self.kd_weight * functional.soft_target_kl(student.logits, teacher.logits, self.temperature),
+            "kd": self.kd_weight * soft,
             "feature": self.feature_weight * functional.mean_square(*maps),
         }
 
@@ -116,6 +120,7 @@ class SimKD(Distillation):
         kd_weight: ``lambda``, at least 0; 0 is the original.
         temperature: ``T > 0`` of the soft targets.
         resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
+        kl_reduction: of the soft targets, ``"batchmean"``, or ``"mean"``, ``K`` times smaller.
         kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
 
     Raises:
@@ -132,6 +137,7 @@ class SimKD(Distillation):
         kd_weight: float = 0.0,
         temperature: float = 4.0,
         resize: Literal["pool"] | None = None,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         **kwargs: Any,
     ) -> None:
         if not isinstance(student, ReusedClassifier):
@@ -139,7 +145,7 @@ class SimKD(Distillation):
                 f"SimKD: expected a student that reuses a classifier, got {type(student).__name__}. Wrap it: "
                 "ReusedClassifier(net=<the student>, classifier=<a net like the teacher's>)."
             )
-        objective = SimKDObjective(feature_weight, ce_weight, kd_weight, temperature, resize)
+        objective = SimKDObjective(feature_weight, ce_weight, kd_weight, temperature, resize, kl_reduction)
         super().__init__(student, teachers, objective, **kwargs)
 
     def prepare(self, datamodule: Any, stage: str) -> None:

@@ -15,11 +15,13 @@ References:
 Differences from the reference code:
     The equation is the code's, with ``a = 2`` and ``c = 16`` (which is not the square of a temperature: twice the
     standardised logits are those at temperature 1/2). The released divergence is ``K`` times smaller
-    (``kl_reduction="mean"``). Constant logits, NaN there, become zeros.
+    (``kl_reduction="mean"``), and nothing is added to the standard deviation (``eps=0``).
+    Constant logits, NaN there, become zeros.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -30,7 +32,7 @@ from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.objective import WeighedTeachers
-from kdlab.types import Output
+from kdlab.types import InputError, Output
 
 
 class TopologicalKDObjective(WeighedTeachers):
@@ -42,6 +44,7 @@ class TopologicalKDObjective(WeighedTeachers):
         factor: ``c``, at least 0.
         weights: teacher name -> ``w_m``; ``None`` stands for ``{"raw": 0.3, "pi": 0.7}``.
         kl_reduction: ``"batchmean"`` or ``"mean"``.
+        eps: ``epsilon``, at least 0.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -55,7 +58,7 @@ class TopologicalKDObjective(WeighedTeachers):
         {'ce': 0.003, 'kd': 14.3927}
     """
 
-    paper: ClassVar[tuple[str, ...]] = ("jeon2022topological",)
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022topological", "hinton2015distilling")
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.3, "pi": 0.7}
 
     kd_weight: Tensor
@@ -69,20 +72,24 @@ class TopologicalKDObjective(WeighedTeachers):
         factor: float = 16.0,
         weights: dict[str, float] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        eps: float = 1e-7,
     ) -> None:
         super().__init__(weights)
         self._setting("kd_weight", kd_weight, high=1.0)
         self._setting("scale", scale)
         self._setting("factor", factor)
         functional.check_choice("TopologicalKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
+        if not 0 <= eps < math.inf:
+            raise InputError(f"TopologicalKDObjective: eps must be at least 0 and finite, but is {eps}.")
         self.kl_reduction: Literal["batchmean", "mean"] = kl_reduction
+        self.eps = eps
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda c sum_m w_m KL_m}``."""
-        own = functional.standardise_logits(student.logits)
+        own = functional.standardise_logits(student.logits, self.eps)
 
         def divergence(teacher: Output) -> Tensor:
-            other = functional.standardise_logits(teacher.logits.detach())
+            other = functional.standardise_logits(teacher.logits.detach(), self.eps)
             return functional.soft_target_kl(self.scale * own, self.scale * other, 1.0, self.kl_reduction)
 
         return {
@@ -102,6 +109,7 @@ class TopologicalKD(Distillation):
         factor: ``c``, at least 0.
         weights: teacher name -> ``w_m``; ``None`` stands for ``{"raw": 0.3, "pi": 0.7}``.
         kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"`` as in the released code.
+        eps: ``epsilon``, at least 0; 0 as in the released code.
         kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
     """
 
@@ -115,7 +123,8 @@ class TopologicalKD(Distillation):
         factor: float = 16.0,
         weights: dict[str, float] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        eps: float = 1e-7,
         **kwargs: Any,
     ) -> None:
-        objective = TopologicalKDObjective(kd_weight, scale, factor, weights, kl_reduction)
+        objective = TopologicalKDObjective(kd_weight, scale, factor, weights, kl_reduction, eps)
         super().__init__(student, teachers, objective, **kwargs)

@@ -164,7 +164,7 @@ def write(
         description=study.description,
         baselines=study.baselines,
         published=study.published,
-        order=list(study.runs),
+        order=study.order,
         axes={axis: list(labels) for axis, labels in study.axes.items()},
         subjects={fold: tested for fold, tested in folds.items() if fold},
         seconds=seconds,

@@ -115,6 +115,16 @@ class Study:
     baselines: tuple[str, ...]
     published: dict[str, dict[str, Any]]
 
+    @property
+    def order(self) -> list[str]:
+        """Names of the runs as tables show them: teachers, then the controls, then the others."""
+
+        def rank(run: Run) -> int:
+            labels_only = run.stage == "scratch" and get_value(run.config, "model.class_path") == "Supervised"
+            return 0 if run.stage == "teacher" else 1 if labels_only or run.name in self.baselines else 2
+
+        return [run.name for run in sorted(self.runs.values(), key=rank)]
+
     @classmethod
     def read(cls, path: str | Path) -> Study:
         """Read a study file.

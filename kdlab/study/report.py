@@ -103,7 +103,7 @@ def write_report(
         baselines: runs that all others are compared with, where they are there.
         published: run (with its labels, ``"eskd (capacity=16-3)"``, in a grid) -> ``value`` in percent, ``source`` and
             ``note`` with its caveats.
-        order: names of the runs in the order of the study file.
+        order: names of the runs as the tables show them; without it teachers, then scratch, then students.
         axes: axis -> its labels in the order of the study file.
         subjects: fold -> its test subjects.
         confidence: of the intervals.

@@ -146,11 +146,11 @@ def natural(text: Any) -> list[tuple[int, float, str]]:
 def conditions(
     rows: Iterable[Row], order: Sequence[str] = (), axes: Mapping[str, Sequence[str]] | None = None
 ) -> list[Condition]:
-    """Group rows by run and labels; teachers first, then scratch, then students, each in the order of the study file.
+    """Group rows by run and labels, in the order given; without one teachers first, then scratch, then students.
 
     Args:
         rows: finished runs.
-        order: names of the runs in the order of the file; those that are not in it follow as they come.
+        order: names of the runs; those that are not in it follow by their stage, as they come.
         axes: axis -> its labels, both in the order of the file; those that are not in it follow as they come.
 
     Returns:
@@ -159,19 +159,20 @@ def conditions(
     rows = list(rows)
     known = axis_labels(rows, axes)
     runs = list(dict.fromkeys([*order, *(row["run"] for row in rows)]))
-    groups: dict[tuple[int, int, tuple[int, ...]], list[Row]] = defaultdict(list)
+    groups: dict[tuple[int, int, int, tuple[int, ...]], list[Row]] = defaultdict(list)
     for row in rows:
         stage = STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES)
         place = (
             labels.index(str(row["labels"][axis])) if axis in row["labels"] else -1 for axis, labels in known.items()
         )
-        groups[stage, runs.index(row["run"]), tuple(place)].append(row)
+        first = runs.index(row["run"])
+        groups[min(first, len(order)), stage, first, tuple(place)].append(row)
     result = []
     for _, mine in sorted(groups.items(), key=lambda item: item[0]):
-        first = mine[0]
-        chosen = {axis: str(first["labels"][axis]) for axis in known if axis in first["labels"]}
+        one = mine[0]
+        chosen = {axis: str(one["labels"][axis]) for axis in known if axis in one["labels"]}
         mine.sort(key=lambda row: (natural(row["fold"]), natural(row["seed"])))
-        result.append(Condition(first["run"], first["stage"], chosen, tuple(mine)))
+        result.append(Condition(one["run"], one["stage"], chosen, tuple(mine)))
     return result
 
 
