@@ -39,6 +39,7 @@ def make_laboratory(folder):
     fixtures.write_pamap2(folder / "data/PAMAP2_Dataset")
     fixtures.write_spswhar(folder / "data/SP_SW_HAR")
     fixtures.write_utdmhad(folder / "data/UTD_MHAD")
+    fixtures.write_geneactiv(folder / "data/GENEActiv", number=1)
     fixtures.write_cifar10(folder / "data")
     fixtures.write_cinic10(folder / "data/CINIC-10")
     fixtures.write_tiny_imagenet(folder / "data", classes=200, number=2, val=1)
@@ -54,6 +55,10 @@ def configs_of(*folders):
 
 def arguments_of(name):
     return yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["model"]["init_args"]
+
+
+def data_of(name):
+    return yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["data"]["init_args"]
 
 
 def words_of(name):
@@ -78,8 +83,10 @@ def words_of(name):
         words.append(f"--data.init_args.root={IMAGES[folder]}")
     if folder == "imagenet":
         words += [f"{net}.width=8", f"{net}.num_classes=4", "--data.init_args.num_workers=0"]
-        words += [f"--data.init_args.{side}=64" for side in ("size", "resize", "augment.init_args.size")]
-    if folder in ("sp_sw_har", "pamap2", "utd_mhad", *IMAGES):
+        words += [f"--data.init_args.{side}=64" for side in ("size", "resize")]
+        if "augment" in data_of(name):
+            words.append("--data.init_args.augment.init_args.size=64")
+    if folder in ("sp_sw_har", "pamap2", "geneactiv", "utd_mhad", *IMAGES):
         words.append("--data.init_args.batch_size=8")
     return words
 

@@ -1,10 +1,10 @@
-"""The configs of sp_sw_har, pamap2: each through fit, test and predict, in one process."""
+"""The configs of sp_sw_har: each through fit, test and predict, in one process."""
 
 import pytest
 
 from tests.configs import configs_of, fit_test_predict
 
-FOLDERS = ("sp_sw_har", "pamap2")
+FOLDERS = ("sp_sw_har",)
 
 
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))
