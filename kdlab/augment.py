@@ -42,6 +42,7 @@ class Augmentation(ABC):
     Attributes:
         sample_ndims: axes of what it changes: 2 for windows, 3 for images.
         whole: it reads images of any size; a data set that keeps files shows it the whole picture.
+        paper: keys in :data:`kdlab.citations.BIBTEX`.
 
     Raises:
         InputError: for a window that is not a ``(C, T)`` array of floats (an image: ``(C, H, W)``), or an argument out
@@ -50,6 +51,7 @@ class Augmentation(ABC):
 
     sample_ndims: ClassVar[tuple[int, ...]] = (2,)
     whole: ClassVar[bool] = False
+    paper: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         """A changed copy of ``window``."""
@@ -101,6 +103,8 @@ class Removal(Augmentation):
         array([[1., 1., 1., 1., 1., 1., 0., 0.]])
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022role",)
+
     max_fraction: float = 0.5
 
     def __post_init__(self) -> None:
@@ -124,6 +128,8 @@ class Noise(Augmentation):
         >>> Noise(0.2)(np.zeros((1, 3)), np.random.default_rng(0)).round(3)
         array([[-0.017,  0.082,  0.013]])
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022role",)
 
     max_std: float = 0.2
 
@@ -149,6 +155,8 @@ class Shift(Augmentation):
         array([[4., 5., 0., 1., 2., 3.]])
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022role",)
+
     max_fraction: float = 0.5
 
     def __post_init__(self) -> None:
@@ -167,6 +175,8 @@ class Mix1(Augmentation):
         max_removal: longest removed stretch as a fraction of the window (unverified).
         max_shift: largest shift as a fraction of the window (unverified).
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022role",)
 
     max_removal: float = 0.5
     max_shift: float = 0.5
@@ -189,6 +199,8 @@ class Mix2(Augmentation):
         max_std: largest standard deviation of the noise, in scaled units (unverified).
         max_shift: largest shift as a fraction of the window (unverified).
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("jeon2022role",)
 
     max_removal: float = 0.5
     max_std: float = 0.2

@@ -1,7 +1,7 @@
 """BibTeX of the papers that methods, views, nets and data sets come from.
 
-A class names its papers in a class attribute ``paper``, a tuple of keys of :data:`BIBTEX`. A field that is not certain
-is left out.
+A class names its papers in a class attribute ``paper``, a tuple of keys of :data:`BIBTEX`, which are cited beside those
+of the classes that it derives from. A field that is not certain is left out.
 """
 
 from __future__ import annotations
@@ -500,16 +500,34 @@ BIBTEX: dict[str, str] = {
 }
 
 
+#: key -> the setting of an objective that weighs what it is cited for; with weight 0, it was not used
+_WEIGHTS = {"hinton2015distilling": "kd_weight", "tung2019similarity": "similarity_weight"}
+
+
 def papers(things: Iterable[object]) -> tuple[str, ...]:
-    """The keys that objects or classes name in their attribute ``paper``, in order and each once.
+    """The keys that objects or classes, and those that they derive from, name in ``paper``, in order and each once.
+
+    Soft targets and batch similarities whose weight is 0 are left out, unless a callback among ``things`` moves it.
 
     Example:
-        >>> from kdlab.methods import ESKD
+        >>> from kdlab.methods import ESKD, TGD
         >>> papers([ESKD])
         ('cho2019efficacy', 'jeon2022role')
+        >>> from kdlab.methods.tgd import TGDObjective
+        >>> papers([TGDObjective()])
+        ('jeon2024leveraging', 'tung2019similarity', 'hinton2015distilling')
     """
-    found = [key for thing in things for key in getattr(thing, "paper", ())]
-    return tuple(dict.fromkeys(found))
+    listed = list(things)
+    moved = {getattr(thing, "setting", None) for thing in listed}
+    found: dict[str, None] = {}
+    for thing in listed:
+        classes = thing.__mro__ if isinstance(thing, type) else type(thing).__mro__
+        keys = [*getattr(thing, "paper", ()), *(key for cls in classes for key in vars(cls).get("paper", ()))]
+        for key in keys:
+            setting = _WEIGHTS.get(key, "")
+            if setting in moved or getattr(thing, setting, 1) != 0:
+                found[key] = None
+    return tuple(found)
 
 
 def bibtex(keys: Iterable[str]) -> str:

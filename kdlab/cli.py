@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
@@ -35,6 +35,7 @@ from kdlab.types import InputError
 _REASONS = (
     r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|no module"
 )
+_NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -43,15 +44,36 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave out the usage, which is longer than a screen, and end with the reason."""
-        lines = [line.strip(" -") for line in str(message).splitlines() if line.strip()]
-        unknown = "no such class (a typo? a class of your own is named module.Class): "
-        lines = [line.replace("Expected a dot import path string: ", unknown) for line in lines]
-        reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
-        where = lines[0] if lines and lines[0].startswith("Parser key") else ""
         print(message, file=sys.stderr)
         print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
-        print(f"error: {where} {(reasons or lines or ['?'])[0]}".replace("  ", " "), file=sys.stderr)
+        print(f"error: {_reason(str(message))}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _reason(message: str) -> str:
+    """One line of what the parser says: the key, what it takes and what it got."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
+    lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
+    reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
+    takes, given = ([s.split(": ", 1)[1] for s in lines if s.startswith(t)] for t in ("Subtypes: ", "Given value: "))
+    words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
+    if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
+        return f"{where}expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"
+    reason = (reasons or lines[len(where) > 0 :] or lines or ["?"])[0]
+    if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", reason):
+        one_of = "one of " * expected[1].startswith("typing.Literal[")
+        return f"{where}expected {one_of}{_plain(expected[1])}, but got {expected[2]:.200}"
+    if given and reason.startswith("Not a valid"):
+        reason += f", but got {given[0]:.200}"
+    return f"{where}{reason}"
+
+
+def _plain(types: str) -> str:
+    """Types as one writes them in YAML: the words of a ``Literal``, classes without their modules, ``null``."""
+    types = re.sub(r"<class '([^']*)'>", r"\1", types)
+    types = re.sub(r"(?:typing\.)?Literal\[([^\]]*)\]", r"\1", types)
+    return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", types))
 
 
 class RecordRun(SaveConfigCallback):
@@ -63,9 +85,10 @@ class RecordRun(SaveConfigCallback):
         self._log(trainer, config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the loggers which data and teachers the run has."""
+        """Tell the loggers which data, objective and teachers the run has."""
         if isinstance(pl_module, Method):
-            self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in ("fingerprint", "teachers")})
+            said = ("fingerprint", "objective", "teachers")
+            self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in said})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished."""
@@ -363,6 +386,26 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     return made.model, made.data
 
 
+def build_callbacks(config: str | Path) -> list[Callback]:
+    """The callbacks that a config's trainer names.
+
+    Raises:
+        InputError: for a wrong argument of a callback.
+    """
+    trainer = yaml.safe_load(Path(config).read_text()).get("trainer") or {}
+    named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]
+    said = [callback for some in named for callback in (some if isinstance(some, list) else [some])]
+    parser = Parser(allow_abbrev=False)
+    parser.add_argument("--callbacks", type=list[Callback], default=[])
+    try:
+        callbacks: list[Callback] = parser.instantiate_classes(
+            parser.parse_args([f"--callbacks={json.dumps(said)}"])
+        ).callbacks
+    except (ValueError, TypeError, OSError) as error:
+        raise _input_error(error) from error
+    return callbacks
+
+
 def _with_words(kind: type[KdlabCLI], words: Sequence[str], *more: Any) -> KdlabCLI:
     argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
     try:
@@ -413,14 +456,15 @@ def _export(words: Sequence[str]) -> None:
 
 
 def _cite(words: Sequence[str]) -> None:
-    """Print the BibTeX of the papers behind a config's method, net, views and data."""
+    """Print the BibTeX of the papers behind a config's method, net, views, data, augmentation and callbacks."""
     from kdlab.citations import bibtex, papers
 
     parser = argparse.ArgumentParser(prog="kdlab cite", description=_cite.__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
-    model, data = build(parser.parse_args(list(words)).config)
-    mixing = getattr(data, "mix", None)
-    print(bibtex(papers([model, *model.modules(), data, mixing, *data.views.values()])))
+    config = parser.parse_args(list(words)).config
+    model, data = build(config)
+    changes = [getattr(data, name, None) for name in ("augment", "mix", "corruption")]
+    print(bibtex(papers([*model.modules(), data, *changes, *data.views.values(), *build_callbacks(config)])))
 
 
 def _nets(words: Sequence[str]) -> None:

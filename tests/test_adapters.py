@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import kdlab
 from kdlab import AFD, AFDS, CAMKD, CRD, VID, Distillation, FitNet, SimKD, Supervised, Teacher, functional
 from kdlab.data import BasicMotions
 from kdlab.evaluate.cost import macs, parameters
@@ -470,7 +471,7 @@ def test_crd_refusals() -> None:
         CRDObjective().check(batch_size=1, teachers=["raw"])
 
 
-def step_of(rows: slice, index: Tensor) -> dict[str, Any]:
+def step_of(rows: slice | list[int], index: Tensor) -> dict[str, Any]:
     """Two steps of CRD on these rows of given features: value, gradients of features and adapters, and the memory."""
     torch.manual_seed(0)
     objective = CRDObjective(width=5, negatives=4, contrast_temperature=0.2)
@@ -487,6 +488,14 @@ def step_of(rows: slice, index: Tensor) -> dict[str, Any]:
         grads = torch.cat([p.grad.flatten() for p in objective.adapters.parameters() if p.grad is not None])
         found[f"value {step}"], found[f"own {step}"], found[f"adapters {step}"] = terms["contrast"], own.grad, grads
     return {k: v.detach() for k, v in found.items()} | dict(objective.state_dict())
+
+
+def test_crd_draws_for_a_window_wherever_it_stands() -> None:
+    order = [3, 0, 5, 1, 4, 2]
+    straight, mixed = (step_of(rows, INDEX) for rows in (list(range(6)), order))
+    for name, value in straight.items():
+        there = value[order] if name.startswith("own") else value
+        assert torch.allclose(mixed[name], there, rtol=1e-4, atol=1e-7, equal_nan=True), name
 
 
 def worker(rank: int, folder: str) -> None:
@@ -545,13 +554,44 @@ def test_maps_of_another_size_or_rank(name: str) -> None:
 
 def test_strided_refuses_another_rank_and_afd_too() -> None:
     student, image = output(1), {"raw": output(2, "2-D")}
-    for objective in (FitNetObjective(resize="strided"), AFDObjective(), CAMKDObjective(feature_weight=1.0)):
+    for objective in (FitNetObjective(resize="strided"), AFDObjective()):
         with pytest.raises(InputError, match=r"[Dd]imensionality.*\(6, \d+, \d+\).*\(6, \d+, \d, \d\)"):
-            objective.adapt(student=student, teachers=image, classifiers={"raw": classify(0.0)})
+            objective.adapt(student=student, teachers=image)
     with pytest.raises(InputError, match=r"positions.*embedding"):
         FitNetObjective(taps=("embedding",))(student=student, teachers={"raw": output(2)}, target=TARGET)
     with pytest.raises(InputError, match=r"batch norm.*there may be 1"):
         AFDObjective().check(batch_size=1, teachers=["raw"])
+
+
+def test_camkd_says_what_it_takes() -> None:
+    """And not what others take: it has no taps, and pools nothing."""
+    student, given = output(1), {"classifiers": {"pi": classify(0.0)}}
+    for other, remedy in (
+        (output(2, sizes=[(16,), (8,), (7,)]), r"Set resize='resample', which fits.* feature_weight=0\.$"),
+        (output(2, "2-D"), r"Take teachers that read a view of the student's kind.* feature_weight=0\.$"),
+    ):
+        with pytest.raises(InputError, match=rf"^CAMKDObjective: teacher 'pi', tap 'stage3': .*{remedy}") as said:
+            CAMKDObjective(feature_weight=50.0).adapt(student=student, teachers={"pi": other}, **given)
+        assert "pool" not in str(said.value)
+        assert "other taps" not in str(said.value)
+
+
+@pytest.mark.parametrize("name", ["FitNet", "VID", "AFDS", "AFD"])
+def test_a_teacher_of_weight_0_gets_no_adapter_and_need_not_fit(name: str) -> None:
+    made_by = {**SINGLE, "AFD": lambda **kw: AFDObjective(taps=("stage3",), **kw)}[name]
+    student, raw, image = output(1), output(2), output(3, "2-D")
+    alone, both = made_by(weights={"raw": 0.7}), made_by(weights={"raw": 0.7, "pi": 0.0})
+    made(alone, student, {"raw": raw})
+    made(both, student, {"raw": raw, "pi": image})
+    assert set(both.adapters) == set(alone.adapters)
+    expected, terms = (
+        objective(student=student, teachers=teachers, target=TARGET)
+        for objective, teachers in ((alone, {"raw": raw}), (both, {"raw": raw, "pi": image}))
+    )
+    assert {k: float(v.detach()) for k, v in terms.items()} == {k: float(v.detach()) for k, v in expected.items()}
+    both.weights = {"raw": 0.7, "pi": 0.3}  # no setting, so no callback of ours can do this
+    with pytest.raises(InputError, match=r"adapter 'pi.*weight is 0 as the fit begins"):
+        both(student=student, teachers={"raw": raw, "pi": output(3)}, target=TARGET)
 
 
 def test_strided_fits_what_is_half_as_long() -> None:
@@ -561,12 +601,11 @@ def test_strided_fits_what_is_half_as_long() -> None:
     assert objective(student=student, teachers=teachers, target=TARGET)["hint"].isfinite()
 
 
-@pytest.mark.parametrize("name", ["FitNet", "VID", "AFDS"])
-def test_what_does_not_fit_is_told_with_method_and_teacher(
-    name: str, teachers: dict[str, str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["FitNet", "VID", "AFDS", "AFD", "AT", "AMD"])
+def test_what_does_not_fit_is_told_with_method_and_teacher(name: str, teachers: dict[str, str], tmp_path: Path) -> None:
     both = {"raw": Teacher(teachers["raw"]), "image": Teacher(teachers["pi"], view="pi")}
-    module = METHODS[name](net(), both, taps=("stage2",))
+    more = {"map_teacher": "image"} if name == "AMD" else {}
+    module = getattr(kdlab, name)(net(), both, taps=("stage2",), **more)
     said = (
         rf"^{name}Objective: teacher 'image', tap 'stage2': .*student has \(2, 32, 50\), the teacher "
         r"\(2, 32, 8, 8\)\. Use a teacher of the student's kind of view, or a method on Gram matrices or logits\.$"
@@ -898,18 +937,16 @@ def test_without_teachers_interrupted_equals_uninterrupted(stop: dict[str, int],
 @pytest.mark.parametrize("taught", [False, True], ids=["Supervised", "Distillation"])
 def test_a_dry_run_leaves_everything_as_it_was(taught: bool) -> None:
     """Bit for bit: statistics, random numbers, and of every part whether it trains."""
-    data, student, teacher = windows(), net(), Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)
+    data, student, teacher = windows(), net(), Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6).load()
     data.setup()
     student.standardize.fill(*(data.view_statistics("raw") or ()))
-    student.stage2.eval()  # as someone has it who freezes its statistics
+    student.stages[1].eval()  # as someone has it who freezes its statistics
     objective = Centres(dropout=0.5)
-    module = (
-        Distillation(student, {"raw": teacher.load()}, objective) if taught else Supervised(student, objective=objective)
-    )
+    module = Distillation(student, {"raw": teacher}, objective) if taught else Supervised(student, objective=objective)
 
     def state() -> tuple[dict[str, Tensor], dict[str, bool], Tensor]:
         parts = {name: part.training for name, part in module.named_modules() if name}
-        values = module.state_dict() | {f"teacher.{k}": v for k, v in student.state_dict().items()}
+        values = module.state_dict() | {f"teacher.{k}": v for k, v in teacher.net.state_dict().items()}
         return {k: v.clone() for k, v in values.items()}, parts, torch.get_rng_state()
 
     for adapters in ("made", "there already"):

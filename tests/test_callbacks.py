@@ -1,19 +1,25 @@
 """Callbacks, on real windows where they train and on hand-made metrics where they judge."""
 
 import csv
+import importlib
+import inspect
 import math
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from kdlab import KD, PSKD, Supervised, Teacher
+import kdlab.methods
+from kdlab import KD, PSKD, Distillation, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.types import InputError
-from tests.conftest import net, trainer
+from tests.conftest import REPOSITORY, net, trainer
 
 
 # ---------------------------------------------------------------- annealing
@@ -59,6 +65,37 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
         WeightAnnealing(schedule="stepwise")
     with pytest.raises(InputError, match="epochs"):
         WeightAnnealing(epochs=0)
+
+
+def moving(cls):
+    """All methods that move settings of their objective."""
+    for sub in cls.__subclasses__():
+        if sub.__module__.startswith("kdlab.") and sub.moves:
+            yield sub
+        yield from moving(sub)
+
+
+MOVING = sorted(set(moving(Method)), key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("method", MOVING)
+def test_annealing_leaves_to_a_method_what_it_moves_itself(method, tmp_path):
+    assert PSKD in MOVING
+    taught = {"teachers": {"raw": Teacher(net=net())}} if issubclass(method, Distillation) else {}
+    for setting in method.moves:
+        module = method(net(), **taught)
+        before = float(module.objective.settings()[setting])
+        with pytest.raises(InputError, match=rf"WeightAnnealing: {method.__name__} moves '{setting}' itself.*another"):
+            trainer(tmp_path, callbacks=[WeightAnnealing(setting)]).fit(module, BasicMotions())
+        assert float(module.objective.settings()[setting]) == before
+
+
+def test_methods_say_what_they_move():
+    for module in pkgutil.iter_modules(kdlab.methods.__path__):
+        source = inspect.getsource(importlib.import_module(f"kdlab.methods.{module.name}"))
+        moved = set(re.findall(r'objective\.set\("(\w+)"', source))
+        said = {name for cls in MOVING if cls.__module__.endswith(f".{module.name}") for name in cls.moves}
+        assert moved == said, module.name
 
 
 # ---------------------------------------------------------------- early stopping
@@ -248,3 +285,14 @@ def test_confusion_is_drawn(tmp_path):
     figure.savefig(tmp_path / "confusion.png")
     texts = {t.get_text() for t in figure.axes[0].texts}
     assert texts == {"5", "1", "4"}
+
+
+@pytest.mark.parametrize("tap", ["embedding", "stage9"])
+def test_a_map_that_is_not_there_is_found_before_anything_is_written(tap, teachers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--config", str(REPOSITORY / "experiments/basic_motions/amd.yaml"), "--trainer.accelerator=cpu"]
+    words += [f"--model.init_args.teachers.raw.checkpoint={teachers['raw']}", "--trainer.max_steps=1"]
+    words += ["--trainer.callbacks+=MarginMapPictures", f"--trainer.callbacks.taps=[{tap}]"]
+    with pytest.raises(InputError, match=rf"MarginMapPictures: the student has no map '{tap}'; it has stage1"):
+        cli.run(words)
+    assert not list(tmp_path.rglob("*"))

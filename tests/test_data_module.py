@@ -159,6 +159,8 @@ def test_views_that_do_not_fit_are_refused_in_setup():
     ("changes", "message"),
     [
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 1.5}, r"batch_size=1\.5: expected a whole number of at least 1"),
+        ({"num_workers": "2"}, r"num_workers='2': expected a whole number"),
         ({"num_workers": -1}, "num_workers=-1"),
         ({"scale": "std"}, "expected one of standard, minmax, none"),
         (

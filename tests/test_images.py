@@ -249,8 +249,18 @@ def test_cifar10_small_is_what_was_photographed(recordings):
 def test_missing_root_says_what_is_expected(kind, tmp_path):
     with pytest.raises(MissingFileError, match=r"nowhere.*no such folder or archive; expected .* (at|in|by) "):
         kind(tmp_path / "nowhere").setup()
-    with pytest.raises(MissingFileError, match="no files named like"):
+    with pytest.raises(MissingFileError, match=r"(no files named like|holds no file of the data set; expected) "):
         kind(tmp_path).setup()
+
+
+def test_an_empty_image_folder_names_the_endings(tmp_path):
+    (tmp_path / "train/cat").mkdir(parents=True)
+    (tmp_path / "train/cat/picture.gif").touch()
+    with pytest.raises(
+        MissingFileError, match=r"train/<class>/\* and val/<class>/\*, \.jpg, \.jpeg, \.png, \.bmp or"
+    ) as said:
+        ImageFolder(tmp_path).setup()
+    assert not re.search(r"[\\^$|+]|\(\?", str(said.value))  # no regular expression
 
 
 class Evil:

@@ -174,6 +174,43 @@ def test_teacher_of_another_split_is_refused_by_name(teachers, tmp_path):
     trainer(tmp_path, max_steps=1).fit(KD(net(), {"raw": accepted}), BasicMotions(split_seed=7))
 
 
+def test_a_teacher_of_other_classes_is_refused_whatever_the_split(tmp_path):
+    """As many classes, but others: the switch is neither recommended nor of any use."""
+    module, fit = Supervised(net(classes=3)), trainer(tmp_path, max_steps=1)
+    fit.fit(module, BasicMotions(unknown_classes=["Running"]))
+    fit.save_checkpoint(tmp_path / "three.ckpt")
+    said = r"teacher 'raw' .*its classes are Badminton, Standing, Walking, here Running, Standing, Walking.*settings"
+    for allowed, end in ((False, ""), (True, r" \(allow_other_split=True waives who was held out, and nothing else\)")):
+        teacher = Teacher(str(tmp_path / "three.ckpt"), allow_other_split=allowed)
+        with pytest.raises(InputError, match=rf"{said}{end}\.$") as error:
+            trainer(tmp_path).fit(KD(net(classes=3), {"raw": teacher}), BasicMotions(unknown_classes=["Badminton"]))
+        assert ("allow_other_split" in str(error.value)) == allowed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"window": 50}, "its window is 100, here 50"),
+        ({"sampling_rate": 20.0}, r"its sampling_rate is 10.0, here 20.0"),
+        ({"channels": {"raw": list("abcdef")}}, "its channels are"),
+        ({"scale": {"raw": {"offset": [0.0] * 6, "divisor": [1.0] * 6}}}, "its data were scaled with other numbers"),
+        (
+            {"scale": {"raw": {"offset": [0.5] * 6, "divisor": [2.0] * 6, "clip": True}}},
+            "its data were scaled with other",
+        ),
+    ],
+    ids=["window", "rate", "channels", "not scaled", "clipped"],
+)
+def test_another_split_is_no_excuse_for_other_inputs(change, said, teachers):
+    here = BasicMotions(split_seed=7).fingerprint
+    allowed, strict = (Teacher(teachers["raw"], allow_other_split=allowed).load() for allowed in (True, False))
+    with pytest.warns(UserWarning, match="teacher 'raw'.*not scaled as those of its training.*other numbers"):
+        allowed.check_split(here, "raw")  # the numbers are those of other training windows
+    for teacher in (allowed, strict):
+        with pytest.raises(InputError, match=f"teacher 'raw'.*other inputs or classes: {said}"):
+            teacher.check_split(here | change, "raw")
+
+
 def test_a_second_fit_checks_its_own_split(teachers, tmp_path):
     module = KD(net(), {"raw": Teacher(teachers["raw"])})
     trainer(tmp_path, max_steps=1).fit(module, BasicMotions())
@@ -201,7 +238,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scale": "none"}, "scaled with other numbers"),
+        ({"scale": "none"}, "its data were scaled with other numbers"),
         ({"classes": ["d", "c", "b", "a"]}, "its classes are a, b, c, d, here d, c, b, a"),
         ({"channels": list("uvwxyz")}, "its channels are"),
         ({"sampling_rate": 25.0}, "its sampling_rate is 50.0, here 25.0"),

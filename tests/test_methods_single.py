@@ -308,6 +308,36 @@ REFUSED = {
 }
 
 
+def test_maps_name_method_teacher_and_tap() -> None:
+    out = Output(torch.zeros(2, 4), {"embedding": torch.zeros(2, 8), "stage1": torch.zeros(2, 3, 10)})
+    image = Output(out.logits, {"stage1": torch.zeros(2, 3, 6, 6)})
+    target = torch.tensor([0, 1])
+    with pytest.raises(InputError, match=r"^ATObjective: teacher 'raw', tap 'embedding': A map needs positions"):
+        ATObjective(taps=("embedding",))(student=out, teachers={"raw": out}, target=target)
+    objective = ATObjective(taps=("stage1",))
+    with pytest.raises(
+        InputError, match=r"^ATObjective: teacher 'pi', tap 'stage1': Maps.*\(2, 3, 10\).*\(2, 3, 6, 6\)"
+    ):
+        objective(student=out, teachers={"raw": out, "pi": image}, target=target)
+
+
+def test_a_teacher_of_weight_0_is_not_compared() -> None:
+    """Nor need its maps fit, or be there."""
+    draw = torch.Generator().manual_seed(0)
+    student, raw = (Output(torch.zeros(2, 4), {"stage1": torch.randn(2, 3, 10, generator=draw)}) for _ in range(2))
+    target = torch.tensor([0, 1])
+    expected = ATObjective(weights={"raw": 0.6}, taps=("stage1",))(
+        student=student, teachers={"raw": raw}, target=target
+    )
+    for features in ({"stage1": torch.zeros(2, 3, 6, 6)}, {}):
+        objective = ATObjective(weights={"raw": 0.6, "pi": 0.0}, taps=("stage1",))
+        teachers = {"raw": raw, "pi": Output(torch.zeros(2, 4), features)}
+        assert objective(student=student, teachers=teachers, target=target) == expected
+    objective.weights = {"raw": 0.6, "pi": 0.1}  # weights are no settings, but a user's own code may change them
+    with pytest.raises(InputError, match="teacher 'pi' has no tap 'stage1'"):
+        objective(student=student, teachers=teachers, target=target)
+
+
 @pytest.mark.parametrize("message", REFUSED)
 def test_refusals(message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -282,13 +282,18 @@ def test_what_the_teacher_of_a_mixed_student_sees(
 
 
 def test_a_cache_takes_no_mixed_windows(teachers: dict[str, str], tmp_path: Any) -> None:
-    def fit(view: str = "raw", cache: TeacherCache | None = None) -> None:
+    def fit(view: str = "raw", cache: TeacherCache | None = None, **change: Any) -> None:
         module = KD(net(), {"raw": Teacher(teachers["raw"], view=view)}, cache=cache or TeacherCache())
-        data = BasicMotions(views={"raw": Raw(), "raw/clean": None}, mix=Mixup(0.2))
+        data = BasicMotions(views={"raw": Raw(), "raw/clean": None}, mix=Mixup(0.2), **change)
         trainer(tmp_path, max_steps=2).fit(module, data)
 
-    with pytest.raises(InputError, match=r"cache: teacher 'raw'.*Mixup\(alpha=0\.2.*teacher_input='clean'"):
+    with pytest.raises(
+        InputError, match=r"cache: teacher 'raw'.*\(mix: Mixup\(alpha=0\.2[^)]*\)\).*teacher_input='clean'"
+    ) as said:
         fit()
+    assert "augment" not in str(said.value)
+    with pytest.raises(InputError, match=r"\(mix: Mixup\([^)]*\), augment: Noise\([^)]*\)\)"):
+        fit(augment=Noise(0.25))
     fit(cache=TeacherCache(teacher_input="clean"))
     fit(view="raw/clean")
 

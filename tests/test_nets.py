@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -102,6 +103,13 @@ def test_wrong_shapes_name_both(shape):
 )
 def test_wrong_arguments(arguments):
     with pytest.raises(InputError, match=r"expected"):
+        WideResNet(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 16.0}, {"depth": "16"}, {"depth": None}, {"width": 1.5}])
+def test_sizes_are_whole_numbers(arguments):
+    value = re.escape(repr(next(iter(arguments.values()))))
+    with pytest.raises(InputError, match=rf"WideResNet: expected whole numbers depth = 6 n \+ 4.*={value}"):
         WideResNet(**arguments)
 
 

@@ -15,6 +15,7 @@ from kdlab.citations import BIBTEX
 from kdlab.data import BasicMotions
 from kdlab.evaluate import macs, nets_table, parameters
 from kdlab.functional import attention_transfer, gram, similarity_preserving
+from kdlab.methods.base import check_view
 from kdlab.nets import (
     VGG,
     Adapter,
@@ -28,6 +29,7 @@ from kdlab.nets import (
     build,
 )
 from kdlab.types import InputError
+from kdlab.views import GramianAngularField, Raw
 from tests.conftest import REPOSITORY, trainer
 
 # ---------------------------------------------------------------------------------------------------------------- size
@@ -394,6 +396,10 @@ def test_an_adapted_net_answers_as_before():
         ({"head": "back"}, r"return what its layer head='back' answers.*fc"),
         ({"head": "unused"}, r"head='unused' is neither"),
         ({"num_classes": 5}, r"head 'fc' has 4 classes, but num_classes=5"),
+        (
+            {"taps": {"embedding": "back"}},
+            r"taps names 'back' as 'embedding', but that is what goes into the head 'fc'",
+        ),
         ({"net": {"class_path": "nowhere.Net"}}, r"class_path.*No module named 'nowhere'"),
         ({"net": {"class_path": HERE["class_path"], "init_args": {"depth": 1}}}, r"init_args.*do not fit.*depth"),
         ({"net": {"class_path": "os.getcwd"}}, r"make a torch.nn.Module, got a str"),
@@ -486,14 +492,35 @@ model:
     assert build(module.net.spec).spec == module.net.spec
 
 
+def test_small_images_are_told_of_the_other_stem():
+    small = torch.zeros(2, 3, 16, 16)
+    with pytest.raises(
+        InputError, match=r"at least 32, got \(2, 3, 16, 16\)\. Use .* larger image, or stem='cifar'\.$"
+    ):
+        ResNet(18, width=4, ndim=2)(small)
+    assert ResNet(18, width=4, ndim=2, stem="cifar")(small).logits.shape == (2, 10)
+    with pytest.raises(InputError, match=r"larger image\.$"):  # has no other stem
+        ResNet(18, width=4, ndim=2, stem="cifar")(small[..., :4])
+    data = BasicMotions(views={"raw": Raw(), "gaf": GramianAngularField(16)})
+    image = ResNet(18, width=4, ndim=2, in_channels=6, num_classes=4)
+    with pytest.raises(InputError, match=r"axes of at least 32\. Use .* larger image, or stem='cifar' of the net\.$"):
+        check_view("the student", "gaf", image, data)
+
+
 def test_the_table_of_nets(capsys):
     words = ["--only", "resnet8", "--length", "3", "--size", "8", "--classes", "10", "--runs", "1"]
     nets_table.main(words)
-    _, _, signal, image = capsys.readouterr().out.strip().splitlines()
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ["measuring ResNet8, 1-D 3x3", "measuring ResNet8, 2-D 3x8x8"]
+    _, _, signal, image = said.out.strip().splitlines()
     assert [cell.strip() for cell in signal.strip("|").split("|")] == ["ResNet8", "1-D 3x3", "28,602", "needs 4", ""]
     cells = [cell.strip() for cell in image.strip("|").split("|")]
     assert cells[:4] == ["ResNet8", "2-D 3x8x8", "78,042", f"{macs(CifarResNet(8, ndim=2), (3, 8, 8)) / 1e6:.2f}"]
     assert float(cells[4]) > 0
+    nets_table.main(["--only", "resnet18*cifar", "--ndim", "2", "--size", "8", "16", "--runs", "1"])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["ResNet18 cifar", "2-D 3x8x8"], ["ResNet18 cifar", "2-D 3x16x16"]]
+    assert rows[1][3] == f"{macs(ResNet(18, ndim=2, stem='cifar', num_classes=14), (3, 16, 16)) / 1e6:.2f}"
     with pytest.raises(InputError, match="'nothing' fits none of WRN16-1"):
         nets_table.main(["--only", "nothing"])
     with pytest.raises(InputError, match="classes >= 2"):

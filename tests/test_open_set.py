@@ -16,6 +16,7 @@ from kdlab import KD, Batch, InputError, Supervised, Teacher, cli, functional
 from kdlab.augment import Corruption
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.data.base import known_classes
 from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.report import write_report
@@ -123,6 +124,15 @@ def test_unknown_windows_are_of_the_test_subjects() -> None:
     assert everything == len(data.data) - 2 * 6  # the walks of who trains and validates are nowhere
 
 
+def test_a_number_is_a_label_unless_a_class_has_that_name() -> None:
+    by_label, by_name = (BasicMotions(unknown_classes=[c]) for c in (1, "Running"))
+    assert by_label.classes == ["Badminton", "Standing", "Walking"]
+    assert by_label.fingerprint == by_name.fingerprint
+    assert known_classes(["a", "b", "c", "d"], [0, "c"]) == [1, 3]
+    assert known_classes(["5", "6", "7", "1"], [1, "6"]) == [0, 2]  # named 1 and 6, not labelled
+    assert known_classes(["5", "6", "7", "1"], [0]) == [1, 2, 3]  # no class is named 0
+
+
 def test_corruption_is_the_same_for_known_and_unknown() -> None:
     clean, noisy = (BasicMotions(unknown_classes=["Running"], corruption=c) for c in (None, Corruption("noise", 3)))
     for stage in ("test", "unknown"):
@@ -134,6 +144,14 @@ def test_corruption_is_the_same_for_known_and_unknown() -> None:
     ("make", "message"),
     [
         (lambda: BasicMotions(unknown_classes=["Swimming"]).setup(), "no class Swimming; there are Badminton"),
+        (lambda: BasicMotions(unknown_classes=[4]).setup(), r"no class 4; there are Badminton.*\(or labels, 0 to 3\)"),
+        (lambda: BasicMotions(unknown_classes=[-1]).setup(), "no class -1"),
+        (lambda: BasicMotions(unknown_classes=["1"]).setup(), "no class 1; there are"),
+        (
+            lambda: BasicMotions(unknown_classes="Badminton").setup(),  # type: ignore[arg-type]
+            r"unknown_classes: expected a list of classes, got 'Badminton'; write \[Badminton\]",
+        ),
+        (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1; write \[1\]"),  # type: ignore[arg-type]
         (lambda: BasicMotions(unknown_classes=["Running", "Walking", "Standing"]).setup(), "1 would be known"),
         (lambda: list(BasicMotions().batches("unknown")), "all classes are known"),
         (lambda: OpenSetScore("entropy"), "score must be one of"),  # type: ignore[arg-type]

@@ -562,7 +562,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no file": (lambda: read_embeddings("nowhere.npy"), "'nowhere.npy' does not exist"),
     "map": (
         lambda: SAKDNObjective(taps=("embedding",))(student=output(1), teachers={"raw": output(2)}, target=TARGET),
-        r"needs positions.*\(8, 12\)",
+        r"^SAKDNObjective: the student, tap 'embedding': A map needs positions.*\(8, 12\)",
     ),
 }
 

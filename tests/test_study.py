@@ -21,7 +21,7 @@ from kdlab.study import windows
 from kdlab.study.configs import set_value, stack
 from kdlab.study.plan import Study, make_folds
 from kdlab.study.run import attempt, run_jobs
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 from tests.conftest import REPOSITORY
 
 STUDIES = sorted((REPOSITORY / "experiments").rglob("study*.yaml"))
@@ -114,6 +114,17 @@ def test_a_value_cannot_be_set_below_a_number():
 def test_a_wrong_file_is_refused_by_name(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         Study.read(toy(tmp_path, **changes))
+
+
+def test_a_file_that_is_not_there_says_where_its_name_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    with pytest.raises(MissingFileError, match=rf"^study: 'gone\.yaml' is not there.*working directory \({tmp_path}\)"):
+        Study.read("gone.yaml")
+    for changes in ({"include": "gone.yaml"}, {"scratch": {"scratch": {"config": "gone.yaml"}}}):
+        file = toy(tmp_path / "below", **changes)
+        with pytest.raises(MissingFileError, match=rf"'{tmp_path}/below/gone\.yaml' is.*the folder of the study file"):
+            Study.read(file)
 
 
 def test_what_seeds_share_may_not_need_what_each_seed_has(tmp_path):
@@ -247,12 +258,19 @@ def test_a_fold_sets_who_is_tested(tmp_path):
 def test_shipped_studies_can_be_planned(path, tmp_path):
     jobs = plan(path)
     assert len(jobs) > 10
-    read = set()
+    included = yaml.safe_load(path.read_text()).get("include")
+    read = set(Study.read(path.parent / included).runs) if included else set()  # a study of its own here
     for job in jobs.values():  # every config is accepted as the command line accepts it
         if job.run not in read:
             read.add(job.run)
             (tmp_path / "job.yaml").write_text(yaml.safe_dump(job.config))
             cli.check(["fit", "--config", str(tmp_path / "job.yaml")])
+
+
+def test_tables_begin_with_teachers_and_controls():
+    order = Study.read(REPOSITORY / "experiments/sp_sw_har/study_methods.yaml").order
+    assert order[:7] == [*(f"teacher_{n}" for n in ("raw", "pi", "gaf", "fusion")), "scratch", "scratch_long", "kd"]
+    assert order[7:9] == ["ddgsd", "ps_kd"]
 
 
 def test_a_study_goes_on_from_another(tmp_path):

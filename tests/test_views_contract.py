@@ -32,6 +32,8 @@ KINDS = [
     PersistenceImage(size=9, grid="legacy", sigma=0.05),
     PersistenceImage(size=12, dtype="float64"),
     PersistenceImage(size=50, sigma=3.0),
+    GramianAngularField(size=32, floor=4.5),
+    PersistenceImage(size=9, floor=4.5),
 ]
 
 

@@ -86,6 +86,8 @@ class WeightAnnealing(Callback):
             raise InputError(f"{name}: expected epochs >= 1, got {epochs}.")
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
+        #: keys in `kdlab.citations.BIBTEX`
+        self.paper: tuple[str, ...] = ("clark2019bam",) if setting == "kd_weight" else ()
 
     @property
     def state_key(self) -> str:
@@ -165,3 +167,4 @@ class TemperatureAnnealing(WeightAnnealing):
         if min(start, end) <= 0:
             raise InputError(f"TemperatureAnnealing: expected temperatures above 0, got start={start}, end={end}.")
         super().__init__("temperature", start, end, schedule, epochs)
+        self.paper = ("jafari2021annealing",)

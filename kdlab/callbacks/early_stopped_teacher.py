@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -55,6 +55,8 @@ class EarlyStoppedTeacher(Callback):
         >>> EarlyStoppedTeacher(patience=5, smoothing=3).mode
         'min'
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("cho2019efficacy",)
 
     def __init__(
         self,

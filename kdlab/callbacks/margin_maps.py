@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.callbacks.pictures import save_picture
-from kdlab.types import InputError
+from kdlab.types import InputError, Output
 
 #: what is drawn of each tap, in order, and its name
 KINDS = {"positive": r"$Q_p$", "negative": r"$1 - Q_p$", "angular": "$G$"}
@@ -39,9 +39,11 @@ class MarginMapPictures(Callback):
         taps: names of the features; ``None``: the objective's, or else the three stages.
 
     Raises:
-        InputError: for ``windows`` or ``every_n_epochs`` below 1, and as the fit begins when there are no teachers, it
-            is not clear which one is meant, or a net has no such map.
+        InputError: for ``windows`` or ``every_n_epochs`` below 1, and before the first step when there are no teachers,
+            it is not clear which one is meant, or a net has no such map.
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("jeon2023leveraging",)
 
     def __init__(
         self,
@@ -66,8 +68,14 @@ class MarginMapPictures(Callback):
         self._maps(trainer, pl_module, 1)
 
     def check(self, pl_module: LightningModule) -> None:
-        """Raise unless it is clear which teacher is meant; the command line asks before anything is written."""
-        self._teacher(pl_module)
+        """Raise unless it is clear which teacher is meant and, where the nets were tried, both have such maps.
+
+        The command line asks before anything is written.
+        """
+        name, _ = self._teacher(pl_module)
+        tried: tuple[Output, dict[str, Output]] | None = getattr(pl_module, "tried", None)
+        if tried is not None:
+            self._taps(pl_module, tried[0], name, tried[1][name])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, where that is asked for."""
@@ -93,6 +101,27 @@ class MarginMapPictures(Callback):
             )
         return str(wanted), teachers[wanted]
 
+    def _taps(self, module: Any, student: Output, name: str, teacher: Output) -> list[str]:
+        """The taps that are drawn, of which both nets have maps of one kind."""
+        matched, held = getattr(getattr(module, "objective", None), "taps", ()), student.features
+        taps = self.taps or [tap for tap in matched if tap not in held or held[tap].ndim > 2]
+        taps = taps or ["stage1", "stage2", "stage3"]
+        for tap in taps:
+            for who, output in (("student", student), ("teacher", teacher)):
+                if tap not in output.features or output.features[tap].ndim < 3:
+                    raise InputError(
+                        f"MarginMapPictures: the {who} has no map {tap!r}; it has {', '.join(output.features)}. "
+                        "Choose taps= among those before the pooling."
+                    )
+            axes = [output.features[tap].ndim - 2 for output in (student, teacher)]
+            if axes[0] != axes[1]:
+                raise InputError(
+                    "MarginMapPictures: draws maps of one kind side by side, but those of the student have "
+                    f"{axes[0]} axes and those of teacher {name!r} {axes[1]}. "
+                    "Name a teacher of the student's kind of view, or leave the callback out."
+                )
+        return taps
+
     def _maps(self, trainer: Trainer, module: Any, windows: int) -> tuple[Any, list[Maps]]:
         """A few validation windows, None where there are none, and their maps."""
         chosen, teacher = self._teacher(module)
@@ -110,22 +139,8 @@ class MarginMapPictures(Callback):
         for key in ("margin", "scale"):
             if isinstance(value := getattr(objective, key, None), float | int):
                 margin[key] = value
-        taps = self.taps or [t for t in getattr(objective, "taps", ()) if student.features[t].ndim > 2]
         rows = []
-        for tap in taps or ["stage1", "stage2", "stage3"]:
-            for who, output in (("student", student), ("teacher", other)):
-                if tap not in output.features or output.features[tap].ndim < 3:
-                    raise InputError(
-                        f"MarginMapPictures: the {who} has no map {tap!r}; it has {', '.join(output.features)}. "
-                        "Choose taps= among those before the pooling."
-                    )
-            axes = [output.features[tap].ndim - 2 for output in (student, other)]
-            if axes[0] != axes[1]:
-                raise InputError(
-                    "MarginMapPictures: draws maps of one kind side by side, but those of the student have "
-                    f"{axes[0]} axes and those of teacher {chosen!r} {axes[1]}. "
-                    "Name a teacher of the student's kind of view, or leave the callback out."
-                )
+        for tap in self._taps(module, student, chosen, other):
             both = [functional.margin_maps(output.features[tap], **margin) for output in (student, other)]
             for kind in KINDS if self.angular else list(KINDS)[:2]:
                 rows.append(Maps(tap, kind, *(maps[kind].cpu().numpy() for maps in both)))

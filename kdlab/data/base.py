@@ -89,8 +89,10 @@ class WindowDataModule(LightningDataModule):
         split_seed: of every choice of subjects or recordings.
         seed: of the training order and the augmentation; None: what ``seed_everything`` was given, or else 0.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) per class.
-        unknown_classes: classes that nobody is told of: their windows are left out of training, validation and test,
-            and those of the test subjects are the stage ``"unknown"``, for an open-set score.
+        unknown_classes: classes that nobody is told of, by name or by label: ``"3"`` is the class of that name, ``3``
+            too where there is one (YAML does not tell the two apart), and else the label, counted from 0. Their windows
+            are left out of training, validation and test, and those of the test subjects are the stage ``"unknown"``,
+            for an open-set score.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: hand batches over in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -138,8 +140,8 @@ class WindowDataModule(LightningDataModule):
             ("split_seed", split_seed, 0),
             ("seed", 0 if seed is None else seed, 0),
         ):
-            if value < least:
-                raise InputError(f"{argument}={value}: expected a whole number of at least {least}")
+            if not isinstance(value, int | np.integer) or value < least:
+                raise InputError(f"{argument}={value!r}: expected a whole number of at least {least}")
         if isinstance(scale, str) and scale not in self.scales():
             raise InputError(f"scale={scale!r}: expected one of {', '.join(self.scales())}, or Scale constants")
         if mix is not None and batch_size < 2:
@@ -473,13 +475,14 @@ class WindowDataModule(LightningDataModule):
         digest.update(
             np.ascontiguousarray(self.data.windows[want.source][rows[:: max(1, len(rows) // 1024)]]).tobytes()
         )
-        changes = [repr(c) for c in (self.mix, self.augment) if c is not None and want.version != "clean"]
+        steps = {"mix": self.mix, "augment": self.augment}
+        changes = [f"{k}: {step!r}" for k, step in steps.items() if step is not None and want.version != "clean"]
         changes += ["another window of the class"] if want.version == "pair" else []
         return {
             "fingerprint": str(self._fingerprint["id"]),
             "windows": digest.hexdigest(),
             "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}",
-            "augmentation": " of ".join(changes) or None,
+            "augmentation": ", ".join(changes) or None,
         }
 
     def skip_views(self, names: Collection[str], stage: str = "train") -> None:
@@ -710,17 +713,27 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
 def known_classes(classes: Sequence[str], unknown: Sequence[int | str] | None) -> list[int]:
     """Labels of the classes that are not named as unknown.
 
-    Raises:
-        InputError: a class that there is not, or fewer than two known ones.
+    Args:
+        classes: names of the classes, in the order of their labels.
+        unknown: names; a number that is no name is a label.
 
-    >>> known_classes(["lie", "sit", "walk"], ["sit"])
-    [0, 2]
+    Raises:
+        InputError: no list, a class that there is not, or fewer than two known ones.
+
+    >>> known_classes(["lie", "sit", "walk"], ["sit"]), known_classes(["lie", "sit", "walk", "run"], [0, "run"])
+    ([0, 2], [1, 2])
     """
+    if isinstance(unknown, str) or not isinstance(unknown, Sequence | np.ndarray | None):
+        raise InputError(f"unknown_classes: expected a list of classes, got {unknown!r}; write [{unknown}]")
     names = [str(c) for c in classes]
-    asked = [] if unknown is None else [str(c) for c in unknown]
-    wrong = [c for c in asked if c not in names]
+    given = [] if unknown is None else list(unknown)
+    wrong = [c for c in given if str(c) not in names and (isinstance(c, str) or c not in range(len(names)))]
     if wrong:
-        raise InputError(f"unknown_classes: no class {', '.join(wrong)}; there are {', '.join(names)}")
+        raise InputError(
+            f"unknown_classes: no class {', '.join(map(str, wrong))}; there are {', '.join(names)} (or labels, 0 to "
+            f"{len(names) - 1})"
+        )
+    asked = {names[int(c)] if str(c) not in names else str(c) for c in given}
     known = [k for k, name in enumerate(names) if name not in asked]
     if asked and len(known) < 2:
         raise InputError(

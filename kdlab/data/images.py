@@ -243,7 +243,7 @@ def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, li
             copies.add(path[: match.start()])
             found[match[1]] = Found(match.groups("")[1:], path, contents)
     if not found:
-        raise MissingFileError(f"root={str(root)!r}: no files named like {pattern!r} in it; expected {expected}")
+        raise MissingFileError(f"root={str(root)!r}: it holds no file of the data set; expected {expected}")
     if len(copies) > 1:
         raise InputError(f"root={str(root)!r}: it is there twice ({', '.join(sorted(copies)[:2])}); name one folder")
     return place, [found[path] for path in sorted(found)]

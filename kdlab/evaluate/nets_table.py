@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -24,6 +25,7 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
         for depth in (18, 50)
         for width in (8, 64)
     },
+    **{f"ResNet{depth} cifar": (nets.ResNet, {"depth": depth, "stem": "cifar"}) for depth in (18, 50)},
     **{f"VGG{depth}": (nets.VGG, {"depth": depth}) for depth in (8, 13)},
     "MobileNetV2 w=0.5": (nets.MobileNetV2, {"width": 0.5}),
     **{kind.upper(): (nets.RecurrentNet, {"kind": kind}) for kind in ("rnn", "gru", "lstm")},
@@ -34,7 +36,7 @@ _SIGNALS_ONLY = (nets.RecurrentNet, nets.AttentionLSTM, nets.TransformerEncoder)
 
 
 def main(words: Sequence[str]) -> str:
-    """Print and return the table that ``words`` ask for.
+    """Print and return the table that ``words`` ask for; which net is measured goes to the standard error stream.
 
     Args:
         words: command-line words after ``kdlab nets``.
@@ -43,7 +45,7 @@ def main(words: Sequence[str]) -> str:
         InputError: when a number is out of range or no net has a name like ``--only``.
     """
     given = _parser().parse_args(list(words))
-    if min(given.channels, given.length, given.size, given.runs) < 1 or given.classes < 2:
+    if min(given.channels, given.length, *given.size, given.runs) < 1 or given.classes < 2:
         raise InputError("kdlab nets: expected channels, length, size and runs >= 1 and classes >= 2.")
     rows = list(_rows(given))
     if not rows:
@@ -54,13 +56,16 @@ def main(words: Sequence[str]) -> str:
 
 
 def _rows(given: argparse.Namespace) -> Iterator[dict[str, str]]:
-    for ndim in (given.ndim,) if given.ndim else (1, 2):
-        shape = (given.channels, given.length) if ndim == 1 else (given.channels, given.size, given.size)
+    shapes: list[tuple[int, ...]] = [] if given.ndim == 2 else [(given.channels, given.length)]
+    shapes += [] if given.ndim == 1 else [(given.channels, size, size) for size in given.size]
+    for shape in shapes:
+        ndim = len(shape) - 1
         for name, (cls, arguments) in NETS.items():
             if fnmatch(name.lower(), given.only.lower()) and (ndim == 1 or cls not in _SIGNALS_ONLY):
                 only = {} if cls in _SIGNALS_ONLY else {"ndim": ndim}
                 net = cls(in_channels=given.channels, num_classes=given.classes, **only, **arguments)
                 row = {"net": name, "view": f"{ndim}-D {'x'.join(map(str, shape))}"}
+                print(f"measuring {row['net']}, {row['view']}", file=sys.stderr, flush=True)
                 yield row | {"parameters": f"{parameters(net):,}"} | _cost(net, shape, given.runs)
 
 
@@ -75,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--channels", type=int, default=3, help="channels of the view (default: 3)")
     add("--length", type=int, default=500, help="samples of a window, for the 1-D nets (default: 500)")
-    add("--size", type=int, default=64, help="pixels of a side of an image, for the 2-D nets (default: 64)")
+    sizes = "pixels of a side of an image, for the 2-D nets, one or several (default: 32, as CIFAR's, and 64)"
+    add("--size", type=int, nargs="+", default=[32, 64], help=sizes)
     add("--classes", type=int, default=14, help="number of classes (default: 14)")
     add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
     add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")

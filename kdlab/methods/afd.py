@@ -136,12 +136,13 @@ class AFDObjective(SoftTargets):
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
-        """One attention for each teacher."""
+        """One attention for each teacher that has a weight."""
         made = {}
-        for name, output in teachers.items():
-            own, others = self._maps(student, "the student"), self._maps(output, f"teacher {name!r}")
-            for mine, other in zip(own, others, strict=True):
-                functional.fit_maps(mine, other, resize="pool")  # says which shapes do not fit
+        for name in self._weighty(teachers):
+            own, others = self._maps(student, "the student"), self._maps(teachers[name], f"teacher {name!r}")
+            for tap, mine, other in zip(self.taps, own, others, strict=True):
+                with self._comparing(f"teacher {name!r}", tap):
+                    functional.fit_maps(mine, other, resize="pool")  # says which shapes do not fit
             made[name] = LayerAttention([f.shape[1] for f in own], [f.shape[1] for f in others], self.width)
         return made
 
@@ -164,7 +165,7 @@ class AFDObjective(SoftTargets):
         """``{"ce": ..., "kd": ..., "attention": beta sum_m w_m AFD_m}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         self.adapt(student=student, teachers=teachers)
-        weights = self._weights_of(teachers)
+        weights = self._weighty(teachers)
         values = [weight * self._distance(name, student, teachers[name]) for name, weight in weights.items()]
         return {**terms, "attention": self.attention_weight * torch.stack(values).sum()}
 

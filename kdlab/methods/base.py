@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from kdlab import distributed
 from kdlab.methods.checkpoints import (
     KEY,
     description,
@@ -30,6 +33,7 @@ from kdlab.types import Batch, InputError, Output
 
 #: the files that a run folder to start from is searched for, in this order
 INIT_FILES = ("best.ckpt", "teacher.ckpt")
+_NOT_PLAIN = object()
 #: the windows that a trainer's stage evaluates
 _EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
 
@@ -310,9 +314,10 @@ class Method(LightningModule):
         }
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint says of itself, in plain values: net, view, data and provenance."""
+        """What a checkpoint says of itself, in plain values: objective, net, view, data and provenance."""
         return {
             "method": type(self).__name__,
+            "objective": objective_arguments(getattr(self, "objective", None)),
             "net": self.net.spec,
             "view": self.view,
             "view_settings": self.view_settings,
@@ -368,6 +373,63 @@ def _check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str
         )
 
 
+@contextmanager
+def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
+    """Have modules in evaluation mode; afterwards each of their parts is in the mode that it was in."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@torch.no_grad()
+def try_objective(
+    objective: Objective,
+    student: tuple[Backbone, tuple[int, ...]],
+    teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
+) -> tuple[Output, dict[str, Output]]:
+    """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
+
+    The objective's adapters are made of the answers, from a copy of torch's random state: what a fit draws later does
+    not depend on them. Modes, statistics and random state are afterwards as they were.
+
+    Args:
+        objective: as in a fit.
+        student: the net that learns and the shape of a window in its view.
+        teachers: teacher name -> its net and the shape of a window in its view.
+
+    Returns:
+        What the student and the teachers say, as shapes (tensors on the device ``"meta"``).
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    windows, nets = 2 * getattr(objective, "patches", 1), [student[0], *(net for net, _ in teachers.values())]
+    device = next(student[0].parameters()).device
+
+    def ask(net: Backbone, shape: tuple[int, ...]) -> Output:
+        output: Output = net(next(net.parameters()).new_zeros(windows, *shape))
+        return output
+
+    with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        own, others = ask(*student), {name: ask(*asked) for name, asked in teachers.items()}
+        objective.adapt(
+            student=own, teachers=others, classifiers={name: net.classify for name, (net, _) in teachers.items()}
+        )
+        if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
+            with evaluating(objective):
+                objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
+    return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+
+
+def _shapes(output: Output) -> Output:
+    return Output(output.logits.to("meta"), {tap: feature.to("meta") for tap, feature in output.features.items()})
+
+
 def leave_out_adapters(checkpoint: dict[str, Any], objective: Objective) -> None:
     """Take adapters out of a checkpoint for an objective that has none: nothing is going to be learnt."""
     if not objective.adapters:
@@ -411,7 +473,7 @@ def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
     shape = tuple(datamodule.view_shape(view))
     if len(shape) != net.ndim + 1 or shape[0] != net.in_channels or min(shape[1:]) < net.stride:
         if len(shape) == net.ndim + 1 and shape[0] == net.in_channels:
-            remedy = "Use a longer window or a larger image"
+            remedy = "Use a longer window or a larger image" + (f", or {net.smaller} of the net" if net.smaller else "")
         elif who.startswith("teacher"):
             remedy = "Train one on this view, or select its channels (Raw(channels=...)) under a view name of its own"
         else:
@@ -426,6 +488,36 @@ def check_view(who: str, view: str, net: Backbone, datamodule: Any) -> None:
             f"({', '.join(map(str, datamodule.classes[:12]))}). Set num_classes={datamodule.num_classes}, or take a "
             "net that was trained on these classes."
         )
+
+
+def objective_arguments(objective: Objective | None) -> dict[str, Any] | None:
+    """An objective's class and those of its arguments that are plain values; what may be annealed, as it is now.
+
+    Example:
+        >>> from kdlab.objective import SoftTargets
+        >>> objective_arguments(SoftTargets(kl_reduction="mean"))["arguments"]
+        {'temperature': 4.0, 'kd_weight': 0.9, 'weights': None, 'kl_reduction': 'mean'}
+    """
+    if objective is None:
+        return None
+    given = {name: getattr(objective, name, _NOT_PLAIN) for name in inspect.signature(type(objective)).parameters}
+    plain = {name: _plain(value) for name, value in given.items()}
+    return {"class": type(objective).__name__, "arguments": {k: v for k, v in plain.items() if v is not _NOT_PLAIN}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.ndim == 0:
+        return float(f"{float(value):.7g}")  # as it was written before it became float32
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        items = {str(key): _plain(item) for key, item in value.items()}
+        return _NOT_PLAIN if _NOT_PLAIN in items.values() else items
+    if isinstance(value, list | tuple):
+        listed = [_plain(item) for item in value]
+        return _NOT_PLAIN if _NOT_PLAIN in listed else listed
+    return None if value is None else _NOT_PLAIN
 
 
 def view_settings(datamodule: Any, view: str) -> str | None:

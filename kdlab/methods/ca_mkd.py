@@ -136,7 +136,19 @@ class CAMKDObjective(AdaptiveTargets):
             if all(a >= b for a, b in zip(own.shape[2:], size, strict=True)):
                 return functional.fit_maps(own, other, resize="pool")
             own = F.interpolate(own, size=size, mode="linear" if own.ndim == 3 else "bilinear")
-        return functional.fit_maps(own, other)
+        if own.ndim != other.ndim:
+            remedy = "Take teachers that read a view of the student's kind"
+        elif own.ndim < 3:
+            remedy = "Take nets whose tap lies before the pooling"
+        elif own.shape[2:] != size:
+            remedy = "Set resize='resample', which fits the student's map to the teacher's"
+        else:
+            return functional.fit_maps(own, other)
+        raise InputError(
+            f"CAMKDObjective: teacher {name!r}, tap {_MAP!r}: the part on maps compares them position by position, but "
+            f"the student has {tuple(own.shape)}, the teacher {tuple(other.shape)}. {remedy}, or leave this part out "
+            "with feature_weight=0."
+        )
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "feature": beta mean_i sum_m v_mi mean (E_m(F_s) - F_m)_i^2}``."""

@@ -115,12 +115,12 @@ def _questions(
     questions = {}
     for name, teacher in teachers.items():
         seen = datamodule.training_view(teacher.view)
-        augmentation = seen.pop("augmentation")
-        if augmentation is not None and cache.teacher_input != "clean":
+        changes = seen.pop("augmentation")
+        if changes is not None and cache.teacher_input != "clean":
             raise InputError(
-                f"cache: teacher {name!r} reads view {teacher.view!r}, which the augmentation {augmentation} changes "
-                "at random in every epoch, so its answers cannot be kept. Set teacher_input='clean' to ask it about "
-                "the window before augmentation, or leave out the augmentation or the cache."
+                f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
+                "so its answers cannot be kept. Set teacher_input='clean' to ask it about the window itself, or leave "
+                "out what changes it, or the cache."
             )
         assert teacher.net is not None  # loaded
         key = {

@@ -163,8 +163,15 @@ def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
     return differences + input_differences(trained, current)
 
 
-def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Why windows would mean something else to a net than in its training: length, rate, classes, channels, scaling."""
+def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any], same_split: bool = True) -> list[str]:
+    """Why windows would mean something else to a net than in its training: length, rate, classes, channels, scaling.
+
+    Args:
+        trained: the fingerprint of the data that it was trained on.
+        current: the fingerprint of the data at hand.
+        same_split: compare the numbers of the scaling, too. Where training windows give them, another split has others:
+            without this, only data that were scaled differ from data that were not, and clipped ones from others.
+    """
     differences = []
     for key in ("window", "sampling_rate"):
         if trained.get(key) != current.get(key):
@@ -175,7 +182,7 @@ def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
         )
     if trained.get("channels") != current.get("channels"):
         differences.append(f"its channels are {trained.get('channels')}, here {current.get('channels')}")
-    elif not _same_scale(trained.get("scale"), current.get("scale")):
+    elif not _same_scale(trained.get("scale"), current.get("scale"), same_split):
         differences.append(
             f"its data were scaled with other numbers ({_numbers(trained.get('scale'))}, here "
             f"{_numbers(current.get('scale'))})"
@@ -199,11 +206,13 @@ def _numbers(scale: Any) -> str:
     return " / ".join(parts) or "none"
 
 
-def _same_scale(a: Any, b: Any) -> bool:
+def _same_scale(a: Any, b: Any, numbers: bool) -> bool:
     if a is None or b is None:
         return a is b
     if set(a) != set(b):
         return False
+    if not numbers:
+        return all(_kind_of_scale(a[source]) == _kind_of_scale(b[source]) for source in a)
     for source in a:
         for key in ("offset", "divisor"):
             left, right = torch.tensor(a[source][key]), torch.tensor(b[source][key])
@@ -214,6 +223,12 @@ def _same_scale(a: Any, b: Any) -> bool:
             ):
                 return False
     return True
+
+
+def _kind_of_scale(scale: Mapping[str, Any]) -> tuple[int, bool, bool]:
+    """How many channels are scaled, whether they are clipped, and whether they are scaled at all."""
+    changed = any(v != 0 for v in scale["offset"]) or any(v != 1 for v in scale["divisor"])
+    return len(scale["offset"]), bool(scale.get("clip")), changed
 
 
 def _listed(items: set[Any]) -> str:

@@ -20,7 +20,8 @@ Differences from the reference code:
     It draws the others from all windows, the window itself among them, and more than there are where a data set is
     small. Here they are other windows: ``negatives`` drawn with replacement, or all ``N - 1``, each once, where there
     are no more than that. Draws depend on the seed and the step alone, not on a global generator. ``Z`` and the memory
-    are those of the batch over all processes.
+    are those of the batch over all processes. Its port to CIFAR-10 has ``contrast_weight=0.2`` and
+    ``contrast_temperature=0.1``.
 """
 
 from __future__ import annotations

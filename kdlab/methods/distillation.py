@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from kdlab import distributed
 from kdlab.cache import Answers, TeacherCache
-from kdlab.methods.base import Method, check_view, leave_out_adapters, sgd, view_settings
+from kdlab.methods.base import Method, check_view, leave_out_adapters, sgd, try_objective, view_settings
 from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone, MemoryFormat
-from kdlab.objective import Objective, SoftTargets
+from kdlab.objective import Objective, SoftTargets, WeighedTeachers
 from kdlab.types import Batch, InputError, Output
 
 
@@ -76,9 +76,17 @@ class Distillation(Method):
                 f"(and not train, keys, ...), got {teachers!r:.200}."
             )
         self.objective = objective if objective is not None else SoftTargets()
+        fixed = self.objective.weights if isinstance(self.objective, WeighedTeachers) else None
+        if fixed is not None and abs(sum(fixed.values()) - 1) > 1e-3:
+            rank_zero_warn(
+                f"{type(self).__name__}: the weights of the teachers sum to {sum(fixed.values()):g}, not to 1, and are "
+                f"used as they are: {fixed}."
+            )
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._answers: Answers | None = None
+        #: what student and teachers said of empty windows before the fit, as shapes; None where no shape was known
+        self.tried: tuple[Output, dict[str, Output]] | None = None
 
     @property
     def student(self) -> Backbone:
@@ -114,7 +122,9 @@ class Distillation(Method):
                 check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
         if stage == "fit" and hasattr(datamodule, "view_shape"):
-            self._check_features(datamodule)
+            shapes = {name: tuple(datamodule.view_shape(t.view)) for name, t in self.named_teachers()}
+            nets = {name: (t.net, shapes[name]) for name, t in self.named_teachers() if t.net is not None}
+            self.tried = try_objective(self.objective, (self.net, tuple(datamodule.view_shape(self.view))), nets)
 
     def configure_model(self) -> None:
         """See that what the objective learns besides the student is there before the optimiser is made."""
@@ -125,32 +135,6 @@ class Distillation(Method):
                 "plain loaders do not say what shape a view has. Use a data module, such as kdlab's, or call "
                 "objective.adapt(student=..., teachers=...) with the nets' outputs before the fit."
             )
-
-    @torch.no_grad()
-    def _check_features(self, datamodule: Any) -> None:
-        """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
-
-        The objective's adapters are made of the outputs.
-        """
-        windows = 2 * getattr(self.objective, "patches", 1)
-        student = self._ask(self.net, self.view, windows, datamodule)
-        nets = {name: (t.net, t.view) for name, t in self.named_teachers() if t.net is not None}
-        teachers = {name: self._ask(net, view, windows, datamodule) for name, (net, view) in nets.items()}
-        classifiers = {name: net.classify for name, (net, _) in nets.items()}
-        self.objective.adapt(student=student, teachers=teachers, classifiers=classifiers)
-        if distributed.world_size() > 1:
-            return  # the nets are not on their devices yet, so the ranks could not gather
-        was_training = self.objective.training
-        self.objective.eval()(
-            student=student, teachers=teachers, target=torch.zeros(windows, dtype=torch.long, device=self.device)
-        )
-        self.objective.train(was_training)
-
-    def _ask(self, net: Backbone, view: str, windows: int, datamodule: Any) -> Output:
-        was_training, parameter = net.training, next(net.parameters())
-        output: Output = net.eval()(parameter.new_zeros(windows, *datamodule.view_shape(view)))
-        net.train(was_training)
-        return output
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
         """The teachers with their names."""

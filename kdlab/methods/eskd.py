@@ -14,7 +14,9 @@ References:
 
 Differences from the reference code:
     The released training loop keeps the epoch with the highest accuracy on the test set; here early stopping sees
-    validation data only, and a teacher that is known to be trained to the end is refused.
+    validation data only, and a teacher that is known to be trained to the end is refused. By default
+    ``EarlyStoppedTeacher`` watches the validation loss; the paper's epoch of the highest validation accuracy is that of
+    ``monitor="val/accuracy", smoothing=1``.
 """
 
 from __future__ import annotations

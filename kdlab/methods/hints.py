@@ -29,7 +29,7 @@ class HintTargets(SoftTargets):
     .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
         + \frac{1}{|L|} \sum_l \sum_m w_m\, D_{ml}(F_s^l, F_m^l)
 
-    A subclass makes an adapter for each pair of features and says what ``D`` is.
+    A subclass makes an adapter for each pair of features and says what ``D`` is. A teacher of weight 0 gets none.
 
     Args:
         temperature: ``T > 0``.
@@ -61,9 +61,9 @@ class HintTargets(SoftTargets):
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
-        """One for each teacher and tap."""
+        """One for each teacher that has a weight, and tap."""
         made: dict[str, nn.Module] = {}
-        for name, output in teachers.items():
+        for name in self._weighty(teachers):
             for tap in self.taps:
                 own = self._feature(student, tap, "the student")
                 if adapter_name(name, tap) in made:
@@ -71,7 +71,9 @@ class HintTargets(SoftTargets):
                         f"{type(self).__name__}: teacher {name!r} with tap {tap!r} and another pair would share the "
                         f"adapter {adapter_name(name, tap)!r}. Rename the teacher."
                     )
-                made[adapter_name(name, tap)] = self.make_adapter(own, self._feature(output, tap, f"teacher {name!r}"))
+                other = self._feature(teachers[name], tap, f"teacher {name!r}")
+                with self._comparing(f"teacher {name!r}", tap):
+                    made[adapter_name(name, tap)] = self.make_adapter(own, other)
         return made
 
     def hints(self, student: Output, teachers: dict[str, Output]) -> Tensor:
@@ -84,7 +86,7 @@ class HintTargets(SoftTargets):
                 self._feature(student, tap, "the student"),
                 self._feature(teachers[name], tap, f"teacher {name!r}").detach(),
             )
-            for name, weight in self._weights_of(teachers).items()
+            for name, weight in self._weighty(teachers).items()
             for tap in self.taps
         ]
         return torch.stack(values).sum() / len(self.taps)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from kdlab.methods.base import Method, leave_out_adapters, sgd
+from kdlab.methods.base import Method, leave_out_adapters, sgd, try_objective
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import CrossEntropy, Objective
 from kdlab.types import Batch, Output
@@ -58,16 +57,11 @@ class Supervised(Method):
         if stage == "fit" and not self.objective.ready:
             self.try_objective(datamodule)
 
-    @torch.no_grad()
     def try_objective(self, datamodule: Any) -> None:
         """Put empty windows through net and objective; adapters are made of the answer."""
         shape = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
         shape = tuple(datamodule.view_shape(self.view)) if hasattr(datamodule, "view_shape") else shape
-        was_training, parameter = self.net.training, next(self.net.parameters())
-        output = self.net.eval()(parameter.new_zeros(2, *shape))
-        self.net.train(was_training)
-        self.objective.adapt(student=output, teachers={})
-        self.objective(student=output, teachers={}, target=torch.zeros(2, dtype=torch.long, device=self.device))
+        try_objective(self.objective, (self.net, shape), {})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the objective's adapters where nothing is going to be learnt."""

@@ -12,7 +12,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint, split_differences, weights_hash
+from kdlab.methods.checkpoints import (
+    description,
+    find_checkpoint,
+    input_differences,
+    read_checkpoint,
+    split_differences,
+    weights_hash,
+)
 from kdlab.nets.base import Backbone, MemoryFormat, build
 from kdlab.types import InputError, Output
 
@@ -35,7 +42,9 @@ class Teacher(nn.Module):
         net: the net that foreign weights belong to, or a trained net.
         mean: per-channel mean of the view, for foreign weights that carry none.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
-        allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out.
+        allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
+            and so perhaps on windows that were scaled with other numbers (which is warned of); its classes, channels,
+            window length and sampling rate must be this run's all the same.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (autocast), whatever the trainer's is; ``None``: the trainer's. In
             half precision logits change in their third digit, and a processor that lacks bfloat16 instructions is many
             times slower.
@@ -169,7 +178,9 @@ class Teacher(nn.Module):
         self.net = net
 
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
-        """Refuse a teacher that was trained on other subjects, windows or units than this run.
+        """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.
+
+        ``allow_other_split`` waives who was held out, and the numbers that the training windows scaled the data with.
 
         Raises:
             InputError: naming the teacher and every difference.
@@ -180,12 +191,20 @@ class Teacher(nn.Module):
         if not trained:
             rank_zero_warn(f"teacher {name!r} does not say what it was trained on: its split cannot be checked.")
             return
-        differences = split_differences(trained, fingerprint)
+        who, differences = f"teacher {name!r} ({self.file})", split_differences(trained, fingerprint)
+        if wrong := input_differences(trained, fingerprint, same_split=False):
+            switch = " (allow_other_split=True waives who was held out, and nothing else)" * self.allow_other_split
+            raise InputError(
+                f"{who} was trained on other inputs or classes: {'; '.join(wrong)}. Take a teacher that was trained "
+                f"with this run's data settings{switch}."
+            )
         if differences and not self.allow_other_split:
             raise InputError(
-                f"teacher {name!r} ({self.file}) was trained on another split: {'; '.join(differences)}. Train it with "
-                "this run's data settings, or set allow_other_split=True if this is meant."
+                f"{who} was trained on another split: {'; '.join(differences)}. Train it with this run's data "
+                "settings, or set allow_other_split=True if this is meant."
             )
+        if scaled := input_differences(trained, fingerprint):
+            rank_zero_warn(f"{who} sees windows that are not scaled as those of its training: {'; '.join(scaled)}.")
 
     def check_view_settings(self, settings: str | None, name: str) -> None:
         """Refuse to show a teacher another view than the one that it was trained on, under whatever name.

@@ -14,7 +14,9 @@ References:
 
 Differences from the reference code:
     The divergence is that of the equation; the released one is ``K`` times smaller (``kl_reduction="mean"``). The
-    weight of the raw teacher is .99 as in the released command; its README text has .95.
+    weight of the raw teacher is .99 as in the released command; its README text has .95. Images and persistence images
+    are standardised with their own training statistics (there with fixed constants), and persistence images are not
+    rounded (there they are stored as 8-bit integers, times 255).
 """
 
 from __future__ import annotations

@@ -132,9 +132,9 @@ class VIDObjective(HintTargets):
     def distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         """Negative log-likelihood."""
         student, teacher = functional.fit_maps(student, teacher, self.resize)
-        guess = self.adapters[name]
+        mean, guess = self.adapted(name, student), self.adapters[name]
         assert isinstance(guess, Gaussian)
-        return functional.variational_information(self.adapted(name, student), teacher, guess.variance())
+        return functional.variational_information(mean, teacher, guess.variance())
 
     def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "information": beta mean_l sum_m w_m VID}``."""

@@ -40,7 +40,7 @@ class Adapter(Backbone):
             again, as ``net=`` of a teacher.
         head: path of the last layer, as in ``net.get_submodule(head)``; the net must return what this layer answers.
         taps: name of the tap -> path of a module (its answer), or name of a node of the torch.fx graph, such as
-            ``"relu_1"`` for a function. Taps come in this order.
+            ``"relu_1"`` for a function. Taps come in this order; ``"embedding"`` is none of them.
         ndim: 1 for signals, 2 for images.
         stride: product of the strides of the net, the shortest side that it can read.
         in_channels: channels of the view.
@@ -81,6 +81,11 @@ class Adapter(Backbone):
         else:
             net = _make(net)
         self.spec["init_args"]["taps"] = places = dict(taps or {})
+        if "embedding" in places:
+            raise InputError(
+                f"Adapter: taps names {places['embedding']!r} as 'embedding', but that is what goes into the head "
+                f"{head!r}. Leave it out, or give the tap another name."
+            )
         graph, answers = _follow(net)
         last = _last(graph, answers, head)
         if getattr(net.get_submodule(head), "out_features", num_classes) != num_classes:

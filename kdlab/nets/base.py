@@ -167,6 +167,8 @@ class Backbone(nn.Module):
     batch_relational: bool = False
     #: keys of `kdlab.citations.BIBTEX`
     paper: ClassVar[tuple[str, ...]] = ()
+    #: the argument with which it reads shorter windows and smaller images, where there is one, for messages
+    smaller: str = ""
 
     memory_format: MemoryFormat | None
     spec: dict[str, Any]
@@ -236,9 +238,13 @@ class Backbone(nn.Module):
         """
         if x.ndim != self.ndim + 2 or x.shape[1] != self.in_channels or min(x.shape[2:]) < self.stride:
             axes = ", ".join(("T",) if self.ndim == 1 else ("H", "W"))
+            fits = x.ndim == self.ndim + 2 and x.shape[1] == self.in_channels
+            remedy = "Set in_channels and ndim for the view that this net reads"
+            if fits:
+                remedy = "Use a longer window or a larger image" + (f", or {self.smaller}" if self.smaller else "")
             raise InputError(
                 f"{type(self).__name__}: expected x of shape (B, {self.in_channels}, {axes}) with {axes} at least "
-                f"{self.stride}, got {tuple(x.shape)}. Set in_channels and ndim for the view that this net reads."
+                f"{self.stride}, got {tuple(x.shape)}. {remedy}."
             )
         x = self.standardize(x)
         last = self.memory_format == "channels_last" or (self.memory_format is None and x.device.type == "cpu")

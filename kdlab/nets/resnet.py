@@ -176,6 +176,7 @@ class ResNet(_ResidualNet):
                 f"ResNet: expected a depth of {', '.join(map(str, _DEPTHS))}, stem 'imagenet' or 'cifar' and width >= "
                 f"1, got depth={depth}, stem={stem!r}, width={width}. CifarResNet has depths 6 n + 2."
             )
+        self.smaller = "stem='cifar'" if stem == "imagenet" else ""
         block, blocks = _DEPTHS[depth]
         self._assemble(block, width, blocks, wide_stem=stem == "imagenet")
 

@@ -12,15 +12,20 @@ import yaml
 from kdlab.types import InputError, MissingFileError
 
 
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
+def read_yaml(path: Path, what: str, start: str = "the folder of the study file") -> dict[str, Any]:
     """A YAML file that holds a mapping.
+
+    Args:
+        path: the file.
+        what: what asks for it, for the message.
+        start: where a relative name of it starts, for the message.
 
     Raises:
         MissingFileError: where it is not there.
         InputError: where it is no YAML, or no mapping.
     """
     if not path.is_file():
-        raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file, relative to the study file.")
+        raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

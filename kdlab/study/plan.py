@@ -339,7 +339,10 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The file, laid over those that it includes."""
     if path in seen:
         raise InputError(f"{path}: include: it includes itself, by {' -> '.join(str(p) for p in (*seen, path))}.")
-    content = read_yaml(path, f"{seen[-1]}: include" if seen else "study")
+    if seen:
+        content = read_yaml(path, f"{seen[-1]}: include")
+    else:
+        content = read_yaml(path, "study", f"the working directory ({Path.cwd()})")
     _known(content, _STUDY_KEYS, str(path))
     included = content.pop("include", None)
     if included is None:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,6 +34,22 @@ def check_size(argument: str, value: object, low: int = 2) -> None:
     """Raise unless ``value`` is a whole number of pixels from ``low`` on."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     check(whole and value >= low, argument, f"a whole number of at least {low}", value)  # type: ignore[operator]
+
+
+def still(x: Tensor, floor: float) -> Tensor:
+    """Windows ``(B, C, T)`` whose channels that span less than ``floor`` are zero throughout."""
+    if floor == 0:
+        return x
+    low, high = x.aminmax(dim=-1, keepdim=True)
+    return torch.where(high - low < floor, 0.0, x)
+
+
+_ADDED = "added"
+
+
+def added(default: Any) -> Any:
+    """A keyword field that views of earlier versions did not have; at its default, nobody tells them apart."""
+    return field(default=default, kw_only=True, metadata={_ADDED: True})
 
 
 @dataclass(frozen=True)
@@ -115,10 +131,17 @@ class View(ABC):
 
     @property
     def digest(self) -> str:
-        """A key that is the same in every process: class name, version and all fields."""
-        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
-        text = f"{type(self).__name__}.{self.version}({values})"
+        """A key that is the same in every process: class name, version and all fields, as in ``repr``."""
+        text = f"{type(self).__name__}.{self.version}({self._values()})"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__qualname__}({self._values()})"
+
+    def _values(self) -> str:
+        """The fields with their values; an :func:`added` one only where it is not at its default."""
+        said = [(f, getattr(self, f.name)) for f in fields(self)]
+        return ", ".join(f"{f.name}={value!r}" for f, value in said if not f.metadata.get(_ADDED) or value != f.default)
 
     def bind(self, channel_names: Sequence[str]) -> Self:
         """The same view with channel names replaced by their places in ``channel_names``."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdlab.types import InputError
-from kdlab.views.base import View, check, check_size
+from kdlab.views.base import View, added, check, check_number, check_size, still
 
 _TINY = 10 * np.finfo(np.float64).eps  # a smaller spread counts as constant
 
@@ -23,7 +23,7 @@ def _bounds(length: int, size: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, length, size + 1).astype(np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GramianAngularField(View):
     r"""Gramian angular field of each channel of a window.
 
@@ -36,12 +36,15 @@ class GramianAngularField(View):
 
     Segment i averages the samples from e_i to e_{i+1}, where e = linspace(0, T, n + 1) truncated to whole numbers.
     The scaling discards offset and amplitude: ``GAF(x) == GAF(5 x + 3)``. A constant window sits at -1, so its GASF is
-    +1 and its GADF is 0 everywhere. Means and scaling are computed in float64, the products in float32.
+    +1 and its GADF is 0 everywhere; one that is nearly constant fills the whole range with its noise, unless ``floor``
+    says what is nearly constant. Means and scaling are computed in float64, the products in float32.
 
     Args:
         size: side n of the picture in pixels, at most T; None keeps T.
         method: ``"summation"`` or ``"difference"``.
         backend: ``"fast"``, or ``"pyts"`` for the reference implementation (its first import takes half a minute).
+        floor: a channel whose samples span less than this (largest minus smallest), in units of the signal, is noise
+            of a sensor at rest and counts as constant; 0 takes every channel as it is.
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
 
@@ -72,6 +75,7 @@ class GramianAngularField(View):
     size: int | None = 64
     method: Literal["summation", "difference"] = "summation"
     backend: Literal["fast", "pyts"] = "fast"
+    floor: float = added(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,6 +84,8 @@ class GramianAngularField(View):
             object.__setattr__(self, "size", int(self.size))
         check(self.method in ("summation", "difference"), "method", "'summation' or 'difference'", self.method)
         check(self.backend in ("fast", "pyts"), "backend", "'fast' or 'pyts'", self.backend)
+        check_number("floor", self.floor, 0.0)
+        object.__setattr__(self, "floor", float(self.floor))
 
     def shape(self, channels: int, length: int) -> tuple[int, ...]:
         """``(channels, n, n)``."""
@@ -98,6 +104,7 @@ class GramianAngularField(View):
     def compute(self, x: Tensor) -> Tensor:
         """Compiled on the CPU, in torch on a CUDA device."""
         bounds = _bounds(x.shape[-1], self._side(x.shape[-1]))
+        x = still(x, self.floor)
         if self.backend == "pyts":
             return self._pyts(x)
         if x.is_cuda:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlab.views.base import View, check, check_number, check_size
+from kdlab.views.base import View, added, check, check_number, check_size, still
 from kdlab.views.diagrams import ripser_diagram, sublevel_diagrams
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def _plan(size: int, sigma: float, birth: Range, persistence: Range, legacy: boo
     return _Plan(columns, rows, (tables, strides, grids, (across[1], up[1]), (across[2], up[2]), least))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PersistenceImage(View):
     r"""Persistence image of the sublevel sets of each channel of a window.
 
@@ -135,6 +135,9 @@ class PersistenceImage(View):
         backend: ``"fast"``; ``"ripser"``: diagrams by ripser (float32); ``"persim"``: pictures by persim
             (``PersistenceImager``, or ``PersImage`` for the legacy grid).
         dtype: ``"float32"`` is within 1e-5 of the picture's maximum; ``"float64"`` computes and answers in float64.
+        floor: a channel whose samples span less than this (largest minus smallest), in units of the signal, is noise
+            of a sensor at rest and gives a zero picture; 0 takes every channel as it is. (``threshold`` drops points of
+            a picture, and what is left is brought to the full range.)
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
 
@@ -174,13 +177,16 @@ class PersistenceImage(View):
     grid: Literal["exact", "legacy"] = "exact"
     backend: Literal["fast", "ripser", "persim"] = "fast"
     dtype: Literal["float32", "float64"] = "float32"
+    floor: float = added(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_size("size", self.size)
         check_number("sigma", self.sigma, 0.0, open_end=True)
         check_number("threshold", self.threshold, 0.0)
-        for name, kind in (("size", int), ("sigma", float), ("threshold", float), ("normalize", bool)):
+        check_number("floor", self.floor, 0.0)
+        kinds = {"size": int, "sigma": float, "threshold": float, "normalize": bool, "floor": float}
+        for name, kind in kinds.items():
             object.__setattr__(self, name, kind(getattr(self, name)))  # one value, one digest
         for name in ("birth", "persistence"):
             pair = getattr(self, name)
@@ -209,7 +215,7 @@ class PersistenceImage(View):
         return self._series(x)
 
     def _series(self, x: Tensor) -> Tensor:
-        rows = x.cpu().numpy().reshape(-1, x.shape[-1])
+        rows = still(x, self.floor).cpu().numpy().reshape(-1, x.shape[-1])
         out_dtype = torch.float32 if self.dtype == "float32" else torch.float64
         plan = _plan(self.size, self.sigma, self.birth, self.persistence, self.grid == "legacy")
         if self.backend == "fast" and x.device.type != "cpu" and self.dtype == "float32":
@@ -337,7 +343,7 @@ class PersistenceImage(View):
         return mass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScanPersistenceImage(PersistenceImage):
     """Persistence images of a picture read as series: its rows end to end, then its columns end to end.
 
@@ -354,6 +360,7 @@ class ScanPersistenceImage(PersistenceImage):
         grid: the released images use ``"legacy"``.
         backend: ``"fast"``, ``"ripser"`` or ``"persim"``.
         dtype: ``"float32"`` or ``"float64"``.
+        floor: a colour plane whose pixels span less than this gives zero pictures; 0 takes every plane as it is.
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
 
@@ -377,6 +384,7 @@ class ScanPersistenceImage(PersistenceImage):
     """
 
     sample_ndim: ClassVar[int] = 3
+    paper: ClassVar[tuple[str, ...]] = ("jeon2024leveraging",)
 
     size: int = 50
     sigma: float = 0.01
