@@ -155,7 +155,7 @@ def test_some_objectives_have_adapters_with_gradients(processes: list[dict[str, 
     """Each process has gradients of its own, so that taking their mean matters."""
     learning = {name for name in OBJECTIVES if processes[0][name]["adapters"].any()}
     assert {"AFDObjective", "CRDObjective", "FitNetObjective", "SAKDNObjective", "VIDObjective"} <= learning
-    for name in learning:
+    for name in learning - {"SAKDNTeacherObjective"}:  # of absolute differences: signs, as many in either process
         assert distance(*(found[name]["adapters"] for found in processes)) > 1e-3, name
 
 

@@ -449,7 +449,7 @@ def test_three_teachers_with_and_without_cache(name: str, three: dict[str, str],
     with (Path(logger.log_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     logged = [{n: float(row[f"train/weight_{n}"]) for n in NAMES} for row in rows if row.get("train/weight_raw")]
-    assert len(logged) == 2
+    assert len(logged) == (0 if name == "AnnealingKD" else 2)  # it has no weights, but the teachers' mean
     for weights in logged:
         assert sum(weights.values()) == pytest.approx(1, abs=1e-5)
         assert name not in ("EBKD", "CAMKD", "AEKD") or max(weights.values()) > min(weights.values()) + 1e-3

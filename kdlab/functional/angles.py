@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlab.functional.maps import _angular_maps
+from kdlab.functional.maps import _angular_maps, _energy
 from kdlab.functional.precision import full_precision, shape_of, unit
 from kdlab.types import InputError
 
@@ -166,5 +166,5 @@ def margin_maps(feature: Tensor, margin: float = 1.35, scale: float = 64.0) -> d
         >>> maps["positive"], maps["negative"]
         (tensor([[0.9138, 0.0000, 0.4061]]), tensor([[0.0862, 1.0000, 0.5939]]))
     """
-    angular, _, rest = _angular_maps(feature, margin, scale).unbind()
+    angular, _, rest = _angular_maps(_energy(feature), margin, scale).unbind()
     return {"positive": 1 - rest / scale, "negative": rest / scale, "angular": angular}
