@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from tests.configs import make_laboratory
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "run test files, and the tests within each, in the random order of this seed"
+    parser.addoption("--shuffle", type=int, default=None, metavar="SEED", help=text)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (seed := config.getoption("--shuffle")) is not None:
+        rng = random.Random(seed)
+        place = {file: rng.random() for file in sorted({item.path for item in items})}
+        tests = {item.nodeid: rng.random() for item in sorted(items, key=lambda item: item.nodeid)}
+        items.sort(key=lambda item: (place[item.path], tests[item.nodeid]))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
