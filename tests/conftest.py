@@ -21,6 +21,8 @@ from kdlab.nets import WideResNet
 from tests.configs import make_laboratory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: seconds that a process may take: a slow, busy machine takes minutes, only a hang takes so long
+PATIENCE = 3600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

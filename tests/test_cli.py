@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab import cli
 from kdlab.types import InputError, MissingFileError
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE, REPOSITORY
 from tests.wandb_file import read_run
 
 FAST = [
@@ -239,7 +239,10 @@ def test_a_test_needs_a_checkpoint(here):
 def test_the_scripts(script, here):
     """As a person runs them: help, a config printed, one line for an error, own classes importable from here."""
     program = [str(Path(sys.executable).with_name(script))]
-    run = lambda *words: subprocess.run([*program, *words], capture_output=True, text=True, timeout=300)  # noqa: E731
+
+    def run(*words):
+        return subprocess.run([*program, *words], capture_output=True, text=True, timeout=PATIENCE)
+
     (here / "mine.py").write_text(
         "from kdlab.nets import WideResNet\n\n\nclass MyNet(WideResNet):\n    '''A net of my own.'''\n"
     )
@@ -264,7 +267,7 @@ def test_foreign_subcommands_go_to_the_sdk(here, monkeypatch):
     (site / "fake_sdk.py").write_text("import sys\n\n\ndef main():\n    print('sdk got', sys.argv[1:])\n")
     program = str(Path(sys.executable).with_name("lightning"))
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    out = subprocess.run([program, "login", "--x"], capture_output=True, text=True, env=environment, timeout=300)
+    out = subprocess.run([program, "login", "--x"], capture_output=True, text=True, env=environment, timeout=PATIENCE)
     assert "sdk got ['login', '--x']" in out.stdout, out.stderr
 
 
@@ -274,7 +277,7 @@ def test_two_processes(here):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def run(*words):
-        out = subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=600)
+        out = subprocess.run([program, *words], capture_output=True, text=True, env=environment, timeout=PATIENCE)
         assert out.returncode == 0, out.stderr
 
     two = [*FAST, "--trainer.strategy=ddp", "--trainer.devices=2", "--data.init_args.batch_size=4"]

@@ -20,7 +20,7 @@ from kdlab.data.sampler import OrderedSampler, TrainSampler, stream
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import GramianAngularField, PersistenceImage, Raw
 
-from .conftest import trainer
+from .conftest import PATIENCE, trainer
 
 
 def arrays(n=120, subjects=12, **changes):
@@ -460,7 +460,7 @@ def test_two_processes_cover_the_data_once(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

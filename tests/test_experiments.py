@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.configs import CONFIGS, EXPERIMENTS
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE, REPOSITORY
 
 
 def test_every_config_is_walked():
@@ -31,7 +31,7 @@ def test_configs_are_short(path):
 def test_notebook(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
 
 
@@ -42,7 +42,7 @@ def test_the_readme_script_runs_as_printed(tmp_path):
     (tmp_path / "script.py").write_text(script)
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     ran = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=600
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=PATIENCE
     )
     assert ran.returncode == 0, ran.stderr
     accuracy = float(re.search(r"\[\{'test/accuracy': ([\d.]+)", ran.stdout)[1])

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import pickle
+import shutil
 import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
@@ -48,10 +50,9 @@ def train(folder, module, data, **kwargs):
 
 @pytest.fixture(scope="session")
 def student(tmp_path_factory):
-    """A checkpoint of a student on four channels of BasicMotions, good enough to be worth exporting."""
-    folder = tmp_path_factory.mktemp("student")
-    module = kdlab.Supervised(net(4))
-    return train(folder, module, motions(scale="minmax"), max_epochs=25)
+    """A checkpoint of a student on four channels of BasicMotions that was trained once, see tests/files/README.md."""
+    kept = Path(__file__).parent / "files/student_basic_motions.ckpt"
+    return Path(shutil.copy(kept, tmp_path_factory.mktemp("student") / "student.ckpt"))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +96,7 @@ def accuracy(logits, target):
 @pytest.mark.parametrize(("format", "suffix"), FLOAT)
 def test_float_logits_are_the_checkpoints(exported, truth, format, suffix):
     windows, target, logits = truth
-    assert accuracy(logits, target) >= 0.8  # a student that learnt nothing would agree with anything
+    assert accuracy(logits, target) == 1.0  # a student that has learnt nothing would agree with anything
     again = kdlab.export.load(exported[format].path)
     got = again(windows)
     assert got.dtype == torch.float32
@@ -232,10 +233,9 @@ def test_watch_student_of_sp_sw_har(recordings, tmp_path):
     assert file.card["channels"][5] == {"name": "watch_gyro_z", "unit": "rad/s"}
     assert file.card["check"]["windows"] == "val"
     assert file.card["check"]["count"] > 400
-    assert file.card["check"]["accuracy"]["before"] > 0.6
-    assert file.card["check"]["agreement"] > 0.98
-    before, after = file.card["check"]["accuracy"].values()
-    assert abs(before - after) <= 0.005
+    checkpoint = kdlab.Teacher(str(path)).load()
+    logits = torch.cat([checkpoint(batch.views["raw"]).logits for batch in data.batches("val")])
+    assert file.card["check"]["largest_logit_difference"] < 0.1 * float(logits.max() - logits.min())
     assert file.card["quantisation"]["calibrated_on"]["count"] == 512
 
 

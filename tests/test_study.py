@@ -22,7 +22,7 @@ from kdlab.study.configs import set_value, stack
 from kdlab.study.plan import Study, make_folds
 from kdlab.study.run import attempt, run_jobs
 from kdlab.types import InputError, MissingFileError
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE, REPOSITORY
 
 STUDIES = sorted((REPOSITORY / "experiments").rglob("study*.yaml"))
 
@@ -385,9 +385,7 @@ def test_killed_and_run_again_gives_the_same_table(tmp_path):
     for folder in (tmp_path / "killed", tmp_path / "whole"):
         toy(folder)
     killed = command(tmp_path / "killed")
-    deadline = time.monotonic() + 240
     while len(list(tmp_path.glob("killed/runs/**/result.json"))) < 2 and killed.poll() is None:
-        assert time.monotonic() < deadline, "no result in four minutes"
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
@@ -396,7 +394,7 @@ def test_killed_and_run_again_gives_the_same_table(tmp_path):
     again = command(tmp_path / "killed")
     whole = command(tmp_path / "whole", "--jobs", "2")
     for process in (again, whole):
-        printed, _ = process.communicate(timeout=400)
+        printed, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, printed
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     for name in ("results.md", "results.csv"):

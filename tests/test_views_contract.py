@@ -16,6 +16,7 @@ import torch
 import kdlab.views
 from kdlab.types import InputError
 from kdlab.views import GramianAngularField, PersistenceImage, Raw, ScanPersistenceImage, View
+from tests.conftest import PATIENCE
 
 
 def _walk(cls):
@@ -289,7 +290,7 @@ def test_forked_children_have_their_own_threads():
                 return view(*data[i])
 
         loader = torch.utils.data.DataLoader(
-            Views(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
+            Views(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=PATIENCE
         )
         assert torch.equal(torch.cat(list(loader)), expected)
     finally:
