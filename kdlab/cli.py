@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -30,50 +30,10 @@ from kdlab.callbacks import (
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
+from kdlab.parser import Parser
 from kdlab.types import InputError
 
-_REASONS = (
-    r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|no module"
-)
-_NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
-
-
-class Parser(LightningArgumentParser):
-    """Lightning's parser, whose last line says what is wrong."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Leave out the usage, which is longer than a screen, and end with the reason."""
-        print(message, file=sys.stderr)
-        print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
-        print(f"error: {_reason(str(message))}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _reason(message: str) -> str:
-    """One line of what the parser says: the key, what it takes and what it got."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
-    lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
-    reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
-    takes, given = ([s.split(": ", 1)[1] for s in lines if s.startswith(t)] for t in ("Subtypes: ", "Given value: "))
-    words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
-    if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
-        return f"{where}expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"
-    reason = (reasons or lines[len(where) > 0 :] or lines or ["?"])[0]
-    if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", reason):
-        one_of = "one of " * expected[1].startswith("typing.Literal[")
-        return f"{where}expected {one_of}{_plain(expected[1])}, but got {expected[2]:.200}"
-    if given and reason.startswith("Not a valid"):
-        reason += f", but got {given[0]:.200}"
-    return f"{where}{reason}"
-
-
-def _plain(types: str) -> str:
-    """Types as one writes them in YAML: the words of a ``Literal``, classes without their modules, ``null``."""
-    types = re.sub(r"<class '([^']*)'>", r"\1", types)
-    types = re.sub(r"(?:typing\.)?Literal\[([^\]]*)\]", r"\1", types)
-    return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", types))
 
 
 class RecordRun(SaveConfigCallback):
