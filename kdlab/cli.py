@@ -1,8 +1,9 @@
-"""The command line, ``lightning`` or ``kdlab``: fit, validate, test, predict; study, evaluate, export, nets, cite."""
+"""The command line, ``lightning`` or ``kdlab``; ``COMMANDS`` lists what it can do."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.metadata
 import json
 import os
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+import kdlab
 from kdlab.callbacks import (
     EarlyStoppedTeacher,
     MarginMapPictures,
@@ -28,12 +30,14 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.files import unused
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.parser import Parser
+from kdlab.run_folder import VersionLogger, version_folder
 from kdlab.types import InputError
 
-_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+MOST_SEED = 2**32 - 1  # numpy's largest
 
 
 class RecordRun(SaveConfigCallback):
@@ -105,7 +109,7 @@ class KdlabCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "allow_abbrev": False,
-                "description": f"Besides the subcommands below there are {', '.join(_COMMANDS)} (each with --help).",
+                "description": "kdlab --help lists all commands.",
                 **{name: {"allow_abbrev": False} for name in self.subcommands()},
             },
             args=list(args) if args is not None else None,
@@ -114,6 +118,20 @@ class KdlabCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``run``."""
         parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words, and refuse what the parser lets through: no class for data or model, a seed out of range."""
+        super().parse_arguments(parser, args)
+        name = self.config.subcommand
+        config, own = self.config[name], self._parser(name)
+        for key in ("data", "model"):
+            if not isinstance(config[key], Namespace) or not config[key].get("class_path"):
+                own.error(
+                    f'Parser key "{key}": must name a class, but has no class_path. Write {key}: {{class_path: ...}}'
+                )
+        seed = config.seed_everything
+        if not isinstance(seed, bool | None) and not 0 <= seed <= MOST_SEED:
+            own.error(f'Parser key "seed_everything": must be a number from 0 to {MOST_SEED}, but got {seed}')
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights; it never changes what the command line and the config say."""
@@ -167,16 +185,28 @@ class KdlabCLI(LightningCLI):
             self._prepare(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
+        """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
+
+        A fit makes a new version. Everything else writes into the version whose checkpoint it reads, where there is one.
+        """
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
         csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
+        version = self._version_folder()
+        if version is not None:
+            csv = VersionLogger(version)
+            filename = unused(version / f"config_{self.config.subcommand}.yaml").name
+            self.save_config_kwargs = {**self.save_config_kwargs, "config_filename": filename}
         if logger is False:  # no metrics, but a version folder all the same
             return super().instantiate_trainer(default_root_dir=csv.log_dir, **kwargs)
         given = [] if logger is None or logger is True else logger
         extra = list(given) if isinstance(given, (list, tuple)) else [given]
         return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
+
+    def _version_folder(self) -> Path | None:
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        return version_folder(path) if path is not None and self.config.subcommand != "fit" else None
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
@@ -211,6 +241,9 @@ class KdlabCLI(LightningCLI):
             check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
             if stage == "fit":
                 self._check_resume(path, checkpoint)
+            for logger in self.trainer.loggers:
+                if isinstance(logger, VersionLogger):
+                    logger.come_from(checkpoint)
         elif stage != "fit":
             raise InputError(
                 f"ckpt_path: expected the checkpoint (or run folder) to {stage}, got none. Pass --ckpt_path "
@@ -380,6 +413,8 @@ def main() -> None:
     name = words[0] if words else ""
     if Path(sys.argv[0]).name == "lightning" and name and name not in (*_SUBCOMMANDS, *_COMMANDS) and name[0] != "-":
         _hand_over()
+    if _listed(words):
+        return
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     try:
@@ -433,8 +468,48 @@ def _nets(words: Sequence[str]) -> None:
     main(words)
 
 
-#: what the command line can besides Lightning's subcommands
-_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export, "cite": _cite, "nets": _nets}
+#: all commands: what each does, and the function that runs its words (None: a subcommand of Lightning's)
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
+    "fit": ("train a teacher or a student, as a config describes it", None),
+    "validate": ("metrics of a checkpoint on the validation windows", None),
+    "test": ("metrics of a checkpoint on the test windows", None),
+    "predict": ("write a checkpoint's predictions on the test windows as predictions.csv", None),
+    "study": ("run teachers and students over seeds, folds and grids, and write the tables", _study),
+    "evaluate": ("compare checkpoints: accuracy, calibration, robustness, cost", _evaluate),
+    "export": ("write a trained student as one file for the device", _export),
+    "nets": ("print what the nets cost", _nets),
+    "cite": ("print the BibTeX of what a run used", _cite),
+}
+_SUBCOMMANDS = tuple(name for name, (_, function) in COMMANDS.items() if function is None)
+_COMMANDS = {name: function for name, (_, function) in COMMANDS.items() if function is not None}
+
+
+def overview() -> str:
+    """All commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (text, _) in COMMANDS.items()]
+    usage = "usage: kdlab COMMAND [options]   (lightning is the same program)"
+    more = "kdlab COMMAND --help: the options of a command    kdlab --version: the version"
+    return "\n".join([usage, "", "commands:", *lines, "", more])
+
+
+def _listed(words: Sequence[str]) -> bool:
+    """Answer words that name no command: print help or version; a missing or unknown command ends with status 2."""
+    name = words[0] if words else ""
+    if name in ("-h", "--help"):
+        print(overview())
+        return True
+    if name == "--version":
+        print(f"kdlab {kdlab.__version__}")
+        return True
+    if name in COMMANDS or name.startswith("-"):
+        return False
+    print(f"{overview()}\n", file=sys.stderr)
+    similar = difflib.get_close_matches(name, COMMANDS, n=1)
+    reason = f"{name!r} is no command" if name else "a command is missing"
+    remedy = f"Did you mean {similar[0]!r}?" if similar else "Write one of those above."
+    print(f"error: kdlab: {reason}. {remedy}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _hand_over() -> None:

@@ -18,9 +18,7 @@ LOCAL = ["--no-deps", "--no-build-isolation", "--no-index"]
 
 def run(*words, cwd):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    out = subprocess.run(
-        [str(w) for w in words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300
-    )
+    out = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
     return out.returncode, out.stdout + out.stderr
 
 
