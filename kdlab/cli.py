@@ -30,7 +30,7 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
-from kdlab.files import unused
+from kdlab.files import one_line, unused
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.parser import Parser
@@ -38,6 +38,7 @@ from kdlab.run_folder import VersionLogger, version_folder
 from kdlab.types import InputError
 
 MOST_SEED = 2**32 - 1  # numpy's largest
+MOST_NUMBER = 3e38  # float32 has none above it
 
 
 class RecordRun(SaveConfigCallback):
@@ -120,10 +121,11 @@ class KdlabCLI(LightningCLI):
         parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the words, and refuse what the parser lets through: no class for data or model, a seed out of range."""
+        """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
         super().parse_arguments(parser, args)
         name = self.config.subcommand
         config, own = self.config[name], self._parser(name)
+        _check_run(config.run)
         for key in ("data", "model"):
             if not isinstance(config[key], Namespace) or not config[key].get("class_path"):
                 own.error(
@@ -179,15 +181,16 @@ class KdlabCLI(LightningCLI):
         """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
         try:
             super().instantiate_classes()
-        except (ValueError, TypeError, OSError, MisconfigurationException) as error:
+        except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, MisconfigurationException) as error:
             raise _input_error(error) from error
+        _check_whole(self.model, self.datamodule)
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
 
-        A fit makes a new version. Everything else writes into the version whose checkpoint it reads, where there is one.
+        A fit makes a new version. The others write into the version whose checkpoint they read, where there is one.
         """
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
@@ -255,9 +258,13 @@ class KdlabCLI(LightningCLI):
 
     def _check_optimizer(self) -> None:
         try:
-            self.model.configure_optimizers()
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise InputError(f"optimizer, scheduler: {error}. Check their init_args.") from error
+            made: Any = self.model.configure_optimizers()
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise InputError(f"optimizer, scheduler: {one_line(error)}. Check their init_args.") from error
+        for group in (made["optimizer"] if isinstance(made, dict) else made).param_groups:
+            for name, value in group.items():
+                if isinstance(value, int | float) and abs(value) > MOST_NUMBER:
+                    raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
 
     def _check_resume(self, path: str, checkpoint: dict[str, Any]) -> None:
         """Only a whole checkpoint of the same method, with epochs left, can be gone on with."""
@@ -311,6 +318,27 @@ def _input_error(error: BaseException) -> InputError:
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__ or cause.__context__
     return InputError(str(error)) if cause is None else cause
+
+
+def _check_run(run: str | None) -> None:
+    """The name of a run is that of folders below the root folder."""
+    parts = (run or "run").strip("/").split("/")
+    if any(not p.strip() or p.strip() in (".", "..") or len(p.encode()) > 255 or "\0" in p for p in parts):
+        raise InputError(
+            f"run: must be names of folders, of 1 to 255 bytes each, joined by /, but got {run!r:.80}. Name the data set "
+            "and the run: run: basic_motions/scratch."
+        )
+
+
+def _check_whole(model: Method, data: WindowDataModule) -> None:
+    """Classes that only name what their subclasses share train nothing."""
+    for key, thing, base in (("model", model, Method), ("data", data, WindowDataModule)):
+        kind = type(thing)
+        left = [name for name in dir(kind) if getattr(getattr(kind, name), "__isabstractmethod__", False)]
+        if left or kind is base or (isinstance(thing, Method) and kind.terms is Method.terms):  # type: ignore[attr-defined]
+            raise InputError(
+                f"{key}: {kind.__name__} is abstract (it only names what its subclasses share). Name a subclass."
+            )
 
 
 def _check_choice(callback: Any) -> None:

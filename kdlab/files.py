@@ -253,12 +253,15 @@ def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast, where yaml has it
+
+
 def _check_events(text: str, where: str) -> None:
     """Measure a text before anything is made of it: levels, and values with aliases written out."""
     sizes: dict[str, int] = {}
     open_at: list[tuple[str | None, int]] = []  # anchors and the count at which their nodes begin
     count = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Safe):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:  # an alias within its own node would make a circle
                 raise InputError(
@@ -291,7 +294,7 @@ def _check_events(text: str, where: str) -> None:
             )
 
 
-class _Strict(yaml.SafeLoader):  # type: ignore[misc]
+class _Strict(_Safe):  # type: ignore[misc]
     """yaml's safe loader that refuses a key which stands twice, and reads ``1e-3`` as a number."""
 
     where = ""
@@ -317,7 +320,7 @@ class _Strict(yaml.SafeLoader):  # type: ignore[misc]
 
 _Strict.yaml_implicit_resolvers = {  # a date is a word: it names people and runs, and no setting takes one
     letter: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for letter, rules in _Safe.yaml_implicit_resolvers.items()
 }
 _Strict.add_implicit_resolver(
     "tag:yaml.org,2002:float",

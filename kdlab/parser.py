@@ -85,17 +85,15 @@ class Parser(LightningArgumentParser):
         return super().parse_path(path, *args, **kwargs)
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
-        """A section such as ``trainer`` holds named values, or names a file that does."""
+        """A section such as ``trainer`` holds named values, or names a file that does; a class is named by a word."""
         sections = {action.dest.partition(".")[0] for action in self._actions if "." in action.dest}
-        for key in sorted(sections & set(content)):
-            if not isinstance(content[key], dict | str):
+        for key, value in content.items():
+            if key in sections and not isinstance(value, dict | str):
+                example = "class_path: ..." if key in ("data", "model") else "name: value"
                 raise InputError(
-                    f"{where}: {key} must be a mapping, but got {content[key]!r:.80}. Write {key}: {{name: value}}, or "
-                    "leave it out."
+                    f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {key}: {{{example}}}, or leave it out."
                 )
-        for word in content:
-            if not isinstance(word, str):
-                raise InputError(f"{where}: a key must be a word, but got {word!r:.80}.")
+        _check_classes(content, where)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave out the usage, which is longer than a screen, and end with the reason."""
@@ -104,6 +102,24 @@ class Parser(LightningArgumentParser):
         print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
         print(f"error: {one_line(reason(text))}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _check_classes(value: Any, where: str) -> None:
+    """Every ``class_path`` is a word and every ``init_args`` a mapping, at all levels; jsonargparse trips over others."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InputError(f"{where}: a key must be a word, but got {key!r:.80}.")
+            if key == "class_path" and not (isinstance(item, str) and item.strip()):
+                raise InputError(f"{where}: class_path must be the name of a class, but got {item!r:.80}. Name one.")
+            if key == "init_args" and not isinstance(item, Mapping | None):
+                raise InputError(
+                    f"{where}: init_args must be a mapping, but got {item!r:.80}. Write init_args: {{name: value}}."
+                )
+            _check_classes(item, where)
+    elif isinstance(value, list):
+        for item in value:
+            _check_classes(item, where)
 
 
 # ---- the reason ------------------------------------------------------------------------------------------------------
@@ -158,13 +174,18 @@ def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
     if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", said):
         one_of = "one of " * expected[1].startswith("typing.Literal[")
         return f"expected {one_of}{_plain(expected[1])}, but got {expected[2]:.200}"
-    if given and said.startswith("Not a valid"):
-        said = f"{said.split('. Got value: ')[0]}, but got {given[0]:.200}"
+    said, _, got = said.partition(". Got value: ")
+    said = re.sub(r"^Type typing\.Callable\[.*\] expects a function or a callable class: ", "", said).rstrip(".")
+    if re.fullmatch(r"Option '.*' is not accepted", said):
+        return f"{said} (a typo, or the class_path beside it is missing or names another class)"
+    if got or (given and said.startswith("Not a valid")):
+        said += f", but got {got or given[0]:.200}"
     return said
 
 
 def _plain(types: str) -> str:
     """Types as one writes them in YAML: the words of a ``Literal``, classes without their modules, ``null``."""
     types = re.sub(r"<class '([^']*)'>", r"\1", types)
+    types = re.sub(r"(?:typing\.)?Callable\[\[[^\]]*\], (?:(?:typing\.)?Union\[)?([^\[\]]+)\]+", r"\1", types)
     types = re.sub(r"(?:typing\.)?Literal\[([^\]]*)\]", r"\1", types)
     return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", types))
