@@ -33,11 +33,21 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.files import one_line, unused
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
-from kdlab.parser import Parser
+from kdlab.nets import Backbone
+from kdlab.parser import Parser, reason
 from kdlab.run_folder import VersionLogger, version_folder
 from kdlab.types import InputError
 
 MOST_SEED = 2**32 - 1  # numpy's largest
+#: settings of the trainer that Lightning does not check, and that end in a division by zero or do nothing
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "val_check_interval": 1e-6,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+}
 MOST_NUMBER = 3e38  # float32 has none above it
 
 
@@ -131,6 +141,11 @@ class KdlabCLI(LightningCLI):
                 own.error(
                     f'Parser key "{key}": must name a class, but has no class_path. Write {key}: {{class_path: ...}}'
                 )
+            _check_classes(config[key], key, own)
+        for key, least in _LEAST.items():
+            value = config.trainer.get(key)
+            if isinstance(value, int | float) and not value >= least:
+                own.error(f'Parser key "trainer.{key}": must be at least {least:g}, but got {value}')
         seed = config.seed_everything
         if not isinstance(seed, bool | None) and not 0 <= seed <= MOST_SEED:
             own.error(f'Parser key "seed_everything": must be a number from 0 to {MOST_SEED}, but got {seed}')
@@ -183,7 +198,6 @@ class KdlabCLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, MisconfigurationException) as error:
             raise _input_error(error) from error
-        _check_whole(self.model, self.datamodule)
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
@@ -317,7 +331,7 @@ def _input_error(error: BaseException) -> InputError:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__ or cause.__context__
-    return InputError(str(error)) if cause is None else cause
+    return InputError(one_line(reason(str(error)))) if cause is None else cause
 
 
 def _check_run(run: str | None) -> None:
@@ -330,15 +344,34 @@ def _check_run(run: str | None) -> None:
         )
 
 
-def _check_whole(model: Method, data: WindowDataModule) -> None:
-    """Classes that only name what their subclasses share train nothing."""
-    for key, thing, base in (("model", model, Method), ("data", data, WindowDataModule)):
-        kind = type(thing)
-        left = [name for name in dir(kind) if getattr(getattr(kind, name), "__isabstractmethod__", False)]
-        if left or kind is base or (isinstance(thing, Method) and kind.terms is Method.terms):  # type: ignore[attr-defined]
-            raise InputError(
-                f"{key}: {kind.__name__} is abstract (it only names what its subclasses share). Name a subclass."
+def _check_classes(config: Any, key: str, parser: Parser) -> None:
+    """Classes that only name what their subclasses share train nothing, and fail late or with a puzzling reason."""
+    if isinstance(config, Namespace | dict):
+        items = (vars(config) if isinstance(config, Namespace) else config).items()
+        name = dict(items).get("class_path")
+        if isinstance(name, str) and _is_abstract(_found(name)):
+            parser.error(
+                f'Parser key "{key}":\n  - Expected an instantiatable class, but is abstract\nGiven value: {name}'
             )
+        for inner, value in items:
+            _check_classes(value, key if inner == "init_args" else str(inner), parser)
+    elif isinstance(config, list):
+        for value in config:
+            _check_classes(value, key, parser)
+
+
+def _found(name: str) -> Any:
+    """The class of this name, which the parser has imported; None for a function or a name that is no class."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, None)
+
+
+def _is_abstract(kind: Any) -> bool:
+    return isinstance(kind, type) and (
+        kind in (Method, WindowDataModule, Backbone)
+        or any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))
+        or (issubclass(kind, Method) and kind.terms is Method.terms)
+    )
 
 
 def _check_choice(callback: Any) -> None:

@@ -91,7 +91,8 @@ class Parser(LightningArgumentParser):
             if key in sections and not isinstance(value, dict | str):
                 example = "class_path: ..." if key in ("data", "model") else "name: value"
                 raise InputError(
-                    f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {key}: {{{example}}}, or leave it out."
+                    f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {key}: {{{example}}}, or leave it "
+                    "out."
                 )
         _check_classes(content, where)
 
@@ -105,7 +106,7 @@ class Parser(LightningArgumentParser):
 
 
 def _check_classes(value: Any, where: str) -> None:
-    """Every ``class_path`` is a word and every ``init_args`` a mapping, at all levels; jsonargparse trips over others."""
+    """Every ``class_path`` is a word and every ``init_args`` a mapping, at all levels."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -158,15 +159,18 @@ def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None
 
 def _which(name: str, paths: list[str]) -> str:
     """What to write for a class name that several classes have."""
-    ours = [path for path in paths if path.startswith("lightning.pytorch.cli.")]
-    if ours:  # torch's class of this name has no monitor, which Lightning's loop needs
-        return f"several classes are named {name}. Write {ours[0]}, with monitor: val/loss in its init_args"
+    ours = [path for path in paths if path.startswith("torch.")]
+    if len(ours) == 1:  # Lightning's twin takes a monitor, where the methods here always watch val/loss
+        return f"several classes are named {name}. Write {ours[0]}"
     return f"several classes are named {name}. Write the one that is meant: {' or '.join(paths)}"
 
 
 def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
     lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
     reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
+    deeper = lines[lines.index("Errors:") + 1 :] if "Errors:" in lines else []
+    told = [line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)]
+    reasons = reasons or told[:1]  # what a class itself refused
     words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
     if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
         return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"

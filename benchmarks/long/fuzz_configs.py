@@ -76,10 +76,11 @@ def base_config(name: str) -> Config:
 
 
 def train_teachers(names: Sequence[str]) -> None:
-    """Fit every teacher that the configs may name, in the laboratory."""
+    """Fit every teacher that the configs may name, in the laboratory, where that is not done."""
     folders = sorted({name.split("/")[0] for name in names})
     for name in configs_of(*folders):
-        if name.split("/")[1].startswith("teacher") or "/scratch" in name:
+        needed = name.split("/")[1].startswith("teacher") or "/scratch" in name
+        if needed and not any(Path("runs", name).glob("version_*/finished.json")):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "config.yaml")
                 file.write_text(yaml.safe_dump(base_config(name), sort_keys=False), encoding="utf-8")
@@ -204,8 +205,7 @@ def main(words: Sequence[str] | None = None) -> None:
         new = not (folder / "experiments").exists()
         folder.mkdir(exist_ok=True)
         os.chdir(make_laboratory(folder) if new else folder)
-        if new:
-            train_teachers(names)
+        train_teachers(names)
         for i, result in enumerate(fuzz(names, range(options.begin, options.begin + options.cases), options.seed)):
             results.append(result)
             if options.verbose or result.outcome == "fault":
