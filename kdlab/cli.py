@@ -48,6 +48,7 @@ _LEAST = {
     "log_every_n_steps": 0,
     "num_sanity_val_steps": -1,
 }
+MOST_LAYERS, MOST_SIZE = 2000, 100_000  # of a net: its depth, and all other whole numbers
 MOST_NUMBER = 3e38  # float32 has none above it
 
 
@@ -339,8 +340,8 @@ def _check_run(run: str | None) -> None:
     parts = (run or "run").strip("/").split("/")
     if any(not p.strip() or p.strip() in (".", "..") or len(p.encode()) > 255 or "\0" in p for p in parts):
         raise InputError(
-            f"run: must be names of folders, of 1 to 255 bytes each, joined by /, but got {run!r:.80}. Name the data set "
-            "and the run: run: basic_motions/scratch."
+            f"run: must be names of folders, of 1 to 255 bytes each, joined by /, but got {run!r:.80}. Name data "
+            "set and run: run: basic_motions/scratch."
         )
 
 
@@ -354,10 +355,21 @@ def _check_classes(config: Any, key: str, parser: Parser) -> None:
                 f'Parser key "{key}":\n  - Expected an instantiatable class, but is abstract\nGiven value: {name}'
             )
         for inner, value in items:
+            if inner == "init_args" and isinstance(name, str):
+                _check_sizes(_found(name), value, parser)
             _check_classes(value, key if inner == "init_args" else str(inner), parser)
     elif isinstance(config, list):
         for value in config:
             _check_classes(value, key, parser)
+
+
+def _check_sizes(kind: Any, arguments: Any, parser: Parser) -> None:
+    """Nets of kdlab that would take hours or all memory to make: a typo in a number."""
+    if isinstance(kind, type) and issubclass(kind, Backbone) and kind.__module__.startswith("kdlab."):
+        for key, value in vars(arguments).items() if isinstance(arguments, Namespace) else ():
+            most = MOST_LAYERS if key in ("depth", "layers") else MOST_SIZE
+            if isinstance(value, int) and value > most:
+                parser.error(f'Parser key "{key}": must be at most {most}, but got {value:.3g}')
 
 
 def _found(name: str) -> Any:

@@ -43,6 +43,17 @@ def _check_texts(value: Any) -> None:
                     raise
 
 
+def _check_word(word: str) -> None:
+    """Refuse a value in brackets that explodes or names a key twice; other faults in it are the parser's to tell."""
+    option, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if value.lstrip().startswith(("{", "[")):
+        try:
+            _check_texts(parse_yaml(value, option or "command line"))
+        except InputError as error:
+            if error.__cause__ is None:  # not that it is no YAML
+                raise
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
@@ -71,7 +82,7 @@ class Parser(LightningArgumentParser):
             InputError: a config file cannot be read.
         """
         for word in sys.argv[1:] if args is None else args:
-            _check_texts(str(word))
+            _check_word(str(word))
         return super().parse_args(args, *more, **kwargs)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
