@@ -1,8 +1,9 @@
-"""The command line, ``lightning`` or ``kdlab``: fit, validate, test, predict; study, evaluate, export, nets, cite."""
+"""The command line, ``lightning`` or ``kdlab``; ``COMMANDS`` lists what it can do."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
+import kdlab
 from kdlab.callbacks import (
     EarlyStoppedTeacher,
     MarginMapPictures,
@@ -28,52 +30,26 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.files import one_line, unused
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
+from kdlab.nets import Backbone
+from kdlab.parser import Parser, reason
+from kdlab.run_folder import VersionLogger, version_folder
 from kdlab.types import InputError
 
-_REASONS = (
-    r"not accepted|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|no module"
-)
-_NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
-_SUBCOMMANDS = ("fit", "validate", "test", "predict")
-
-
-class Parser(LightningArgumentParser):
-    """Lightning's parser, whose last line says what is wrong."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Leave out the usage, which is longer than a screen, and end with the reason."""
-        print(message, file=sys.stderr)
-        print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
-        print(f"error: {_reason(str(message))}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _reason(message: str) -> str:
-    """One line of what the parser says: the key, what it takes and what it got."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
-    lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
-    reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
-    takes, given = ([s.split(": ", 1)[1] for s in lines if s.startswith(t)] for t in ("Subtypes: ", "Given value: "))
-    words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
-    if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
-        return f"{where}expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"
-    reason = (reasons or lines[len(where) > 0 :] or lines or ["?"])[0]
-    if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", reason):
-        one_of = "one of " * expected[1].startswith("typing.Literal[")
-        return f"{where}expected {one_of}{_plain(expected[1])}, but got {expected[2]:.200}"
-    if given and reason.startswith("Not a valid"):
-        reason += f", but got {given[0]:.200}"
-    return f"{where}{reason}"
-
-
-def _plain(types: str) -> str:
-    """Types as one writes them in YAML: the words of a ``Literal``, classes without their modules, ``null``."""
-    types = re.sub(r"<class '([^']*)'>", r"\1", types)
-    types = re.sub(r"(?:typing\.)?Literal\[([^\]]*)\]", r"\1", types)
-    return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", types))
+MOST_SEED = 2**32 - 1  # numpy's largest
+#: settings of the trainer that Lightning does not check, and that end in a division by zero or do nothing
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "val_check_interval": 1e-6,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+}
+MOST_LAYERS, MOST_SIZE = 2000, 100_000  # of a net: its depth, and all other whole numbers
+MOST_NUMBER = 3e38  # float32 has none above it
 
 
 class RecordRun(SaveConfigCallback):
@@ -145,7 +121,7 @@ class KdlabCLI(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "allow_abbrev": False,
-                "description": f"Besides the subcommands below there are {', '.join(_COMMANDS)} (each with --help).",
+                "description": "kdlab --help lists all commands.",
                 **{name: {"allow_abbrev": False} for name in self.subcommands()},
             },
             args=list(args) if args is not None else None,
@@ -154,6 +130,26 @@ class KdlabCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``run``."""
         parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
+        super().parse_arguments(parser, args)
+        name = self.config.subcommand
+        config, own = self.config[name], self._parser(name)
+        _check_run(config.run)
+        for key in ("data", "model"):
+            if not isinstance(config[key], Namespace) or not config[key].get("class_path"):
+                own.error(
+                    f'Parser key "{key}": must name a class, but has no class_path. Write {key}: {{class_path: ...}}'
+                )
+            _check_classes(config[key], key, own)
+        for key, least in _LEAST.items():
+            value = config.trainer.get(key)
+            if isinstance(value, int | float) and not value >= least:
+                own.error(f'Parser key "trainer.{key}": must be at least {least:g}, but got {value}')
+        seed = config.seed_everything
+        if not isinstance(seed, bool | None) and not 0 <= seed <= MOST_SEED:
+            own.error(f'Parser key "seed_everything": must be a number from 0 to {MOST_SEED}, but got {seed}')
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights; it never changes what the command line and the config say."""
@@ -201,22 +197,34 @@ class KdlabCLI(LightningCLI):
         """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
         try:
             super().instantiate_classes()
-        except (ValueError, TypeError, OSError, MisconfigurationException) as error:
+        except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, MisconfigurationException) as error:
             raise _input_error(error) from error
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Put the CSV logger, whose folder is the run's, in front of the configured loggers."""
+        """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
+
+        A fit makes a new version. The others write into the version whose checkpoint they read, where there is one.
+        """
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
         csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
+        version = self._version_folder()
+        if version is not None:
+            csv = VersionLogger(version)
+            filename = unused(version / f"config_{self.config.subcommand}.yaml").name
+            self.save_config_kwargs = {**self.save_config_kwargs, "config_filename": filename}
         if logger is False:  # no metrics, but a version folder all the same
             return super().instantiate_trainer(default_root_dir=csv.log_dir, **kwargs)
         given = [] if logger is None or logger is True else logger
         extra = list(given) if isinstance(given, (list, tuple)) else [given]
         return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
+
+    def _version_folder(self) -> Path | None:
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        return version_folder(path) if path is not None and self.config.subcommand != "fit" else None
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
@@ -251,6 +259,9 @@ class KdlabCLI(LightningCLI):
             check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
             if stage == "fit":
                 self._check_resume(path, checkpoint)
+            for logger in self.trainer.loggers:
+                if isinstance(logger, VersionLogger):
+                    logger.come_from(checkpoint)
         elif stage != "fit":
             raise InputError(
                 f"ckpt_path: expected the checkpoint (or run folder) to {stage}, got none. Pass --ckpt_path "
@@ -262,9 +273,13 @@ class KdlabCLI(LightningCLI):
 
     def _check_optimizer(self) -> None:
         try:
-            self.model.configure_optimizers()
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise InputError(f"optimizer, scheduler: {error}. Check their init_args.") from error
+            made: Any = self.model.configure_optimizers()
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise InputError(f"optimizer, scheduler: {one_line(error)}. Check their init_args.") from error
+        for group in (made["optimizer"] if isinstance(made, dict) else made).param_groups:
+            for name, value in group.items():
+                if isinstance(value, int | float) and abs(value) > MOST_NUMBER:
+                    raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
 
     def _check_resume(self, path: str, checkpoint: dict[str, Any]) -> None:
         """Only a whole checkpoint of the same method, with epochs left, can be gone on with."""
@@ -317,7 +332,58 @@ def _input_error(error: BaseException) -> InputError:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__ or cause.__context__
-    return InputError(str(error)) if cause is None else cause
+    return InputError(one_line(reason(str(error)))) if cause is None else cause
+
+
+def _check_run(run: str | None) -> None:
+    """The name of a run is that of folders below the root folder."""
+    parts = (run or "run").strip("/").split("/")
+    if any(not p.strip() or p.strip() in (".", "..") or len(p.encode()) > 255 or "\0" in p for p in parts):
+        raise InputError(
+            f"run: must be names of folders, of 1 to 255 bytes each, joined by /, but got {run!r:.80}. Name data "
+            "set and run: run: basic_motions/scratch."
+        )
+
+
+def _check_classes(config: Any, key: str, parser: Parser) -> None:
+    """Classes that only name what their subclasses share train nothing, and fail late or with a puzzling reason."""
+    if isinstance(config, Namespace | dict):
+        items = (vars(config) if isinstance(config, Namespace) else config).items()
+        name = dict(items).get("class_path")
+        if isinstance(name, str) and _is_abstract(_found(name)):
+            parser.error(
+                f'Parser key "{key}":\n  - Expected an instantiatable class, but is abstract\nGiven value: {name}'
+            )
+        for inner, value in items:
+            if inner == "init_args" and isinstance(name, str):
+                _check_sizes(_found(name), value, parser)
+            _check_classes(value, key if inner == "init_args" else str(inner), parser)
+    elif isinstance(config, list):
+        for value in config:
+            _check_classes(value, key, parser)
+
+
+def _check_sizes(kind: Any, arguments: Any, parser: Parser) -> None:
+    """Nets of kdlab that would take hours or all memory to make: a typo in a number."""
+    if isinstance(kind, type) and issubclass(kind, Backbone) and kind.__module__.startswith("kdlab."):
+        for key, value in vars(arguments).items() if isinstance(arguments, Namespace) else ():
+            most = MOST_LAYERS if key in ("depth", "layers") else MOST_SIZE
+            if isinstance(value, int) and value > most:
+                parser.error(f'Parser key "{key}": must be at most {most}, but got {value:.3g}')
+
+
+def _found(name: str) -> Any:
+    """The class of this name, which the parser has imported; None for a function or a name that is no class."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, None)
+
+
+def _is_abstract(kind: Any) -> bool:
+    return isinstance(kind, type) and (
+        kind in (Method, WindowDataModule, Backbone)
+        or any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))
+        or (issubclass(kind, Method) and kind.terms is Method.terms)
+    )
 
 
 def _check_choice(callback: Any) -> None:
@@ -420,6 +486,8 @@ def main() -> None:
     name = words[0] if words else ""
     if Path(sys.argv[0]).name == "lightning" and name and name not in (*_SUBCOMMANDS, *_COMMANDS) and name[0] != "-":
         _hand_over()
+    if _listed(words):
+        return
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     try:
@@ -473,8 +541,48 @@ def _nets(words: Sequence[str]) -> None:
     main(words)
 
 
-#: what the command line can besides Lightning's subcommands
-_COMMANDS = {"study": _study, "evaluate": _evaluate, "export": _export, "cite": _cite, "nets": _nets}
+#: all commands: what each does, and the function that runs its words (None: a subcommand of Lightning's)
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
+    "fit": ("train a teacher or a student, as a config describes it", None),
+    "validate": ("metrics of a checkpoint on the validation windows", None),
+    "test": ("metrics of a checkpoint on the test windows", None),
+    "predict": ("write a checkpoint's predictions on the test windows as predictions.csv", None),
+    "study": ("run teachers and students over seeds, folds and grids, and write the tables", _study),
+    "evaluate": ("compare checkpoints: accuracy, calibration, robustness, cost", _evaluate),
+    "export": ("write a trained student as one file for the device", _export),
+    "nets": ("print what the nets cost", _nets),
+    "cite": ("print the BibTeX of what a run used", _cite),
+}
+_SUBCOMMANDS = tuple(name for name, (_, function) in COMMANDS.items() if function is None)
+_COMMANDS = {name: function for name, (_, function) in COMMANDS.items() if function is not None}
+
+
+def overview() -> str:
+    """All commands, a line each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (text, _) in COMMANDS.items()]
+    usage = "usage: kdlab COMMAND [options]   (lightning is the same program)"
+    more = "kdlab COMMAND --help: the options of a command    kdlab --version: the version"
+    return "\n".join([usage, "", "commands:", *lines, "", more])
+
+
+def _listed(words: Sequence[str]) -> bool:
+    """Answer words that name no command: print help or version; a missing or unknown command ends with status 2."""
+    name = words[0] if words else ""
+    if name in ("-h", "--help"):
+        print(overview())
+        return True
+    if name == "--version":
+        print(f"kdlab {kdlab.__version__}")
+        return True
+    if name in COMMANDS or name.startswith("-"):
+        return False
+    print(f"{overview()}\n", file=sys.stderr)
+    similar = difflib.get_close_matches(name, COMMANDS, n=1)
+    reason = f"{name!r} is no command" if name else "a command is missing"
+    remedy = f"Did you mean {similar[0]!r}?" if similar else "Write one of those above."
+    print(f"error: kdlab: {reason}. {remedy}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _hand_over() -> None:

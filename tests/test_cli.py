@@ -13,6 +13,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab import cli
+from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
 from tests.wandb_file import read_run
@@ -56,13 +57,55 @@ def test_fit_test_predict_and_fit_again(here):
     tested = cli.run(["test", "--config", SCRATCH, "--ckpt_path", str(run), *FAST])
     assert "test/accuracy" in tested.trainer.callback_metrics
     predicted = cli.run(["predict", "--config", SCRATCH, "--ckpt_path", str(run), *FAST])
-    table = (Path(predicted.trainer.log_dir) / "predictions.csv").read_text().splitlines()
+    assert Path(predicted.trainer.log_dir) == run / "version_0"  # the run's folder, as README says
+    table = (run / "version_0/predictions.csv").read_text().splitlines()
     assert table[0].startswith("index,subject,target,prediction,probability_")
     assert len(table) == 41
     again = cli.run(["fit", "--config", SCRATCH, *FAST])  # never over the first one's files
-    assert again.trainer.log_dir != "runs/basic_motions/scratch/version_0"
+    assert again.trainer.log_dir == "runs/basic_motions/scratch/version_1"
     assert (run / "version_0/config.yaml").read_bytes() == before
     assert not [f for f in files(here) if not f.startswith("runs/")]
+
+
+def test_validate_test_and_predict_write_into_the_version_of_their_checkpoint(here):
+    picture = ["--trainer.callbacks+=ConfusionMatrixPicture"]
+    cli.run(["fit", "--config", SCRATCH, *FAST, *picture])
+    run, version = "runs/basic_motions/scratch", here / "runs/basic_motions/scratch/version_0"
+    fitted = {name: (version / name).read_bytes() for name in files(version)}
+    rows = read_rows(version / "metrics.csv")
+    paths = [run, f"{run}/version_0", f"{run}/version_0/checkpoints/best.ckpt"]
+    for stage, path in zip(("validate", "test", "predict"), paths, strict=True):
+        line = cli.run([stage, "--config", SCRATCH, *FAST, *picture, "--ckpt_path", path])
+        assert Path(line.trainer.log_dir) == Path(f"{run}/version_0")
+    new = {"config_validate.yaml", "config_test.yaml", "config_predict.yaml", "predictions.csv", "confusion_test.png"}
+    assert set(files(version)) == set(fitted) | new
+    assert all((version / name).read_bytes() == fitted[name] for name in fitted if name != "metrics.csv")
+    first = {name: (version / name).read_bytes() for name in new}
+    for stage in ("test", "predict"):  # a second time: beside the first
+        cli.run([stage, "--config", SCRATCH, *FAST, *picture, "--ckpt_path", run, "--trainer.logger=true"])
+    again = {f"{Path(name).stem}-1{Path(name).suffix}" for name in new - {"config_validate.yaml"}}
+    assert set(files(version)) == set(fitted) | new | again
+    assert all((version / name).read_bytes() == first[name] for name in new)
+    added = read_rows(version / "metrics.csv")
+    kept = [{name: value for name, value in row.items() if value} for row in added[: len(rows)]]
+    assert kept == [{name: value for name, value in row.items() if value} for row in rows]
+    validated, tested, second = added[len(rows) :]
+    assert validated["val/loss"] == rows[0]["val/loss"]
+    assert tested["test/accuracy"] == second["test/accuracy"] != ""
+    assert {row["step"] for row in added} == {rows[0]["step"]}  # where the weights were saved, not step 0
+    assert find_checkpoint(run, ("best.ckpt",)) == Path(f"{run}/version_0/checkpoints/best.ckpt")
+
+
+def test_a_checkpoint_of_no_run_is_tested_in_a_version_of_its_own(here, teachers):
+    words = ["--model.init_args.net.init_args.depth=10", "--ckpt_path", teachers["raw"]]
+    line = cli.run(["test", "--config", SCRATCH, *FAST, *words])
+    assert line.trainer.log_dir == "runs/basic_motions/scratch/version_0"
+    assert "config.yaml" in files(here / "runs/basic_motions/scratch/version_0")
+
+
+def read_rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_saved_config_runs_again(here):

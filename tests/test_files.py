@@ -61,7 +61,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
         ("a: " + "{b: " * 70 + "1" + "}" * 70, "at most 64 levels deep"),
         ("a: [1", "not valid YAML"),
         ("a: !!python/object/apply:os.system [echo]", "not valid YAML"),
-        ("a: 2020-13-45", "not valid YAML"),
+        (f"a: {'9' * 5000}", "not valid YAML"),
         ("a: 1\n---\nb: 2", "not valid YAML"),
         ("a: \x00", "not valid YAML"),
         ("- 1", "must hold a mapping, but it holds a list"),
@@ -118,3 +118,7 @@ def test_plain_values():
         deep = [deep]
     with pytest.raises(InputError, match="levels"):
         files.plain(deep, "x")
+
+
+def test_a_date_is_a_word():
+    assert files.parse_yaml("a: 2020-01-31\nb: [2020-13-45]", "x") == {"a": "2020-01-31", "b": ["2020-13-45"]}

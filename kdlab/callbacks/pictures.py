@@ -11,18 +11,22 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from kdlab.files import replacing, unused
+
 
 def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
     """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
 
-    Every process calls it; the first one saves.
+    An earlier picture of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
+    first one saves.
     """
     folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
     if not trainer.is_global_zero:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    path = unused(folder / f"{name}.png")
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120, bbox_inches="tight")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key=name, images=[str(path)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from kdlab.files import replacing, unused
+
 
 class PredictionWriter(Callback):
     """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability a class.
@@ -19,7 +20,8 @@ class PredictionWriter(Callback):
     Rows are in data-set order, also when several processes predicted.
 
     Args:
-        path: the file; ``predictions.csv`` in the run's version folder by default.
+        path: the file; ``predictions.csv`` in the trainer's log folder by default, which on the command line is the
+            version folder of the checkpoint. Where there is one already, the name ends with -1, -2, ... instead.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -53,17 +55,11 @@ class PredictionWriter(Callback):
             rows = {name: torch.as_tensor(value).flatten(0, 1).cpu() for name, value in gathered.items()}
         folder = trainer.log_dir or trainer.default_root_dir
         if trainer.is_global_zero:
-            path = Path(self.path) if self.path else _unused(Path(folder) / "predictions.csv")
+            path = Path(self.path) if self.path else unused(Path(folder) / "predictions.csv")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_predictions(path, rows, getattr(trainer, "datamodule", None))
             rank_zero_info(f"predictions -> {path}")
         trainer.strategy.barrier("predictions.csv")
-
-
-def _unused(path: Path) -> Path:
-    """The path, or with -1, -2, ... where an earlier table stands there already."""
-    candidates = (path.with_stem(f"{path.stem}-{i}") if i else path for i in itertools.count())
-    return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any = None) -> None:
@@ -79,7 +75,7 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any
     index = rows["index"][order].tolist()
     subjects: Sequence[str] = datamodule.subject_of(index) if hasattr(datamodule, "subject_of") else [""] * len(index)
     classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
         columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())

@@ -270,6 +270,13 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
     if not file.is_file():
         raise MissingFileError(f"path={str(file)!r}: no such file; expected an npz with x and y (np.savez)")
     try:
+        with file.open("rb") as stream:
+            begin = stream.read(6)
+        if not begin.startswith((b"PK", b"\x93NUMPY")):  # np.load takes it for a pickle, and says that
+            raise InputError(
+                f"path={str(file)!r}: not an npz file (a zip archive of arrays). Write one with np.savez; recordings "
+                "in CSV files are read by RecordingDataModule"
+            )
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")

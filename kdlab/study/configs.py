@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kdlab import files
 from kdlab.types import InputError, MissingFileError
 
 
@@ -22,17 +21,11 @@ def read_yaml(path: Path, what: str, start: str = "the folder of the study file"
 
     Raises:
         MissingFileError: where it is not there.
-        InputError: where it is no YAML, or no mapping.
+        InputError: where it is no YAML within the limits of `kdlab.files.read_yaml`, or no mapping.
     """
     if not path.is_file():
         raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{what}: {str(path)!r} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{what}: {str(path)!r} should hold a mapping, but holds {type(content).__name__}.")
-    return content
+    return files.read_yaml(path, what)
 
 
 def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

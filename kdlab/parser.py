@@ -1,0 +1,206 @@
+"""The parser behind the command line: config files read under limits, and errors whose last line is the reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace, set_loader
+from lightning.pytorch.cli import LightningArgumentParser
+
+from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
+from kdlab.types import InputError
+
+_MODE = "kdlab"  # the parser mode of jsonargparse whose loader is `_load`
+_SHOWN = 4000  # characters of a message above its last line
+
+
+def _load(text: str) -> Any:
+    """What jsonargparse's own loader of YAML makes of a text, read under the limits of `kdlab.files`."""
+    if len(text) > MOST_YAML:
+        raise InputError(f"YAML: a value must be at most {MOST_YAML / 2**20:g} MiB, but it is larger.")
+    value = parse_yaml(text, "YAML")
+    _check_texts(value)
+    if isinstance(value, dict) and value and all(item is None for item in value.values()):
+        names = set(text.strip(" {}").replace(" ", "").split(","))
+        if names == set(value) or (len(value) == 1 and text.strip() == f"{next(iter(value))}:"):
+            return text  # a word with a colon or in braces is text
+    return value
+
+
+def _check_texts(value: Any) -> None:
+    """Refuse a text whose own reading as YAML would explode: jsonargparse reads texts where it expects another type."""
+    for text in _texts(value):
+        if "&" in text and "*" in text:
+            try:
+                parse_yaml(text, "YAML in a text")
+            except InputError as error:
+                if "aliases" in str(error):
+                    raise
+
+
+def _check_word(word: str) -> None:
+    """Refuse a value in brackets that explodes or names a key twice; other faults in it are the parser's to tell."""
+    option, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if value.lstrip().startswith(("{", "[")):
+        try:
+            _check_texts(parse_yaml(value, option or "command line"))
+        except InputError as error:
+            if error.__cause__ is None:  # not that it is no YAML
+                raise
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+set_loader(_MODE, _load, exceptions=(InputError,))
+
+
+class Parser(LightningArgumentParser):
+    """Lightning's parser, which reads YAML under limits and whose last line gives the reason of an error."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("parser_mode", _MODE)
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:
+        """Parse words.
+
+        Raises:
+            InputError: a config file cannot be read.
+        """
+        for word in sys.argv[1:] if args is None else args:
+            _check_word(str(word))
+        return super().parse_args(args, *more, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config file.
+
+        Raises:
+            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, or a section of it is none.
+        """
+        if Path(os.fspath(path)).is_file():  # fsspec reads others
+            self._check_sections(read_yaml(os.fspath(path), "--config"), f"--config: {os.fspath(path)!r}")
+        return super().parse_path(path, *args, **kwargs)
+
+    def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
+        """A section such as ``trainer`` holds named values, or names a file that does; a class is named by a word."""
+        sections = {action.dest.partition(".")[0] for action in self._actions if "." in action.dest}
+        for key, value in content.items():
+            if key in sections and not isinstance(value, dict | str):
+                example = "class_path: ..." if key in ("data", "model") else "name: value"
+                raise InputError(
+                    f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {key}: {{{example}}}, or leave it "
+                    "out."
+                )
+        _check_classes(content, where)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave out the usage, which is longer than a screen, and end with the reason."""
+        text = str(message)
+        print(text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ...", file=sys.stderr)
+        print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
+        print(f"error: {one_line(reason(text))}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _check_classes(value: Any, where: str) -> None:
+    """Every ``class_path`` is a word and every ``init_args`` a mapping, at all levels."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InputError(f"{where}: a key must be a word, but got {key!r:.80}.")
+            if key == "class_path" and not (isinstance(item, str) and item.strip()):
+                raise InputError(f"{where}: class_path must be the name of a class, but got {item!r:.80}. Name one.")
+            if key == "init_args" and not isinstance(item, Mapping | None):
+                raise InputError(
+                    f"{where}: init_args must be a mapping, but got {item!r:.80}. Write init_args: {{name: value}}."
+                )
+            _check_classes(item, where)
+    elif isinstance(value, list):
+        for item in value:
+            _check_classes(item, where)
+
+
+# ---- the reason ------------------------------------------------------------------------------------------------------
+_REASONS = (
+    r"not accepted|not accept|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|"
+    r"no module|does not correspond|could not be read|is abstract|must "
+)
+_NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
+
+
+def reason(message: str) -> str:
+    """One line of what the parser says: the key, what it takes and what it got.
+
+    >>> reason("Parser key \\"a\\":\\n  - Expected a <class 'int'>. Got value: x")
+    'Parser key "a": expected int, but got x'
+    """
+    message = re.sub(r"NestedArg\(key='[\w.+]*', val=(.*?)\)(?=\s|$)", lambda m: m[1].strip("'\""), message)
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
+    takes, given = ([s.split(": ", 1)[1] for s in lines if s.startswith(t)] for t in ("Subtypes: ", "Given value: "))
+    return where + (_special(lines, takes, given) or _general(lines[len(where) > 0 :], takes, given))
+
+
+def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None:
+    """The reasons that stand deep in a message among others that are not meant."""
+    for line in lines:
+        if several := re.match(r"Multiple subclasses with name (\S+)\. .*ambiguity: (.*?)\.?$", line):
+            return _which(several[1], several[2].split(", "))
+    if any(line.startswith("Expected an instantiatable class, but is abstract") for line in lines) and given:
+        return f"{given[0]:.200} is abstract (it only names what its subclasses share). Name one of its subclasses"
+    numbers = takes and re.findall(r"<class '(int|float)'>", takes[-1])
+    if numbers and given and any("Tensor" in one for one in takes):
+        return f"expected {' or '.join(dict.fromkeys(numbers))} (a number), but got {given[-1]:.200}"
+    return None
+
+
+def _which(name: str, paths: list[str]) -> str:
+    """What to write for a class name that several classes have."""
+    ours = [path for path in paths if path.startswith("torch.")]
+    if len(ours) == 1:  # Lightning's twin takes a monitor, where the methods here always watch val/loss
+        return f"several classes are named {name}. Write {ours[0]}"
+    return f"several classes are named {name}. Write the one that is meant: {' or '.join(paths)}"
+
+
+def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
+    lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
+    reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
+    deeper = lines[lines.index("Errors:") + 1 :] if "Errors:" in lines else []
+    told = [line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)]
+    reasons = reasons or told[:1]  # what a class itself refused
+    words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
+    if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
+        return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"
+    said = (reasons or lines or ["?"])[0]
+    if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", said):
+        one_of = "one of " * expected[1].startswith("typing.Literal[")
+        return f"expected {one_of}{_plain(expected[1])}, but got {expected[2]:.200}"
+    said, _, got = said.partition(". Got value: ")
+    said = re.sub(r"^Type typing\.Callable\[.*\] expects a function or a callable class: ", "", said).rstrip(".")
+    if re.fullmatch(r"Option '.*' is not accepted", said):
+        return f"{said} (a typo, or the class_path beside it is missing or names another class)"
+    if got or (given and said.startswith("Not a valid")):
+        said += f", but got {got or given[0]:.200}"
+    return said
+
+
+def _plain(types: str) -> str:
+    """Types as one writes them in YAML: the words of a ``Literal``, classes without their modules, ``null``."""
+    types = re.sub(r"<class '([^']*)'>", r"\1", types)
+    types = re.sub(r"(?:typing\.)?Callable\[\[[^\]]*\], (?:(?:typing\.)?Union\[)?([^\[\]]+)\]+", r"\1", types)
+    types = re.sub(r"(?:typing\.)?Literal\[([^\]]*)\]", r"\1", types)
+    return re.sub(r"\bNone(?:Type)?\b", "null", re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", types))
