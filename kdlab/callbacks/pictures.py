@@ -11,6 +11,8 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from kdlab.files import replacing
+
 
 def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
     """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
@@ -22,7 +24,8 @@ def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120, bbox_inches="tight")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key=name, images=[str(path)])

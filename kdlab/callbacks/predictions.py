@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from kdlab.files import replacing
+
 
 class PredictionWriter(Callback):
     """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability a class.
@@ -79,7 +81,7 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any
     index = rows["index"][order].tolist()
     subjects: Sequence[str] = datamodule.subject_of(index) if hasattr(datamodule, "subject_of") else [""] * len(index)
     classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
         columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())
