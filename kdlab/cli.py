@@ -28,7 +28,7 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
-from kdlab.ends import clarify, ending
+from kdlab.ends import clarify, ending, restart_in_utf8
 from kdlab.files import write_json
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
@@ -435,6 +435,7 @@ def main() -> None:
         _hand_over()
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
+    restart_in_utf8(words)
     with ending():
         if name in _COMMANDS:
             _COMMANDS[name](words[1:])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import locale
 import os
 import re
 import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -79,6 +81,22 @@ def ending() -> Iterator[None]:
             _end(1, line)
     if received:
         _end(TERMINATED, "ended by SIGTERM.")
+
+
+def restart_in_utf8(words: Sequence[str]) -> None:
+    """Run this command in Python's UTF-8 mode, where the locale has another encoding.
+
+    Then configs, run names and tables are UTF-8 everywhere, also in what other packages read and write.
+
+    Args:
+        words: of the command line; nothing is restarted unless this process was started with them.
+    """
+    if os.name != "posix" or sys.flags.utf8_mode or codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8":
+        return
+    if words and sys.orig_argv[-len(words) :] == list(words):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def said(error: BaseException) -> str | None:

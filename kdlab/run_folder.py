@@ -68,11 +68,16 @@ class _Writer(ExperimentWriter):
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=fieldnames)
-            writer.writeheader()
-            writer.writerows(rows)
+            reader = csv.DictReader(file)
+            rows, before = list(reader), list(reader.fieldnames or [])
+        try:
+            with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=fieldnames)
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError:
+            self.metrics_keys = before  # the file has its old columns still
+            raise
 
 
 class _Utf8:
