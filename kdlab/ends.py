@@ -179,7 +179,8 @@ def _end(status: int, line: str) -> NoReturn:
 def _never_refuse(stream: TextIO | Any) -> None:
     """In a locale without umlauts, print an escape instead of ending with an error."""
     if stream is not None and hasattr(stream, "reconfigure") and stream.errors in ("strict", "surrogateescape"):
-        stream.reconfigure(errors="backslashreplace")
+        with suppress(OSError, ValueError):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _reader_is_gone() -> bool:
