@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdlab.files import part_prefix, remove_leftovers
 from kdlab.objective import CachedOutput, Need
 from kdlab.types import InputError, Output
 
@@ -353,7 +354,14 @@ def _ask(question: Question, parts: list[Part], folder: Path | None) -> dict[Par
         for output in question.outputs():
             count = len(output.logits)
             for part in parts:
-                filled[part][at : at + count] = part.form_of(output)
+                answer = part.form_of(output)
+                if not np.isfinite(answer).all():
+                    raise InputError(
+                        f"teacher {name!r}: its outputs must be finite, but {part.tap or 'the logits'} of training "
+                        f"windows {at} to {at + count - 1} hold NaN or infinite values. Train it again, or run it in "
+                        "precision='32' if it runs in half precision."
+                    )
+                filled[part][at : at + count] = answer
             at += count
         if at != windows:
             raise InputError(f"cache: teacher {name!r} was to be asked about {windows} windows, but saw {at}.")
@@ -411,6 +419,7 @@ class _Room:
     def __enter__(self) -> _Room:
         if self.folder is not None:
             self._try(lambda: self.folder.mkdir(parents=True, exist_ok=True) if self.folder else None, self.folder)
+        remove_leftovers(self._scratch_folder)
         on_disk = self.scratch_bytes if self.scratch_bytes > _BLOCK else 0
         needed = {self._scratch_folder: on_disk}
         if self.folder is not None:
@@ -432,7 +441,7 @@ class _Room:
         """Room for a part."""
         if self.folder is None:
             return np.empty(part.array_shape, part.dtype)
-        path = self.folder / f".{uuid.uuid4().hex}.unfinished"
+        path = self.folder / f"{part_prefix()}{uuid.uuid4().hex}"
         self._unfinished.append(path)
         array = self._allocate(path, part.array_shape, part.dtype)
         self._new[part] = path, array
@@ -443,7 +452,7 @@ class _Room:
         shape = (part.windows, part.width)
         if self.scratch_bytes <= _BLOCK:
             return np.empty(shape, part.dtype)
-        path = self._scratch_folder / f".{uuid.uuid4().hex}.unfinished"
+        path = self._scratch_folder / f"{part_prefix()}{uuid.uuid4().hex}"
         self._unfinished.append(path)
         return self._allocate(path, shape, part.dtype)
 

@@ -30,12 +30,13 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
-from kdlab.files import one_line, unused
+from kdlab.ends import clarify, ending, restart_in_utf8
+from kdlab.files import one_line, unused, write_json
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.nets import Backbone
 from kdlab.parser import Parser, reason
-from kdlab.run_folder import VersionLogger, version_folder
+from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.types import InputError
 
 MOST_SEED = 2**32 - 1  # numpy's largest
@@ -67,11 +68,11 @@ class RecordRun(SaveConfigCallback):
             self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in said})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Mark the version as finished."""
+        """Mark the version as finished, unless a signal ended it."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)
-        if trainer.is_global_zero and isinstance(pl_module, Method):
+        if trainer.is_global_zero and isinstance(pl_module, Method) and not trainer.received_sigterm:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / FINISHED).write_text(json.dumps({"epochs": trainer.current_epoch, "steps": trainer.global_step}))
+            write_json(folder / FINISHED, {"epochs": trainer.current_epoch, "steps": trainer.global_step})
 
     @staticmethod
     def _log(trainer: Trainer, params: dict[str, Any]) -> None:
@@ -210,12 +211,13 @@ class KdlabCLI(LightningCLI):
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
-        csv = CSVLogger(str(Path(config.default_root_dir) / folder), name=name)
+        csv: RunLogger | VersionLogger = RunLogger(str(Path(config.default_root_dir) / folder), name)
         version = self._version_folder()
         if version is not None:
             csv = VersionLogger(version)
             filename = unused(version / f"config_{self.config.subcommand}.yaml").name
             self.save_config_kwargs = {**self.save_config_kwargs, "config_filename": filename}
+        self._run_logger = csv
         if logger is False:  # no metrics, but a version folder all the same
             return super().instantiate_trainer(default_root_dir=csv.log_dir, **kwargs)
         given = [] if logger is None or logger is True else logger
@@ -230,6 +232,9 @@ class KdlabCLI(LightningCLI):
         """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
         try:
             super()._run_subcommand(subcommand)
+        except SystemExit as error:
+            clarify(error)
+            raise
         finally:
             for logger in self.trainer.loggers:
                 if isinstance(logger, WandbLogger) and logger._experiment is not None:
@@ -270,10 +275,17 @@ class KdlabCLI(LightningCLI):
         for logger in self.trainer.loggers:
             if isinstance(logger, WandbLogger) and logger.save_dir:
                 Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # it writes nothing
+            return
+        self._run_logger.claim()
+        if not self.trainer.loggers:
+            self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
 
     def _check_optimizer(self) -> None:
         try:
             made: Any = self.model.configure_optimizers()
+        except InputError:
+            raise
         except (ValueError, TypeError, ArithmeticError) as error:
             raise InputError(f"optimizer, scheduler: {one_line(error)}. Check their init_args.") from error
         for group in (made["optimizer"] if isinstance(made, dict) else made).param_groups:
@@ -490,19 +502,12 @@ def main() -> None:
         return
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
-    try:
+    restart_in_utf8(words)
+    with ending():
         if name in _COMMANDS:
             _COMMANDS[name](words[1:])
         else:
             KdlabCLI()
-    except (InputError, MisconfigurationException) as error:
-        sys.exit(f"error: {_said(error)}")
-
-
-def _said(error: BaseException) -> str:
-    """What an error says; of one from a loader's worker, which comes with the worker's traceback, its last part."""
-    text = str(error)
-    return re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
 
 
 def _study(words: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 import zlib
@@ -40,7 +41,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to write; its folder must exist.
 
     Raises:
-        OSError: it cannot be written; ``path`` is as it was.
+        OSError: it cannot be written, and names ``path``, which is as it was.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -50,18 +51,42 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['a.txt'] whole
     """
     path = Path(path)
-    suffix = path.suffix if len(path.suffix) < 16 else ""
-    handle, name = tempfile.mkstemp(suffix, f".kdlab-part-{_host()}-{os.getpid()}-", path.parent)
-    os.close(handle)
-    part = Path(name)
+    part: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(path.suffix if len(path.suffix) < 16 else "", part_prefix(), path.parent)
+        os.close(handle)
+        part = Path(name)
         part.chmod(0o666 & ~_umask())  # mkstemp keeps others out; what is written here is as open as any other file
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        ours = error.filename is None or _PART.match(Path(os.fsdecode(error.filename)).name) is not None
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """A folder in ``parent`` (that of temporary files by default) that is removed when the block ends.
+
+    What a killed process leaves of it is removed by `remove_leftovers`.
+    """
+    folder = Path(tempfile.mkdtemp("", part_prefix(), parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def part_prefix() -> str:
+    """How the names of this process's unfinished files and folders begin."""
+    return f".kdlab-part-{_host()}-{os.getpid()}-"
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -95,6 +120,8 @@ def unused(path: str | os.PathLike[str]) -> Path:
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     """Delete what killed processes of this machine left half-written in ``folder`` (not below it); how many there were.
 
+    These are the files of `replacing` and the folders of `scratch_folder`.
+
     A process that still runs, and one of another machine that shares the disk, keeps its files.
     """
     removed = 0
@@ -103,7 +130,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
             match = _PART.match(path.name)
             if match and match[1] == _host() and not _runs(int(match[2])):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
                     removed += 1
     return removed
 

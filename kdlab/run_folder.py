@@ -1,4 +1,4 @@
-"""Where validate, test and predict write: into the version folder whose checkpoint they read, beside what is there."""
+"""The folder of a run, ``version_k``: claimed by one fit, cleared of leftovers; tests and predictions add to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,91 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from kdlab.files import replacing
+from kdlab.files import remove_leftovers, replacing
+
+
+class RunLogger(CSVLogger):
+    """Lightning's CSV logger, whose version folder belongs to one run alone.
+
+    Args:
+        save_dir: the folder of all runs.
+        name: the run's name.
+        version: of a folder that exists; ``None``: the next one.
+    """
+
+    def __init__(self, save_dir: str, name: str, version: int | str | None = None) -> None:
+        super().__init__(save_dir, name, version)
+        self._given = version is not None
+
+    @rank_zero_only
+    def claim(self) -> None:
+        """Make the version folder; of two runs that start in the same moment, each gets its own.
+
+        What killed processes left half-written in the run's folders is removed.
+
+        Raises:
+            OSError: the folder cannot be made.
+        """
+        root = Path(self.root_dir)
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in root.glob("version_*"):
+            for place in (folder, folder / "checkpoints"):
+                remove_leftovers(place)
+        while not self._given:
+            try:
+                Path(self.log_dir).mkdir()
+                self._given = True
+            except FileExistsError:  # another run was faster
+                self._version = int(self.version) + 1
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer of ``metrics.csv``."""
+        if self._experiment is None:
+            Path(self.root_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _Writer(self.log_dir)
+        return self._experiment  # type: ignore[return-value]
+
+
+class _Writer(ExperimentWriter):
+    """Lightning's writer, in UTF-8 whatever the locale; a full disk leaves the rows that were there."""
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self._fs = _Utf8(self._fs)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, before = list(reader), list(reader.fieldnames or [])
+        try:
+            with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=fieldnames)
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError:
+            self.metrics_keys = before  # the file has its old columns still
+            raise
+
+
+class _Utf8:
+    """A file system that opens text as UTF-8."""
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._system, name)
+
+    def open(self, path: str, mode: str = "r", **options: Any) -> Any:
+        return self._system.open(path, mode, **options | {"encoding": "utf-8"})
 
 
 def version_folder(checkpoint: str | os.PathLike[str]) -> Path | None:
@@ -37,7 +116,14 @@ class VersionLogger(CSVLogger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder.parent, name="", version=folder.name)
+        self._folder = folder
         self._saved_at: dict[str, int] = {}
+
+    @rank_zero_only
+    def claim(self) -> None:
+        """Remove what killed processes left half-written in the folder."""
+        for place in (self._folder, self._folder / "checkpoints"):
+            remove_leftovers(place)
 
     def come_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Log the rows at the epoch and the step at which these weights were saved, not at step 0 of a test."""

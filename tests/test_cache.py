@@ -456,7 +456,7 @@ def test_a_batch_gram_is_a_part_of_the_whole_one(shape, block, monkeypatch, tmp_
             assert torch.equal(said.features["tap"], features[rows])
         smallest = min(151 / 2, np.prod(shape))
         assert part.bytes == pytest.approx(150 * smallest * 4)
-    assert not [p for p in tmp_path.iterdir() if p.suffix == ".unfinished"]
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".kdlab-part-")]
 
 
 def test_an_unknown_window_is_refused():
@@ -526,7 +526,7 @@ def test_two_processes(teachers, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     module = Watched(net(), two(teachers), weights=WEIGHTS, cache=TeacherCache())
     trainer(tmp_path, max_epochs=2, strategy="ddp_spawn", devices=2).fit(module, data())
-    assert not list(tmp_path.glob("kdlab-*"))  # the folder that the two shared
+    assert not list(tmp_path.glob(".kdlab-part-*"))  # the folder that the two shared
 
 
 def test_from_yaml(teachers, tmp_path, monkeypatch, caplog):

@@ -18,6 +18,7 @@ from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods.finite import DivergedError
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
 
@@ -103,16 +104,17 @@ class Scripted(Supervised):
     """A student whose validation loss follows a script; its weights remember the epoch."""
 
     script: tuple[float, ...] = ()
+    metric = "val/loss"
 
     def validation_step(self, batch, batch_idx):
         with torch.no_grad():
             self.net.head.bias.fill_(float(self.current_epoch))
-        self.log("val/loss", torch.tensor(self.script[self.current_epoch]), on_epoch=True)
+        self.log(self.metric, torch.tensor(self.script[self.current_epoch]), on_epoch=True)
 
 
 def judged(tmp_path, script, **kwargs):
     module = Scripted(net())
-    module.script = script
+    module.script, module.metric = script, kwargs.get("monitor", "val/loss")
     stop = EarlyStoppedTeacher(**kwargs)
     run = trainer(tmp_path, max_epochs=len(script), callbacks=[stop])
     run.fit(module, BasicMotions())
@@ -173,10 +175,10 @@ def test_no_epoch_qualifies(tmp_path):
     assert kept(stop)[0] == 1
     assert "none of which qualified" in kept(stop)[1]["reason"]
     with pytest.warns(UserWarning, match="cannot be a peak"):
-        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1)
+        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1, monitor="val/score")
     assert kept(stop)[0] == 1
     with pytest.warns(UserWarning, match="never finite"):
-        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1)
+        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1, monitor="val/score")
     assert kept(stop)[1]["stopped_early"] is False
 
 
@@ -207,11 +209,18 @@ def test_a_finished_teacher_can_be_trained_on(tmp_path):
     assert Path(stop.checkpoint).is_file()
 
 
-def test_a_loss_that_explodes_ends_the_training(tmp_path):
+def test_a_metric_that_explodes_ends_the_training(tmp_path):
     script = (3.0, *[float("nan")] * 9)
-    stop, run = judged(tmp_path, script, smoothing=1, patience=2)
+    stop, run = judged(tmp_path, script, smoothing=1, patience=2, monitor="val/score")
     assert run.current_epoch == 3
     assert kept(stop)[0] == 0
+
+
+def test_a_loss_that_explodes_is_an_error_and_the_peak_stays(tmp_path):
+    with pytest.raises(DivergedError, match=r"epoch 1, .*val/loss must be finite, but is nan"):
+        judged(tmp_path, (3.0, *[float("nan")] * 9), smoothing=1, patience=2)
+    (peak,) = tmp_path.rglob("*.ckpt")
+    assert (peak.name, read_checkpoint(peak)["epoch"]) == ("peak.ckpt", 0)
 
 
 def test_resumed_judging_equals_uninterrupted(tmp_path):

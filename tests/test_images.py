@@ -15,7 +15,6 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 import kdlab
-from kdlab import cli
 from kdlab.augment import (
     Augmentation,
     Corruption,
@@ -42,6 +41,7 @@ from kdlab.data import (
 from kdlab.data.cifar import read_pickle
 from kdlab.data.images import ImageFiles, Pixels, blocks, decode
 from kdlab.data.sampler import stream
+from kdlab.ends import said
 from kdlab.evaluate import evaluate
 from kdlab.methods.checkpoints import split_differences
 from kdlab.nets import WideResNet
@@ -823,8 +823,8 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it anew", cli._said(raised.value))
-    assert cli._said(InputError("plain: a\nb")) == "plain: a\nb"
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it anew", said(raised.value))
+    assert said(InputError("plain: a\nb")) == "plain: a\nb"
 
 
 def test_parts_that_are_links_are_followed(layouts, tmp_path):

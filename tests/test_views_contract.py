@@ -297,20 +297,6 @@ def test_forked_children_have_their_own_threads():
         torch.set_num_threads(threads)
 
 
-def test_kernels_compile_without_a_writable_cache(monkeypatch):
-    from kdlab.views import kernels
-
-    real = kernels.numba.njit
-
-    def njit(*args, cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, **options)
-
-    monkeypatch.setattr(kernels.numba, "njit", njit)
-    assert kernels._compiled()(lambda x: x + 1)(1) == 2
-
-
 class Holder:
     """As a data module takes its views."""
 

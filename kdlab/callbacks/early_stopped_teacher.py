@@ -12,9 +12,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from kdlab.files import replacing
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY
-from kdlab.types import InputError
+from kdlab.methods.saving import save
+from kdlab.types import Batch, InputError
 
 _HIGHER_IS_BETTER = ("accuracy", "f1")
 _FEW_SUBJECTS, _FEW_WINDOWS = 4, 50
@@ -91,6 +93,8 @@ class EarlyStoppedTeacher(Callback):
         self.checkpoint: str | None = None
         self._peak_file = ""
         self._reason = ""
+        self._accuracy = self._majority = math.nan  # at the peak; share of the most frequent class
+        self._targets: list[torch.Tensor] = []
 
     # ------------------------------------------------------------------ hooks
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -123,6 +127,28 @@ class EarlyStoppedTeacher(Callback):
         else:
             rank_zero_info(text + ".")
 
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """In the first validation, note the classes, for the accuracy that every guess has."""
+        if isinstance(batch, Batch) and math.isnan(self._majority) and not trainer.sanity_checking:
+            self._targets.append(batch.target[batch.index >= 0])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Share of the most frequent class, over all processes."""
+        if isinstance(pl_module, Method) and math.isnan(self._majority) and not trainer.sanity_checking:
+            counts = torch.zeros(pl_module.net.num_classes, device=pl_module.device)
+            for target in self._targets:
+                counts += torch.bincount(target, minlength=len(counts))
+            total: Any = trainer.strategy.reduce(counts, reduce_op="sum")
+            self._targets, self._majority = [], float(total.max() / total.sum())
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the epoch, keep it if it is the peak, and stop if the peak has passed."""
         if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -144,6 +170,7 @@ class EarlyStoppedTeacher(Callback):
             return
         if math.isfinite(smoothed) and self._improves(smoothed, first=qualifies and not self.qualified):
             self.peak_epoch, self.peak_value, self.waited, self.qualified = epoch, smoothed, 0, qualifies
+            self._accuracy = float(trainer.callback_metrics.get("val/accuracy", math.nan))
             self._peak_file = self._save(trainer, pl_module, "peak", epoch, smoothed, "peak so far", early=True)
         elif qualifies:
             self.waited += 1
@@ -172,6 +199,12 @@ class EarlyStoppedTeacher(Callback):
             rank_zero_warn("EarlyStoppedTeacher: the metric was still improving at the last epoch; train longer.")
         elif not self._reason:
             self._reason = f"best of {last + 1} epochs"
+        if self._accuracy <= self._majority + 1e-6:
+            rank_zero_warn(
+                f"EarlyStoppedTeacher: the accuracy of the kept epoch {self.peak_epoch} must be above that of always "
+                f"predicting the most frequent class ({self._majority:.4f}) to teach anything, but it is "
+                f"{self._accuracy:.4f} on the validation windows. Train longer, or with another learning rate."
+            )
         self._finish(trainer, self._peak_file)
 
     # ------------------------------------------------------------------ helpers
@@ -222,9 +255,7 @@ class EarlyStoppedTeacher(Callback):
             kept = torch.load(peak, map_location="cpu", weights_only=True)
             if self._reason:
                 kept[KEY]["provenance"]["reason"] = self._reason
-            partial = target.with_suffix(".part")
-            torch.save(kept, partial)
-            partial.replace(target)
+            save(kept, target)
             Path(peak).unlink()
             provenance = kept[KEY]["provenance"]
             rank_zero_info(
@@ -244,6 +275,7 @@ class EarlyStoppedTeacher(Callback):
             "waited": self.waited,
             "qualified": self.qualified,
             "peak_file": self._peak_file,
+            "accuracy": self._accuracy,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -252,6 +284,7 @@ class EarlyStoppedTeacher(Callback):
         self.peak_epoch, self.peak_value = state_dict["peak_epoch"], state_dict["peak_value"]
         self.waited, self.qualified = state_dict["waited"], state_dict["qualified"]
         self._peak_file = state_dict["peak_file"]
+        self._accuracy = float(state_dict.get("accuracy", math.nan))
         self._resumed = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -269,7 +302,8 @@ class EarlyStoppedTeacher(Callback):
                     "or start the run anew."
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._peak_file, target)
+            with replacing(target) as part:
+                shutil.copyfile(self._peak_file, part)
         self._peak_file = str(target)
 
 

@@ -13,6 +13,7 @@ from kdlab.data import WindowDataModule
 from kdlab.evaluate import tables
 from kdlab.evaluate.evaluation import Evaluation, evaluate
 from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
+from kdlab.files import replacing, write_text
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint, read_checkpoint
 from kdlab.types import InputError, MissingFileError
@@ -92,7 +93,8 @@ def write(results: Mapping[str, Evaluation], out: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures(results).items():
-        figure.savefig(out / f"{name}.png", bbox_inches="tight")
+        with replacing(out / f"{name}.png") as part:
+            figure.savefig(part, bbox_inches="tight")
     where = [f"- {name}: `{one.description.get('checkpoint', 'in memory')}`" for name, one in results.items()]
     parts = ["# Evaluation", *warnings_of(results), tables.summary(results), "\n".join(where)]
     if any(one.robustness for one in results.values()):
@@ -102,7 +104,7 @@ def write(results: Mapping[str, Evaluation], out: Path) -> None:
     for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
         same = {name: one for name, one in results.items() if tuple(one.classes) == classes}
         parts += ["## F1 (%) of each class, and its windows", tables.per_class(same)]
-    (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(out / "results.md", "\n\n".join(parts) + "\n")
 
 
 def pictures(results: Mapping[str, Evaluation]) -> dict[str, Figure]:

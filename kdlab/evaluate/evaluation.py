@@ -22,6 +22,7 @@ from kdlab.augment import Corruption
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
+from kdlab.files import replacing
 from kdlab.methods.base import Method, check_view, view_settings
 from kdlab.methods.checkpoints import input_differences
 from kdlab.types import InputError, MissingFileError
@@ -81,10 +82,10 @@ class Evaluation:
         (folder / JSON).unlink(missing_ok=True)
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ("index", "target", "probabilities")}
         arrays |= {"embedding": self.embedding, "subjects": np.array(self.subjects, dtype=np.str_)}
-        with _replacing(folder / ARRAYS) as part, part.open("wb") as file:
+        with replacing(folder / ARRAYS) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
         said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
-        with _replacing(folder / JSON) as part:
+        with replacing(folder / JSON) as part:
             part.write_text(json.dumps(_plain(said), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return folder
 
@@ -264,17 +265,6 @@ def _left_as_they_are(module: Method, datamodule: WindowDataModule) -> Iterator[
         datamodule.corruption = corruption
         for part, mode in modes:
             part.training = mode
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write into, which takes its place when it is whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import io
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import pickle
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdlab.files import remove_leftovers, replacing, scratch_folder
 from kdlab.types import InputError
 
 #: format -> how its files end
@@ -64,10 +66,10 @@ def write(
     """
     shape = tuple(card["input"]["shape"][1:])
     if format == "torch":
-        torch.save({_KEY: json.dumps(card), "state_dict": module.state_dict()}, path)
+        _put(path, lambda file: torch.save({_KEY: json.dumps(card), "state_dict": module.state_dict()}, file))
     elif format == "torch.export":
         program = _trace(module, shape)
-        torch.export.save(program, path, extra_files={_CARD: json.dumps(card)})
+        _put(path, lambda file: torch.export.save(program, file, extra_files={_CARD: json.dumps(card)}))
     else:
         (onnx,) = need("format='onnx'", "onnx")
         model = _to_onnx(module, shape)
@@ -76,7 +78,15 @@ def write(
             card["quantisation"]["int8_share"] = round(share, 4)
         onnx.helper.set_model_props(model, {_KEY: json.dumps(card)})
         onnx.checker.check_model(model)
-        onnx.save(model, path)
+        _put(path, lambda file: file.write(model.SerializeToString()))
+
+
+def _put(path: Path, write: Callable[[io.BytesIO], object]) -> None:
+    """Write into memory, and from there into the file: torch's own writer ends the process on a full disk."""
+    memory = io.BytesIO()
+    write(memory)
+    with replacing(path) as part:
+        part.write_bytes(memory.getbuffer())
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -230,7 +240,8 @@ def _to_int8(model: Any, calibration: NDArray[np.float32]) -> tuple[Any, float]:
     )
     windows = [{INPUT: calibration[i : i + _BATCH]} for i in range(0, len(calibration), _BATCH)]
 
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    remove_leftovers(tempfile.gettempdir())
+    with scratch_folder() as folder, quiet():
         prepared, made = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
         shapes.quant_pre_process(copy.deepcopy(model), prepared)
         quantization.quantize_static(

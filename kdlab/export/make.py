@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
 from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
+from kdlab.files import remove_leftovers, scratch_folder, write_text
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
@@ -103,7 +104,8 @@ def export(
             "calibrated_on": {"windows": "train", "count": len(rows)},
         }
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
+    remove_leftovers(target.parent)
+    with _naming(target), scratch_folder(target.parent) as folder:
         made = Path(folder, target.name)
         write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
         ready = load(made)
@@ -114,10 +116,21 @@ def export(
             "size": {"before": found.stat().st_size, "weights": _bytes(net), "after": made.stat().st_size},
             "latency": _latency(module, ready),
         }
-        card_path(made).write_text(json.dumps(card, indent=2))
+        write_text(card_path(made), json.dumps(card, indent=2))
         os.replace(made, target)
         os.replace(card_path(made), card_path(target))
     return load(target)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """An error of writing names the file that was to be made, not the unfinished one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or isinstance(error, InputError):
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:

@@ -161,7 +161,7 @@ def _read(path: Path, card: Mapping[str, Any]) -> nn.Module:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return dict(card) if isinstance(card, dict) else {}

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -27,6 +28,8 @@ from kdlab.methods.checkpoints import (
     read_checkpoint,
     split_differences,
 )
+from kdlab.methods.finite import Watch, check_finite, check_settings, diverged, first_of, not_finite, weights_of
+from kdlab.methods.saving import write_whole
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
@@ -130,6 +133,7 @@ class Method(LightningModule):
         #: the view that the weights were trained on, in words, as far as it is known
         self.view_settings: str | None = None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
+        self._watch = Watch()
 
     #: the argument that names the weights to start from
     init_argument: ClassVar[str] = "init"
@@ -154,6 +158,7 @@ class Method(LightningModule):
         """Check net and data against each other before anything is trained or written."""
         datamodule: Any = getattr(self.trainer, "datamodule", None)
         self.prepare(datamodule, stage)
+        write_whole(self.trainer.strategy)
         if hasattr(datamodule, "skip_views"):
             datamodule.skip_views(set(datamodule.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
@@ -165,6 +170,7 @@ class Method(LightningModule):
 
     def on_fit_start(self) -> None:
         """Compile the net, where that is asked for."""
+        self._watch = Watch()
         if self._backend:  # each shape by itself: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -229,6 +235,7 @@ class Method(LightningModule):
                     "Start from a net of the same fold."
                 )
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+        check_finite(state, f"{what}: {str(path)!r}")
         try:
             self.net.load_state_dict(state)
         except RuntimeError as error:
@@ -246,6 +253,37 @@ class Method(LightningModule):
             "stopped_early": None if epochs is None or epochs < 0 else epoch + 1 < epochs,
             "reason": f"weights after epoch {epoch}, counted from 0, of {epochs}",
         }
+        for optimizer in self.trainer.optimizers:
+            check_settings(optimizer)
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where the loss or the weights of this epoch are not finite."""
+        self._check_finite()
+
+    def on_validation_end(self) -> None:
+        """Stop where the validation loss of a fit is not finite."""
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        """Raise `DivergedError` unless everything that is known of this fit is finite; every process calls it."""
+        self._check_terms(self._watch.read())
+        self._check_state()
+
+    def _check_terms(self, bad: list[str]) -> None:
+        if bad:
+            broken = not_finite(weights_of(self))
+            why = f" (and so are the weights {first_of(broken)})" if broken else " (the weights are still finite)"
+            raise diverged(self, self._watch.where, f"term {first_of(bad)} must be finite, but is NaN or infinite{why}")
+
+    def _check_state(self) -> None:
+        if bad := not_finite(weights_of(self)):
+            held = f"the weights must be finite, but {first_of(bad)} hold NaN or infinite values"
+            raise diverged(self, f"by step {self.trainer.global_step}", held)
+        loss = self.trainer.callback_metrics.get("val/loss")
+        if loss is not None and not bool(torch.isfinite(loss)):
+            what = f"val/loss must be finite, but is {float(loss)}"
+            raise diverged(self, f"validation after step {self.trainer.global_step}", what)
 
     def on_train_start(self) -> None:
         """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
@@ -263,7 +301,9 @@ class Method(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
         terms = self.terms(batch, self.net(batch.views[self.view]))
-        loss = torch.stack(list(terms.values())).sum()
+        values = torch.stack(list(terms.values()))
+        loss = values.sum()
+        self._check_terms(self._watch.see(terms, values, self.trainer.global_step))
         logged = {"loss": loss, **terms, **self.settings()}
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in logged.items()},
@@ -306,6 +346,7 @@ class Method(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over everything that learns (teachers are frozen) and the schedule, stepped once an epoch."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
         return {
@@ -326,7 +367,9 @@ class Method(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the checkpoint describe itself."""
+        """Make the checkpoint describe itself; weights of a fit that diverged are not written."""
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self._check_state()
         checkpoint[KEY] = self.describe()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -350,6 +393,7 @@ class Method(LightningModule):
                 f"ckpt_path: the checkpoint holds {described['net']}, but the configuration asks for {self.net.spec}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
             )
+        check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
         self._check_view_settings("ckpt_path: this net", datamodule)

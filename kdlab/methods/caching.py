@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdlab.cache import Answers, Question, TeacherCache, gather_answers, size
 from kdlab.distributed import world_size
+from kdlab.files import part_prefix, remove_leftovers
 from kdlab.methods.teacher import Teacher
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
@@ -53,7 +54,9 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
     strategy = trainer.strategy
     folder, made = cache.folder, ""
     if folder is None and trainer.world_size > 1:
-        made = tempfile.mkdtemp(prefix="kdlab-") if trainer.is_global_zero else ""
+        if trainer.is_global_zero:
+            remove_leftovers(tempfile.gettempdir())
+            made = tempfile.mkdtemp(prefix=part_prefix())
         folder = strategy.broadcast(made)
     gather = functools.partial(_gather, cache, method, folder)
     answers: Answers | None = None

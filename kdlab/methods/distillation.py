@@ -87,6 +87,7 @@ class Distillation(Method):
         self._answers: Answers | None = None
         #: what student and teachers said of empty windows before the fit, as shapes; None where no shape was known
         self.tried: tuple[Output, dict[str, Output]] | None = None
+        self._majority, self._broken = 0.0, dict.fromkeys(teachers, 0)  # of the validation windows, with the accuracies
 
     @property
     def student(self) -> Backbone:
@@ -161,8 +162,9 @@ class Distillation(Method):
         if not self.trainer.val_dataloaders:
             return
         for name, accuracy in self._accuracies().items():
-            view = dict(self.named_teachers())[name].view
-            rank_zero_info(f"teacher {name!r} ({view}): validation accuracy {accuracy:.4f}")
+            teacher = dict(self.named_teachers())[name]
+            rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
+            teacher.check_outputs(name, accuracy, self._majority, self._broken[name])
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
@@ -174,17 +176,21 @@ class Distillation(Method):
         loader: Any = self.trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
         if hasattr(datamodule, "ordered_loader"):
             loader = datamodule.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
-        right = torch.zeros(len(teachers) + 1, device=self.device)
+        right = torch.zeros(2 * len(teachers) + 1, device=self.device)  # and windows with outputs that are not finite
+        classes = torch.zeros(self.net.num_classes, device=self.device)
         precision = self.trainer.precision_plugin
         for batch in islice(loader, int(min(self.trainer.num_val_batches[0], sys.maxsize))):
             batch = precision.convert_input(self.transfer_batch_to_device(batch, self.device, 0))
             keep = batch.index >= 0
             with precision.val_step_context():
-                hits = [
-                    teacher(batch.views[teacher.view]).logits.argmax(1) == batch.target for teacher in teachers.values()
-                ]
+                logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
+            hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
             right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
+            classes.scatter_add_(0, batch.target, keep.float())
         *counts, windows = distributed.total(right).tolist()
+        self._majority = float(distributed.total(classes).max()) / max(windows, 1)
+        counts, broken = counts[: len(teachers)], counts[len(teachers) :]
+        self._broken = {name: int(count) for name, count in zip(teachers, broken, strict=True)}
         return {name: count / max(windows, 1) for name, count in zip(teachers, counts, strict=True)}
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from kdlab.methods.checkpoints import (
     split_differences,
     weights_hash,
 )
+from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone, MemoryFormat, build
 from kdlab.types import InputError, Output
 
@@ -52,7 +53,8 @@ class Teacher(nn.Module):
 
     Raises:
         MissingFileError: when the file is not there at the beginning of a fit.
-        InputError: when it is no checkpoint, belongs to another net, or was trained on another split.
+        InputError: when it is no checkpoint, belongs to another net, was trained on another split, or its weights are
+            not finite.
 
     Example:
         >>> import torch
@@ -134,6 +136,7 @@ class Teacher(nn.Module):
         if self.memory_format is not None:
             self.net.memory_format = self.memory_format
         self.net.requires_grad_(False)
+        check_finite(self.net.state_dict(), f"{what} ({self.file})" if self.file else what)
         self.hash = weights_hash(self.net.state_dict())
         self.loaded = True
         self.eval()
@@ -205,6 +208,31 @@ class Teacher(nn.Module):
             )
         if scaled := input_differences(trained, fingerprint):
             rank_zero_warn(f"{who} sees windows that are not scaled as those of its training: {'; '.join(scaled)}.")
+
+    def check_outputs(self, name: str, accuracy: float, majority: float, broken: int) -> None:
+        """Refuse a teacher whose outputs are not finite, and warn of one that knows no more than the class frequencies.
+
+        Args:
+            name: the teacher's name.
+            accuracy: share of the validation windows that it gets right.
+            majority: share of the most frequent class among them.
+            broken: number of validation windows for which its logits hold NaN or infinite values.
+
+        Raises:
+            InputError: naming the teacher and the number of windows.
+        """
+        who = f"teacher {name!r}" + (f" ({self.file})" if self.file else "")
+        if broken:
+            raise InputError(
+                f"{who}: its outputs must be finite, but those of {broken} validation windows hold NaN or infinite "
+                "values. Train it again, or run it in precision='32' if it runs in half precision."
+            )
+        if accuracy <= majority + 1e-6:
+            rank_zero_warn(
+                f"{who}: its validation accuracy must be above that of always predicting the most frequent class "
+                f"({majority:.4f}) to teach anything, but it is {accuracy:.4f}. Train it longer or on more windows, "
+                "or leave it out."
+            )
 
     def check_view_settings(self, settings: str | None, name: str) -> None:
         """Refuse to show a teacher another view than the one that it was trained on, under whatever name.

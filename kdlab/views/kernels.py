@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -20,22 +18,12 @@ from numba import types
 from numba.extending import intrinsic
 from torch.utils.data import get_worker_info
 
+from kdlab.views.compiling import compiled as _compiled
+
 ONE = 8.2924
 """Sigmas above which the normal CDF is 1 in double precision."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-
-
-def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit``, cached on disk where a cache folder is writable."""
-
-    def wrap(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # numba found no writable cache folder: compile once per process
-            return numba.njit(nogil=True, **options)(function)
-
-    return wrap
 
 
 def thread_count() -> int:
