@@ -28,6 +28,7 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.files import read_yaml
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.types import InputError
@@ -377,9 +378,12 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    said = yaml.safe_load(Path(config).read_text())
-    words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data") if key in said]
+    said = read_yaml(config, "config")
+    for key in ("model", "data"):
+        if said.get(key) is None:
+            raise InputError(f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}.")
     try:
+        words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data")]
         made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))
     except (ValueError, TypeError, OSError) as error:
         raise _input_error(error) from error
@@ -392,7 +396,9 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     Raises:
         InputError: for a wrong argument of a callback.
     """
-    trainer = yaml.safe_load(Path(config).read_text()).get("trainer") or {}
+    trainer = read_yaml(config, "config").get("trainer") or {}
+    if not isinstance(trainer, dict):
+        raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
     named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]
     said = [callback for some in named for callback in (some if isinstance(some, list) else [some])]
     parser = Parser(allow_abbrev=False)

@@ -26,11 +26,12 @@ from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
     find_checkpoint,
+    net_of,
     read_checkpoint,
     split_differences,
     weights_hash,
 )
-from kdlab.nets.base import Backbone, build
+from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
 #: the files that a run folder is searched for, in this order
@@ -139,12 +140,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
             f"CKPT: {str(path)!r} does not say which data it was trained on, so its units are not known. Train it with "
             "a data module of kdlab (ArrayDataModule takes your arrays)."
         )
-    net = build(described["net"])
-    state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"CKPT: the weights in {str(path)!r} are not those of {net.spec}. {error}") from error
+    net = net_of(checkpoint, f"CKPT: {str(path)!r}")
     net.float().eval().requires_grad_(False)
     return {**described, "epoch": checkpoint.get("epoch")}, net
 
