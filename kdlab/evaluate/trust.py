@@ -65,8 +65,9 @@ def data_module(config: Path, overrides: Sequence[str] = ()) -> WindowDataModule
         raise InputError(
             f"{others[0]}: only data are read from {str(config)!r}; the net comes from the checkpoint. {REMEDY}."
         )
+    instantiate = getattr(parser, "instantiate", parser.instantiate_classes)  # its name in newer jsonargparse
     try:
-        made = parser.instantiate_classes(parser.parse_args([f"--data={json.dumps(data)}", *overrides]))
+        made = instantiate(parser.parse_args([f"--data={json.dumps(data)}", *overrides]))
     except (ArgumentError, ValueError, TypeError, OSError, AttributeError, KeyError) as error:
         raise _input_error(error, config) from error
     module: WindowDataModule = made.data

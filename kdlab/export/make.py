@@ -21,7 +21,7 @@ from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
-from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
+from kdlab.export.module import Exported, PhysicalNet, card_path, load, open_exported, sha256
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
@@ -107,7 +107,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
         made = Path(folder, target.name)
         write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
-        ready = load(made)
+        ready = open_exported(made, check=False)
         check = _compare(ready, logits, labels, datamodule, source, channels, windows)
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},

@@ -23,7 +23,7 @@ from kdlab.types import InputError
 #: of a description: the largest number, values, levels of nesting, characters of a word
 LARGEST, MOST_VALUES, MOST_LEVELS, MOST_CHARACTERS = 65_536, 4096, 16, 1000
 #: of a construction: bytes of tensors (or four times the weights that the net is to hold), operations on tensors
-MOST_BYTES, MOST_OPERATIONS = 2**30, 50_000
+MOST_BYTES, MOST_OPERATIONS = 2**30, 30_000
 #: packages whose modules do more than compute (metrics download, wrappers generate code) -> the part that holds layers
 _LAYERS = {
     "torch": "torch.nn.modules.",
@@ -163,9 +163,9 @@ class _Check:
     def value(self, key: str, value: Any, levels: int, inside: bool) -> None:
         self.left -= 1
         if self.left < 0:
-            self._refuse("the description", f"at most {MOST_VALUES} values", "more")
+            self._refuse("the description", f"of at most {MOST_VALUES} values", None, "it has more")
         if levels < 0:
-            self._refuse("the description", f"nested at most {MOST_LEVELS} levels deep", "more")
+            self._refuse("the description", f"nested at most {MOST_LEVELS} levels deep", None, "it is deeper")
         if isinstance(value, Mapping):
             self._mapping(key, value, levels, inside)
         elif type(value) in (list, tuple):
@@ -198,10 +198,10 @@ class _Check:
         elif value is not None and type(value) is not bool:
             self._refuse(key, "a plain value", value)
 
-    def _refuse(self, key: str, constraint: str, value: Any) -> None:
+    def _refuse(self, key: str, constraint: str, value: Any, got: str = "") -> None:
         raise InputError(
-            f"net {self.name[:200]!r}: {key[:100]} must be {constraint}, but got {_short(value)}. The file is damaged, "
-            f"or was made to do harm. {_REMEDY}"
+            f"net {self.name[:200]!r}: {key[:100]} must be {constraint}, but {got or f'got {_short(value)}'}. The file is "
+            f"damaged, or was made to do harm. {_REMEDY}"
         )
 
 
