@@ -381,7 +381,9 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     said = read_yaml(config, "config")
     for key in ("model", "data"):
         if said.get(key) is None:
-            raise InputError(f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}.")
+            raise InputError(
+                f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}."
+            )
     try:
         words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data")]
         made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))

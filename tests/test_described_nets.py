@@ -140,8 +140,10 @@ OUT_OF_BOUNDS = {
         "MiB",
     ),
     "a broad embedding": (adapter(spec("torch.nn.Embedding", num_embeddings=65_000, embedding_dim=65_000)), "MiB"),
-    "a wide bilinear layer": (adapter(spec("torch.nn.Bilinear", **dict.fromkeys(("in1_features", "in2_features"), 9999),
-                                           out_features=9999)), "MiB"),
+    "a wide bilinear layer": (
+        adapter(spec("torch.nn.Bilinear", **dict.fromkeys(("in1_features", "in2_features"), 9999), out_features=9999)),
+        "MiB",
+    ),
     "positions": (spec("kdlab.nets.transformer.TransformerEncoder", dim=65_536, max_tokens=65_536), "MiB"),
     "a float width": (spec("kdlab.nets.mobilenet.MobileNetV2", width=60_000.0), "MiB"),
     "init_args that are a list": ({"class_path": W, "init_args": [1]}, "init_args"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -65,7 +65,9 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
             batch_size=options.batch_size,
         )
         described = description(read_checkpoint(file, WHAT), WHAT) or {}
-        told = {key: described[key] for key in ("method", "objective", "teachers", "provenance") if key in described}
+        told: dict[str, Any] = {
+            key: described[key] for key in ("method", "objective", "teachers", "provenance") if key in described
+        }
         results[name].description.update(told, checkpoint=str(file))
         results[name].save(out / _slug(name))
     write(results, out)
@@ -205,9 +207,7 @@ def _slug(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kdlab evaluate", description=__doc__, epilog=trust.HELP, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=__doc__, epilog=trust.HELP, allow_abbrev=False)
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar=WHAT, help="checkpoint files, or run folders (their newest finished version)")
     add("--out", default="evaluation", help="folder for the results (default: evaluation)")

@@ -66,7 +66,9 @@ def check_card(card: Any, path: Path) -> dict[str, Any]:
 
 def _wrong(path: Path, key: str, constraint: str, value: Any) -> InputError:
     said = "missing" if value is None else repr(value)[:80]
-    return InputError(f"path: the card of {str(path)!r} is damaged: {key} must be {constraint}, but is {said}. {REMEDY}.")
+    return InputError(
+        f"path: the card of {str(path)!r} is damaged: {key} must be {constraint}, but is {said}. {REMEDY}."
+    )
 
 
 def _word(value: Any) -> bool:

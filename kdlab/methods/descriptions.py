@@ -134,9 +134,9 @@ def _plain_mapping(value: Any) -> bool:
 def _scale(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
-    offset, divisor = value.get("offset"), value.get("divisor")
+    offset, divisor = (value.get(key) or [] for key in ("offset", "divisor"))
     numbers = _many(_number, 1)(offset) and _many(_number, 1)(divisor) and type(value.get("clip", False)) is bool
-    return numbers and len(offset) == len(divisor) and 0 not in divisor  # type: ignore[arg-type]
+    return numbers and len(offset) == len(divisor) and 0 not in divisor
 
 
 def _size(value: Any) -> bool:
@@ -159,13 +159,16 @@ _FINGERPRINT: dict[str, tuple[str, _Test]] = {
     "dataset": ("a word", _word),
     "grouping": ("a word", _word),
     "id": ("a word", _word),
-    **{part: ("a list of ids", _IDS) for part in ("train", "val", "test")},
+    **dict.fromkeys(("train", "val", "test"), ("a list of ids", _IDS)),
     "classes": ("at least two words", _many(_word, 2)),
     "channels": ("lists of words by source", _by_name(_many(_word, 1))),
     "scale": ("as many finite offsets and divisors (not 0) by source", _or_none(_by_name(_scale))),
     "window": ("a number of samples", _size),
     "step": ("a number of samples", _size),
-    "sampling_rate": ("a number, or one by source", lambda v: v is None or _number(v) or _by_name(_or_none(_number))(v)),
+    "sampling_rate": (
+        "a number, or one by source",
+        lambda v: v is None or _number(v) or _by_name(_or_none(_number))(v),
+    ),
 }
 _PROGRESS: dict[str, tuple[str, _Test]] = {
     "epoch": ("a count", _count),
@@ -173,9 +176,11 @@ _PROGRESS: dict[str, tuple[str, _Test]] = {
     "optimizer_states": (
         "a list of states of optimisers",
         _many(
-            lambda one: isinstance(one, Mapping)
-            and isinstance(one.get("state"), Mapping)
-            and _many(lambda group: isinstance(group, Mapping), 1)(one.get("param_groups"))
+            lambda one: (
+                isinstance(one, Mapping)
+                and isinstance(one.get("state"), Mapping)
+                and _many(lambda group: isinstance(group, Mapping), 1)(one.get("param_groups"))
+            )
         ),
     ),
     "lr_schedulers": ("a list of mappings", _many(lambda one: isinstance(one, Mapping))),

@@ -276,7 +276,8 @@ def build(spec: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) 
     Raises:
         InputError: when there is no such class, it does not take these arguments, or the net would be too large.
     """
-    return remake(spec, weights, inside=False)
+    net: Backbone = remake(spec, weights, inside=False)
+    return net
 
 
 def remake(spec: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None, inside: bool = True) -> Any:

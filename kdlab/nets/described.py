@@ -1,4 +1,4 @@
-"""Nets that a file describes: plain values within bounds, classes found among loaded ones, made under a limit of memory.
+"""Nets that a file describes: plain values within bounds, loaded classes, made under a limit of memory.
 
 Nothing is imported by a name from a file, and nothing is called before all of a description is checked.
 """
@@ -200,8 +200,8 @@ class _Check:
 
     def _refuse(self, key: str, constraint: str, value: Any, got: str = "") -> None:
         raise InputError(
-            f"net {self.name[:200]!r}: {key[:100]} must be {constraint}, but {got or f'got {_short(value)}'}. The file is "
-            f"damaged, or was made to do harm. {_REMEDY}"
+            f"net {self.name[:200]!r}: {key[:100]} must be {constraint}, but "
+            f"{got or f'got {_short(value)}'}. The file is damaged, or was made to do harm. {_REMEDY}"
         )
 
 
@@ -263,9 +263,9 @@ def limited(path: str, at_least: int = 0) -> Iterator[None]:
         _under_limit.reset(token)
 
 
-class _Limit(TorchDispatchMode):
+class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, path: str, most: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.path, self.most, self.left, self.operations = path, most, most, MOST_OPERATIONS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
