@@ -65,9 +65,8 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
             batch_size=options.batch_size,
         )
         described = description(read_checkpoint(file, WHAT), WHAT) or {}
-        told: dict[str, Any] = {
-            key: described[key] for key in ("method", "objective", "teachers", "provenance") if key in described
-        }
+        kept = ("method", "objective", "teachers", "provenance")
+        told: dict[str, Any] = {key: described[key] for key in kept if key in described}
         results[name].description.update(told, checkpoint=str(file))
         results[name].save(out / _slug(name))
     write(results, out)

@@ -167,8 +167,8 @@ def _card_beside(path: Path) -> dict[str, Any] | None:
     digest = card["file"].get("sha256") if isinstance(card.get("file"), Mapping) else None
     if digest != sha256(path):
         raise InputError(
-            f"path: {str(path)!r} is not the file that its card {place.name!r} describes (sha256 {digest!r:.20} there): "
-            f"it is damaged, or one of them was replaced. {REMEDY}."
+            f"path: {str(path)!r} is not the file that its card {place.name!r} describes (sha256 {digest!r:.20} "
+            f"there): it is damaged, or one of them was replaced. {REMEDY}."
         )
     return card
 
@@ -186,10 +186,7 @@ def sha256(path: Path) -> str:
 def _read(path: Path, card: Mapping[str, Any], check: bool) -> nn.Module:
     if path.suffix == FORMATS["onnx"]:
         return OnnxModule(path)
-    if path.suffix == FORMATS["torch.export"]:
-        module = read_program(path)
-    else:
-        module = _rebuild(path, card)
+    module = read_program(path) if path.suffix == FORMATS["torch.export"] else _rebuild(path, card)
     held = {name.removeprefix("net."): value for name, value in module.state_dict().items() if name.startswith("net.")}
     if check and card["provenance"].get("weights", "") not in ("", weights_hash(held)):
         raise InputError(f"path: the weights in {str(path)!r} are not those of its card; it is damaged. {REMEDY}.")
