@@ -31,7 +31,7 @@ from kdlab.callbacks import (
 )
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify, ending, restart_in_utf8
-from kdlab.files import one_line, unused, write_json
+from kdlab.files import one_line, read_yaml, unused, write_json
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.nets import Backbone
@@ -455,9 +455,14 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    said = yaml.safe_load(Path(config).read_text())
-    words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data") if key in said]
+    said = read_yaml(config, "config")
+    for key in ("model", "data"):
+        if said.get(key) is None:
+            raise InputError(
+                f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}."
+            )
     try:
+        words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data")]
         made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))
     except (ValueError, TypeError, OSError) as error:
         raise _input_error(error) from error
@@ -470,7 +475,9 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     Raises:
         InputError: for a wrong argument of a callback.
     """
-    trainer = yaml.safe_load(Path(config).read_text()).get("trainer") or {}
+    trainer = read_yaml(config, "config").get("trainer") or {}
+    if not isinstance(trainer, dict):
+        raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
     named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]
     said = [callback for some in named for callback in (some if isinstance(some, list) else [some])]
     parser = Parser(allow_abbrev=False)

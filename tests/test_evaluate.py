@@ -378,13 +378,16 @@ def built(teachers, tmp_path):
         folder = tmp_path / "runs/bm" / f"teacher_{name}" / "version_0"
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints/teacher.ckpt").write_bytes(Path(path).read_bytes())
-        (folder / "config.yaml").write_text(name)
+        views = {"raw": {"class_path": "Raw"}, "pi": {"class_path": "PersistenceImage", "init_args": {"size": 16}}}
+        data = {"class_path": "kdlab.data.BasicMotions", "init_args": {"views": views}}
+        (folder / "config.yaml").write_text(json.dumps({"of": name, "data": data}))
         runs[name] = str(folder.parent)
     asked = []
 
     def make(config, overrides):
-        asked.append((config.read_text(), overrides))
-        described = read_checkpoint(teachers[config.read_text()])[KEY]
+        name = json.loads(config.read_text())["of"]
+        asked.append((name, overrides))
+        described = read_checkpoint(teachers[name])[KEY]
         return kdlab.Supervised(build(described["net"]), view=described["view"]), BasicMotions(views=VIEWS)
 
     return runs, make, asked
@@ -395,7 +398,16 @@ def test_the_command_writes_tables_pictures_and_predictions(built, raw_and_pi, t
     out = tmp_path / "out"
     words = [runs["raw"], runs["pi"], "--out", str(out), "--set", "data.num_workers=0"]
     got = command.main(words, make)
+    assert not asked  # the nets come from the checkpoints, of the configs only data are read
+    trusted = command.main([*words, "--trust-config", "--overwrite"], make)
     assert asked == [("raw", ["--data.num_workers=0"]), ("pi", ["--data.num_workers=0"])]
+    for name, one in trusted.items():
+        assert np.array_equal(one.probabilities, got[name].probabilities)
+        differ = {k for k in one.description if one.description[k] != got[name].description[k]}
+        assert not differ
+    capsys.readouterr()
+    got = command.main([*words, "--overwrite"], make)
+    asked.clear()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in lines] == ["run", "---", "teacher_raw", "teacher_pi"]
     for name in ("raw", "pi"):

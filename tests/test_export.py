@@ -420,7 +420,9 @@ def test_command(student, tmp_path, capsys):
     version = tmp_path / "runs" / "basic_motions" / "scratch" / "version_3"
     (version / "checkpoints").mkdir(parents=True)
     (version / "checkpoints" / "best.ckpt").write_bytes(student.read_bytes())
-    (version / "config.yaml").write_text("")
+    views = {"raw": {"class_path": "kdlab.views.Raw", "init_args": {"channels": CHOSEN}}}
+    data = {"class_path": "kdlab.data.BasicMotions", "init_args": {"scale": "minmax", "seed": 0, "views": views}}
+    (version / "config.yaml").write_text(json.dumps({"model": "ignored.Here", "data": data}))
     (version / "finished.json").write_text("{}")
     asked = []
 
@@ -432,7 +434,10 @@ def test_command(student, tmp_path, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         file = kdlab.export.main(words, build)
+    assert not asked  # only data were read, and nothing else was built
+    again = kdlab.export.main([*words, "--trust-config", "--overwrite"], build)
     assert asked == [(str(version / "config.yaml"), ["--data.init_args.batch_size=4"])]
+    assert again.card["provenance"] == file.card["provenance"]
     assert file.path == version / "checkpoints" / "best.pt"
     assert (file.card["name"], file.card["metrics"]["count"]) == ("scratch", 8)
     printed = capsys.readouterr().out

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from kdlab.data import WindowDataModule
-from kdlab.evaluate import tables
+from kdlab.evaluate import tables, trust
 from kdlab.evaluate.evaluation import Evaluation, evaluate
 from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
 from kdlab.files import replacing, write_text
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint, read_checkpoint
+from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
+from kdlab.methods.supervised import Supervised
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -50,8 +51,12 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     results: dict[str, Evaluation] = {}
     for name, file, config in zip(row_names(files), files, configs, strict=True):
         print(f"{name}: {file}", flush=True)
-        module, datamodule = build(config, overrides)
-        load(module, datamodule, file)
+        if options.config or options.trust_config:
+            module, datamodule = build(config, overrides)
+            load(module, datamodule, file)
+        else:
+            datamodule = trust.data_module(config, overrides)
+            module = restore(file, datamodule)
         results[name] = evaluate(
             module.to(device),
             datamodule,
@@ -60,7 +65,10 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
             embedding=options.embedding,
             batch_size=options.batch_size,
         )
-        results[name].description["checkpoint"] = str(file)
+        described = description(read_checkpoint(file, WHAT), WHAT) or {}
+        kept = ("method", "objective", "teachers", "provenance")
+        told: dict[str, Any] = {key: described[key] for key in kept if key in described}
+        results[name].description.update(told, checkpoint=str(file))
         results[name].save(out / _slug(name))
     write(results, out)
     print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
@@ -77,11 +85,20 @@ def load(module: Method, datamodule: WindowDataModule, file: Path) -> None:
     datamodule.prepare_data()
     datamodule.setup("test")
     module.check_checkpoint(checkpoint, datamodule)
-    weights = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
-    try:
-        module.net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{WHAT}: the weights in {str(file)!r} are not those of {module.net.spec}. {error}") from error
+    net_of(checkpoint, f"{WHAT}: {str(file)!r}", module.net)
+
+
+def restore(file: Path, datamodule: WindowDataModule) -> Method:
+    """The net of a checkpoint as it describes itself, ready to be evaluated; sets up the data and checks both.
+
+    Raises:
+        InputError: when it cannot be rebuilt, or leaks what is evaluated here.
+    """
+    checkpoint, what = read_checkpoint(file, WHAT), f"{WHAT}: {str(file)!r}"
+    net = net_of(checkpoint, what)
+    module = Supervised(net, view=checkpoint[KEY]["view"])
+    load(module, datamodule, file)
+    return module
 
 
 def write(results: Mapping[str, Evaluation], out: Path) -> None:
@@ -173,10 +190,9 @@ def row_names(files: Sequence[Path]) -> list[str]:
 
 
 def _config_beside(file: Path) -> Path:
-    for folder in (file.parent, file.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder / "config.yaml"
-    raise MissingFileError(f"{WHAT}: no config.yaml beside {str(file)!r}; name the run's config with --config FILE")
+    if (found := trust.config_beside(file)) is None:
+        raise MissingFileError(f"{WHAT}: no config.yaml beside {str(file)!r}; name the run's config with --config FILE")
+    return found
 
 
 def _device(name: str) -> torch.device:
@@ -192,13 +208,14 @@ def _slug(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=__doc__, epilog=trust.HELP, allow_abbrev=False)
     add = parser.add_argument
     add("checkpoints", nargs="+", metavar=WHAT, help="checkpoint files, or run folders (their newest finished version)")
     add("--out", default="evaluation", help="folder for the results (default: evaluation)")
     add("--overwrite", action="store_true", help="write into --out although it holds results")
     add("--stage", choices=("test", "val"), default="test", help="which windows (default: test)")
-    add("--config", help="config of checkpoints that have no config.yaml beside them")
+    add("--config", help="a config of yours, in place of config.yaml beside the checkpoints; its classes are imported")
+    add("--trust-config", action="store_true", help="import and call what config.yaml beside a checkpoint names")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
     add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
     add("--device", default="cpu", help="where the nets are asked; they are timed on the CPU (default: cpu)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from kdlab import functional
 from kdlab.augment import Corruption
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
+from kdlab.evaluate.kept import read_evaluation
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
-from kdlab.files import replacing
+from kdlab.files import replacing, write_json
 from kdlab.methods.base import Method, check_view, view_settings
 from kdlab.methods.checkpoints import input_differences
 from kdlab.types import InputError, MissingFileError
@@ -85,8 +85,7 @@ class Evaluation:
         with replacing(folder / ARRAYS) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
         said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
-        with replacing(folder / JSON) as part:
-            part.write_text(json.dumps(_plain(said), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / JSON, _plain(said))
         return folder
 
     @classmethod
@@ -95,6 +94,7 @@ class Evaluation:
 
         Raises:
             MissingFileError: when no whole evaluation is there.
+            InputError: when it is damaged.
         """
         folder = Path(folder)
         for name in (JSON, ARRAYS):
@@ -102,12 +102,10 @@ class Evaluation:
                 raise MissingFileError(
                     f"folder: {str(folder)!r} holds no {name}; expected what Evaluation.save writes."
                 )
-        said = json.loads((folder / JSON).read_text(encoding="utf-8"))
-        said["confusion"] = np.array(said["confusion"], dtype=np.int64)
-        said["reliability"] = {name: np.array(values, dtype=float) for name, values in said["reliability"].items()}
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-            said |= {name: arrays[name] for name in arrays.files}
-        return cls(**{**said, "subjects": said["subjects"].tolist()})
+        try:
+            return cls(**read_evaluation(folder / JSON, folder / ARRAYS))
+        except InputError as error:
+            raise InputError(f"{error} Evaluate the checkpoint again: kdlab evaluate CKPT.") from error
 
 
 def evaluate(

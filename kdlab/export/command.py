@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdlab.evaluate import trust
 from kdlab.export.formats import FORMATS
 from kdlab.export.make import export
 from kdlab.export.module import Exported, card_path
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="kdlab export",
         allow_abbrev=False,
         description="Write a trained student as one file that reads physical units, with a JSON card beside it.",
-        epilog="Further words override the configuration, for example --data.init_args.root=/my/recordings.",
+        epilog=f"Further words override the data, for example --data.init_args.root=/my/recordings. {trust.HELP}",
     )
     words.add_argument(
         "checkpoint", metavar="CKPT", help="checkpoint file, or run folder (its newest finished version)"
@@ -30,7 +31,14 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
     words.add_argument("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
     words.add_argument("--output", metavar="FILE", help="default: beside the checkpoint")
-    words.add_argument("--config", metavar="FILE", help="default: the config.yaml of the checkpoint's run folder")
+    words.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a config of yours, whose classes are imported; default: the config.yaml of the checkpoint's run folder",
+    )
+    words.add_argument(
+        "--trust-config", action="store_true", help="import and call what the config.yaml of the run folder names"
+    )
     words.add_argument("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")
     words.add_argument(
         "--tolerance", type=float, default=0.5, metavar="POINTS", help="of accuracy, for int8; default: %(default)s"
@@ -51,7 +59,11 @@ def main(words: Sequence[str], build: Build) -> Exported:
     """
     given, overrides = parser().parse_known_args(list(words))
     checkpoint = find_checkpoint(given.checkpoint, KEPT_FILES, "CKPT")
-    _, datamodule = build(str(given.config or config_of(checkpoint)), overrides)
+    config = Path(given.config) if given.config else config_of(checkpoint)
+    if given.config or given.trust_config:
+        _, datamodule = build(str(config), overrides)
+    else:
+        datamodule = trust.data_module(config, overrides)
     exported = export(
         checkpoint,
         datamodule,
@@ -72,9 +84,8 @@ def config_of(checkpoint: Path) -> Path:
     Raises:
         InputError: when there is none.
     """
-    for folder in (checkpoint.parent, checkpoint.parent.parent):
-        if (folder / "config.yaml").is_file():
-            return folder / "config.yaml"
+    if (found := trust.config_beside(checkpoint)) is not None:
+        return found
     raise InputError(
         f"CKPT: no config.yaml beside {str(checkpoint)!r}, so its data are not known. Pass --config with the data that "
         "it was trained on, or call kdlab.export.export(checkpoint, datamodule)."

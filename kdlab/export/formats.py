@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import math
-import pickle
 import tempfile
 import warnings
 import zipfile
@@ -22,7 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdlab.files import remove_leftovers, replacing, scratch_folder
+from kdlab.export.reading import REMEDY, check_card, check_program
+from kdlab.files import MOST_BYTES, one_line, remove_leftovers, replacing, scratch_folder
+from kdlab.methods.checkpoints import check_archive
 from kdlab.types import InputError
 
 #: format -> how its files end
@@ -95,44 +96,60 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises:
         InputError: when there is none, so kdlab did not export it.
     """
-    text: Any = None
     try:
-        if path.suffix == FORMATS["torch"]:
-            text = torch.load(path, map_location="cpu", weights_only=True)[_KEY]
-        elif path.suffix == FORMATS["torch.export"]:
-            with zipfile.ZipFile(path) as archive:
-                name = next(n for n in archive.namelist() if n.endswith(f"extra/{_CARD}"))
-                text = archive.read(name).decode()
-        else:
-            onnx, protobuf = need(f"path={path.name!r}", "onnx", "google.protobuf.message")
-            try:
-                properties = onnx.load(path).metadata_props
-            except protobuf.DecodeError as error:
-                raise ValueError(str(error)) from error
-            text = next(entry.value for entry in properties if entry.key == _KEY)
-        card = json.loads(text)
+        card = json.loads(_card_text(path))
     except InputError:
         raise
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError) as error:
-        raise _foreign(path) from error
-    except (StopIteration, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged files raise nearly anything
         raise _foreign(path) from error
     if not isinstance(card, dict) or "input" not in card or "channels" not in card:
         raise _foreign(path)
-    return card
+    return check_card(card, path)
+
+
+def _card_text(path: Path) -> Any:
+    if path.suffix == FORMATS["torch"]:
+        return read_weights(path)[_KEY]
+    if path.suffix == FORMATS["torch.export"]:
+        with zipfile.ZipFile(path) as archive:
+            entry = next(one for one in archive.infolist() if one.filename.endswith(f"extra/{_CARD}"))
+            return archive.read(entry).decode() if entry.file_size < MOST_BYTES else None
+    (onnx,) = need(f"path={path.name!r}", "onnx")
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    return next(entry.value for entry in properties if entry.key == _KEY)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Card and weights in a ``.pt``: tensors and words only, whole by their check sums.
+
+    Raises:
+        ValueError: when they are not; and whatever else PyTorch raises for a damaged file.
+    """
+    check_archive(path)
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError(f"it holds a {type(loaded).__name__}")
+    return loaded
 
 
 def _foreign(path: Path) -> InputError:
     return InputError(
-        f"path: {str(path)!r} carries no card, so kdlab export did not write it, or it is damaged. Export the "
-        "checkpoint again: kdlab export CKPT"
+        f"path: {str(path)!r} carries no card, so kdlab export did not write it, or it is damaged. {REMEDY}."
     )
 
 
 def read_program(path: Path) -> nn.Module:
-    """What a ``.pt2`` runs."""
-    with quiet():
-        program: nn.Module = torch.export.load(path).module()
+    """What a ``.pt2`` runs.
+
+    Raises:
+        InputError: when it is damaged, or holds more than tensors and ATen operations.
+    """
+    check_program(path)
+    try:
+        with quiet():
+            program: nn.Module = torch.export.load(path).module()
+    except Exception as error:  # torch raises whatever a damaged program makes it raise
+        raise InputError(f"path: {str(path)!r} cannot be read as a program ({one_line(error)}). {REMEDY}.") from error
     return program
 
 
@@ -151,7 +168,13 @@ class OnnxModule(nn.Module):
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors
         self.path, self.threads = path, threads
-        self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of classes of its own
+            raise InputError(f"path: {str(path)!r} cannot be run ({one_line(error)}). {REMEDY}.") from error
+        names = [part.name for part in (*self.session.get_inputs(), *self.session.get_outputs())]
+        if names != [INPUT, OUTPUT]:
+            raise InputError(f"path: {str(path)!r} must read {INPUT} and return {OUTPUT}, but has {names}. {REMEDY}.")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxModule:
         return OnnxModule(self.path, self.threads)  # a session cannot be copied

@@ -21,17 +21,18 @@ from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
-from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
+from kdlab.export.module import Exported, PhysicalNet, card_path, load, open_exported, sha256
 from kdlab.files import remove_leftovers, scratch_folder, write_text
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
     find_checkpoint,
+    net_of,
     read_checkpoint,
     split_differences,
     weights_hash,
 )
-from kdlab.nets.base import Backbone, build
+from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
 #: the files that a run folder is searched for, in this order
@@ -108,7 +109,7 @@ def export(
     with _naming(target), scratch_folder(target.parent) as folder:
         made = Path(folder, target.name)
         write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
-        ready = load(made)
+        ready = open_exported(made, check=False)
         check = _compare(ready, logits, labels, datamodule, source, channels, windows)
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
@@ -152,12 +153,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
             f"CKPT: {str(path)!r} does not say which data it was trained on, so its units are not known. Train it with "
             "a data module of kdlab (ArrayDataModule takes your arrays)."
         )
-    net = build(described["net"])
-    state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"CKPT: the weights in {str(path)!r} are not those of {net.spec}. {error}") from error
+    net = net_of(checkpoint, f"CKPT: {str(path)!r}")
     net.float().eval().requires_grad_(False)
     return {**described, "epoch": checkpoint.get("epoch")}, net
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,7 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from kdlab.export.formats import FORMATS, OnnxModule, read_card, read_program
+from kdlab.export.formats import FORMATS, OnnxModule, read_card, read_program, read_weights
+from kdlab.export.reading import REMEDY, check_card
+from kdlab.files import one_line, read_json
+from kdlab.methods.checkpoints import weights_hash
+from kdlab.methods.descriptions import check_weights
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
 
@@ -114,28 +117,60 @@ class Exported:
 def load(path: str | PathLike[str]) -> Exported:
     """Read an exported file of any format.
 
-    Like every program, load a ``.pt2`` or ``.onnx`` only from a source that you trust.
+    No code in a file is run: of a ``.pt`` the net is built again from classes that are loaded, a ``.pt2`` may hold
+    tensors and ATen operations only. A file that is not the one of its card (a hash in the card beside it, or of the
+    weights) is refused.
 
     Args:
         path: a ``.pt``, ``.pt2`` or ``.onnx`` that :func:`kdlab.export.export` wrote.
 
     Returns:
-        A callable with the file's ``card``: the one beside it where that belongs to it (its hash), or else the one
-        inside, which lacks what was measured after the file was written.
+        A callable with the file's ``card``: the one beside it, or where there is none (or that of a file of another
+        format) the one inside, which lacks what was measured after the file was written.
 
     Raises:
         MissingFileError: when the file is not there.
-        InputError: when kdlab did not export it, or what runs it is not installed.
+        InputError: when kdlab did not export it, it or its card is damaged, or what runs it is not installed.
     """
+    return open_exported(path)
+
+
+def open_exported(path: str | PathLike[str], check: bool = True) -> Exported:
+    """As :func:`load`; without ``check`` of the weights, for a file that has just been written."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"path: expected an exported file, but {str(path)!r} does not exist.")
-    if path.suffix not in FORMATS.values():
+    if path.suffix not in FORMATS.values() or not path.is_file():
         raise InputError(f"path: expected a file that ends in {', '.join(FORMATS.values())}, got {str(path)!r}.")
+    beside = _card_beside(path)
     card = read_card(path)
-    module = _read(path, card)
-    beside = _read_json(card_path(path))
-    return Exported(path, beside if beside.get("file", {}).get("sha256") == sha256(path) else card, module)
+    if FORMATS[card["format"]] != path.suffix:
+        raise InputError(f"path: {str(path)!r} is of format {card['format']!r} by its card. Give it its suffix again.")
+    return Exported(path, beside or card, _read(path, card, check))
+
+
+def _card_beside(path: Path) -> dict[str, Any] | None:
+    """The card beside a file, if it is of this file by its hash; none, where it is of a file of another format.
+
+    Raises:
+        InputError: when the hash is another's, or the card is damaged.
+    """
+    place = card_path(path)
+    if not place.is_file():
+        return None
+    try:
+        card = check_card(read_json(place, "card"), path)
+    except InputError as error:
+        raise InputError(f"{error} Or remove {place.name!r}: without it, the card inside the file is read.") from error
+    if FORMATS[card["format"]] != path.suffix:
+        return None
+    digest = card["file"].get("sha256") if isinstance(card.get("file"), Mapping) else None
+    if digest != sha256(path):
+        raise InputError(
+            f"path: {str(path)!r} is not the file that its card {place.name!r} describes (sha256 {digest!r:.20} "
+            f"there): it is damaged, or one of them was replaced. {REMEDY}."
+        )
+    return card
 
 
 def card_path(path: Path) -> Path:
@@ -148,20 +183,28 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _read(path: Path, card: Mapping[str, Any]) -> nn.Module:
+def _read(path: Path, card: Mapping[str, Any], check: bool) -> nn.Module:
     if path.suffix == FORMATS["onnx"]:
         return OnnxModule(path)
-    if path.suffix == FORMATS["torch.export"]:
-        return read_program(path)
-    scale = card["scale"]
-    module = PhysicalNet(build(card["provenance"]["net"]), scale["offset"], scale["divisor"], scale["clip"])
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-    return module.eval()
+    module = read_program(path) if path.suffix == FORMATS["torch.export"] else _rebuild(path, card)
+    held = {name.removeprefix("net."): value for name, value in module.state_dict().items() if name.startswith("net.")}
+    if check and card["provenance"].get("weights", "") not in ("", weights_hash(held)):
+        raise InputError(f"path: the weights in {str(path)!r} are not those of its card; it is damaged. {REMEDY}.")
+    return module.eval() if path.suffix == FORMATS["torch"] else module
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _rebuild(path: Path, card: Mapping[str, Any]) -> nn.Module:
+    scale, what = card["scale"], f"path: {str(path)!r}"
+    state = read_weights(path).get("state_dict")
+    check_weights(state, what)
+    assert isinstance(state, Mapping)  # as was checked
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return dict(card) if isinstance(card, dict) else {}
+        net = build(card["provenance"].get("net") or {}, state)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    module = PhysicalNet(net, scale["offset"], scale["divisor"], scale["clip"])
+    try:
+        module.load_state_dict(state)
+    except Exception as error:  # RuntimeError for names and shapes, others for what is no ordinary tensor
+        raise InputError(f"{what}: the weights are not those of {net.spec}. {one_line(error)}") from error
+    return module

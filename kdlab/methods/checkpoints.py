@@ -15,6 +15,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from kdlab.files import one_line
+from kdlab.methods.descriptions import check_description, check_progress, check_weights
+from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
 
 #: the key under which a checkpoint carries its description: net, view, classes, data fingerprint, provenance
@@ -37,32 +40,55 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
         InputError: when it is not a checkpoint, is half-written, or holds anything but tensors and plain values.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"{what}: expected a checkpoint file, but {str(path)!r} does not exist.")
+    if not path.is_file():
+        raise InputError(f"{what}: expected a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
     try:
+        check_archive(path, sums=False)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(loaded, dict) and KEY in loaded:
+            check_archive(path)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{what}: {str(path)!r} holds objects other than tensors and plain values, or is no checkpoint at all, and "
             "was not loaded (unpickling such a file could run any code). Save a state dict from a source that you "
-            f"trust and pass that. ({str(error).splitlines()[0]})"
+            f"trust and pass that. ({_first_line(error)})"
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OSError,
-    ) as error:
+    except Exception as error:  # damaged pickles and archives raise nearly anything
         raise InputError(
-            f"{what}: {str(path)!r} cannot be read as a checkpoint; it may be half-written. Train it again. ({error})"
+            f"{what}: {str(path)!r} cannot be read as a checkpoint; it may be half-written or damaged. Train it again. "
+            f"({one_line(error)})"
         ) from error
     if not isinstance(loaded, dict):
         raise InputError(f"{what}: expected {str(path)!r} to hold a dict of weights, got {type(loaded).__name__}.")
+    description(loaded, f"{what}: {str(path)!r}")
     return loaded
+
+
+def check_archive(path: Path, sums: bool = True) -> None:
+    """Check that a zip archive is no bomb and whole; another kind of file is not looked at.
+
+    PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would go unseen.
+
+    Args:
+        path: the file.
+        sums: compare check sums, too (PyTorch can be told to write none).
+
+    Raises:
+        ValueError: when it is not.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > 100 * path.stat().st_size + 2**20:
+            raise ValueError("it unpacks to more than 100 times its size")
+        if sums and (damaged := archive.testzip()):
+            raise ValueError(f"the check sum of {damaged!r} does not fit")
+
+
+def _first_line(error: BaseException) -> str:
+    return one_line((str(error).splitlines() or [""])[0])
 
 
 def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | None:
@@ -73,13 +99,47 @@ def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | No
     """
     if KEY not in checkpoint:
         return None
-    described = checkpoint[KEY]
-    whole = isinstance(described, dict) and isinstance(described.get("net"), dict) and "view" in described
-    if not whole or not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise InputError(
-            f"{what}: the checkpoint is damaged (its description or its weights are missing); train again."
-        )
-    return dict(described)
+    check_description(checkpoint[KEY], what)
+    check_weights(checkpoint.get("state_dict"), what)
+    check_progress(checkpoint, what)
+    described = dict(checkpoint[KEY])
+    return {**described, "provenance": described.get("provenance") or {}, "teachers": described.get("teachers") or {}}
+
+
+def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None) -> Backbone:
+    """The net of one of our checkpoints, with its weights.
+
+    Args:
+        checkpoint: as read.
+        what: how to call it in a message, with its file.
+        net: the net to give the weights to; by default it is made from the description.
+
+    Raises:
+        InputError: when it cannot be made, or the weights are not its own.
+    """
+    described = description(checkpoint, what)
+    if described is None:
+        raise InputError(f"{what} was not written by kdlab; expected a kdlab checkpoint.")
+    state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+    if net is None:
+        try:
+            net = build(described["net"], state)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from error
+    assign(net, state, what)
+    return net
+
+
+def assign(net: Backbone, state: Mapping[str, Tensor], what: str) -> None:
+    """Give a net its weights.
+
+    Raises:
+        InputError: when they are not its own.
+    """
+    try:
+        net.load_state_dict(state)
+    except Exception as error:  # RuntimeError for names and shapes, others for what is no ordinary tensor
+        raise InputError(f"{what}: the weights are not those of {net.spec}. {one_line(error)}") from error
 
 
 def find_checkpoint(

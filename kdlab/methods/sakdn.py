@@ -43,6 +43,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab import functional
+from kdlab.files import one_line
 from kdlab.methods.dask import translator
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
@@ -108,10 +109,12 @@ def read_embeddings(given: str | list[list[float]]) -> Tensor | None:
 
 
 def _read_table(path: Path) -> Any:
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(
             f"class_embeddings: expected 'one-hot', rows of numbers or a file, but {str(path)!r} does not exist."
         )
+    if not path.is_file():
+        raise InputError(f"class_embeddings: {str(path)!r} must be a file, but it is none. Name the table in it.")
     try:
         if path.suffix == ".csv":
             return np.loadtxt(path, delimiter=",", ndmin=2)
@@ -121,10 +124,10 @@ def _read_table(path: Path) -> Any:
         with loaded:
             (name,) = loaded.files
             return loaded[name]
-    except (ValueError, OSError) as error:
+    except Exception as error:  # damaged archives raise nearly anything
         raise InputError(
-            f"class_embeddings: {str(path)!r} cannot be read ({error}). Expected .npy, .npz with one array, or .csv "
-            "with a row of numbers a class."
+            f"class_embeddings: {str(path)!r} cannot be read ({one_line(error)}). Expected .npy, .npz with one array, "
+            "or .csv with a row of numbers a class."
         ) from error
 
 

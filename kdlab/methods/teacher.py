@@ -13,15 +13,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from kdlab.methods.checkpoints import (
+    assign,
     description,
     find_checkpoint,
     input_differences,
+    net_of,
     read_checkpoint,
     split_differences,
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
-from kdlab.nets.base import Backbone, MemoryFormat, build
+from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.types import InputError, Output
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
@@ -143,9 +145,7 @@ class Teacher(nn.Module):
         return self
 
     def _load_own(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        net = self.net if self.net is not None else build(self.description["net"])
-        state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
-        self._assign(net, state, path, what)
+        self.net = net_of(checkpoint, f"{what}: {str(path)!r}", self.net)
 
     def _load_foreign(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
         state: Any = checkpoint
@@ -171,14 +171,7 @@ class Teacher(nn.Module):
                     f"{self.net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
                 )
             state |= {f"standardize.{k}": v for k, v in self.net.standardize.state_dict().items()}
-        self._assign(self.net, state, path, what)
-
-    def _assign(self, net: Backbone, state: Mapping[str, Tensor], path: Path, what: str) -> None:
-        try:
-            net.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"{what}: the weights in {str(path)!r} are not those of {net.spec}. {error}") from error
-        self.net = net
+        assign(self.net, state, f"{what}: {str(path)!r}")
 
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
         """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.

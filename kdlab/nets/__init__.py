@@ -3,6 +3,7 @@
 from kdlab.nets.adapter import Adapter
 from kdlab.nets.angular import AngularHead, AngularNet
 from kdlab.nets.base import Backbone, Standardize, build
+from kdlab.nets.described import register
 from kdlab.nets.fusion import SPAMFM, SensorFusion
 from kdlab.nets.mobilenet import MobileNetV2
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
@@ -30,4 +31,5 @@ __all__ = [
     "TransformerEncoder",
     "WideResNet",
     "build",
+    "register",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from kdlab.nets.base import Backbone, subclasses
+from kdlab.nets.base import Backbone, remake
 from kdlab.types import InputError
 
 
@@ -54,8 +54,8 @@ class Adapter(Backbone):
         InputError: when the net cannot be built or followed, a name is not found (the names that exist are listed), a
             module answers more than once, or the net does not end in its head.
 
-    A ``class_path`` may also name a function that returns a net. A checkpoint that was written by someone else can only
-    have classes built that are derived from ``torch.nn.Module`` and imported already, never functions.
+    A ``class_path`` may also name a function that returns a net. From a checkpoint, only classes are built that are
+    derived from ``torch.nn.Module`` and imported already, and what :func:`kdlab.nets.register` admits.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(3, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 4))
@@ -63,6 +63,8 @@ class Adapter(Backbone):
         >>> {name: tuple(tap.shape) for name, tap in adapted(torch.zeros(2, 3, 20)).features.items()}
         {'stage1': (2, 8, 16), 'embedding': (2, 8)}
     """
+
+    holds_any_net = True
 
     def __init__(
         self,
@@ -100,15 +102,16 @@ class Adapter(Backbone):
 
     @classmethod
     def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
-        """Make the net of a checkpoint from classes that are imported already."""
+        """Make the net of a checkpoint from classes that are loaded already."""
         described = init_args.get("net")
-        path = str(described.get("class_path", "")) if isinstance(described, Mapping) else ""
-        if path not in {f"{c.__module__}.{c.__qualname__}" for c in subclasses(nn.Module)}:
+        if not isinstance(described, Mapping) or "class_path" not in described:
             raise InputError(
                 f"Adapter: the checkpoint's net {described!r} cannot be built again: it is not a class of nets that is "
                 "imported already. Import its module first, or pass the net yourself with net=Adapter(...)."
             )
-        return super().rebuild(init_args)
+        made = cls(**{**init_args, "net": remake(described)})
+        made.spec["init_args"]["net"] = described
+        return made
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Answers at the named places, and what goes into the head."""

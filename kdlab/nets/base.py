@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdlab.nets.described import check, make
 from kdlab.types import InputError, Output
 
 #: how the features of a net lie in memory
 MemoryFormat = Literal["channels_last", "contiguous"]
-_Net = TypeVar("_Net", bound=nn.Module)
 
 
 class Conv1d(nn.Conv1d):
@@ -165,6 +165,8 @@ class Backbone(nn.Module):
     lays_out: ClassVar[bool] = False
     #: whether what it says of a window, in evaluation too, depends on the others in its batch
     batch_relational: bool = False
+    #: whether its argument ``net`` may be of any class of ``torch.nn.Module``; such a net is not put into another such
+    holds_any_net: ClassVar[bool] = False
     #: keys of `kdlab.citations.BIBTEX`
     paper: ClassVar[tuple[str, ...]] = ()
     #: the argument with which it reads shorter windows and smaller images, where there is one, for messages
@@ -203,7 +205,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
-        """Make the net anew from what a checkpoint says; the arguments are plain values, which nobody vouches for."""
+        """Make the net again from the arguments in a checkpoint: plain values within bounds, but untrusted."""
         return cls(**init_args)
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
@@ -259,28 +261,38 @@ class Backbone(nn.Module):
         return {name: feature.squeeze(2) if feature.ndim == 4 else feature for name, feature in features.items()}
 
 
-def build(spec: Mapping[str, Any]) -> Backbone:
+def build(spec: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) -> Backbone:
     """Make the net that ``spec`` (`Backbone.spec`, as checkpoints carry it) describes, with fresh weights.
 
-    Only subclasses of `Backbone` that are imported already are made, so a doctored checkpoint can neither have
-    anything else called nor any module imported.
+    A doctored checkpoint can neither have anything else called than nets nor any module imported: every class that it
+    names, at any level, is found among the loaded subclasses of `Backbone`, in an `Adapter` also among those of
+    ``torch.nn.Module`` (see :func:`kdlab.nets.register`), and all arguments are checked to be plain values within
+    bounds before the first of them is made.
+
+    Args:
+        spec: the description.
+        weights: what the net is going to hold, which tells how large it may be.
 
     Raises:
-        InputError: when there is no such class, or it does not take these arguments.
+        InputError: when there is no such class, it does not take these arguments, or the net would be too large.
     """
-    path = str(spec.get("class_path", ""))
-    cls = {f"{c.__module__}.{c.__qualname__}": c for c in subclasses(Backbone)}.get(path)
-    if cls is None:
+    net: Backbone = remake(spec, weights, inside=False)
+    return net
+
+
+def remake(spec: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None, inside: bool = True) -> Any:
+    """As :func:`build`; ``inside`` an `Adapter`, any class of nets."""
+    cls, init_args = check(spec, _wraps, inside)
+    path = spec["class_path"]
+    if isinstance(cls, type) and issubclass(cls, Backbone):
+        return make(path, lambda: cls.rebuild(init_args), weights)
+    if not inside:
         raise InputError(
-            f"net {path!r}: no net of this name is imported. Import its module first (in YAML: give the teacher "
-            "net={class_path: ...}), or pass the net yourself with net=."
+            f"net {path!r}: must be a net of kdlab (a subclass of Backbone), but it is none. The file is damaged; pass "
+            "the net yourself with net=."
         )
-    try:
-        return cls.rebuild(spec.get("init_args", {}))
-    except TypeError as error:
-        raise InputError(f"net {path!r}: the checkpoint's arguments do not fit: {error}.") from error
+    return make(path, lambda: cls(**init_args), weights)
 
 
-def subclasses(cls: type[_Net]) -> list[type[_Net]]:
-    """All classes imported so far that are derived from ``cls``."""
-    return [found for child in cls.__subclasses__() for found in (child, *subclasses(child))]
+def _wraps(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, Backbone) and cls.holds_any_net

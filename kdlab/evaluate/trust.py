@@ -1,0 +1,240 @@
+"""The data module of a run's ``config.yaml``, from a run folder that anyone may have written.
+
+Of the config only ``data`` is read. Its classes are found among kdlab's own, which are loaded already, and its values
+must be of the kinds that these take; nothing else is imported or called. What a user adds on the command line is
+theirs, and may name any class.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities import rank_zero_warn
+
+from kdlab.augment import Augmentation
+from kdlab.data import Scale, WindowDataModule
+from kdlab.data.mixing import Mixing
+from kdlab.files import one_line, parse_yaml, read_yaml
+from kdlab.types import InputError
+from kdlab.views import View
+
+#: what a config may name, and where kdlab's own classes of it lie
+KINDS: tuple[type[Any], ...] = (WindowDataModule, View, Augmentation, Mixing, Scale)
+#: arguments that say where a data module writes
+WRITES = ("cache_dir",)
+REMEDY = (
+    "If you trust this run, pass --trust-config (then its config is a program: its classes are imported and called), "
+    "or name a config of yours with --config"
+)
+#: of both commands, for --help
+HELP = (
+    "Net and view come from the checkpoint. Of the config.yaml beside it only data is read, and of that only data "
+    "modules, views, augmentations and scales of kdlab itself, so that run folders of others are safe to read. Runs "
+    "with classes of your own need --trust-config, or --config with a config that you name: both are programs, whose "
+    "classes are imported and called."
+)
+_LARGEST, _SIDE = 10**9, 4096  # numbers of a data module; those of a view, an augmentation, ...
+
+
+def data_module(config: Path, overrides: Sequence[str] = ()) -> WindowDataModule:
+    """The data module that an untrusted config describes, not set up.
+
+    Where it would write (``cache_dir``) is left to its default, which a user may override.
+
+    Args:
+        config: the ``config.yaml`` of a run folder.
+        overrides: words of the user's command line, ``--data.init_args.root=/my/recordings``.
+
+    Raises:
+        InputError: for anything but kdlab's own data module, views, augmentations, mixing and scales with values that
+            they take, and for a wrong override.
+    """
+    data = _Reader(config).module(read_yaml(config, "CKPT").get("data"))
+    parser = _Parser(allow_abbrev=False, exit_on_error=False)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    others = [word for word in overrides if word.startswith("--") and not word.startswith("--data")]
+    if others:
+        raise InputError(
+            f"{others[0]}: only data are read from {str(config)!r}; the net comes from the checkpoint. {REMEDY}."
+        )
+    instantiate = getattr(parser, "instantiate", parser.instantiate_classes)  # its name in newer jsonargparse
+    try:
+        made = instantiate(parser.parse_args([f"--data={json.dumps(data)}", *overrides]))
+    except (ArgumentError, ValueError, TypeError, OSError, AttributeError, KeyError) as error:
+        raise _input_error(error, config) from error
+    module: WindowDataModule = made.data
+    return module
+
+
+def config_beside(checkpoint: Path) -> Path | None:
+    """The ``config.yaml`` of the run that a checkpoint belongs to."""
+    folders = (checkpoint.parent, checkpoint.parent.parent)
+    return next((f / "config.yaml" for f in folders if (f / "config.yaml").is_file()), None)
+
+
+class _Parser(LightningArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> typing.NoReturn:
+        text = " ".join(str(message).split())
+        raise InputError(text if len(text) < 500 else f"{text[:100]} ... {text[-390:]}") from ex
+
+
+def _input_error(error: BaseException, config: Path) -> InputError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, InputError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return InputError(f"{str(config)!r}: data cannot be made of it ({one_line(error)}). {REMEDY}.")
+
+
+class _Reader:
+    """Turns what a file says into the same with kdlab's classes by their full names; refuses all else."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+
+    def module(self, data: Any) -> dict[str, Any]:
+        """The data module."""
+        if data is None:
+            raise self._error("data", "a data module", data)
+        read = self._object("data", data, WindowDataModule)
+        for name in WRITES:
+            if (left_out := read["init_args"].pop(name, None)) is not None:
+                rank_zero_warn(
+                    f"{name}={left_out!r} of {str(self.config)!r} is not used: nothing is written where a config of a "
+                    f"run folder says. Pass --data.init_args.{name}=... to name a folder."
+                )
+        return read
+
+    def _error(self, key: str, constraint: str, value: Any) -> InputError:
+        said = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+        return InputError(f"{str(self.config)!r}: {key} must be {constraint}, but got {said[:200]}. {REMEDY}.")
+
+    def _object(self, key: str, value: Any, base: type[Any]) -> dict[str, Any]:
+        """A class of kdlab and its arguments."""
+        fields = {"class_path", "init_args"}
+        if not isinstance(value, Mapping) or "class_path" not in value or set(value) - fields:
+            raise self._error(key, f"{{class_path, init_args}} of a {base.__name__} of kdlab", value)
+        cls = own_class(value["class_path"], base)
+        if cls is None:
+            raise self._error(key, f"a {base.__name__} of kdlab", value["class_path"])
+        given, hints = value.get("init_args") or {}, arguments(cls)
+        if not isinstance(given, Mapping) or any(name not in hints for name in given):
+            unknown = sorted(map(str, set(given) - set(hints))) if isinstance(given, Mapping) else given
+            raise self._error(f"{key}.init_args", f"arguments of {cls.__name__}", ", ".join(unknown))
+        where, largest = (f"{key}.", _LARGEST if base is WindowDataModule else _SIDE)
+        read = {n: self.value(f"{where}{n}", v, hints[n], largest) for n, v in given.items()}
+        return {"class_path": _path(cls), "init_args": read}
+
+    def value(self, key: str, value: Any, hint: Any, largest: int) -> Any:
+        """One value, as the kind that an argument takes."""
+        if hint is Any:
+            return self._plain(key, value)
+        options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        last: InputError | None = None
+        for option in options:
+            try:
+                return self._one(key, value, option, largest)
+            except InputError as error:
+                if last is None or (isinstance(value, Mapping) and option in KINDS):
+                    last = error
+        assert last is not None
+        raise last
+
+    def _one(self, key: str, value: Any, kind: Any, largest: int) -> Any:
+        origin, inner = typing.get_origin(kind), typing.get_args(kind)
+        if kind in KINDS:
+            return self._object(key, value, kind)
+        if kind is type(None) and value is None:
+            return None
+        if kind in (str, Path) and type(value) is str:
+            return value
+        if kind is bool and type(value) is bool:
+            return value
+        if kind is int and type(value) is int:
+            if abs(value) > largest:
+                raise self._error(key, f"at most {largest:,}", value)
+            return value
+        if kind is float and type(value) in (int, float) and abs(value) < 1e300:
+            return value
+        if origin is typing.Literal and any(type(value) is type(word) and value == word for word in inner):
+            return value
+        if origin is dict and isinstance(value, Mapping) and all(type(name) is str for name in value):
+            return {name: self.value(f"{key}.{name}", item, inner[1], largest) for name, item in value.items()}
+        if origin in (list, tuple, Sequence) and type(value) is list:
+            return [self.value(f"{key}[{i}]", v, self._item(inner, i), largest) for i, v in enumerate(value)]
+        raise self._error(key, _said(kind), value)
+
+    @staticmethod
+    def _item(inner: tuple[Any, ...], place: int) -> Any:
+        return inner[min(place, len(inner) - 1)] if len(inner) < 2 or inner[-1] is not Ellipsis else inner[0]
+
+    def _plain(self, key: str, value: Any) -> Any:
+        """Numbers and words in lists; no mapping, nor a word that a parser would take for one."""
+        if isinstance(value, list):
+            return [self._plain(f"{key}[{i}]", item) for i, item in enumerate(value)]
+        word = type(value) is str and isinstance(parse_yaml(value or "''", key), str | int | float | None)
+        if value is None or type(value) in (bool, int, float) or word:
+            return value
+        raise self._error(key, "numbers or words", value)
+
+
+def _said(kind: Any) -> str:
+    if kind is type(None):
+        return "null"
+    text = str(kind).replace("typing.", "").replace("collections.abc.", "")
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else text
+
+
+def own_class(path: Any, base: type[Any]) -> type[Any] | None:
+    """The class of kdlab, derived from ``base``, that a path (``Raw``, ``kdlab.views.Raw``) names, if there is one."""
+    if type(path) is not str:
+        return None
+    own = own_classes(base)
+    module, _, name = path.rpartition(".")
+    named = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no __getattr__ of a module
+    return next((cls for cls in own if cls is named or path in (cls.__name__, _path(cls))), None)
+
+
+def own_classes(base: type[Any]) -> list[type[Any]]:
+    """The classes of kdlab that are derived from ``base``, and ``base``, as far as they can be made."""
+    own = [cls for cls in _walk(base) if cls.__module__.partition(".")[0] == "kdlab" and cls.__name__[0] != "_"]
+    return [cls for cls in own if not any(getattr(v, "__isabstractmethod__", False) for v in _members(cls))]
+
+
+def _members(cls: type[Any]) -> list[Any]:
+    return [getattr(cls, name, None) for name in dir(cls)]
+
+
+def _walk(cls: type[Any]) -> Iterator[type[Any]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _walk(child)
+
+
+def _path(cls: type[Any]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def arguments(cls: type[Any]) -> dict[str, Any]:
+    """Argument -> kind, of a class and, where it passes keywords on, of those it is derived from."""
+    found: dict[str, Any] = {}
+    for one in cls.__mro__:
+        init = one.__dict__.get("__init__")
+        if init is None or one is object:
+            continue
+        code = init.__code__
+        names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+        hints = typing.get_type_hints(init)
+        found = {name: hints.get(name, Any) for name in names if name != "self"} | found
+        if not code.co_flags & 0x08:  # takes no **keywords
+            break
+    return found

@@ -1,0 +1,275 @@
+"""Of the config beside a checkpoint only data of kdlab's own classes are read; --trust-config and --config do more."""
+
+import inspect
+import json
+import sys
+import typing
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+import kdlab
+from kdlab import cli
+from kdlab.data import BasicMotions, WindowDataModule
+from kdlab.evaluate import command, trust
+from kdlab.export import main as export
+from kdlab.types import InputError
+from tests.conftest import REPOSITORY
+from tests.test_user_code import CODE, FAST
+
+EVIL = """
+from pathlib import Path
+Path("pwned").write_text("x")
+import kdlab
+
+class Data(kdlab.data.BasicMotions):
+    pass
+
+def call(*args, **kwargs):
+    return None
+"""
+MOTIONS = {"class_path": "kdlab.data.BasicMotions", "init_args": {"batch_size": 8}}
+
+
+def views(view):
+    return {"class_path": "BasicMotions", "init_args": {"views": {"raw": view}}}
+
+
+def data(**init_args):
+    return {"class_path": "BasicMotions", "init_args": init_args}
+
+
+HOSTILE = {
+    "a data module of somebody's": {"class_path": "evil.Data"},
+    "a function": {"class_path": "os.system", "init_args": {"command": "touch pwned"}},
+    "a function in place of a view": views({"class_path": "os.system", "init_args": {"command": "touch pwned"}}),
+    "a view by word": views("evil.call"),
+    "a view of the standard library by word": views("os.system"),
+    "a view in a word": views("{class_path: evil.call}"),
+    "views in a word": data(views="{raw: {class_path: evil.call}}"),
+    "an augmentation by word": data(augment="evil.call"),
+    "a mixing by word": data(mix="{class_path: evil.call}"),
+    "a corruption of somebody's": data(corruption={"class_path": "evil.call"}),
+    "a scale of somebody's": data(scale={"class_path": "evil.call"}),
+    "a scale by word": data(scale="evil.call"),
+    "scales by source": data(scale={"raw": {"class_path": "evil.call"}}),
+    "a scale's numbers": data(scale={"class_path": "Scale", "init_args": {"offset": {"class_path": "evil.call"}}}),
+    "numbers by word": data(scale={"class_path": "Scale", "init_args": {"offset": "[evil]", "divisor": [1.0]}}),
+    "a kdlab class of another kind": {"class_path": "kdlab.Teacher", "init_args": {"checkpoint": "x"}},
+    "a kdlab class of another kind as a view": views({"class_path": "kdlab.nets.WideResNet"}),
+    "a kdlab function": {"class_path": "kdlab.nets.build", "init_args": {"spec": {}}},
+    "a callable in a list": data(test_subjects=[{"class_path": "evil.call"}]),
+    "a callable as a number": data(batch_size={"class_path": "evil.call"}),
+    "arrays by class": {"class_path": "ArrayDataModule", "init_args": {"x": {"class_path": "evil.call"}}},
+    "arrays by word": {"class_path": "ArrayDataModule", "init_args": {"x": "{class_path: evil.call}"}},
+    "recordings' context": data(multiprocessing_context="evil"),
+    "keywords": {**MOTIONS, "dict_kwargs": {"views": {"raw": {"class_path": "evil.call"}}}},
+    "an unknown argument": data(hook="evil.call"),
+    "a path of a module": {"class_path": "kdlab.data.basic_motions.Path"},
+    "a word": "evil.Data",
+    "a list": ["evil.Data"],
+    "nothing": None,
+    "a huge number": data(batch_size=10**13),
+    "a huge picture": views({"class_path": "GramianAngularField", "init_args": {"size": 10**6}}),
+    "an abstract class": {"class_path": "WindowDataModule"},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text(EVIL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield tmp_path
+    sys.modules.pop("evil", None)
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_data(what, folder):
+    config = folder / "config.yaml"
+    model = {"class_path": "evil.call", "init_args": {}}
+    config.write_text(yaml.safe_dump({"data": HOSTILE[what], "model": model, "trainer": {"callbacks": model}}))
+    with pytest.raises(InputError) as error:
+        trust.data_module(config)
+    assert "\n" not in str(error.value)
+    assert "--trust-config" in str(error.value)
+    assert "evil" not in sys.modules
+    assert {p.name for p in folder.iterdir()} == {"evil.py", "config.yaml"}
+
+
+def test_only_data_are_read(folder):
+    config = folder / "config.yaml"
+    evil = {"class_path": "evil.call"}
+    config.write_text(yaml.safe_dump({"data": MOTIONS, "model": evil, "trainer": evil, "run": evil, "other": evil}))
+    assert isinstance(trust.data_module(config), BasicMotions)
+    assert "evil" not in sys.modules
+    for text in ("", "- 1", "a: 1", "\x00", "data: [", "data: {class_path: !!python/object/apply:os.system [ls]}"):
+        config.write_text(text)
+        with pytest.raises(InputError, match=r"config\.yaml") as error:
+            trust.data_module(config)
+        assert "\n" not in str(error.value)
+    config.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(InputError, match="UTF-8"):
+        trust.data_module(config)
+
+
+def test_what_a_user_adds_is_the_users(folder):
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump({"data": MOTIONS}))
+    assert trust.data_module(config, ["--data.init_args.batch_size=4"]).batch_size == 4
+    assert trust.data_module(config, ["--data.num_workers=1"]).num_workers == 1
+    with pytest.raises(InputError, match=r"--model\.x=1: only data are read .*--trust-config"):
+        trust.data_module(config, ["--model.x=1"])
+    with pytest.raises(InputError, match="nonsense") as error:
+        trust.data_module(config, ["--data.init_args.nonsense=1"])
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_is_written_where_a_config_says(folder):
+    config, args = folder / "config.yaml", {"root": "recordings", "pattern": "(?P<subject>.*)", "cache_dir": "/etc/x"}
+    args |= {"sampling_rate": 50.0, "channels": ["x"], "window": 100}
+    config.write_text(yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}}))
+    with pytest.warns(UserWarning, match="nothing is written where a config of a run folder says"):
+        made = trust.data_module(config)
+    assert made.cache_dir == Path("runs/.recordings")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "cache_dir")
+        assert trust.data_module(config, ["--data.init_args.cache_dir=mine"]).cache_dir == Path("mine")
+
+
+def test_arguments_of_kdlab_take_no_callables():
+    """All that a config can say is plain values and kdlab's own classes, so the reader knows every kind of argument."""
+
+    def kinds(hint):
+        inner = [part for part in typing.get_args(hint) if part is not Ellipsis]
+        if typing.get_origin(hint) is typing.Literal:
+            return {str}
+        return {typing.get_origin(hint) or hint}.union(*map(kinds, inner))
+
+    plain = {str, int, float, bool, type(None), Path, list, tuple, dict, typing.Any, typing.Sequence}
+    checked = 0
+    for base in trust.KINDS:
+        for cls in trust.own_classes(base):
+            hints = trust.arguments(cls)
+            named = {n for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_KEYWORD}
+            assert named <= set(hints), cls
+            for name, hint in hints.items():
+                odd = {k for k in kinds(hint) if k not in plain and k not in trust.KINDS and isinstance(k, type)}
+                assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
+                checked += 1
+    assert checked > 150
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sorted((REPOSITORY / "experiments").rglob("*.yaml")) if "study" not in p.name], ids=str
+)
+def test_every_shipped_config_is_read(path, folder, monkeypatch):
+    """As a run writes it: classes by their names and all arguments."""
+    said = yaml.safe_load(path.read_text())
+    if not isinstance(said.get("data"), dict):
+        pytest.skip("a part of a config")
+    parser = cli.Parser(allow_abbrev=False)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    wanted = parser.parse_args([f"--data={json.dumps(said['data'])}"])
+    (folder / "config.yaml").write_text(parser.dump(wanted, skip_none=False))
+    made, expected = trust.data_module(folder / "config.yaml"), cli.Parser.instantiate_classes(parser, wanted).data
+    assert type(made) is type(expected)
+    assert made.views == expected.views
+    for name in ("augment", "mix", "corruption", "scale", "batch_size", "test_subjects", "val_fraction", "root"):
+        assert getattr(made, name, None) == getattr(expected, name, None), name
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run on raw windows, and of one on pictures."""
+    place = tmp_path_factory.mktemp("place")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(place)
+    for name, view, ndim in (("one", "raw", 1), ("two", "pi", 2)):
+        net = {"class_path": "WideResNet", "init_args": {"depth": 10, "in_channels": 6, "num_classes": 4, "ndim": ndim}}
+        pictures = {"class_path": "PersistenceImage", "init_args": {"size": 16}}
+        config = {
+            "run": f"m/{name}",
+            "model": {"class_path": "Supervised", "init_args": {"net": net, "view": view}},
+            "data": data(batch_size=8, views={"raw": {"class_path": "Raw"}, "pi": pictures}),
+        }
+        (place / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        cli.run(["fit", "--config", f"{name}.yaml", *FAST])
+    patch.undo()
+    return place
+
+
+def test_runs_of_ones_own_need_no_flag(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(run)
+    words = ["runs/m/one", "runs/m/two", "--no-robustness", "--no-embedding", "--out", str(tmp_path / "out")]
+    got = command.main(words, cli.build)
+    trusted = command.main([*words, "--overwrite", "--trust-config"], cli.build)
+    for name, one in got.items():
+        assert (one.probabilities == trusted[name].probabilities).all()
+        assert one.description == trusted[name].description
+    words = ["runs/m/one", "--format", "torch", "--overwrite", "--output", str(tmp_path / "one.pt")]
+    assert export(words, cli.build).card["metrics"] == export([*words, "--trust-config"], cli.build).card["metrics"]
+
+
+def test_a_run_folder_of_another_is_no_program(run, folder, monkeypatch):
+    """The folder as it was sent, beside a module that it names."""
+    version = folder / "sent/version_0"
+    (version / "checkpoints").mkdir(parents=True)
+    (version / "checkpoints/best.ckpt").write_bytes((run / "runs/m/one/version_0/checkpoints/best.ckpt").read_bytes())
+    (version / "finished.json").write_text("{}")
+    said = yaml.safe_load((run / "runs/m/one/version_0/config.yaml").read_text())
+    said["model"] = {"class_path": "evil.call"}
+    said["trainer"]["callbacks"] = [{"class_path": "evil.call"}]
+    (version / "config.yaml").write_text(yaml.safe_dump(said))
+    words = ["--no-robustness", "--no-embedding"]
+    assert command.main(["sent", *words], cli.build)["sent"].description["method"] == "Supervised"
+    export(["sent", "--format", "torch"], cli.build)
+    said["data"] = {"class_path": "evil.Data"}
+    (version / "config.yaml").write_text(yaml.safe_dump(said))
+    for run_it in (
+        lambda *more: command.main(["sent", "--overwrite", *words, *more], cli.build),
+        lambda *more: export(["sent", "--overwrite", "--format", "torch", *more], cli.build),
+    ):
+        with pytest.raises(InputError, match="--trust-config"):
+            run_it()
+        assert not (folder / "pwned").exists()
+    export(["sent", "--format", "torch", "--overwrite", "--config", str(run / "one.yaml")], cli.build)
+    assert not (folder / "pwned").exists()
+    said["model"] = yaml.safe_load((run / "one.yaml").read_text())["model"]
+    (version / "config.yaml").write_text(yaml.safe_dump(said))
+    export(["sent", "--format", "torch", "--overwrite", "--trust-config"], cli.build)
+    assert (folder / "pwned").exists()  # that is what the flag says
+
+
+def test_a_net_of_ones_own_is_named(run, folder):
+    (folder / "mine.py").write_text(CODE + "\n\nclass Net(kdlab.nets.WideResNet):\n    pass\n")
+    net = {"class_path": "mine.Net", "init_args": {"depth": 10, "in_channels": 6, "num_classes": 4}}
+    config = {"run": "m/mine", "model": {"class_path": "Supervised", "init_args": {"net": net}}, "data": MOTIONS}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    cli.run(["fit", "--config", "mine.yaml", *FAST])
+    before = sys.modules.pop("mine")
+    net_class = before.Net
+    net_class.__module__ = "gone"  # as in a new process, where nobody imported it
+    words = ["runs/m/mine", "--no-robustness", "--no-embedding", "--overwrite"]
+    with pytest.raises(InputError, match=r"'mine\.Net'.*Import its module.*--trust-config"):
+        command.main(words, cli.build)
+    assert command.main([*words, "--trust-config"], cli.build)["mine"].scalars["parameters"] > 0
+    assert sys.modules.pop("mine") is not before
+
+
+def test_help_says_so(capsys):
+    for main in (command.main, export):
+        with pytest.raises(SystemExit):
+            main(["--help"], cli.build)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "--trust-config" in said
+        assert "Net and view come from the checkpoint" in said
+
+
+def test_cite_reads_yaml_with_care(folder):
+    for text, match in (("a: 1\na: 2", "twice"), ("data: {class_path: BasicMotions}", "model"), ("- 1", "mapping")):
+        (folder / "c.yaml").write_text(text)
+        with pytest.raises(kdlab.InputError, match=match):
+            cli.build(folder / "c.yaml")
