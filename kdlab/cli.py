@@ -30,6 +30,7 @@ from kdlab.callbacks import (
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
+from kdlab.study.loggers import check_loggers, closing
 from kdlab.types import InputError
 
 _REASONS = (
@@ -177,6 +178,7 @@ class KdlabCLI(LightningCLI):
             files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
             config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
         loggers = config.trainer.logger
+        check_loggers(loggers)
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if isinstance(logger, Namespace) and str(logger.class_path).endswith("WandbLogger"):
                 self._name_wandb_run(logger, config)
@@ -219,13 +221,9 @@ class KdlabCLI(LightningCLI):
         return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
-        try:
+        """Run it, and close its Weights & Biases run; a job of a study is measured first."""
+        with closing(self.trainer):
             super()._run_subcommand(subcommand)
-        finally:
-            for logger in self.trainer.loggers:
-                if isinstance(logger, WandbLogger) and logger._experiment is not None:
-                    logger.experiment.finish()
 
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
