@@ -189,13 +189,9 @@ class KdlabCLI(LightningCLI):
         data = config.data.init_args
         fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
         tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
-        given = logger.get("dict_kwargs") or {}
-        logger.dict_kwargs = {
-            "group": self.run_name,
-            "job_type": "teacher" if is_teacher else "student",
-            "tags": tags,
-            **given,
-        }
+        names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
+        unset = {key: value for key, value in names.items() if logger.init_args.get(key) is None}
+        logger.dict_kwargs = {**unset, **(logger.get("dict_kwargs") or {})}
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
 

@@ -44,7 +44,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
                 if error.errno not in _WITHOUT:
                     raise
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         _held.add(lock)
         try:
@@ -55,7 +55,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 def _holder(lock: IO[str]) -> str:
     lock.seek(0)
-    text = lock.read(200)
+    text = lock.read(200).strip()
     return f" ({text})" if text.startswith("process ") and text.isprintable() else ""
 
 

@@ -119,7 +119,8 @@ def name_runs(loggers: Any, group: str, name: str, job_type: str) -> Any:
                     "into this run. Remove it."
                 )
             given["name"] = name
-            logger["dict_kwargs"] = {"group": group, "job_type": job_type, **(logger.get("dict_kwargs") or {})}
+            names = {key: v for key, v in (("group", group), ("job_type", job_type)) if given.get(key) is None}
+            logger["dict_kwargs"] = {**names, **(logger.get("dict_kwargs") or {})}
         named.append(logger)
     return named if isinstance(loggers, list | tuple) else named[0]
 
@@ -154,8 +155,14 @@ def close(trainer: Any, failed: bool = False) -> None:
             logger.experiment.finish(exit_code=int(failed))
 
 
-def log_scores(trainer: Any, row: Mapping[str, Any]) -> None:
-    """Log what was measured of a job, ``test/accuracy`` and so on; Weights & Biases keep it as the run's summary."""
+def log_scores(trainer: Any, row: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+    """Log what was measured of a job, ``test/accuracy`` and so on; Weights & Biases keep it as the run's summary.
+
+    Args:
+        trainer: of the job.
+        row: what was measured.
+        described: its checkpoint's description: a fit has logged it, one that was only measured has not.
+    """
     scores = {
         name.replace("_", "/", 1) if name.startswith(("test_", "val_")) else name: value
         for name, value in row.items()
@@ -164,6 +171,7 @@ def log_scores(trainer: Any, row: Mapping[str, Any]) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             continue
+        logger.log_hyperparams({k: v for k, v in described.items() if k in ("fingerprint", "objective", "teachers")})
         logger.log_metrics({k: v for k, v in scores.items() if k.startswith("test/")}, step=trainer.global_step)
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(scores)

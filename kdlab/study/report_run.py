@@ -68,8 +68,11 @@ def _logged(folder: Path) -> Any:
 
 
 def _open(logger: Mapping[str, Any], group: str) -> WandbLogger:
-    kept = {key: value for key, value in (logger.get("dict_kwargs") or {}).items() if key != "job_type"}
-    named = name_runs({**logger, "dict_kwargs": kept}, group, "report", "report")
+    kept = {
+        part: {key: value for key, value in (logger.get(part) or {}).items() if key != "job_type"}
+        for part in ("init_args", "dict_kwargs")
+    }
+    named = name_runs({**logger, **kept}, group, "report", "report")
     parser = LightningArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Logger, "logger")
     try:

@@ -95,7 +95,7 @@ def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
         row = {**identity(job), "sources": sources(), **_measure(line, path, job.folder)}
-        log_scores(trainer, row)
+        log_scores(trainer, row, read_checkpoint(path)[KEY])
     return {**row, "seconds": round(time.perf_counter() - begin, 1)}
 
 
@@ -122,7 +122,7 @@ def _words(job: Job, config: Path) -> list[str]:
         return ["fit", "--config", str(config)]
     logs = listed((job.config.get("trainer") or {}).get("logger"))
     quiet = [] if logs else ["--trainer.logger=false"]
-    return ["validate", "--config", str(config), "--ckpt_path", str(finished), *quiet]
+    return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]
 
 
 def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
@@ -357,5 +357,5 @@ def quiet() -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*log_every_n_steps.*", ".*LeafSpec.*", ".*Checkpoint directory.*"):
-        warnings.filterwarnings("ignore", text)
+    for text in ("does not have many workers", "log_every_n_steps", "LeafSpec", "Checkpoint directory", "The dirpath"):
+        warnings.filterwarnings("ignore", f".*{text}.*")

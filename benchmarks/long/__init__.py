@@ -1,0 +1,1 @@
+"""Checks that take minutes: kills at random moments, studies of many runs."""
