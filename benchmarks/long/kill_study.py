@@ -92,14 +92,13 @@ def main(words: list[str] | None = None) -> int:
             else:
                 raise SystemExit("error: every study ended before its signal came")
             done = len(list(folder.glob("runs/**/result.json")))
-            again, last = whole(folder, jobs)[0], last
-            parts = [path for path in folder.rglob(".kdlab-part-*")]
-            equal = again == table and not parts
-            good = equal and status == SIGNALS[number] and not left
+            parts = list(folder.rglob(".kdlab-part-*")) if whole(folder, jobs)[0] == table else [folder]
+            said = f"different: {parts[0]}" if parts else "equal"
+            good = not parts and status == SIGNALS[number] and not left
             wrong += not good
             print(
-                f"| {jobs} | {number.name} | {'group' if group else 'study'} | {at:.1f} | {took:.1f} | {status} | {left} "
-                f"| {done} | {'equal' if equal else f'DIFFERENT {parts}'} |",
+                f"| {jobs} | {number.name} | {'group' if group else 'study'} | {at:.1f} | {took:.1f} "
+                f"| {status} | {left} | {done} | {said} |",
                 flush=True,
             )
     print(f"{2 * given.moments} kills, {wrong} wrong")
