@@ -180,7 +180,8 @@ def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
         raise InputError(f"--only: {name} needs {', '.join(missing)} first.")
     row, error = attempt(job, runner)
     if row is None:
-        raise InputError(f"{name}: {one_line(error)} (whole text in {job.folder / 'error.txt'})")
+        kept = job.folder / "error.txt"
+        raise InputError(f"{name}: {one_line(error)}" + (f" (whole text in {kept})" if kept.is_file() else ""))
     print(told(job, row, ""))
 
 

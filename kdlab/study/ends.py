@@ -70,6 +70,7 @@ def ending_by_signals() -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _seen.clear()
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:
