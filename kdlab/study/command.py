@@ -103,7 +103,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         check_configs(jobs, check, found)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / LOCK, f"study {study.name} in {given.root}"):
+    with alone(folder / LOCK, str(folder), "study"):
         begin = time.perf_counter()
         remove_leftovers(folder)
         found = survey(jobs)

@@ -22,12 +22,13 @@ _held: set[IO[str]] = set()
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
+def alone(path: Path, where: str, what: str) -> Iterator[None]:
     """Hold a lock within the block.
 
     Args:
         path: the lock's file, in a folder that exists; it stays, and means nothing while nobody holds it.
-        what: what is held, for the message.
+        where: what is held, for the message.
+        what: what kind of thing it is.
 
     Raises:
         InputError: another process holds it.
@@ -38,7 +39,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"{what}: another process is at it{_holder(lock)}. Wait for it to end, or end it."
+                    f"{where}: another process is at this {what}{_holder(lock)}. Wait for it to end, or end it."
                 ) from None
             except OSError as error:
                 if error.errno not in _WITHOUT:

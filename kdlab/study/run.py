@@ -72,7 +72,7 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
         InputError: another process is at this job, or what its command line raises.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    with alone(job.folder / "lock", str(job.folder)):
+    with alone(job.folder / "lock", str(job.folder), "job"):
         with contextlib.suppress(InputError):  # damaged: it is measured again
             row = read_row(job)
             if row is not None:
@@ -192,7 +192,8 @@ def run_jobs(
         found: what is done of them; it is looked for where it is not given.
 
     Raises:
-        Ended: a signal ended a job; it is not counted as failed, and all processes have ended.
+        BaseException: a signal ended a job (see :func:`kdlab.study.ends.end_of`), which is not counted as failed; all
+            processes have ended.
     """
     found = survey(jobs) if found is None else found
     outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
@@ -317,8 +318,9 @@ def _attempt_in_worker(job: Job, runner: Runner) -> tuple[dict[str, Any] | None,
     try:
         with ends.working():
             return attempt(job, runner)
-    except ends.Ended as end:
-        ends.leave(end)
+    except BaseException as error:
+        if (end := ends.end_of(error)) is not None:
+            ends.leave(end)
         raise
 
 
@@ -326,14 +328,14 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     """Run a job; its row, or the reason of its failure, which is kept whole as ``error.txt``.
 
     Raises:
-        Ended: a signal ended it; the job is left for the next time.
+        BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
     """
     quiet()
     try:
         return run_job(job, runner), ""
     except (SystemExit, KeyboardInterrupt, Exception) as error:
-        if (end := ends.end_of(error)) is not None:
-            raise end from error
+        if ends.end_of(error) is not None:
+            raise
         ends.check()
         kept = _keep(job, traceback.format_exc())
         if isinstance(error, SystemExit):
