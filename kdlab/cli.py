@@ -37,6 +37,7 @@ from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_check
 from kdlab.nets import Backbone
 from kdlab.parser import Parser, reason
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
+from kdlab.study.loggers import check_loggers, closing
 from kdlab.types import InputError
 
 MOST_SEED = 2**32 - 1  # numpy's largest
@@ -174,6 +175,7 @@ class KdlabCLI(LightningCLI):
             files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
             config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
         loggers = config.trainer.logger
+        check_loggers(loggers)
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if isinstance(logger, Namespace) and str(logger.class_path).endswith("WandbLogger"):
                 self._name_wandb_run(logger, config)
@@ -184,13 +186,9 @@ class KdlabCLI(LightningCLI):
         data = config.data.init_args
         fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
         tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
-        given = logger.get("dict_kwargs") or {}
-        logger.dict_kwargs = {
-            "group": self.run_name,
-            "job_type": "teacher" if is_teacher else "student",
-            "tags": tags,
-            **given,
-        }
+        names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
+        unset = {key: value for key, value in names.items() if logger.init_args.get(key) is None}
+        logger.dict_kwargs = {**unset, **(logger.get("dict_kwargs") or {})}
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
 
@@ -229,16 +227,13 @@ class KdlabCLI(LightningCLI):
         return version_folder(path) if path is not None and self.config.subcommand != "fit" else None
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run it, and close its Weights & Biases run, so that the next one in this process has its own."""
+        """Run it, and close its Weights & Biases run; a job of a study is measured first."""
         try:
-            super()._run_subcommand(subcommand)
+            with closing(self.trainer):
+                super()._run_subcommand(subcommand)
         except SystemExit as error:
             clarify(error)
             raise
-        finally:
-            for logger in self.trainer.loggers:
-                if isinstance(logger, WandbLogger) and logger._experiment is not None:
-                    logger.experiment.finish()
 
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:

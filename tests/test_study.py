@@ -20,6 +20,7 @@ from kdlab.study import plan as planning
 from kdlab.study import windows
 from kdlab.study.configs import set_value, stack
 from kdlab.study.plan import Study, make_folds
+from kdlab.study.results import identity
 from kdlab.study.run import attempt, run_jobs
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
@@ -298,22 +299,29 @@ class Interrupted(BaseException):
     pass
 
 
+def write_row(job):
+    """What a job leaves that is done, with made-up numbers."""
+    numbers = ("val_accuracy", "val_f1", "test_accuracy", "test_f1", "test_nll", "test_ece", "seconds")
+    counts = ("test_windows", "best_epoch", "parameters", "macs")
+    bins = {"confidence": [None, 0.5], "accuracy": [None, 0.5], "count": [0, 4]}
+    row = {**identity(job), "sources": "0", "view": "raw", "reliability": bins}
+    row |= dict.fromkeys(numbers, 0.5) | dict.fromkeys(counts, 4)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    job.result.write_text(json.dumps(row))
+    return row
+
+
 def fake(monkeypatch, fails=(), stop_after=None):
     """A run_job that trains nothing, so that what is tested is the order and what is kept."""
     ran = []
 
     def run_job(job, runner):
-        if job.result.is_file():
-            return json.loads(job.result.read_text())
         if stop_after is not None and len(ran) == stop_after:
             raise Interrupted
         ran.append(job.name)
         if job.name in fails:
             raise ValueError(f"{job.name} exploded")
-        job.folder.mkdir(parents=True, exist_ok=True)
-        row = {"job": job.name, "value": len(job.name)}
-        job.result.write_text(json.dumps(row))
-        return row
+        return write_row(job)
 
     monkeypatch.setattr("kdlab.study.run.run_job", run_job)
     return ran

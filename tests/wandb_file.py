@@ -46,3 +46,16 @@ def read_run(folder: Path):
             if name.endswith("/_type") or '"_type"' in item.value_json:
                 pictures.add(name.removesuffix("/_type"))
     return config, history, pictures, run
+
+
+def read_summary(folder: Path):
+    """The summary of an offline run, and the exit code; None where the run did not end."""
+    summary, code = {}, None
+    for data in records(next(folder.glob("*.wandb"))):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in (*record.history.item, *record.summary.update):
+            summary["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+        if record.HasField("exit"):
+            code = record.exit.exit_code
+    return summary, code

@@ -18,11 +18,16 @@ A study file names ordinary run configs and each other::
       tgd: {config: tgd.yaml, teachers: {raw: teacher_raw}, init: scratch}
     baselines: [scratch, kd]          # what all are compared with; these, where the file does not say
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
+    logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
 
 ``include: other.yaml`` names a study file in the same folder whose runs and settings it goes on from.
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
+
+``logger`` replaces the loggers of the run configs (``false``: none); without it the configs keep theirs. What logs
+does not belong to a job's key, so a job that is done stays done. Runs of Weights & Biases have the study as their
+group, the job as their name, and ``teacher``, ``scratch``, ``student`` or ``report`` as their type.
 """
 
 from __future__ import annotations
@@ -38,11 +43,16 @@ from typing import Any
 
 from kdlab import __version__
 from kdlab.study.configs import get_value, read_yaml, set_value, stack
+from kdlab.study.loggers import check_setting, name_runs
 from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
-_STUDY_KEYS = ("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES, "baselines", "published")
+_STUDY_KEYS = (
+    *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
+    *("baselines", "published", "logger"),
+)
+LONGEST = 255  # bytes in the name of a folder
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
 
 
@@ -205,7 +215,7 @@ class Study:
             set_fold(config, subjects)
         needed = {other: jobs[self._needed(other, labels, fold, seed)] for other in run.needs}
         identity = {
-            "config": {k: v for k, v in config.items() if k != "run"},
+            "config": _identity(config),
             "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
             "init": needed[run.init].key if run.init else None,
             "data": fingerprint(config),
@@ -216,7 +226,11 @@ class Study:
         parts = [fold] if fold else []
         parts += ["shared" if shared else f"seed{seed}", key]
         place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
+        name = _job_name(run.name, labels, fold, None if shared else seed)
+        _check_length(place, f"{self.file}: {name}")
         self._connect(config, run, needed, root)
+        if (logger := get_value(config, "trainer.logger")) is not None:
+            set_value(config, "trainer.logger", name_runs(logger, self.name, name, run.stage))
         config["run"] = place.as_posix()
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
@@ -321,7 +335,27 @@ def _names(value: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
 
 def _is_plain(*names: str) -> bool:
     """Can these be names of folders?"""
-    return all(name not in ("", ".", "..") and not set(name) & set("/\\") for name in names)
+    return all(name not in ("", ".", "..") and not set(name) & set("/\\") and name.isprintable() for name in names)
+
+
+def _check_length(place: Path, where: str) -> None:
+    for part in place.parts:
+        if (size := len(part.encode())) > LONGEST:
+            raise InputError(
+                f"{where}: the name of its folder must be at most {LONGEST} bytes long, but got {size}: {part[:40]}... "
+                "Shorten the names of its run, axes and labels."
+            )
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that the key of a job is made from: where a run is kept and who logs it change nothing."""
+    kept = {k: v for k, v in config.items() if k != "run"}
+    trainer = kept.get("trainer")
+    if isinstance(trainer, Mapping) and "logger" in trainer:
+        kept["trainer"] = {k: v for k, v in trainer.items() if k != "logger"}
+        if not kept["trainer"]:
+            del kept["trainer"]
+    return kept
 
 
 def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -355,9 +389,12 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:
     given = _mapping(content.get("set"), f"{path}: set")
     _known(given, ("all", *STAGES), f"{path}: set")
+    logger = content.get("logger")
+    logs = {} if logger is None else {"trainer.logger": check_setting(logger, str(path))}
     runs: dict[str, Run] = {}
     for part, stage in STAGES.items():
         common = {k: v for key in ("all", part) for k, v in _mapping(given.get(key), f"{path}: set: {key}").items()}
+        common = {**logs, **common}
         for name, entry in _mapping(content.get(part), f"{path}: {part}").items():
             where = f"{path}: {part}: {name}"
             if name in runs:

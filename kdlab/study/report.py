@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import statistics as plain
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES
+from kdlab.files import replacing
 from kdlab.functional import SCORES
 from kdlab.study.plots import pictures, severities
 from kdlab.study.statistics import (
@@ -157,9 +157,8 @@ def write_report(
 
 def _write(path: Path, content: str | bytes) -> None:
     """Replace a file at once, so that nobody reads half of it."""
-    partial = path.with_name(f"{path.name}.part{os.getpid()}")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    partial.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def _draw(study: _Study, axes: Mapping[str, Sequence[str]] | None, folder: Path) -> list[tuple[str, str]]:

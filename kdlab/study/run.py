@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -13,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,20 +24,21 @@ from typing import Any, Protocol
 
 import torch
 import yaml
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import __file__ as _package
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import evaluate
+from kdlab.files import one_line, write_text
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
+from kdlab.study import ends
+from kdlab.study.locks import alone
+from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.plan import Job, Jobs, ready
+from kdlab.study.results import Survey, check_checkpoint, clean, finished_checkpoint, identity, read_row, survey
 from kdlab.study.windows import share
-from kdlab.types import InputError, MissingFileError
+from kdlab.types import InputError
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
+GRACE = 10.0  # seconds that a worker has to end its job in, before it is killed
 
 
 class Line(Protocol):
@@ -63,63 +65,64 @@ class Outcome:
 def run_job(job: Job, runner: Runner) -> dict[str, Any]:
     """Fit, choose on validation, read the test once, and keep the row as ``result.json``; a job that is done is read.
 
-    A fit that came to its end earlier is not repeated; one that was cut off begins anew.
+    A fit that came to its end earlier is not repeated, unless its checkpoint is damaged; one that was cut off begins
+    again.
+
+    Raises:
+        InputError: another process is at this job, or what its command line raises.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(job):
-        return _run_job(job, runner)
-
-
-def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
-    if job.result.is_file():
-        return dict(json.loads(job.result.read_text()))
-    begin = time.perf_counter()
-    config = job.folder / "job.yaml"
-    config.write_text(yaml.safe_dump(job.config, sort_keys=False))
-    prepare = functools.partial(share, config=job.config)
-    line = runner([*_words(job), "--config", str(config)], prepare)
-    path = find_checkpoint(job.folder, KEPT_FILES)
-    row = {**_identity(job), **_measure(line, path, job.folder), "seconds": round(time.perf_counter() - begin, 1)}
-    partial = job.result.with_suffix(f".part{os.getpid()}")
-    partial.write_text(json.dumps(row, indent=1))
-    partial.replace(job.result)
-    (job.folder / "error.txt").unlink(missing_ok=True)
+    with alone(job.folder / "lock", str(job.folder), "job"):
+        with contextlib.suppress(InputError):  # damaged: it is measured again
+            row = read_row(job)
+            if row is not None:
+                return row
+        clean(job.folder)
+        job.result.unlink(missing_ok=True)
+        row = _run_job(job, runner)
+        write_text(job.result, json.dumps(row, indent=1))
+        (job.folder / "error.txt").unlink(missing_ok=True)
     return row
 
 
+def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
+    begin = time.perf_counter()
+    config = job.folder / "job.yaml"
+    write_text(config, yaml.safe_dump(job.config, sort_keys=False))
+    prepare = functools.partial(share, config=job.config)
+    with held_open():
+        line = runner(_words(job, config), prepare)
+    with _loggers(line) as trainer:
+        path = find_checkpoint(job.folder, KEPT_FILES)
+        row = {**identity(job), "sources": sources(), **_measure(line, path, job.folder)}
+        log_scores(trainer, row, read_checkpoint(path)[KEY])
+    return {**row, "seconds": round(time.perf_counter() - begin, 1)}
+
+
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
-    """Hold the job's lock, which ends with the process; two studies on one machine do not train the same job."""
-    with (job.folder / "lock").open("w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{job.folder}: another process is at this job. Wait for it, or end it.") from None
-        yield
+def _loggers(line: Line) -> Iterator[Any]:
+    """The trainer of a finished command line; its loggers' runs end with the block."""
+    try:
+        yield line.trainer
+    except BaseException:
+        close(line.trainer, failed=True)
+        raise
+    close(line.trainer)
 
 
-def _words(job: Job) -> list[str]:
+def _words(job: Job, config: Path) -> list[str]:
     """Fit, or take up the finished fit of a job that was cut off after it."""
     try:
-        finished = find_checkpoint(job.folder, KEPT_FILES)
-    except MissingFileError:
-        return ["fit"]
-    return ["validate", "--ckpt_path", str(finished), "--trainer.logger=false"]
-
-
-def _identity(job: Job) -> dict[str, Any]:
-    return {
-        "job": job.name,
-        "run": job.run,
-        "stage": job.stage,
-        "labels": job.labels,
-        "seed": job.seed,
-        "fold": job.fold,
-        "shared": job.shared,
-        "key": job.key,
-        "sources": sources(),
-    }
+        finished = finished_checkpoint(job)
+        if finished is not None and (last := finished.with_name("last.ckpt")).is_file():
+            check_checkpoint(last, job.name)
+    except InputError:
+        finished = None  # damaged: it is trained again
+    if finished is None:
+        return ["fit", "--config", str(config)]
+    logs = listed((job.config.get("trainer") or {}).get("logger"))
+    quiet = [] if logs else ["--trainer.logger=false"]
+    return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]
 
 
 def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
@@ -177,6 +180,7 @@ def run_jobs(
     *,
     processes: int = 1,
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
+    found: Survey | None = None,
 ) -> Outcome:
     """Run all jobs, each as soon as what it needs is done; a failure stops only what needs it.
 
@@ -185,22 +189,25 @@ def run_jobs(
         runner: runs a command line; with several processes it must be importable.
         processes: how many run at a time; each gets a GPU of its own where there are several.
         report: told of every job that ends, with its row or the reason of its failure.
+        found: what is done of them; it is looked for where it is not given.
+
+    Raises:
+        BaseException: a signal ended a job (see :func:`kdlab.study.ends.end_of`), which is not counted as failed; all
+            processes have ended.
     """
-    outcome, done = Outcome(), set[str]()
-    left = dict(jobs)
-    for name, job in jobs.items():
-        if job.result.is_file():
-            outcome.rows.append(run_job(job, runner))
-            done.add(name)
-            del left[name]
-    ends = _in_this_process(left, done, runner) if processes == 1 else _in_processes(left, done, runner, processes)
-    for job, row, error in ends:
-        if row is None:
-            outcome.failures[job.name] = error
-        else:
-            outcome.rows.append(row)
-            outcome.ran.append(job.name)
-        report(job, row, error)
+    found = survey(jobs) if found is None else found
+    outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
+    left = {name: job for name, job in jobs.items() if name not in done}
+    one = processes == 1
+    results = _in_this_process(left, done, runner) if one else _in_processes(left, done, runner, processes)
+    with contextlib.closing(results):
+        for job, row, error in results:
+            if row is None:
+                outcome.failures[job.name] = error
+            else:
+                outcome.rows.append(row)
+                outcome.ran.append(job.name)
+            report(job, row, error)
     for name, job in left.items():
         if name not in outcome.failures and name not in outcome.ran:
             lost = [other for other in job.needs if other in outcome.failures]
@@ -214,19 +221,21 @@ def run_jobs(
 End = tuple[Job, dict[str, Any] | None, str]
 
 
-def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Iterator[End]:
+def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Generator[End, None, None]:
     """One after the other; jobs stand in an order in which they can be run."""
     failed: set[str] = set()
     for name, job in jobs.items():
         if failed.intersection(job.needs):
             failed.add(name)
             continue
+        ends.check()
         row, error = attempt(job, runner)
         (failed if row is None else done).add(name)
         yield job, row, error
+    ends.check()
 
 
-def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) -> Iterator[End]:
+def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) -> Generator[End, None, None]:
     """Several at a time. Where a process is killed, what ran meanwhile is tried once more, in new processes."""
     begun: set[str] = set()
     tries: Counter[str] = Counter()
@@ -236,7 +245,8 @@ def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) ->
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):
-                        running[pool.submit(attempt, job, runner)] = job
+                        with ends.deferred():
+                            running[pool.submit(_attempt_in_worker, job, runner)] = job
                         begun.add(job.name)
                         tries[job.name] += 1
                     if not running:
@@ -256,14 +266,38 @@ def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) ->
                 begun.discard(job.name)
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with the block; at once, where it ends with an error or a signal."""
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
-    return ProcessPoolExecutor(processes, context, _begin_worker, (counter, processes))
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (counter, processes))
+    try:
+        yield pool
+    except BaseException:
+        _end_workers(list((getattr(pool, "_processes", None) or {}).values()))
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_workers(workers: Sequence[Any]) -> None:
+    """Have workers end their jobs, and kill those that do not; a second signal kills them right away."""
+    try:
+        for worker in workers:
+            worker.terminate()
+        deadline = time.monotonic() + GRACE
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
 
 
 def _begin_worker(counter: Any, processes: int) -> None:
     """A worker's share of the machine; it ends with the study, also where that was killed."""
+    ends.end_worker_by_signals()
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with counter.get_lock():
         number = counter.value
@@ -280,25 +314,50 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
+def _attempt_in_worker(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
+    try:
+        with ends.working():
+            return attempt(job, runner)
+    except BaseException as error:
+        if (end := ends.end_of(error)) is not None:
+            ends.leave(end)
+        raise
+
+
 def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
-    """Run a job; its row, or the reason of its failure, which is kept whole as ``error.txt``."""
+    """Run a job; its row, or the reason of its failure, which is kept whole as ``error.txt``.
+
+    Raises:
+        BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
+    """
     quiet()
     try:
         return run_job(job, runner), ""
-    except SIGTERMException:  # the study is asked to end, and the job is left for the next time
-        raise
-    except (SystemExit, Exception) as error:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / "error.txt").write_text(traceback.format_exc())
+    except (SystemExit, KeyboardInterrupt, Exception) as error:
+        if ends.end_of(error) is not None:
+            raise
+        ends.check()
+        kept = _keep(job, traceback.format_exc())
         if isinstance(error, SystemExit):
-            return None, f"the command line ended with {error.code}"
+            return None, f"the command line ended with {error.code}{kept}"
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        return None, f"{kind}{error}"
+        return None, f"{kind}{error}{kept}"
+
+
+def _keep(job: Job, text: str) -> str:
+    """Write down why a job failed; where that fails too, what to add to the reason."""
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        write_text(job.folder / "error.txt", text)
+    except OSError as error:
+        return f" (error.txt cannot be written: {one_line(error)})"
+    return ""
 
 
 def quiet() -> None:
-    """Leave out what a study says once itself: devices, splits, advice on workers."""
+    """Leave out what a study says once itself: devices, splits, advice on workers, the address of each logged run."""
+    os.environ.setdefault("WANDB_SILENT", "true")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*log_every_n_steps.*", ".*LeafSpec.*", ".*Checkpoint directory.*"):
-        warnings.filterwarnings("ignore", text)
+    for text in ("does not have many workers", "log_every_n_steps", "LeafSpec", "Checkpoint directory", "The dirpath"):
+        warnings.filterwarnings("ignore", f".*{text}.*")

@@ -1,0 +1,205 @@
+"""What is done of a study: the files of each job are read as data that may be cut, damaged or another job's."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from kdlab.evaluate import Evaluation
+from kdlab.evaluate.evaluation import ARRAYS, JSON
+from kdlab.files import one_line, read_json, remove_leftovers
+from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, read_checkpoint
+from kdlab.study.plan import Job, Jobs
+from kdlab.types import InputError, MissingFileError
+
+_SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
+_NUMBERS = (*_SHARES, "test_nll", "test_ece", "seconds", "test_windows", "best_epoch", "parameters", "macs")
+_BINS = {"confidence", "accuracy", "count"}
+MOST_ARRAYS = 2**32  # bytes of the arrays in predictions.npz
+
+
+@dataclass
+class Survey:
+    """What is there of a study.
+
+    Attributes:
+        rows: name of a job that is done -> its row.
+        damaged: name of a job that would be done -> why it is not.
+    """
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+def survey(jobs: Jobs) -> Survey:
+    """Read what is done of some jobs."""
+    found = Survey()
+    for name, job in jobs.items():
+        try:
+            row = read_row(job)
+        except InputError as error:
+            found.damaged[name] = one_line(error)
+        else:
+            if row is not None:
+                found.rows[name] = row
+    return found
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """What a row says of the job that it belongs to."""
+    return {
+        "job": job.name,
+        "run": job.run,
+        "stage": job.stage,
+        "labels": job.labels,
+        "seed": job.seed,
+        "fold": job.fold,
+        "shared": job.shared,
+        "key": job.key,
+    }
+
+
+def read_row(job: Job) -> dict[str, Any] | None:
+    """The row of a job that is done; None where it is not.
+
+    Raises:
+        InputError: its row, its evaluation or its checkpoint is damaged.
+    """
+    try:
+        row = read_json(job.result, job.name)
+    except MissingFileError:
+        return None
+    _check_row(row, job)
+    _check_evaluation(job, row["test_windows"])
+    finished_checkpoint(job)
+    return {**row, **identity(job)}
+
+
+def _check_row(row: Mapping[str, Any], job: Job) -> None:
+    where = f"{job.name}: {str(job.result)!r}"
+    if row.get("key") != job.key:
+        raise InputError(
+            f"{where}: key must be {job.key!r}, but got {row.get('key')!r:.40}. It belongs to another job."
+        )
+    for name in ("sources", "view"):
+        if not isinstance(row.get(name), str):
+            raise _damaged(where, name, "a word", row.get(name))
+    for name in _NUMBERS:
+        value = row.get(name)
+        share = name in _SHARES
+        if name == "test_nll" and value == math.inf:  # a net was sure of a wrong class
+            continue
+        if not _is_number(value) or not 0 <= value <= (1 if share else math.inf):
+            raise _damaged(where, name, "a number from 0 to 1" if share else "a number of at least 0", value)
+    for name, value in row.items():
+        nested = name in ("labels", "reliability", "test_subjects")
+        if not nested and not (value is None or isinstance(value, str | int | float)):
+            raise _damaged(where, name, "a number or a word", value)
+    _check_bins(row.get("reliability"), where)
+
+
+def _check_bins(bins: Any, where: str) -> None:
+    columns = list(bins.values()) if isinstance(bins, dict) and set(bins) == _BINS else []
+    whole = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
+    if not columns or not whole or not all(v is None or _is_number(v) for column in columns for v in column):
+        raise _damaged(where, "reliability", "three lists of numbers of the same length", bins)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _damaged(where: str, name: str, expected: str, value: Any) -> InputError:
+    return InputError(f"{where}: {name} must be {expected}, but got {value!r:.40}. It is damaged.")
+
+
+def _check_evaluation(job: Job, windows: int) -> None:
+    """``evaluation.json`` and ``predictions.npz``, where they are there; the row has what the tables need."""
+    if not any((job.folder / name).exists() for name in (JSON, ARRAYS)):
+        return
+    found = load_evaluation(job.folder)
+    lengths = {len(part) for part in (found.index, found.target, found.probabilities, found.embedding, found.subjects)}
+    if lengths != {windows}:
+        raise InputError(
+            f"{job.name}: {str(job.folder / ARRAYS)!r} must hold {windows} windows, but got "
+            f"{', '.join(map(str, sorted(lengths)))}. It is damaged."
+        )
+
+
+def load_evaluation(folder: Path) -> Evaluation:
+    """Read an evaluation that may be damaged.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        read_json(folder / JSON, JSON)
+        with zipfile.ZipFile(folder / ARRAYS) as arrays:
+            size = sum(part.file_size for part in arrays.infolist())
+        if size > MOST_ARRAYS:
+            raise ValueError(f"arrays of {size:,} bytes")
+        found = Evaluation.load(folder)
+        parts = (found.index, found.target, found.probabilities, found.embedding)
+        if [part.ndim for part in parts] != [1, 1, 2, 2] or found.probabilities.shape[1] != len(found.classes):
+            raise ValueError("arrays of other shapes than those of an evaluation")
+        if found.target.dtype.kind != "i" or not ((found.target >= 0) & (found.target < len(found.classes))).all():
+            raise ValueError("targets that are none of its classes")
+        if found.embedding.dtype.kind != "f" or not np.isfinite(found.embedding).all():
+            raise ValueError("an embedding that is not finite")
+    except InputError:
+        raise
+    except (Exception, MemoryError) as error:  # whatever numpy makes of damaged bytes
+        raise InputError(
+            f"{str(folder)!r}: {ARRAYS} or {JSON} is damaged ({one_line(error)}). Measure the job again."
+        ) from error
+    return found
+
+
+def finished_checkpoint(job: Job) -> Path | None:
+    """The checkpoint that is kept of a job's finished fit; None where there is none.
+
+    Raises:
+        InputError: it is cut or damaged.
+    """
+    try:
+        path = find_checkpoint(job.folder, KEPT_FILES)
+    except MissingFileError:
+        return None
+    check_checkpoint(path, job.name)
+    return path
+
+
+def check_checkpoint(path: Path, what: str) -> None:
+    """Read every byte of a checkpoint, and see whether it describes itself.
+
+    Raises:
+        InputError: it is cut or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:
+            wrong = parts.testzip()
+    except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"{what}: {str(path)!r} is damaged ({one_line(error)}). Train it again.") from error
+    if wrong is not None:
+        raise InputError(
+            f"{what}: {str(path)!r} is damaged (its part {wrong!r} is not what was written). Train it again."
+        )
+    described = description(read_checkpoint(path, what), what)
+    if described is None or "epoch" not in (described.get("provenance") or {}):
+        raise InputError(f"{what}: {str(path)!r} does not describe itself under {KEY!r}. Train it again.")
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below it."""
+    for below, _, _ in os.walk(folder):
+        remove_leftovers(below)
