@@ -231,7 +231,8 @@ class WindowDataModule(LightningDataModule):
                 for part in chunks(x, rows):
                     low, high = np.minimum(low, part.min(axis=axes)), np.maximum(high, part.max(axis=axes))
                 offset, divisor = low, high - low
-            tiny = np.finfo(np.float32).eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
+            eps = 64 * np.finfo(np.float64).eps if x.dtype == np.float64 else np.finfo(np.float32).eps
+            tiny = eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
             clip = self.clip_minmax and given == "minmax"
             scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor), clip)
         return scalers

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.types import InputError
+from kdlab.types import InputError, plain_array
 
 CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never in memory as a whole; fewer, where
 SAMPLES = 2**22  # they would have more samples than this
@@ -57,7 +57,8 @@ def slide(
         stop: starts lie before this sample.
 
     Shapes:
-        ``(C, T)`` or ``(T,)`` -> ``(N, C, window)`` or ``(N, window)``
+        ``(C, T)`` or ``(T,)`` -> ``(N, C, window)`` or ``(N, window)``, float32; float64 where float32 would lose a
+        signal that rides on a large offset (:func:`~kdlab.data.stored.fits_float32`)
 
     Raises:
         InputError: not one or two axes, or a wrong ``window``, ``step`` or ``start``.
@@ -65,6 +66,9 @@ def slide(
     >>> slide(np.arange(6.0), window=4, step=2).tolist()
     [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]]
     """
+    from kdlab.data.stored import stored
+
+    recording = plain_array(recording, "recording", native=False)
     if recording.ndim not in (1, 2):
         raise InputError(f"recording: expected (channels, samples) or (samples,), got shape {recording.shape}")
     starts = window_starts(recording.shape[-1], window, step, start, stop)
@@ -72,7 +76,7 @@ def slide(
         return np.empty((0, *recording.shape[:-1], window), dtype=np.float32)
     cuts = np.lib.stride_tricks.sliding_window_view(recording, window, axis=-1)
     picked = np.moveaxis(cuts, -2, 0)[starts]
-    return np.ascontiguousarray(picked, dtype=np.float32)
+    return stored(picked) if picked.ndim == 3 else stored(picked[:, None])[:, 0]
 
 
 def natural_key(value: object) -> tuple[int, float, str]:
