@@ -76,16 +76,16 @@ def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArr
         if masked.any():
             first = ", ".join(str(int(i)) for i in np.unravel_index(int(masked.argmax()), masked.shape))
             raise InputError(
-                f"{argument} must be without masked samples, but got {int(masked.sum())} of {masked.size}, the first at "
-                f"({first}). Leave those windows out, or fill them yourself ({argument}.filled(...))."
+                f"{argument} must be without masked samples, but got {int(masked.sum())} of {masked.size}, the first "
+                f"at ({first}). Leave those windows out, or fill them yourself ({argument}.filled(...))."
             )
         values = values.data
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"{argument} must be one array of numbers, but got rows of different lengths or kinds ({_line(error)}). Cut "
-            "or stretch them to one length first, and stack them."
+            f"{argument} must be one array of numbers, but got rows of different lengths or kinds ({_line(error)}). "
+            "Cut or stretch them to one length first, and stack them."
         ) from None
     if array.dtype.kind not in "fiub":
         what = "Python objects (object)" if array.dtype.kind == "O" else str(array.dtype)
