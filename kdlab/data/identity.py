@@ -237,6 +237,23 @@ def words(values: Any, argument: str) -> list[str]:
     return [text(value, argument) for value in listed]
 
 
+def no_label_words(values: Sequence[Any] | None, argument: str = "no_label") -> tuple[str, ...]:
+    """Words that mean "no label", as declared; None: ``NO_LABEL_WORDS``.
+
+    Raises:
+        InputError: no list; a boolean or null, which YAML makes of words without quotes.
+
+    >>> no_label_words(None) == NO_LABEL_WORDS, no_label_words(["", 0]), no_label_words([])
+    (True, ('', '0'), ())
+    """
+    if values is None:
+        return NO_LABEL_WORDS
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{argument} must be a list of words, but got {values!r}. Write [{yaml_word(str(values))}].")
+    listed = list(values)
+    return tuple("" if value == "" else words([value], argument)[0] for value in listed)
+
+
 def merge_map(merge: Mapping[Any, Any] | None, argument: str) -> dict[str, str]:
     """A mapping of other spellings to names, made equal itself.
 
