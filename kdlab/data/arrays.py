@@ -200,9 +200,9 @@ class ArrayDataModule(WindowDataModule):
         column, masked = column_of(values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
-        if column.dtype.kind in "iu" and masked is None and not self.merge_subjects:
+        if column.dtype.kind in "iu" and masked is None:
             return column
-        return names(values, argument, merge=self.merge_subjects if argument.startswith("subject") else None).array()
+        return names(values, argument, merge=_themselves(self.merge_subjects)).array()
 
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
         given = self._classes if self._classes is not None else None if stored is None else _words(stored)
@@ -230,15 +230,17 @@ class ArrayDataModule(WindowDataModule):
         return target, [str(v) for v in present]
 
     def _worded(self, label: NDArray[Any], declared: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-        mapping = self.merge_labels
-        final = None if declared is None else list(dict.fromkeys(mapping.get(name, name) for name in declared))
-        found = labels(label, "y", merge=mapping, nothing=self.no_label, classes=final or ())
+        """Labels that are words, with the names that are still to be merged behind the declared ones."""
+        merge = self.merge_labels
+        final = None if declared is None else {merge.get(name, name) for name in declared}
+        found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
         refuse_missing(found, "y", "a class")
-        alike([*found.names, *(final or ())], "y", mapping, by="labels")
-        classes = sorted(found.names) if final is None else final
-        unknown = sorted(set(found.names) - set(classes))
+        meant = {name: merge.get(name, name) for name in found.names}
+        alike([*meant.values(), *(final or ())], "y", merge, by="labels")
+        unknown = sorted({other for other in meant.values() if final is not None and other not in final})
         if unknown:
-            raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(classes)})")
+            raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(declared or ())})")
+        classes = list(dict.fromkeys([*(declared or ()), *sorted(found.names, key=lambda name: (meant[name], name))]))
         place = np.array([classes.index(name) for name in found.names], dtype=np.int64)
         return place[found.code], classes
 
@@ -284,6 +286,11 @@ def _joined(x: Any, more: Any) -> NDArray[np.float32]:
 def _numeric(values: Any) -> bool:
     """Whether a list holds numbers alone, which numpy then reads as such."""
     return isinstance(values, list | tuple) and all(isinstance(v, int | float | np.number | np.bool_) for v in values)
+
+
+def _themselves(merge: dict[str, str]) -> dict[str, str]:
+    """The names that a mapping knows, each as it is: they are merged, and counted, once all windows are there."""
+    return {name: name for name in merge}
 
 
 def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

@@ -174,7 +174,7 @@ class WindowDataModule(LightningDataModule):
             )
         if subject_ids not in ("plain", "hashed"):
             raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
-        self._salt = salt() if subject_ids == "hashed" else None
+        self._salt: str | None = None
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         self.merge_labels, self.merge_subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
         self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
@@ -224,6 +224,7 @@ class WindowDataModule(LightningDataModule):
         if self._data is not None:
             return
         loaded = self.load() if self._given is None else self._given
+        self._salt = salt() if self.subject_ids == "hashed" else None
         data, self._merged = identified(loaded, self.merge_labels, self.merge_subjects)
         data = self._chosen(data)
         dropped = self._dropped(data)

@@ -180,7 +180,8 @@ got 'Walk' and 'walk'. Say that they are one, labels: {Walk: walk}, or two, labe
     listed = "; ".join(" and ".join(_seen(n) for n in group) for group in groups[:SHOWN])
     more = f" (and {len(groups) - SHOWN} more)" if len(groups) > SHOWN else ""
     kept = {n: o for n, o in mapping.items() if n != o or n in meant}
-    one = {**kept, **{n: group[-1] for group in groups for n in group[:-1]}}
+    target = {n: max(group, key=lambda m: (m.isascii(), m)) for group in groups for n in group}
+    one = {**kept, **{n: m for n, m in target.items() if n != m}}
     two = {**kept, **{n: n for group in groups for n in group}}
     raise InputError(
         f"{argument} must be names that differ in more than case, blanks, leading zeros or number format, but got "
