@@ -32,6 +32,7 @@ from kdlab.callbacks import (
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify, ending, restart_in_utf8
 from kdlab.files import one_line, read_yaml, unused, write_json
+from kdlab.fingerprint import without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.nets import Backbone
@@ -55,7 +56,7 @@ MOST_NUMBER = 3e38  # float32 has none above it
 
 
 class RecordRun(SaveConfigCallback):
-    """Write the run's config beside its checkpoints and into the loggers, and mark a fit that came to its end."""
+    """Write the run's config and split beside its checkpoints, and mark a fit that came to its end."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the nested config to the loggers (the CSV logger has it as a file already)."""
@@ -65,8 +66,13 @@ class RecordRun(SaveConfigCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the loggers which data, objective and teachers the run has."""
         if isinstance(pl_module, Method):
+            data = getattr(trainer, "datamodule", None)
+            if trainer.is_global_zero and isinstance(data, WindowDataModule):
+                data.write_split(Path(trainer.log_dir or trainer.default_root_dir) / "split.csv")
             said = ("fingerprint", "objective", "teachers")
-            self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in said})
+            told = {k: v for k, v in pl_module.describe().items() if k in said}
+            told["fingerprint"] = without_people(told["fingerprint"] or {})  # a logger may be a service elsewhere
+            self._log(trainer, told)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished, unless a signal ended it."""

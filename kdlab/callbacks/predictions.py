@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from kdlab.files import replacing, unused
+from kdlab.files import cell, replacing, unused
 
 
 class PredictionWriter(Callback):
@@ -82,4 +82,4 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any
         for i, subject, target, prediction, p in zip(
             index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True
         ):
-            writer.writerow([i, subject, target, prediction, *(f"{value:.6g}" for value in p)])
+            writer.writerow([i, cell(subject), target, prediction, *(f"{value:.6g}" for value in p)])

@@ -23,6 +23,7 @@ from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
 from kdlab.export.module import Exported, PhysicalNet, card_path, load, open_exported, sha256
 from kdlab.files import remove_leftovers, scratch_folder, write_text
+from kdlab.fingerprint import without_people
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
@@ -211,7 +212,7 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "checkpoint": str(path),
         "sha256": sha256(path),
         "weights": weights_hash(net.state_dict()),
-        **known,
+        **known | {"fingerprint": without_people(described["fingerprint"])},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }
