@@ -10,9 +10,10 @@ import pytest
 from scipy.ndimage import convolve1d
 from scipy.signal import firwin, resample_poly
 
+from kdlab.data.lowpass import BETA, lowpassed
 from kdlab.data.recording_time import Times
 from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BETA, BORDER, NO_LABEL, Piece, linear, lowpassed, polyphase
+from kdlab.data.resample import BORDER, NO_LABEL, Piece, linear, polyphase
 from kdlab.data.time_report import TimeReport, lost_to_missing
 from kdlab.types import InputError
 
