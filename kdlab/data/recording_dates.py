@@ -100,7 +100,7 @@ class Dates:
             )
         text = words(column)
         where.refuse_missing(empty(text).to_numpy())
-        if re.search(r":\d\d,\d|(UTC|GMT)$", str(text.iloc[0])):
+        if unit == "iso" and re.search(r":\d\d,\d|(UTC|GMT)$", str(text.iloc[0])):
             text = text.str.replace(r"(?<=:\d\d),(?=\d)", ".", regex=True)
             text = text.str.replace(r"\s?(?:UTC|GMT)$", "Z", regex=True)
         first = str(text.iloc[0])
