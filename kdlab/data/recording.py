@@ -103,7 +103,7 @@ class RecordingDataModule(WindowDataModule):
         recorded_at: rate of the recordings, hertz, against which the rate of their times is checked; None: recordings
             without times have the common rate.
         resample: ``"linear"``: values between samples are interpolated, after a low-pass where the rate goes down
-            (:func:`~kdlab.data.lowpass.lowpassed`); ``"polyphase"``: recordings at a constant rate are filtered as by
+            (:func:`~kdlab.data.resample.lowpassed`); ``"polyphase"``: recordings at a constant rate are filtered as by
             :func:`scipy.signal.resample_poly`, those with times are refused.
         max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
             no window spans them; None: the larger of 0.5 s and three sample periods of the recording.
