@@ -100,12 +100,13 @@ class RecordingDataModule(WindowDataModule):
         time: column of a ``.csv`` with the time of each sample; None: samples come at a constant rate. Arrays have
             times where ``t`` is there.
         time_unit: of the times.
-        recorded_at: rate of recordings without times, hertz; None: the common rate.
-        resample: ``"linear"``: values between samples are interpolated, which does not keep aliases out when the rate
-            goes down; ``"polyphase"``: recordings at a constant rate are filtered as by
+        recorded_at: rate of the recordings, hertz, against which the rate of their times is checked; None: recordings
+            without times have the common rate.
+        resample: ``"linear"``: values between samples are interpolated, after a low-pass where the rate goes down
+            (:func:`~kdlab.data.resample.lowpassed`); ``"polyphase"``: recordings at a constant rate are filtered as by
             :func:`scipy.signal.resample_poly`, those with times are refused.
         max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
-            no window spans them.
+            no window spans them; None: the larger of 0.5 s and three sample periods of the recording.
         classes: the classes, in order; None: all labels that there are, in natural order.
         ignore: labels that are no class, such as ``transient``; samples without a label are always ignored.
         agree: the least part of a window that has its label; 1: all of it.
@@ -140,7 +141,7 @@ class RecordingDataModule(WindowDataModule):
         time_unit: Literal["s", "ms", "us", "ns"] = "s",
         recorded_at: float | None = None,
         resample: Literal["linear", "polyphase"] = "linear",
-        max_gap: float = 0.5,
+        max_gap: float | None = None,
         classes: list[str] | None = None,
         ignore: list[str] | None = None,
         agree: float = 0.6,
@@ -178,10 +179,10 @@ class RecordingDataModule(WindowDataModule):
             label=label,
             time=time,
             second=SECOND[time_unit],
-            recorded_at=float(sampling_rate if recorded_at is None else recorded_at),
+            recorded_at=None if recorded_at is None else float(recorded_at),
             rate=float(sampling_rate),
             resample=resample,
-            max_gap=float(max_gap),
+            max_gap=None if max_gap is None else float(max_gap),
         )
         self._classes, self._ignore, self._units = classes, [str(v) for v in ignore or []], units
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import shutil
@@ -15,20 +14,21 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from kdlab.data.recording_time import SECOND, Times
+from kdlab.data.regular import Grid, regular
+from kdlab.data.resample import NO_LABEL, Piece
 from kdlab.types import InputError
 
-VERSION = 1  # of the stored files
+VERSION = 2  # of the stored files
 BLOCK, ROWS = 2**23, 2**16  # bytes of a CSV, rows of an array that are in memory at a time
-NO_LABEL, MISSING = -1, -2  # codes of samples without a label, and of samples with a missing value
+MISSING = -2  # code of samples with a missing value, beside NO_LABEL
 MOST_LABELS = 1000
 SIDE = {"y": ".labels.npy", "t": ".time.npy"}  # what goes with an .npy
 NOTHING = ("", "na", "n/a", "null", "?")  # cells that are missing values, beside nan
@@ -44,18 +44,15 @@ class Reading:
     label: str
     time: str | None
     second: float  # in units of the time column
-    recorded_at: float
+    recorded_at: float | None
     rate: float
-    resample: str
-    max_gap: float
+    resample: Literal["linear", "polyphase"]
+    max_gap: float | None
 
-
-class Piece(NamedTuple):
-    """Rows of a recording: times in seconds or None ``(n,)``, signal ``(n, C)``, labels or their codes ``(n,)``."""
-
-    time: NDArray[np.float64] | None
-    signal: NDArray[np.float64]
-    label: NDArray[Any]
+    def grid(self) -> Grid:
+        """The common rate, and how recordings are brought to it."""
+        unit = next(name for name, second in SECOND.items() if second == self.second)
+        return Grid(self.rate, self.channels, self.recorded_at, self.resample, self.max_gap, Times(unit))
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,8 @@ def _write(file: Path, reading: Reading, scratch: Path) -> Stored:
     book: dict[str, int] = {}
     samples = 0
     with (scratch / "signal.f32").open("wb") as signals, (scratch / "label.i16").open("wb") as labels:
-        for _, signal, code in resampled(_encoded(_read(file, reading, scratch), book, file), reading, str(file)):
+        rows = _encoded(_read(file, reading, scratch), book, file)
+        for _, signal, code, _ in regular(rows, reading.grid(), str(file)):
             kept = np.ascontiguousarray(signal, dtype=np.float32)
             signals.write(kept.tobytes())
             labels.write(np.where(np.isfinite(kept).all(axis=1), code, MISSING).astype(np.int16).tobytes())
@@ -146,7 +144,7 @@ def _write(file: Path, reading: Reading, scratch: Path) -> Stored:
 
 
 def _encoded(pieces: Iterator[Piece], book: dict[str, int], file: Path) -> Iterator[Piece]:
-    for time, signal, label in pieces:
+    for time, signal, label, _ in pieces:
         with np.errstate(over="ignore"):
             signal[~np.isfinite(signal.astype(np.float32))] = np.nan
         yield Piece(time, signal, encode(label, book))
@@ -308,145 +306,3 @@ def _blame(block: bytes, columns: list[int], width: int, name: str, line: int) -
                     f"{name}, line {number}: expected a number in column {column + 1}, got {cells[column][:40]!r}"
                 ) from None
     raise InputError(f"{name}, from line {line} on: not readable as a CSV; is it UTF-8 text with commas?")
-
-
-# ---- resampling -----------------------------------------------------------------------------------------------------
-def resampled(pieces: Iterator[Piece], reading: Reading, name: str) -> Iterator[Piece]:
-    """The rows of a recording at the common rate.
-
-    Recordings with times are interpolated linearly on an even grid that begins with the first sample; so are those at a
-    constant other rate, or (``polyphase``) filtered against aliasing. A label holds until the next sample.
-    """
-    first = next(pieces, None)
-    if first is None:
-        return iter(())
-    pieces = _chained(first, pieces)
-    if first.time is None and reading.recorded_at == reading.rate:
-        return pieces
-    if reading.resample == "linear":
-        return linear(_timed(pieces, reading.recorded_at), reading.rate, reading.max_gap, name)
-    if first.time is not None:
-        raise InputError(
-            f"{name}: resample='polyphase' needs a constant rate, but this recording has times; set resample: linear"
-        )
-    return polyphase(pieces, reading.recorded_at, reading.rate)
-
-
-def _chained(first: Piece, rest: Iterator[Piece]) -> Iterator[Piece]:
-    yield first
-    yield from rest
-
-
-def _timed(pieces: Iterator[Piece], rate: float) -> Iterator[Piece]:
-    done = 0
-    for time, signal, label in pieces:
-        yield Piece(np.arange(done, done + len(label)) / rate if time is None else time, signal, label)
-        done += len(label)
-
-
-def linear(pieces: Iterator[Piece], rate: float, max_gap: float, name: str) -> Iterator[Piece]:
-    """Interpolate on an even grid; of samples at the same time the first counts.
-
-    After a gap the grid begins anew with the next sample; the gap itself is kept as one missing sample.
-
-    Args:
-        pieces: rows with times, in seconds.
-        rate: of the grid, hertz.
-        max_gap: the longest time between two samples that is interpolated, seconds.
-        name: of the recording, for messages.
-
-    Raises:
-        InputError: times that go back or are missing.
-
-    >>> piece = Piece(np.array([0.0, 1.0, 5.0, 6.0]), np.array([[0.0], [2.0], [4.0], [8.0]]), np.zeros(4, np.int16))
-    >>> [v for p in linear(iter([piece]), 2.0, 1.5, "") for v in p.signal[:, 0].tolist()]
-    [0.0, 1.0, 2.0, nan, 4.0, 6.0, 8.0]
-    """
-    last: Piece | None = None
-    begin, done, row = 0.0, 0, 0
-    for piece in pieces:
-        if last is None and piece.time is not None:
-            begin = float(piece.time[0])
-        joined = piece if last is None else _joined(last, piece)
-        time = np.asarray(joined.time)
-        steps = np.diff(time, prepend=time[0])
-        wrong = np.flatnonzero(~(steps >= 0))
-        if len(wrong):
-            at = row + int(wrong[0]) - (last is not None)
-            raise InputError(f"{name}, sample {at}: the time goes back or is missing; sort the rows by time")
-        row += len(piece.label)
-        kept = np.flatnonzero(np.concatenate([[True], steps[1:] > 0]))
-        time, signal, label = time[kept], joined.signal[kept], joined.label[kept]
-        cuts = np.flatnonzero(np.diff(time) > max_gap) + 1
-        for start, stop in pairwise([0, *cuts.tolist(), len(time)]):
-            if start:
-                yield Piece(None, np.full((1, signal.shape[1]), np.nan), np.full(1, NO_LABEL, np.int16))
-                begin, done = float(time[start]), 0
-            end = math.floor((time[stop - 1] - begin) * rate + 1e-6) + 1
-            moments = begin + np.arange(done, end) / rate
-            if len(moments):
-                yield _between(moments, time[start:stop], signal[start:stop], label[start:stop])
-            done = max(done, end)
-        last = Piece(time[-1:], signal[-1:], label[-1:])
-
-
-def _joined(a: Piece, b: Piece) -> Piece:
-    time = np.concatenate([np.asarray(a.time), np.asarray(b.time)])
-    return Piece(time, np.concatenate([a.signal, b.signal]), np.concatenate([a.label, b.label]))
-
-
-def _between(
-    moments: NDArray[np.float64], time: NDArray[np.float64], signal: NDArray[np.float64], label: NDArray[Any]
-) -> Piece:
-    left = np.maximum(np.searchsorted(time, moments, side="right") - 1, 0)
-    right = np.minimum(left + 1, len(time) - 1)
-    span = time[right] - time[left]
-    part = (moments - time[left]) / np.where(span > 0, span, 1.0)
-    at_left, at_right = part < 1e-6, part > 1 - 1e-6  # a missing neighbour does not matter there
-    part[at_left], part[at_right] = 0.0, 1.0
-    mixed = signal[left] * (1 - part)[:, None] + signal[right] * part[:, None]
-    mixed[at_left], mixed[at_right] = signal[left[at_left]], signal[right[at_right]]
-    return Piece(None, mixed, label[np.where(at_right, right, left)])
-
-
-def polyphase(pieces: Iterator[Piece], source: float, rate: float) -> Iterator[Piece]:
-    """Filter and resample from one constant rate to another, piece by piece.
-
-    The result is that of :func:`scipy.signal.resample_poly` (its default filter, ``padtype="edge"``) on the whole
-    recording. A missing sample is missing for the length of the filter.
-
-    Args:
-        pieces: rows without times.
-        source: their rate, hertz.
-        rate: of the result, hertz.
-
-    Raises:
-        InputError: rates without a simple ratio.
-    """
-    from scipy.signal import resample_poly
-
-    ratio = Fraction(rate / source).limit_denominator(1000)
-    up, down = ratio.numerator, ratio.denominator
-    if up == 0 or abs(up / down * source / rate - 1) > 1e-9:
-        raise InputError(
-            f"recorded_at={source:g}, sampling_rate={rate:g}: no ratio of whole numbers up to 1000, as "
-            "resample='polyphase' needs; set resample: linear"
-        )
-    margin = math.ceil(10 * max(up, down) / up / down) * down  # half the filter, in whole cycles
-    skip = margin // down * up
-    signal, label = np.empty((0, 0)), np.empty(0, np.int16)
-
-    def cycle(held: NDArray[np.float64], codes: NDArray[Any]) -> Piece:
-        count = -(-len(codes) * up // down)
-        values = np.asarray(resample_poly(held, up, down, axis=0))[skip : skip + count]
-        return Piece(None, values, codes[np.arange(count) * down // up])
-
-    for piece in pieces:
-        before = signal if signal.size else np.repeat(piece.signal[:1], margin, axis=0)
-        signal, label = np.concatenate([before, piece.signal]), np.concatenate([label, piece.label])
-        ready = max(0, (len(signal) - 2 * margin) // down * down)
-        if ready:
-            yield cycle(signal[: ready + 2 * margin], label[:ready])
-            signal, label = signal[ready:], label[ready:]
-    if len(label):
-        yield cycle(np.concatenate([signal, np.repeat(signal[-1:], margin, axis=0)]), label)
