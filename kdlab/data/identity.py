@@ -1,0 +1,430 @@
+"""Who and what: ids and class labels are made equal here, for every data module, and nothing else is folded in silence.
+
+Two spellings are the same name where they differ in blanks around them or where one is a whole number in float form
+(``"1.0"``, ``1.0`` and ``b"1"`` are ``"1"``). What differs in case, inner blanks, leading zeros or number format only
+is refused (:func:`alike`) until a mapping tells what it is. Missing ids are refused (:func:`names`); missing labels are
+counted by the word that was written (:func:`labels`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import numbers
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdlab.types import InputError
+
+NO_LABEL_WORDS = ("", "na", "n/a", "<na>", "nan", "nat", "null", "none", "?")  # in any case; no name and no class
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x00"  # byte order marks and blanks without width
+CHUNK = 2**20  # values that are Python objects at a time
+SHOWN = 8  # names in a message
+_FLOAT_FORM = re.compile(r"([+-]?\d+)\.0*")
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan"}
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Names and which of them each value is: ``names[code[i]]``, -1 where there is none.
+
+    Attributes:
+        names: the distinct names, as made equal and merged, in natural order.
+        code: ``(N,)`` int32.
+        missing: words for "nothing", as they were written -> how many values have it.
+        merged: names that the mapping renamed -> how many values had it.
+        first: the first index without a name, -1 where each value has one.
+    """
+
+    names: list[str]
+    code: NDArray[np.int32]
+    missing: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, int] = field(default_factory=dict)
+    first: int = -1
+
+    def array(self) -> NDArray[np.str_]:
+        """The name of each value, ``(N,)``; ``""`` where there is none."""
+        return np.array([*self.names, ""], dtype=np.str_)[self.code]
+
+
+def text(value: Any, argument: str = "value") -> str:
+    """One id or label as text.
+
+    Raises:
+        InputError: an infinite number, a number in float form whose last digits are lost, bytes that are no UTF-8, or
+            an object that is no number, word or date.
+
+    >>> [text(v) for v in (" S1 ", 1, 1.0, "1.0", b"1", "01", 1.5, "-3.00", None)]
+    ['S1', '1', '1', '1', '1', '01', '1.5', '-3', '']
+    """
+    if _nothing(value):
+        return ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{argument} must be UTF-8 text, but got {value!r}. Decode it first.") from None
+    if isinstance(value, str):
+        word = _stripped(value)
+        match = _FLOAT_FORM.fullmatch(word)
+        return word if match is None else "0" if match[1].lstrip("+-") == "0" else match[1]
+    if isinstance(value, bool | np.bool_ | numbers.Integral):
+        return str(value)
+    if isinstance(value, numbers.Real):
+        return _number(value, argument)
+    if isinstance(value, datetime.date | datetime.datetime | datetime.timedelta | np.datetime64 | np.timedelta64):
+        return str(value)
+    raise InputError(
+        f"{argument} must be numbers or words, but got {_short(value)} ({type(value).__name__}). Give one id or label "
+        "for each."
+    )
+
+
+def names(values: Any, argument: str, *, merge: Mapping[Any, Any] | None = None) -> Coded:
+    """Ids (subjects, recordings, sessions) made equal; a missing one is refused.
+
+    Args:
+        values: one id per window or sample, ``(N,)``: an array of any kind, a list, a pandas column, a tensor.
+        argument: its name, for the message.
+        merge: other spellings -> the name that they get; a name that is mapped to itself is meant as it is.
+
+    Raises:
+        InputError: missing ids (None, NaN, NaT, masked, a word of ``NO_LABEL_WORDS``), with how many and the first
+            index; more than one axis; values that are no ids (:func:`text`).
+
+    >>> names(["S1 ", "S1", "s2"], "subject", merge={"s2": "S2"}).array().tolist()
+    ['S1', 'S1', 'S2']
+    >>> names(np.array([1.0, 2.0, 10.0, 2.0]), "subject").names
+    ['1', '2', '10']
+    """
+    found = _coded(values, argument, merge_map(merge, argument), NO_LABEL_WORDS)
+    refuse_missing(found, argument, "an id")
+    return found
+
+
+def labels(
+    values: Any,
+    argument: str,
+    *,
+    merge: Mapping[Any, Any] | None = None,
+    nothing: Sequence[str] = NO_LABEL_WORDS,
+    classes: Sequence[str] = (),
+) -> Coded:
+    """Class labels made equal by the same rule; what has none gets the code -1 and is counted by its word.
+
+    Args:
+        values: one label per window or sample, ``(N,)``, of any kind and length.
+        argument: its name, for the message.
+        merge: other spellings -> the class that they get.
+        nothing: words that mean "no label", in any case. None, NaN, NaT, masked and empty values have none in any case.
+        classes: declared classes; a word that is among them is a class whatever ``nothing`` holds.
+
+    Raises:
+        InputError: more than one axis; values that are no labels (:func:`text`).
+
+    >>> found = labels(["walk", "NA", " walk", "1.0", "NA", None], "label")
+    >>> found.names, found.code.tolist(), found.missing
+    (['1', 'walk'], [1, -1, 1, 0, -1, -1], {'NA': 2, 'None': 1})
+    """
+    declared = set(classes)
+    return _coded(values, argument, merge_map(merge, argument), nothing, declared)
+
+
+def refuse_missing(found: Coded, argument: str, what: str) -> None:
+    """Refuse values without a name.
+
+    Raises:
+        InputError: with how many there are of each word, and the first index.
+    """
+    if found.missing:
+        counts = ", ".join(f"{count} {word!r}" for word, count in _most(found.missing))
+        raise InputError(
+            f"{argument} must be {what} for each, but got {sum(found.missing.values())} missing ones ({counts}), the "
+            f"first at index {found.first}. Leave those out, or give them {what}."
+        )
+
+
+def alike(found: Iterable[str], argument: str, merge: Mapping[Any, Any] | None = None, *, by: str = "subjects") -> None:
+    """Refuse names that differ in case, blanks, leading zeros or number format only.
+
+    Args:
+        found: the distinct names, merged already.
+        argument: what they are, for the message.
+        merge: the mapping in use; names that it maps to themselves are meant as they are and may be alike.
+        by: the argument that takes the mapping, for the line to write.
+
+    Raises:
+        InputError: with the line to write.
+
+    >>> alike(["S1", "S2", "S10"], "subject")
+    >>> alike(["walk", "Walk"], "y", by="labels")
+    Traceback (most recent call last):
+    ...
+    kdlab.types.InputError: y must be names that differ in more than case, blanks, leading zeros or number format, but \
+got 'Walk' and 'walk'. Say that they are one, labels: {Walk: walk}, or two, labels: {Walk: Walk, walk: walk}.
+    """
+    mapping = merge_map(merge, by)
+    meant = {name for name, other in mapping.items() if name == other}
+    same: dict[str, list[str]] = {}
+    for name in sorted(set(found)):
+        same.setdefault(likeness(name), []).append(name)
+    groups = [group for group in same.values() if len(group) > 1 and not set(group) <= meant]
+    if not groups:
+        return
+    listed = "; ".join(" and ".join(_seen(n) for n in group) for group in groups[:SHOWN])
+    more = f" (and {len(groups) - SHOWN} more)" if len(groups) > SHOWN else ""
+    kept = {n: o for n, o in mapping.items() if n != o or n in meant}
+    one = {**kept, **{n: group[-1] for group in groups for n in group[:-1]}}
+    two = {**kept, **{n: n for group in groups for n in group}}
+    raise InputError(
+        f"{argument} must be names that differ in more than case, blanks, leading zeros or number format, but got "
+        f"{listed}{more}. Say that they are one, {by}: {yaml_map(one)}, or two, {by}: {yaml_map(two)}."
+    )
+
+
+def class_names(
+    values: Any, argument: str = "classes", merge: Mapping[Any, Any] | None = None, *, by: str = "labels"
+) -> list[str]:
+    """Declared classes, in their order.
+
+    Raises:
+        InputError: booleans (YAML reads yes, no, on and off as such), missing ones, a class named twice, classes that
+            are alike.
+
+    >>> class_names(["walk", 1.0, " run"])
+    ['walk', '1', 'run']
+    """
+    declared = words(values, argument)
+    doubled = sorted({name for name in declared if declared.count(name) > 1})
+    if doubled:
+        raise InputError(
+            f"{argument} must be different names, but got {', '.join(map(_seen, doubled))} more than once. Name each "
+            "class once."
+        )
+    alike(declared, argument, merge, by=by)
+    return declared
+
+
+def words(values: Any, argument: str) -> list[str]:
+    """Names that were written into a config or a call, such as ``test_subjects``, made equal like those of the data.
+
+    Raises:
+        InputError: no list; a boolean; a missing name.
+
+    >>> words([1, "2.0", " S3"], "test_subjects")
+    ['1', '2', 'S3']
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or isinstance(values, Mapping):
+        raise InputError(f"{argument} must be a list, but got {values!r}. Write [{yaml_word(str(values))}].")
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    for value in listed:
+        if isinstance(value, bool | np.bool_):
+            raise InputError(
+                f"{argument} must be words or numbers, but got {value} (YAML reads yes, no, on and off so). Write them "
+                f'in quotes, such as {argument}: ["yes", "no"].'
+            )
+        if text(value, argument) == "":
+            raise InputError(
+                f"{argument} must be words or numbers, but got {value!r}. Write it in quotes, or leave it out."
+            )
+    return [text(value, argument) for value in listed]
+
+
+def merge_map(merge: Mapping[Any, Any] | None, argument: str) -> dict[str, str]:
+    """A mapping of other spellings to names, made equal itself.
+
+    Raises:
+        InputError: no mapping; booleans or nothing in it; a name that is renamed twice.
+
+    >>> merge_map({"Walk ": "walk", 1.0: 2}, "labels")
+    {'Walk': 'walk', '1': '2'}
+    """
+    if merge is None:
+        return {}
+    if not isinstance(merge, Mapping):
+        raise InputError(f"{argument} must be a mapping such as {{Walk: walk}}, but got {merge!r}. Write it so.")
+    keys, others = words(list(merge.keys()), argument), words(list(merge.values()), argument)
+    result = dict(zip(keys, others, strict=True))
+    for key, other in result.items():
+        if result.get(other, other) != other:
+            raise InputError(
+                f"{argument} must name what each becomes in the end, but got {key} -> {other} -> {result[other]}. "
+                f"Write {yaml_map({key: result[other], other: result[other]})}."
+            )
+    return result
+
+
+def likeness(name: str) -> str:
+    """What is left of a name without case, blanks, leading zeros and number format.
+
+    >>> likeness("S 01") == likeness("s1"), likeness("1e3") == likeness("1000"), likeness("1,50") == likeness("1.5")
+    (True, True, True)
+    """
+    short = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in INVISIBLE)
+    try:
+        number = float(short.replace(",", "."))
+    except ValueError:
+        return re.sub(r"(?<!\d)0+(?=\d)", "", short)
+    return short if not math.isfinite(number) else repr(number) if abs(number) < 2**53 else short.lstrip("+0")
+
+
+def yaml_word(name: str) -> str:
+    """A name as it is written in YAML.
+
+    >>> yaml_word("walk"), yaml_word("01"), yaml_word("no")
+    ('walk', '"01"', '"no"')
+    """
+    return name if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS else json.dumps(name)
+
+
+def yaml_map(mapping: Mapping[str, str]) -> str:
+    """A mapping as it is written in YAML, on one line."""
+    return "{" + ", ".join(f"{yaml_word(key)}: {yaml_word(value)}" for key, value in mapping.items()) + "}"
+
+
+def _coded(
+    values: Any, argument: str, mapping: dict[str, str], nothing: Sequence[str], declared: Iterable[str] = ()
+) -> Coded:
+    column, masked = _column(values, argument)
+    distinct, place = _distinct(column, argument)
+    empty = {_stripped(word).casefold() for word in nothing}
+    classes = set(declared)
+    spelt = [text(value, argument) for value in distinct]
+    named = [mapping.get(word, word) for word in spelt]
+    none = np.array(
+        [w == "" or (w not in mapping and w not in classes and w.casefold() in empty) for w in spelt], dtype=np.bool_
+    )
+    order = sorted({name for name, absent in zip(named, none.tolist(), strict=True) if not absent}, key=natural)
+    at = {name: i for i, name in enumerate(order)}
+    codes = [-1 if absent else at[name] for name, absent in zip(named, none.tolist(), strict=True)]
+    code = np.array(codes, dtype=np.int32)[place] if len(distinct) else np.empty(0, np.int32)
+    counted = np.bincount(place if masked is None else place[~masked], minlength=len(distinct))
+    missing: dict[str, int] = {}
+    merged: dict[str, int] = {}
+    for value, word, name, absent, count in zip(distinct, spelt, named, none.tolist(), counted.tolist(), strict=True):
+        if absent and count:
+            written = _stripped(value) if isinstance(value, str) else str(value)
+            missing[written] = missing.get(written, 0) + count
+        elif name != word and count:
+            merged[word] = merged.get(word, 0) + count
+    if masked is not None and masked.any():
+        missing["masked"] = int(masked.sum())
+        code[masked] = -1
+        present = np.unique(code[code >= 0])
+        order, code = _only([order[i] for i in present.tolist()], present, code)
+    first = int(np.argmax(code < 0)) if missing else -1
+    return Coded(order, code, missing, merged, first)
+
+
+def _only(order: list[str], present: NDArray[np.int32], code: NDArray[np.int32]) -> tuple[list[str], NDArray[np.int32]]:
+    return order, np.where(code < 0, -1, np.searchsorted(present, code)).astype(np.int32)
+
+
+def _column(values: Any, argument: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    masked = None
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(values).reshape(-1)
+        values = values.data
+    if isinstance(values, list | tuple):  # numpy would turn [1, "a"] into words and [1, None] into objects
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+    else:
+        column = np.asarray(values)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column[:, 0]
+    if column.ndim != 1:
+        raise InputError(f"{argument} must be one value for each, (N,), but got shape {column.shape}. Flatten it.")
+    return column, masked
+
+
+def _distinct(column: NDArray[Any], argument: str) -> tuple[list[Any], NDArray[np.int64]]:
+    """The distinct values, and which of them each is; runs of one value are looked at once."""
+    if not len(column):
+        return [], np.empty(0, np.int64)
+    if column.dtype.kind not in "biufSUMmO" and column.dtype.kind != "T":
+        raise InputError(f"{argument} must be numbers or words, but got {column.dtype}. Convert it.")
+    if column.dtype.kind not in "biuf":
+        return _by_dictionary(column, argument)
+    new = np.ones(len(column), dtype=np.bool_)
+    new[1:] = column[1:] != column[:-1]
+    heads = column[new]
+    run = np.cumsum(new, dtype=np.int64) - 1
+    distinct, place = np.unique(heads, return_inverse=True)
+    return list(distinct), place.reshape(-1)[run]
+
+
+def _by_dictionary(column: NDArray[Any], argument: str) -> tuple[list[Any], NDArray[np.int64]]:
+    seen: dict[Any, int] = {}
+    place = np.empty(len(column), dtype=np.int64)
+    typed = column.dtype.kind == "O"  # True, 1 and 1.0 are one key otherwise
+    for start in range(0, len(column), CHUNK):
+        part = column[start : start + CHUNK]
+        listed: Iterable[Any] = list(part) if column.dtype.kind in "Mm" else part.tolist()
+        keys = [(v.__class__, v) for v in listed] if typed else listed
+        try:
+            place[start : start + len(part)] = [seen.setdefault(key, len(seen)) for key in keys]
+        except TypeError:
+            raise InputError(
+                f"{argument} must be numbers or words, but got lists or other objects. Give one id or label for each."
+            ) from None
+    return [key[1] for key in seen] if typed else list(seen), place
+
+
+def _nothing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(value != value)
+
+
+def _number(value: Any, argument: str) -> str:
+    if not math.isfinite(value):
+        raise InputError(f"{argument} must be finite, but got {value}. Give an id or label, or leave it out.")
+    if float(value) != math.floor(value):
+        return str(value)
+    limit = 2 ** (np.finfo(value.dtype).nmant + 1) if isinstance(value, np.floating) else 2**53
+    if abs(value) > limit:
+        raise InputError(
+            f"{argument} must be whole numbers or words where they have so many digits, but got {value!r} in float "
+            "form, whose last digits are lost. Read them as text."
+        )
+    return str(int(value))
+
+
+def _stripped(word: str) -> str:
+    before = None
+    while before != word:
+        before, word = word, word.strip().strip(INVISIBLE)
+    return word
+
+
+def natural(name: str) -> tuple[int, float, str]:
+    """Sort key under which numbers come in numeric order and before words."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
+
+
+def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
+
+
+def _seen(name: str) -> str:
+    return repr(name) if name.isascii() else ascii(name) if unicodedata.normalize("NFC", name) != name else repr(name)
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
