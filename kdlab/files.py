@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import tempfile
 import zlib
@@ -50,7 +51,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     suffix = path.suffix if len(path.suffix) < 16 else ""
-    handle, name = tempfile.mkstemp(suffix, f".kdlab-part-{_host()}-{os.getpid()}-", path.parent)
+    handle, name = tempfile.mkstemp(suffix, part_prefix(), path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -78,6 +79,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def part_prefix() -> str:
+    """How the name of a file or folder begins that this process is writing; see :func:`remove_leftovers`."""
+    return f".kdlab-part-{_host()}-{os.getpid()}-"
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
     """Delete what killed processes of this machine left half-written in ``folder`` (not below it); how many there were.
 
@@ -89,7 +95,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> int:
             match = _PART.match(path.name)
             if match and match[1] == _host() and not _runs(int(match[2])):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
                     removed += 1
     return removed
 

@@ -1,4 +1,4 @@
-"""Which files are recordings, and whose: found in a folder of the path, in the file name or in a column, as declared."""
+"""Which files are recordings, and whose: found in the path, in the file name or in a column, as declared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +23,17 @@ _CUT = re.compile(r"[_\-.\s]+")
 _PIECES = re.compile(r"\d+|[^\W\d_]+")
 _PERSON = re.compile(
     r"(id[ _.-]?)?(subject|subj|participant|person|patient|volunteer|proband|user|id|pid|uid)"
-    r"([ _.-]?(ids?|no|nr|num|number|code|name|key|uuid))?\d*",
+    r"([ _.-]?(ids?|no|nr|num|number|code|name|key|uuid))?[ _.-]?\d*",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where the id of a person or of a session is found: exactly one of these is given.
+    """Where the id of a person or of a session is found: in a folder, in the file name or in a column.
+
+    Exactly one of ``folder``, ``part``, ``name`` and ``column`` is given; ``name`` may be given beside ``folder`` or
+    ``part``, and is then searched there.
 
     Args:
         folder: a folder of the path below ``root``, counted from 0; -1 is the folder that holds the file.
@@ -44,7 +48,7 @@ class Where:
 
     >>> Where(part=1).find(Path("day1/P07_walk.csv"), "P07_walk")
     'walk'
-    >>> Where(folder=0).find(Path("day1/P07_walk.csv"), "P07_walk"), Where(name="P\\\\d+").find(Path(), "P07_walk")
+    >>> Where(folder=0).find(Path("day1/P07_walk.csv"), "P07_walk"), Where(name="P[0-9]+").find(Path(), "P07_walk")
     ('day1', 'P07')
     """
 
@@ -54,8 +58,8 @@ class Where:
     column: str | None = None
 
     def __post_init__(self) -> None:
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        if len(given) != 1:
+        given = self._given()
+        if len(given) != 1 and not (len(given) == 2 and "name" in given and "column" not in given):
             raise InputError(
                 f"Where: exactly one of folder, part, name and column must be given, but got {given or 'none'}. Write "
                 "one, such as {folder: 0}."
@@ -63,18 +67,25 @@ class Where:
         for key in ("folder", "part"):
             if key in given and (not isinstance(given[key], int) or isinstance(given[key], bool)):
                 raise InputError(f"Where: {key} must be a whole number, but got {given[key]!r}. Count from 0.")
+        if self.column is not None and (not isinstance(self.column, str) or not self.column):
+            raise InputError(f"Where: column must be the name of a column, but got {self.column!r}. Write its name.")
         if self.name is not None:
-            try:
-                groups = re.compile(self.name).groups
-            except (re.error, TypeError) as error:
-                raise InputError(
-                    f"Where: name must be a regular expression, but got {self.name!r} ({error}). Mend it."
-                ) from error
-            if groups > 1:
-                raise InputError(
-                    f"Where: name must have one group at most, but got {self.name!r} with {groups}. Write (?:...) for "
-                    "the groups that are not the id."
-                )
+            self._check_name(self.name)
+
+    def _given(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    @staticmethod
+    def _check_name(name: str) -> None:
+        try:
+            groups = re.compile(name).groups
+        except (re.error, TypeError) as error:
+            raise InputError(f"Where: name must be a regular expression, but got {name!r} ({error}).") from error
+        if groups > 1:
+            raise InputError(
+                f"Where: name must have one group at most, but got {name!r} with {groups}. Write (?:...) for the "
+                "groups that are not the id."
+            )
 
     @classmethod
     def of(cls, value: Where | Mapping[str, Any] | None, argument: str) -> Where | None:
@@ -102,39 +113,42 @@ class Where:
         Raises:
             InputError: it is not there, or ``name`` cuts a number in two.
         """
-        if self.name is not None:
+        if self.folder is None and self.part is None:
             return self._matched(path, stem)
         what, parts = ("folder", path.parts[:-1]) if self.folder is not None else ("part", cut_name(stem))
         place = self.folder if self.folder is not None else self.part
         if place is None or not -len(parts) <= place < len(parts):
             raise InputError(
-                f"RecordingDataModule: {what}: {place} must be there for every file, but got {path.as_posix()!r} with "
+                f"RecordingDataModule: {what} {place} must be there for every file, but {path.as_posix()!r} has "
                 f"{len(parts)} of them ({', '.join(parts) or 'none'}). Name another, or leave the file out with "
                 "pattern=."
             )
-        return parts[place]
+        return parts[place] if self.name is None else self._matched(path, parts[place])
 
-    def _matched(self, path: Path, stem: str) -> str:
-        match = re.search(str(self.name), stem)
+    def _matched(self, path: Path, text: str) -> str:
+        match = re.search(str(self.name), text)
         group = 1 if match is not None and match.re.groups else 0
         if match is None or not match[group]:
             raise InputError(
-                f"RecordingDataModule: name: {self.name!r} must match every file name, but got {path.as_posix()!r}. "
-                "Change it, or leave the file out with pattern=."
+                f"RecordingDataModule: name {self.name!r} must be found for every file, but is not in {text!r} of "
+                f"{path.as_posix()!r}. Change it, or leave the file out with pattern=."
             )
         begin, end = match.span(group)
-        around = stem[max(0, begin - 1) : begin + 1], stem[end - 1 : end + 1]
+        around = text[max(0, begin - 1) : begin + 1], text[end - 1 : end + 1]
         if any(len(two) == 2 and two.isdigit() for two in around):
             raise InputError(
-                f"RecordingDataModule: name: {self.name!r} must take whole numbers, but got {match[group]!r} out of "
-                f"{stem!r}. Write \\d+ where it has a digit."
+                f"RecordingDataModule: name {self.name!r} must take numbers with all their digits, but takes "
+                f"{match[group]!r} out of {text!r}. Write [0-9]+ where it has a digit."
             )
         return match[group]
 
     def __str__(self) -> str:
-        key = next(f.name for f in fields(self) if getattr(self, f.name) is not None)
-        value = getattr(self, key)
-        return f"{{{key}: {value}}}" if isinstance(value, int) else f"{{{key}: {value!r}}}"
+        given = {key: value if isinstance(value, int) else _quoted(value) for key, value in self._given().items()}
+        return "{" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
+
+
+def _quoted(value: str) -> str:
+    return value if re.fullmatch(r"[A-Za-z]\w*", value) else "'" + value.replace("'", "''") + "'"
 
 
 class Recording(NamedTuple):
@@ -237,8 +251,8 @@ def matching(files: Sequence[Path], root: Path, pattern: re.Pattern[str] | None)
     return kept
 
 
-def subject_pattern(pattern: str | None, subject: Where | None) -> re.Pattern[str] | None:
-    """The compiled pattern of whole file names.
+def subject_pattern(pattern: str | None, subject: Where | None, session: Where | None) -> re.Pattern[str] | None:
+    """The compiled pattern of complete file names.
 
     Raises:
         InputError: no regular expression; it has no group ``subject`` and nothing else tells; or both tell.
@@ -249,15 +263,16 @@ def subject_pattern(pattern: str | None, subject: Where | None) -> re.Pattern[st
         compiled = re.compile(pattern)
     except re.error as error:
         raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
+    for name, where in (("subject", subject), ("session", session)):
+        if name in compiled.groupindex and where is not None:
+            raise InputError(
+                f"RecordingDataModule: {name} must be declared once, but got {name}={where} and the group {name} of "
+                f"pattern={pattern!r}. Remove one of them."
+            )
     if "subject" not in compiled.groupindex and subject is None:
         raise InputError(
             f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*, or subject= "
             "beside it"
-        )
-    if "subject" in compiled.groupindex and subject is not None:
-        raise InputError(
-            f"RecordingDataModule: subject must be declared once, but got subject={subject} and the group subject of "
-            f"pattern={pattern!r}. Remove one of them."
         )
     return compiled
 
@@ -315,28 +330,29 @@ def _found(where: Where | None, path: Path, stem: str, default: str) -> str:
 
 def _only_candidate(paths: Sequence[Path], columns: Mapping[str, Mapping[str, int]], data_set: str) -> Where | None:
     """The one part of path and name that varies; None where nothing does."""
-    found = candidates(paths)
-    fused = next(iter(found.values())) if len(found) == 1 else []
-    finer = fused_pieces(fused) if fused else {}
-    if len(found) + len(columns) > 1 or columns or finer:
-        options = {**{where: Counter(ids) for where, ids in found.items()}, **finer}
-        lines = [f"subject: {where} ({_ids(files)})" for where, files in options.items()]
-        lines += [f"subject: {Where(column=column)} ({_ids(files)})" for column, files in columns.items()]
-        what = "more than one part of path and name varies" if len(found) > 1 else "a part of the name has two parts"
+    found = {where: Counter(ids) for where, ids in candidates(paths).items()}
+    finer = fused_pieces(*next(iter(candidates(paths).items()))) if len(found) == 1 else {}
+    if len(found) > 1 or columns or finer:
+        what = "more than one part of path and name varies"
         if columns:
-            what = f"the column {next(iter(columns))!r} is named like a person"
+            what = f"column {next(iter(columns))!r} is named like a person"
+        elif finer:
+            what = f"{next(iter(found))} has letters and numbers that vary apart"
+        options = [(where, files) for where, files in {**found, **finer}.items()]
+        options += [(Where(column=column), Counter(files)) for column, files in columns.items()]
+        lines = [f"subject: {where} ({_ids(files)})" for where, files in options]
         raise InputError(
-            f"RecordingDataModule: subject must be declared where it is not plain, but {what}. Write the line that "
-            f"tells who was recorded: {' | '.join(lines)}."
+            f"RecordingDataModule: subject must be declared where path, name or columns leave it open, but {what}. "
+            f"Write the line that tells who was recorded: {' | '.join(lines)}."
         )
     if not found:
         rank_zero_info(
-            f"{data_set}: {len(paths)} file(s), and no part of path or name varies: counted as one person per file; "
-            "declare subject= where this is wrong"
+            f"{data_set}: {len(paths)} file(s), and no part of path or name varies: each file is counted as one "
+            "person; declare subject= where this is wrong"
         )
         return None
-    where, ids = next(iter(found.items()))
-    rank_zero_info(f"{data_set}: the one part of path and name that varies is the person, {where}: {_ids(Counter(ids))}")
+    where, files = next(iter(found.items()))
+    rank_zero_info(f"{data_set}: the one part of path and name that varies is the person, {where}: {_ids(files)}")
     return where
 
 
@@ -354,30 +370,34 @@ def candidates(paths: Sequence[Path]) -> dict[Where, list[str]]:
         for place in range(max(map(len, every), default=0)):
             ids = [one[place] if place < len(one) else "" for one in every]
             if len(set(ids)) > 1 and ids not in found.values():
-                found[Where(**{key: place})] = ids
+                found[Where(folder=place) if key == "folder" else Where(part=place)] = ids
     return found
 
 
-def fused_pieces(ids: Sequence[str]) -> dict[Where, Counter[str]]:
-    """Runs of letters or digits in ids that several ids share, while others differ: ``P01S2`` may be person and session.
+def fused_pieces(where: Where, ids: Sequence[str]) -> dict[Where, Counter[str]]:
+    """Letters or numbers that several ids share while the rest of them differs: ``P01S2`` may be person and session.
 
-    >>> {str(k): dict(v) for k, v in fused_pieces(["P1S1", "P1S2", "P2S1"]).items()}
-    {"{name: 'P\\\\\\\\d+'}": {'P1': 2, 'P2': 1}, "{name: 'S\\\\\\\\d+'}": {'S1': 2, 'S2': 1}}
-    >>> fused_pieces(["s01", "s02", "s03"]), fused_pieces(["anna1", "bob2"])
+    >>> found = fused_pieces(Where(part=0), ["P1S1", "P1S2", "P2S1"])
+    >>> {str(where): dict(files) for where, files in found.items()}
+    {"{part: 0, name: 'P[0-9]+'}": {'P1': 2, 'P2': 1}, "{part: 0, name: 'S[0-9]+'}": {'S1': 2, 'S2': 1}}
+    >>> fused_pieces(Where(part=0), ["s01", "s02", "s03"]), fused_pieces(Where(part=0), ["ann1", "bob2"])
     ({}, {})
     """
-    pieces = [_PIECES.findall(one) for one in ids]
-    count = max(map(len, pieces))
-    columns = [[one[place] if place < len(one) else "" for one in pieces] for place in range(count)]
-    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    if len(varying) < 2 or not any(len(set(columns[place])) < len(set(ids)) for place in varying):
+    columns: list[tuple[str, ...]] = list(zip_longest(*map(_PIECES.findall, ids), fillvalue=""))
+    varying = [place for place, column in enumerate(columns) if len({piece.casefold() for piece in column}) > 1]
+    return {} if len(varying) < 2 else _shared(where, columns, varying)
+
+
+def _shared(where: Where, columns: Sequence[tuple[str, ...]], varying: Sequence[int]) -> dict[Where, Counter[str]]:
+    if all(len(set(columns[place])) == len(set(zip(*columns, strict=True))) for place in varying):
         return {}
-    found: dict[Where, Counter[str]] = {Where(part=_part_of(ids)): Counter(ids)} if False else {}
+    found: dict[Where, Counter[str]] = {}
     for place in varying:
-        fixed = columns[place - 1][0] if place and len(set(columns[place - 1])) == 1 else ""
-        digits = all(value.isdigit() for value in columns[place] if value)
-        pattern = f"{re.escape(fixed)}\\d+" if digits else f"{re.escape(fixed)}[A-Za-z]+"
-        found[Where(name=pattern)] = Counter(fixed + value for value in columns[place])
+        before = set(columns[place - 1]) if place else {""}
+        fixed = next(iter(before)) if len(before) == 1 else ""
+        kind = "[0-9]+" if all(value.isdigit() for value in columns[place] if value) else "[A-Za-z]+"
+        named = Where(folder=where.folder, part=where.part, name=re.escape(fixed) + kind)
+        found[named] = Counter(fixed + value for value in columns[place])
     return found
 
 
