@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kdlab.types import InputError
+from kdlab.types import InputError, plain_array
 
 Window = npt.NDArray[Any]
 _AXES = {2: "(C, T)", 3: "(C, H, W)"}
@@ -55,7 +55,7 @@ class Augmentation(ABC):
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         """A changed copy of ``window``."""
-        window = np.asarray(window)
+        window = plain_array(window, "window")
         if window.ndim not in self.sample_ndims or 0 in window.shape:
             what, axes = ("image" if 2 not in self.sample_ndims else "window"), [_AXES[n] for n in self.sample_ndims]
             raise InputError(

@@ -87,6 +87,9 @@ class RecordRun(SaveConfigCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the loggers which data, objective and teachers the run has."""
         if isinstance(pl_module, Method):
+            data = getattr(trainer, "datamodule", None)
+            if trainer.is_global_zero and isinstance(data, WindowDataModule):
+                data.write_split(Path(trainer.log_dir or trainer.default_root_dir) / "split.csv")
             said = ("fingerprint", "objective", "teachers")
             self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in said})
 

@@ -26,6 +26,7 @@ from kdlab.types import InputError, MissingFileError
 #: bytes of a text file; bytes of a YAML file, levels of nesting in it, and values in it with its aliases written out
 MOST_BYTES, MOST_YAML, MOST_LEVELS, MOST_VALUES = 2**24, 2**20, 64, 50_000
 _PART = re.compile(r"\.kdlab-part-([0-9a-f]{8})-(\d+)-")
+_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)")
 _LINE = 400  # characters of a one-line reason
 
 
@@ -348,3 +349,16 @@ def plain(value: Any, where: str, levels: int = MOST_LEVELS) -> Any:
     elif value is not None and type(value) not in (bool, int, float, str):
         raise InputError(f"{where}: must hold plain values, but it holds a {type(value).__name__}.")
     return value
+
+
+def cell(value: Any) -> Any:
+    """A value for a CSV cell that no spreadsheet takes for a formula: text that begins like one gets a ``'`` in front.
+
+    Numbers, also as text, stay as they are.
+
+    >>> [cell(value) for value in ("=1+1", "-1.5", "@home", "walk", "-walk", -3, "+49 151")]
+    ["'=1+1", '-1.5', "'@home", 'walk', "'-walk", -3, "'+49 151"]
+    """
+    if not isinstance(value, str) or value[:1] not in ("=", "+", "-", "@", "\t", "\r") or _NUMBER.fullmatch(value):
+        return value
+    return "'" + value

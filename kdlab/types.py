@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 
@@ -47,3 +49,51 @@ class MissingFileError(InputError, FileNotFoundError):
 
     def __str__(self) -> str:  # FileNotFoundError would print "[Errno ...]" for some argument counts
         return str(self.args[0]) if self.args else ""
+
+
+def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArray[Any]:
+    """Real numbers as an array that hides nothing: no mask, no objects, no foreign byte order.
+
+    Args:
+        values: an array, a (nested) list, a data frame, or a tensor on any device, with or without a gradient.
+        argument: its name, for the message.
+        native: bring numbers of the other byte order, and floats of more than 64 bits, into the machine's own; without
+            this they stay as they are, which copies nothing of a memory-mapped file.
+
+    Raises:
+        InputError: masked samples, rows of different lengths, objects, words, complex numbers.
+
+    >>> plain_array([[1, 2], [3, 4]], "x").shape
+    (2, 2)
+    """
+    if isinstance(values, list | tuple) and any(isinstance(v, Tensor | np.ma.MaskedArray) for v in values):
+        values = [plain_array(v, argument) for v in values]
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(values)
+        if masked.any():
+            first = ", ".join(str(int(i)) for i in np.unravel_index(int(masked.argmax()), masked.shape))
+            raise InputError(
+                f"{argument} must be without masked samples, but got {int(masked.sum())} of {masked.size}, the first "
+                f"at ({first}). Leave those windows out, or fill them yourself ({argument}.filled(...))."
+            )
+        values = values.data
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{argument} must be one array of numbers, but got rows of different lengths or kinds ({_line(error)}). "
+            "Cut or stretch them to one length first, and stack them."
+        ) from None
+    if array.dtype.kind not in "fiub":
+        what = "Python objects (object)" if array.dtype.kind == "O" else str(array.dtype)
+        raise InputError(f"{argument} must be real numbers, but got {what}. Convert them first (np.array(..., float)).")
+    if native and (not array.dtype.isnative or (array.dtype.kind == "f" and array.dtype.itemsize > 8)):
+        array = array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
+    return array
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

@@ -535,7 +535,7 @@ def test_predict_new_windows(tmp_path):
         ({"y": np.arange(120) % 3 + 0.5}, "got fractions"),
         ({"y": np.array(["a", "b", "d"] * 40), "classes": ["a", "b", "c"]}, "labels d are not among the classes"),
         ({"x": np.full((120, 3, 32), np.nan)}, "channel 'channel_0': 3840 NaN or infinite samples"),
-        ({"x": np.array([["a"]])}, "three axes"),
+        ({"x": np.array([["a"]])}, "x must be real numbers, but got <U1"),
         ({"recording": "all"}, "recording='all'"),
         ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test: expected both"),
         ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test: expected both"),

@@ -9,6 +9,7 @@ ROOT = Path(kdlab.__file__).parent
 OPEN = {"files"}  # may be imported by all
 MAY_IMPORT = {
     "types": set(),
+    "fingerprint": {"types"},
     "files": {"types"},
     "functional": {"types"},
     "distributed": set(),
@@ -16,12 +17,12 @@ MAY_IMPORT = {
     "augment": {"types", "functional"},
     "nets": {"types"},
     "objective": {"types", "functional", "distributed"},
-    "data": {"types", "views", "augment"},
-    "methods": {"types", "functional", "distributed", "objective", "nets", "cache"},
+    "data": {"types", "views", "augment", "fingerprint"},
+    "methods": {"types", "functional", "distributed", "objective", "nets", "cache", "fingerprint"},
     "cache": {"types", "objective"},
     "callbacks": {"functional", "methods", "types"},
     "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks"},
-    "export": {"types", "views", "data", "nets", "methods", "evaluate"},
+    "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
 }
 
 

@@ -12,6 +12,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from kdlab.files import cell
+
 
 class PredictionWriter(Callback):
     """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability a class.
@@ -81,9 +83,11 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any
     classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
+        writer.writerow(
+            ["index", "subject", "target", "prediction", *(cell(f"probability_{name}") for name in classes)]
+        )
         columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())
         for i, subject, target, prediction, p in zip(
             index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True
         ):
-            writer.writerow([i, subject, target, prediction, *(f"{value:.6g}" for value in p)])
+            writer.writerow([i, cell(subject), target, prediction, *(f"{value:.6g}" for value in p)])

@@ -13,9 +13,21 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.complete import complete
+from kdlab.data.identity import (
+    NO_LABEL_WORDS,
+    alike,
+    class_names,
+    column_of,
+    labels,
+    merge_map,
+    names,
+    refuse_missing,
+)
 from kdlab.data.mapped import MappedWindows, Place
+from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
-from kdlab.types import InputError, MissingFileError
+from kdlab.types import InputError, MissingFileError, plain_array
 
 
 class ArrayDataModule(WindowDataModule):
@@ -25,8 +37,10 @@ class ArrayDataModule(WindowDataModule):
         x: windows, in any unit; channels and samples as ``layout`` says. Memory-mapped ones
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
-        y: their labels: whole numbers from 0 (with or without ``classes``), or words.
-        subject: whose window it is; None: unknown, and then no figure can claim to hold for new people.
+        y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (None, NaN,
+            masked, a word of ``no_label``) is refused.
+        subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
+            refused. None: unknown, and then no figure can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
             ``x_test``, ``y_test`` (and ``subject_train``, ``subject_test``); ``classes`` and ``channels`` are read
             where they are there and not given.
@@ -37,6 +51,9 @@ class ArrayDataModule(WindowDataModule):
         recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a whole
             recording; None: unknown.
         classes: class names in the order of the labels.
+        no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
+            ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.
+        missing: ``"error"``: a NaN or infinite sample is refused; ``"drop"``: its window is left out, and counted.
         channels: channel names.
         sampling_rate: hertz.
         step: samples from one window of a recording to the next.
@@ -72,6 +89,8 @@ class ArrayDataModule(WindowDataModule):
         subject_test: Any = None,
         recording: Any = None,
         classes: list[str] | None = None,
+        no_label: list[str] | None = None,
+        missing: Literal["error", "drop"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,
         step: int | None = None,
@@ -89,6 +108,9 @@ class ArrayDataModule(WindowDataModule):
             raise InputError("x, path: expected arrays or a file, got both; leave one out")
         if (x_test is None) != (y_test is None):
             raise InputError("x_test, y_test: expected both or neither")
+        if missing not in ("error", "drop"):
+            raise InputError(f'missing must be "error" or "drop", but got {missing!r}. Choose one of them.')
+        self.missing, self.no_label = missing, NO_LABEL_WORDS if no_label is None else tuple(no_label)
         self.name = dataset
         self.path, self.layout, self.keys = path, layout, dict(keys or {})
         self._arrays = {
@@ -117,7 +139,7 @@ class ArrayDataModule(WindowDataModule):
         x = self._windows(given["x"], "x")
         label, subject = self._column(given["y"], "y", len(x)), given.get("subject")
         if subject is not None:
-            subject = self._column(subject, "subject", len(x))
+            subject = self._ids(subject, "subject", len(x))
         test = None
         if "x_test" in given:
             more = self._windows(given["x_test"], "x_test")
@@ -126,19 +148,22 @@ class ArrayDataModule(WindowDataModule):
             if (subject is None) != (given.get("subject_test") is None):
                 raise InputError("subject, subject_test: expected both or neither")
             test = np.arange(len(x) + len(more)) >= len(x)
-            label = np.concatenate([label, self._column(given["y_test"], "y_test", len(more))])
+            label = _one_kind(label, self._column(given["y_test"], "y_test", len(more)))
             if subject is not None:
-                subject = np.concatenate([subject, self._column(given["subject_test"], "subject_test", len(more))])
+                subject = _one_kind(subject, self._ids(given["subject_test"], "subject_test", len(more)))
             x = _joined(x, more)
         target, classes = self._labels(label, given.get("classes"))
-        return WindowSet(
-            windows={"raw": x},
-            target=target,
+        return complete(
+            {
+                "windows": {"raw": x},
+                "target": target,
+                "subject": subject,
+                "recording": self._recordings(given.get("recording"), len(x)),
+                "test": test,
+            },
+            drop=self.missing == "drop",
             classes=classes,
             channels={"raw": self._names(given.get("channels"), x)},
-            subject=subject,
-            recording=self._recordings(given.get("recording"), len(x)),
-            test=test,
             sampling_rate=self._sampling_rate,
             step=self._step,
         )
@@ -149,7 +174,7 @@ class ArrayDataModule(WindowDataModule):
         return None if new is None else {"raw": self._windows(new, "x_predict")}
 
     def _windows(self, values: Any, argument: str) -> NDArray[np.float32]:
-        x = np.asarray(values)
+        x = plain_array(values, argument, native=False)
         on_disk = Place.of(x) is not None
         if x.ndim != 3:
             hint = f"; for one channel give {argument}[:, None, :]" if x.ndim == 2 and self.layout == "NCT" else ""
@@ -159,55 +184,64 @@ class ArrayDataModule(WindowDataModule):
         x = np.swapaxes(x, 1, 2) if self.layout == "NTC" else x
         if on_disk:  # read like an array, by rows
             return cast(NDArray[np.float32], MappedWindows([x]))
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(x, dtype=np.float32)
+        return stored(x)
 
     def _axes(self) -> str:
         return "(windows, channels, samples)" if self.layout == "NCT" else "(windows, samples, channels)"
 
     def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
-        column = np.asarray(values)
-        if column.ndim == 2 and column.shape[1] == 1:
-            column = column[:, 0]
+        column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
+        if masked is not None:
+            refuse_missing(labels(values, argument), argument, "a class")
         return column
 
+    def _ids(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+        column, masked = column_of(values, argument)
+        if column.shape != (n,):
+            raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
+        if column.dtype.kind in "iu" and masked is None and not self.subjects:
+            return column
+        return names(values, argument, merge=self.subjects if argument.startswith("subject") else None).array()
+
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
-        names = self._classes if self._classes is not None else None if stored is None else _words(stored)
-        if names is not None and len(set(names)) < len(names):
-            raise InputError(f"classes: expected different names, got {', '.join(names)}")
-        missing = 0
-        if label.dtype.kind == "f":
-            missing = int(np.isnan(label).sum())
-        elif label.dtype.kind == "O":
-            missing = sum(v is None or v != v for v in label.tolist())
-        if label.dtype.kind not in "biufUSO" or missing or (label.dtype.kind == "f" and np.isinf(label).any()):
+        given = self._classes if self._classes is not None else None if stored is None else _words(stored)
+        declared = None if given is None else class_names(given, "classes", self.labels)
+        if label.dtype.kind not in "biuf":
+            return self._worded(label, declared)
+        bad = np.flatnonzero(~np.isfinite(label)) if label.dtype.kind == "f" else ()
+        if len(bad):
             raise InputError(
-                f"y: expected a class for every window (whole numbers from 0, or words), got {label.dtype} with "
-                f"{missing} missing values and, where there are numbers, perhaps infinite ones; leave those out"
+                f"y: expected a class for every window (whole numbers from 0, or words), got {len(bad)} missing (NaN) "
+                f"or infinite ones, the first at index {bad[0]}; leave those windows out"
             )
-        if label.dtype.kind in "USO":
-            distinct, place = np.unique(_words(label) if label.dtype.kind == "O" else label, return_inverse=True)
-            words = _words(distinct)
-            names = sorted(words) if names is None else names
-            unknown = sorted(set(words) - set(names))
-            if unknown:
-                raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(names)})")
-            return np.array([names.index(w) for w in words], dtype=np.int64)[place], names
         if label.dtype.kind == "f" and not (label == np.floor(label)).all():
             raise InputError("y: expected class labels (whole numbers from 0, or words), got fractions")
         target = label.astype(np.int64)
-        if names is None:
-            present = np.unique(target)
-            if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
-                raise InputError(
-                    f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
-                    f"{', '.join(str(v) for v in present[:20])}; number them from 0 without gaps, give them as words, "
-                    "or give classes= with a name for every number"
-                )
-            names = [str(v) for v in present]
-        return target, names
+        if declared is not None:
+            return target, declared  # classes are merged after the labels have been checked against them
+        present = np.unique(target)
+        if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
+            raise InputError(
+                f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
+                f"{', '.join(str(v) for v in present[:20])}; number them from 0 without gaps, give them as words, "
+                "or give classes= with a name for every number"
+            )
+        return target, [str(v) for v in present]
+
+    def _worded(self, label: NDArray[Any], declared: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
+        mapping = merge_map(self.labels, "labels")
+        final = None if declared is None else list(dict.fromkeys(mapping.get(name, name) for name in declared))
+        found = labels(label, "y", merge=mapping, nothing=self.no_label, classes=final or ())
+        refuse_missing(found, "y", "a class")
+        alike([*found.names, *(final or ())], "y", mapping, by="labels")
+        classes = sorted(found.names) if final is None else final
+        unknown = sorted(set(found.names) - set(classes))
+        if unknown:
+            raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(classes)})")
+        place = np.array([classes.index(name) for name in found.names], dtype=np.int64)
+        return place[found.code], classes
 
     def _names(self, stored: Any, x: NDArray[np.float32]) -> list[str]:
         names = self._channels if self._channels is not None else None if stored is None else _words(stored)
@@ -239,13 +273,25 @@ class ArrayDataModule(WindowDataModule):
             if values != "each":
                 raise InputError(f'recording={values!r}: expected one id per window, "each", or nothing')
             return np.arange(n)
-        return self._column(values, "recording", n)
+        return self._ids(values, "recording", n)
 
 
 def _joined(x: Any, more: Any) -> NDArray[np.float32]:
     if isinstance(x, MappedWindows) or isinstance(more, MappedWindows):
         return cast(NDArray[np.float32], MappedWindows.joined(x, more))
     return np.concatenate([x, more])
+
+
+def _numeric(values: Any) -> bool:
+    """Whether a list holds numbers alone, which numpy then reads as such."""
+    return isinstance(values, list | tuple) and all(isinstance(v, int | float | np.number | np.bool_) for v in values)
+
+
+def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Two columns as one; where one has numbers and the other words, both become objects and keep their values."""
+    if (first.dtype.kind in "biuf") != (second.dtype.kind in "biuf"):
+        return np.concatenate([first.astype(object), second.astype(object)])
+    return np.concatenate([first, second])
 
 
 def _words(values: Any) -> list[str]:

@@ -21,10 +21,15 @@ from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
+from kdlab.data.identified import Merged, identified
+from kdlab.data.identity import merge_map, text, words
 from kdlab.data.mixing import Mixing
 from kdlab.data.sampler import OrderedSampler, TrainSampler
-from kdlab.data.splits import STAGES, Split, make_split
+from kdlab.data.split_table import Part, as_csv, in_words, split_table
+from kdlab.data.splits import STAGES, Groups, Split, make_split
 from kdlab.data.windows import WindowSet, check_finite, chunks, moments, sample_length
+from kdlab.files import write_text
+from kdlab.fingerprint import comparable, hashed, is_hashed, salt, with_hashes
 from kdlab.types import Batch, InputError
 from kdlab.views import Raw, View
 
@@ -86,6 +91,11 @@ class WindowDataModule(LightningDataModule):
         test_subjects: who is tested; None: the split that the data set names, or else a fifth of the subjects.
         val_subjects: who validates; None: chosen by ``split_seed``.
         val_fraction: the least part of the training subjects that validates, and never fewer than two.
+        val_count: how many subjects validate, in place of ``val_fraction``; 1 is warned of.
+        val_choice: ``"balanced"``: the first of up to 200 random choices that has every class on both sides, between
+            half and one and a half times its share of windows, and a mixture of classes like that of all (the rule is
+            that of :func:`~kdlab.data.split_groups`); ``"random"``: the first that has every class on both sides, as in
+            earlier versions. The two differ only where that one is unbalanced.
         split_seed: of every choice of subjects or recordings.
         seed: of the training order and the augmentation; None: what ``seed_everything`` was given, or else 0.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) per class.
@@ -93,6 +103,14 @@ class WindowDataModule(LightningDataModule):
             too where there is one (YAML does not tell the two apart), and else the label, counted from 0. Their windows
             are left out of training, validation and test, and those of the test subjects are the stage ``"unknown"``,
             for an open-set score.
+        labels: other spellings of a class -> the class, such as ``{Walk: walk}``. Classes that differ in case, blanks,
+            leading zeros or number format only are refused until they are merged so, or each is mapped to itself.
+        subjects: likewise for people (recordings, where people are unknown), such as ``{s1: S1}``.
+        drop_classes: classes whose windows are left out of everything.
+        subject_ids: ``"plain"``, or ``"hashed"``: fingerprints, checkpoints, tables and predictions hold salted hashes
+            of people's (recordings') names. The salt is the environment variable ``KDLAB_SALT``, the same for all runs
+            of a laboratory; leak checks compare hashes, and hash the names of earlier checkpoints. ``test_subjects``
+            and ``val_subjects`` take hashes, too, so that no name need stand in a config.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: hand batches over in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -125,10 +143,16 @@ class WindowDataModule(LightningDataModule):
         test_subjects: list[int | str] | None = None,
         val_subjects: list[int | str] | None = None,
         val_fraction: float = 0.15,
+        val_count: int | None = None,
+        val_choice: Literal["balanced", "random"] = "balanced",
         split_seed: int = 0,
         seed: int | None = None,
         train_per_class: int | None = None,
         unknown_classes: list[int | str] | None = None,
+        labels: dict[str, str] | None = None,
+        subjects: dict[str, str] | None = None,
+        drop_classes: list[int | str] | None = None,
+        subject_ids: Literal["plain", "hashed"] = "plain",
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -148,6 +172,12 @@ class WindowDataModule(LightningDataModule):
             raise InputError(
                 f"mix: mixes the windows of a batch with each other, but batch_size={batch_size}; use a larger one"
             )
+        if subject_ids not in ("plain", "hashed"):
+            raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
+        self._salt = salt() if subject_ids == "hashed" else None
+        self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
+        self.labels, self.subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
+        self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
         self.views = complete_views(views)
         self.mix, self.unknown_classes = mix, unknown_classes
         self.scale, self.augment, self.corruption = scale, augment, corruption
@@ -165,6 +195,7 @@ class WindowDataModule(LightningDataModule):
         self._restored_seed: int | None = None
         self._skipped: dict[str, frozenset[str]] = {}
         self._fingerprint: dict[str, Any] = {}
+        self._merged: Merged = {}
         self._known: list[int] = []  # labels of the data set, in the order of the classes' own labels here
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
@@ -192,17 +223,24 @@ class WindowDataModule(LightningDataModule):
         self._skipped = {}
         if self._data is not None:
             return
-        data = self.load() if self._given is None else self._given
-        self._known = known_classes(data.classes, self.unknown_classes)
+        loaded = self.load() if self._given is None else self._given
+        data, self._merged = identified(loaded, self.labels, self.subjects)
+        data = self._chosen(data)
+        dropped = self._dropped(data)
+        known = known_classes(data.classes, self.unknown_classes, self.labels)
+        self._known = [k for k in known if k not in dropped]
         split = make_split(
             data,
             split=self.split,
-            test_subjects=self.test_subjects,
-            val_subjects=self.val_subjects,
+            test_subjects=self._people(data, self.test_subjects, "test_subjects"),
+            val_subjects=self._people(data, self.val_subjects, "val_subjects"),
             val_fraction=self.val_fraction,
+            val_count=self.val_count,
+            val_choice=self.val_choice,
             seed=self.split_seed,
             train_per_class=self.train_per_class,
-            unknown=sorted(set(range(len(data.classes))) - set(self._known)),
+            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped)),
+            dropped=dropped,
         )
         scalers = self._make_scalers(data, split)
         self._wanted = self._bind(data)
@@ -211,6 +249,38 @@ class WindowDataModule(LightningDataModule):
         self._data, self._split, self._scalers = data, split, scalers
         self._statistics.clear()
         rank_zero_info(self._summary())
+
+    def _chosen(self, data: WindowSet) -> WindowSet:
+        """Of the windows, with people and classes made equal, those that this module uses."""
+        return data
+
+    def _dropped(self, data: WindowSet) -> list[int]:
+        asked = {self.labels.get(name, name) for name in self.drop_classes or ()}
+        if absent := sorted(asked - set(data.classes)):
+            raise InputError(
+                f"drop_classes must be classes of the data ({', '.join(data.classes)}), but got {', '.join(absent)}. "
+                "Name some of those."
+            )
+        dropped = [k for k, name in enumerate(data.classes) if name in asked]
+        if len(data.classes) - len(dropped) < 2:
+            raise InputError(f"drop_classes must leave two classes, but got {', '.join(sorted(asked))}. Drop fewer.")
+        if dropped:
+            counts = np.bincount(data.target, minlength=len(data.classes))
+            rank_zero_info("drop_classes: left out " + ", ".join(f"{counts[k]} of {data.classes[k]}" for k in dropped))
+        return dropped
+
+    def _people(self, data: WindowSet, asked: Sequence[int | str] | None, argument: str) -> Sequence[int | str] | None:
+        """Names as they are in the data: spelt alike, merged, and found by their hashes."""
+        if asked is None or data.subject is None or isinstance(asked, str):
+            return asked
+        listed = [self.subjects.get(name, name) for name in words(asked, argument)]
+        if self._salt is None or not any(map(is_hashed, listed)):
+            return listed
+        named = {self._shown(name): name for name in Groups.of(data.subject).names}
+        return [named.get(name, name) for name in listed]
+
+    def _shown(self, name: str) -> str:
+        return name if self._salt is None else hashed(name, self._salt)
 
     def _make_scalers(self, data: WindowSet, split: Split) -> dict[str, Scaler]:
         given = self.scale
@@ -231,9 +301,15 @@ class WindowDataModule(LightningDataModule):
                 for part in chunks(x, rows):
                     low, high = np.minimum(low, part.min(axis=axes)), np.maximum(high, part.max(axis=axes))
                 offset, divisor = low, high - low
-            tiny = np.finfo(np.float32).eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
+            eps = 64 * np.finfo(np.float64).eps if x.dtype == np.float64 else np.finfo(np.float32).eps
+            tiny = eps * np.maximum(np.abs(offset), np.finfo(np.float32).tiny)
             clip = self.clip_minmax and given == "minmax"
             scalers[source] = Scaler(offset, np.where(divisor <= tiny, 1.0, divisor), clip)
+            if given == "none" and x.dtype == np.float64:
+                rank_zero_warn(
+                    f'scale="none": source {source!r} has a signal on so large an offset that float32, in which nets '
+                    'read it, loses more than 1e-4 of it; use scale="standard", which takes the offset away in float64'
+                )
         return scalers
 
     def _spread(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -323,6 +399,13 @@ class WindowDataModule(LightningDataModule):
         if "unknown" in split.groups:
             result["unknown_classes"] = [str(c) for k, c in enumerate(data.classes) if k not in self._known]
             result["unknown"] = list(split.groups["unknown"])
+        if self.drop_classes:
+            result["drop_classes"] = sorted(self.drop_classes)
+        if any(self._merged.values()):  # how many windows of each class, and of people, who are not named here
+            people = sum(self._merged["subjects"].values())
+            result["merged"] = {"labels": self._merged["labels"], "subjects": people}
+        if self._salt is not None:
+            result = with_hashes(result, self._salt)
         text = json.dumps(result, sort_keys=True)
         result["id"] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return result
@@ -332,18 +415,36 @@ class WindowDataModule(LightningDataModule):
         return {}
 
     def _summary(self) -> str:
-        parts = []
-        for stage, count in self.counts.items():
-            names = self.fingerprint[stage]
-            listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            who = f" ({listed})" if self.fingerprint["grouping"] == "subject" else ""
-            parts.append(
-                f"{stage} {count['windows']} windows of {count['groups']} {self.fingerprint['grouping']}s{who}"
-            )
+        text = in_words([row for row in self.split_table() if row.part in STAGES], self._parted().grouping)
         if "unknown" in self._parted().rows:
             names = ", ".join(self.fingerprint["unknown_classes"])
-            parts.append(f"unknown {len(self._parted().rows['unknown'])} test windows ({names})")
-        return f"{self.name}: {'; '.join(parts)}"
+            text += f"; unknown {len(self._parted().rows['unknown'])} test windows ({names})"
+        return f"{self.name}: {text}"
+
+    def split_table(self) -> list[Part]:
+        """Who is in which part, with windows and minutes; people are hashes where ``subject_ids`` says so.
+
+        >>> x = np.random.default_rng(0).normal(size=(60, 3, 50))
+        >>> from kdlab.data import ArrayDataModule
+        >>> data = ArrayDataModule(x, np.arange(60) % 2, np.arange(60) // 6, sampling_rate=50.0, step=50)
+        >>> data.split_table()[0]
+        Part(part='train', name='1', windows=6, minutes=0.1)
+        """
+        return split_table(self.data, self._parted(), self._shown)
+
+    def write_split(self, path: str | Path) -> None:
+        """Write :meth:`split_table` as CSV: part, subject (recording), windows, minutes."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, as_csv(self.split_table(), self._parted().grouping))
+
+    def subject_counts(self) -> dict[str, int]:
+        """Subject, as shown, -> number of windows, in natural order; empty where subjects are unknown."""
+        if self.data.subject is None:
+            return {}
+        group = Groups.of(self.data.subject)
+        counts = np.bincount(group.code, minlength=len(group.names)).tolist()
+        return {self._shown(name): count for name, count in zip(group.names, counts, strict=True)}
 
     def reuse(self, windows: WindowSet) -> None:
         """Take windows that were loaded before, by a module of the same data, in place of :meth:`load`.
@@ -442,7 +543,9 @@ class WindowDataModule(LightningDataModule):
         subject = self.data.subject
         if subject is None or (self._predict is not None and self.trainer is not None and self.trainer.predicting):
             return [""] * len(index)
-        return [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
+        names = [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
+        shown = {name: self._shown(name) for name in set(names)}
+        return [shown[name] for name in names]
 
     def batches(
         self, stage: str = "train", batch_size: int | None = None, views: Sequence[str] | None = None
@@ -710,12 +813,15 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
     return result
 
 
-def known_classes(classes: Sequence[str], unknown: Sequence[int | str] | None) -> list[int]:
+def known_classes(
+    classes: Sequence[str], unknown: Sequence[int | str] | None, merge: Mapping[str, str] | None = None
+) -> list[int]:
     """Labels of the classes that are not named as unknown.
 
     Args:
         classes: names of the classes, in the order of their labels.
         unknown: names; a number that is no name is a label.
+        merge: other spellings of a class -> the class.
 
     Raises:
         InputError: no list, a class that there is not, or fewer than two known ones.
@@ -726,7 +832,10 @@ def known_classes(classes: Sequence[str], unknown: Sequence[int | str] | None) -
     if isinstance(unknown, str) or not isinstance(unknown, Sequence | np.ndarray | None):
         raise InputError(f"unknown_classes: expected a list of classes, got {unknown!r}; write [{unknown}]")
     names = [str(c) for c in classes]
-    given = [] if unknown is None else list(unknown)
+    given: list[Any] = [] if unknown is None else list(unknown)
+    words(given, "unknown_classes")  # refuses what is no name
+    given = [c if isinstance(c, int | np.integer) else text(c) for c in given]
+    given = [(merge or {}).get(str(c), c) for c in given]
     wrong = [c for c in given if str(c) not in names and (isinstance(c, str) or c not in range(len(names)))]
     if wrong:
         raise InputError(
@@ -759,6 +868,7 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
     Traceback (most recent call last):
     kdlab.types.InputError: subject 2 would be tested, but the checkpoint was trained or stopped on it; ...
     """
+    trained, current = comparable(trained, current)
     if stage == "fit":
         differing = sorted(k for k in {*trained, *current} - {"id"} if trained.get(k) != current.get(k))
         if differing:

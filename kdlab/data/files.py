@@ -155,8 +155,13 @@ def _numeric(cells: list[str]) -> bool:
         return False
 
 
-def stretch(values: NDArray[Any], length: int) -> NDArray[np.float32]:
+def stretch(values: NDArray[Any], length: int, dtype: Any = np.float32) -> NDArray[Any]:
     """Resample a series to a number of samples by linear interpolation from its first to its last.
+
+    Args:
+        values: the series.
+        length: samples afterwards.
+        dtype: of the result.
 
     Shapes:
         ``(C, T)`` -> ``(C, length)``
@@ -169,5 +174,5 @@ def stretch(values: NDArray[Any], length: int) -> NDArray[np.float32]:
     left = np.minimum(at.astype(np.int64), max(last - 1, 0))
     right = np.minimum(left + 1, last)
     part = at - left
-    result: NDArray[np.float32] = (values[..., left] * (1 - part) + values[..., right] * part).astype(np.float32)
+    result: NDArray[Any] = (values[..., left] * (1 - part) + values[..., right] * part).astype(dtype)
     return result

@@ -118,15 +118,9 @@ class GENEActiv(WindowDataModule):
             units={"raw": ["g"] * 3},
         )
 
-    def setup(self, stage: str | None = None) -> None:
-        """Load, draw who trains and who is tested, and do as every data module does."""
-        given = self._given
-        if self._data is None and self.test_subjects is None:
-            self._given = self._parts(self.load() if given is None else given)
-        try:
-            super().setup(stage)
-        finally:
-            self._given = given
+    def _chosen(self, data: WindowSet) -> WindowSet:
+        """Draw who trains and who is tested, unless the tested are named."""
+        return data if self.test_subjects is not None else self._parts(data)
 
     def _parts(self, data: WindowSet) -> WindowSet:
         """The windows of those who train or are tested."""
@@ -134,11 +128,12 @@ class GENEActiv(WindowDataModule):
         names = sorted(set(subject.tolist()), key=natural_key)
         tested = round(self.test_fraction * len(names))
         trains = len(names) - tested if self.train_fraction is None else round(self.train_fraction * len(names))
-        if trains < 3 or tested < 1:
+        least = 1 + (2 if self.val_count is None else self.val_count)
+        if trains < least or tested < 1:
             raise InputError(
                 f"test_fraction={self.test_fraction}, train_fraction={self.train_fraction}: of {len(names)} subjects "
-                f"that is {tested} to test and {trains} to train; expected at least 1 and 3, so raise the fractions or "
-                "give test_subjects"
+                f"that is {tested} to test and {trains} to train; expected at least 1 and {least}, so raise the "
+                "fractions or give test_subjects"
             )
         order = [names[i] for i in np.random.default_rng([5, self.split_seed]).permutation(len(names))]
         rest = sorted(order[tested + trains :], key=natural_key)

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdlab.fingerprint import spelt
 from kdlab.types import InputError
 
 NO_LABEL_WORDS = ("", "na", "n/a", "<na>", "nan", "nat", "null", "none", "?")  # in any case; no name and no class
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x00"  # byte order marks and blanks without width
 CHUNK = 2**20  # values that are Python objects at a time
 SHOWN = 8  # names in a message
-_FLOAT_FORM = re.compile(r"([+-]?\d+)\.0*")
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan"}
 
@@ -73,9 +73,7 @@ def text(value: Any, argument: str = "value") -> str:
         except UnicodeDecodeError:
             raise InputError(f"{argument} must be UTF-8 text, but got {value!r}. Decode it first.") from None
     if isinstance(value, str):
-        word = _stripped(value)
-        match = _FLOAT_FORM.fullmatch(word)
-        return word if match is None else "0" if match[1].lstrip("+-") == "0" else match[1]
+        return spelt(_stripped(value))
     if isinstance(value, bool | np.bool_ | numbers.Integral):
         return str(value)
     if isinstance(value, numbers.Real):
@@ -209,7 +207,8 @@ def class_names(
             f"{argument} must be different names, but got {', '.join(map(_seen, doubled))} more than once. Name each "
             "class once."
         )
-    alike(declared, argument, merge, by=by)
+    mapping = merge_map(merge, by)
+    alike([mapping.get(name, name) for name in declared], argument, merge, by=by)
     return declared
 
 
@@ -293,7 +292,7 @@ def yaml_map(mapping: Mapping[str, str]) -> str:
 def _coded(
     values: Any, argument: str, mapping: dict[str, str], nothing: Sequence[str], declared: Iterable[str] = ()
 ) -> Coded:
-    column, masked = _column(values, argument)
+    column, masked = column_of(values, argument)
     distinct, place = _distinct(column, argument)
     empty = {_stripped(word).casefold() for word in nothing}
     classes = set(declared)
@@ -328,7 +327,12 @@ def _only(order: list[str], present: NDArray[np.int32], code: NDArray[np.int32])
     return order, np.where(code < 0, -1, np.searchsorted(present, code)).astype(np.int32)
 
 
-def _column(values: Any, argument: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+def column_of(values: Any, argument: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """One value for each, ``(N,)``, and which are masked; whatever came in keeps its kind.
+
+    Raises:
+        InputError: more than one axis.
+    """
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     masked = None
@@ -336,15 +340,16 @@ def _column(values: Any, argument: str) -> tuple[NDArray[Any], NDArray[np.bool_]
         masked = np.ma.getmaskarray(values).reshape(-1)
         values = values.data
     if isinstance(values, list | tuple):  # numpy would turn [1, "a"] into words and [1, None] into objects
-        column = np.empty(len(values), dtype=object)
-        column[:] = values
+        column: NDArray[Any] = np.empty(len(values), dtype=object)
+        for i, value in enumerate(values):  # at once, lists in it would become a second axis
+            column[i] = value
     else:
         column = np.asarray(values)
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:
         raise InputError(f"{argument} must be one value for each, (N,), but got shape {column.shape}. Flatten it.")
-    return column, masked
+    return column, masked if masked is not None and masked.any() else None
 
 
 def _distinct(column: NDArray[Any], argument: str) -> tuple[list[Any], NDArray[np.int64]]:

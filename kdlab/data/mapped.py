@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdlab.data.stored import fits_float32
+
 
 class Place(NamedTuple):
     """Where in a file the samples of an array are."""
@@ -40,12 +42,15 @@ class Place(NamedTuple):
 
 
 class MappedWindows:
-    """Arrays of windows, one after the other, that are read and cast to float32 a few windows at a time.
+    """Arrays of windows, one after the other, that are read and cast a few windows at a time.
+
+    They become float32, or float64 where float32 would lose them (:func:`~kdlab.data.stored.fits_float32`).
 
     A process that it is sent to is told the files, and opens them itself.
 
     Args:
         parts: arrays ``(N, C, T)`` of numbers, memory-mapped (in any layout: views of swapped axes are fine) or not.
+        dtype: float32 or float64; None: found by reading the parts once, where they are not float32 already.
 
     Shapes:
         ``x[rows]`` is ``(len(rows), C, T)`` for a slice or for indices.
@@ -55,16 +60,18 @@ class MappedWindows:
     ((4, 1, 2), [[[4.0, 5.0]], [[0.0, 1.0]]], [[[0.0, 1.0]], [[0.0, 1.0]]])
     """
 
-    dtype = np.dtype(np.float32)
     ndim = 3
 
-    def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
+    def __init__(self, parts: Sequence[NDArray[Any]], dtype: Any = None) -> None:
+        fits = all(map(fits_float32, parts)) if dtype is None else dtype == np.float32
+        self.dtype = np.dtype(np.float32 if fits else np.float64)
         self._open([(part, Place.of(part)) for part in parts])
 
     @classmethod
     def joined(cls, *arrays: Any) -> MappedWindows:
         """Several of these, or arrays, as one."""
-        return cls([part for x in arrays for part in ([p for p, _ in x._parts] if isinstance(x, cls) else [x])])
+        parts = [part for x in arrays for part in ([p for p, _ in x._parts] if isinstance(x, cls) else [x])]
+        return cls(parts, np.result_type(*(x.dtype for x in arrays)))
 
     def _open(self, parts: list[tuple[NDArray[Any], Place | None]]) -> None:
         self._parts = parts
@@ -89,23 +96,24 @@ class MappedWindows:
             window: NDArray[np.float32] = self[index[None]][0]
             return window
         index = np.where(index < 0, index + len(self), index)
-        out = np.empty((len(index), *self.shape[1:]), np.float32)
+        out = np.empty((len(index), *self.shape[1:]), self.dtype)
         which = np.searchsorted(self._stops, index, side="right")
         for k in np.unique(which):
             part = self._parts[k][0]
             out[which == k] = self._read(part, index[which == k] - (self._stops[k] - len(part)))
         return out
 
-    @staticmethod
-    def _read(part: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _read(self, part: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
-            return np.ascontiguousarray(part[index], dtype=np.float32)
+            read: NDArray[Any] = np.ascontiguousarray(part[index], dtype=self.dtype)
+        return read
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[:].astype(np.float32 if dtype is None else dtype, copy=False)
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
-    def __getstate__(self) -> list[tuple[NDArray[Any] | None, Place | None]]:
-        return [(None if place else part, place) for part, place in self._parts]
+    def __getstate__(self) -> tuple[np.dtype[Any], list[tuple[NDArray[Any] | None, Place | None]]]:
+        return self.dtype, [(None if place else part, place) for part, place in self._parts]
 
-    def __setstate__(self, state: list[tuple[NDArray[Any] | None, Place | None]]) -> None:
-        self._open([(place.open() if place else np.asarray(part), place) for part, place in state])
+    def __setstate__(self, state: tuple[np.dtype[Any], list[tuple[NDArray[Any] | None, Place | None]]]) -> None:
+        self.dtype, parts = state
+        self._open([(place.open() if place else np.asarray(part), place) for part, place in parts])

@@ -11,6 +11,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
+from kdlab.data.identity import likeness, words, yaml_word
 from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
 from kdlab.types import InputError
 
@@ -84,9 +85,12 @@ def make_split(
     test_subjects: Sequence[int | str] | None = None,
     val_subjects: Sequence[int | str] | None = None,
     val_fraction: float = 0.15,
+    val_count: int | None = None,
+    val_choice: str = "balanced",
     seed: int = 0,
     train_per_class: int | None = None,
     unknown: Sequence[int] = (),
+    dropped: Sequence[int] = (),
 ) -> Split:
     """Divide the windows of a data set.
 
@@ -95,11 +99,14 @@ def make_split(
         split: ``"group"`` keeps subjects (or else recordings) whole; ``"random_windows"`` does not.
         test_subjects: who is tested; None: the data set's own split, or else a fifth of the groups.
         val_subjects: who validates; None: chosen by ``seed``.
-        val_fraction: the least part of the training groups that validates.
+        val_fraction: the least part of the training groups that validates, and never fewer than two subjects.
+        val_count: how many subjects validate, in place of ``val_fraction``.
+        val_choice: ``"balanced"`` or ``"random"``, see :func:`~kdlab.data.split_groups`.
         seed: of every choice.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) of each class.
         unknown: labels that nobody is told of: their windows are left out after the split, which they do not change,
             and those that would be tested become the rows ``"unknown"``.
+        dropped: labels whose windows are in no part, and have none in any choice.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
@@ -108,24 +115,47 @@ def make_split(
         raise InputError(f'split={split!r}: expected "group" or "random_windows"')
     if not 0.0 < val_fraction < 1.0:
         raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
+    if val_choice not in ("balanced", "random"):
+        raise InputError(f'val_choice must be "balanced" or "random", but got {val_choice!r}. Choose one of them.')
+    _check_count(data, split, val_subjects, val_count)
     if data.subject is None and (test_subjects is not None or val_subjects is not None):
         given = "test_subjects" if test_subjects is not None else "val_subjects"
         raise InputError(f"{given}: the subjects of this data set are unknown; give subject ids, or leave {given} out")
     grouping, group = _grouping(data, split)
-    test = _test_rows(data, grouping, group, test_subjects, seed)
-    rest = np.flatnonzero(~test)
+    kept = ~np.isin(data.target, dropped)
+    least = 2 + (2 if val_count is None else val_count)
+    test = _test_rows(data, grouping, group, kept, test_subjects, seed, least)
+    rest = np.flatnonzero(~test & kept)
     if len(rest) == 0:
         raise InputError("test_subjects: every window would be tested, none is left to train on; name fewer subjects")
-    held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed)
-    rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test)}
+    held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed, val_count, val_choice)
+    rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test & kept)}
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
     if unknown:
         strange = np.isin(data.target, unknown)
         aside = rows["test"][strange[rows["test"]]]
         rows = {stage: r[~strange[r]] for stage, r in rows.items()} | {"unknown": aside}
     result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
-    _check(data, result, unknown)
+    _check(data, result, group, [*unknown, *dropped])
     return result
+
+
+def _check_count(data: WindowSet, split: str, val_subjects: Sequence[int | str] | None, count: int | None) -> None:
+    if count is None:
+        return
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise InputError(
+            f"val_count must be a whole number of people of at least 1, but got {count!r}. Write one, or null."
+        )
+    if val_subjects is not None:
+        raise InputError(f"val_count must be left out where val_subjects names who validates, but got {count}.")
+    if data.subject is None or split != "group" or data.val is not None:
+        raise InputError(
+            f"val_count must be left out where no choice of people validates (people are unknown, or the data set "
+            f"names its own), but got {count}. Use val_fraction."
+        )
+    if count == 1:
+        rank_zero_warn("val_count=1: one subject validates, too few to choose an epoch or a setting by.")
 
 
 def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
@@ -154,10 +184,12 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
 def _known(asked: Sequence[int | str], present: list[str], argument: str) -> list[str]:
     if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
         raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
-    names = [str(v) for v in asked]
+    names = words(asked, argument)
     unknown = [n for n in names if n not in present]
     if unknown:
-        raise InputError(f"{argument}: no subject {', '.join(unknown)}; there are {', '.join(present)}")
+        meant = [n for n in present if likeness(n) in set(map(likeness, unknown))]
+        hint = f"; did you mean [{', '.join(yaml_word(n) for n in meant)}]?" if meant else ""
+        raise InputError(f"{argument}: no subject {', '.join(unknown)}; there are {', '.join(present)}{hint}")
     if not names:
         raise InputError(f"{argument}: an empty list leaves an empty fold; name some of {', '.join(present)}")
     return names
@@ -178,7 +210,13 @@ def _held_by_label(
 
 
 def _test_rows(
-    data: WindowSet, grouping: str, group: Groups, asked: Sequence[int | str] | None, seed: int
+    data: WindowSet,
+    grouping: str,
+    group: Groups,
+    kept: NDArray[np.bool_],
+    asked: Sequence[int | str] | None,
+    seed: int,
+    least: int,
 ) -> NDArray[np.bool_]:
     if asked is not None and data.subject is not None:
         subject = Groups.of(data.subject)
@@ -193,16 +231,18 @@ def _test_rows(
             )
         return data.test.astype(np.bool_)
     if grouping == "subject":
-        names = group.names
-        if len(names) < 4:
+        names = group.among(kept)
+        if len(names) < least:
             raise InputError(
-                f"{len(names)} subjects ({', '.join(names)}) are too few to hold out some for test and two for "
-                "validation; give test_subjects and val_subjects"
+                f"{len(names)} subjects ({', '.join(names)}) are too few to hold out some for test and "
+                f"{'two' if least == 4 else least - 2} for validation; give test_subjects and val_subjects"
             )
         count = max(1, math.ceil(TEST_FRACTION * len(names) - 1e-9))
         order = _rng(seed, 0).permutation(len(names))
         return group.isin(names[i] for i in order[:count])
-    return _held_by_label(data, group, np.arange(len(data)), TEST_FRACTION, seed + (1 << 20))
+    rows, test = np.flatnonzero(kept), np.zeros(len(data), dtype=np.bool_)
+    test[rows] = _held_by_label(data, group, rows, TEST_FRACTION, seed + (1 << 20))
+    return test
 
 
 def _val_rows(
@@ -213,6 +253,8 @@ def _val_rows(
     asked: Sequence[int | str] | None,
     fraction: float,
     seed: int,
+    count: int | None,
+    choice: str,
 ) -> NDArray[np.bool_]:
     if asked is not None:
         if grouping != "subject":
@@ -232,14 +274,17 @@ def _val_rows(
         return data.val[rest]
     if data.block is not None:
         names = group.among(rest)
-        count = min(max(1, math.ceil(fraction * len(names) - 1e-9)), len(names) - 1)
-        return group.isin(names[i] for i in _rng(seed, 1).permutation(len(names))[:count])[rest]
+        many = min(max(1, math.ceil(fraction * len(names) - 1e-9)), len(names) - 1)
+        return group.isin(names[i] for i in _rng(seed, 1).permutation(len(names))[:many])[rest]
     if grouping != "subject":
         return _held_by_label(data, group, rest, fraction, seed)
-    classes: dict[str, set[int]] = {}
-    for name, label, _ in group.labels(data.target, rest):
-        classes.setdefault(name, set()).add(label)
-    return group.isin(split_groups(list(classes), fraction, 2, seed, classes=classes)[1])[rest]
+    windows: dict[str, dict[int, int]] = {}
+    for name, label, many in group.labels(data.target, rest):
+        windows.setdefault(name, {})[label] = many
+    classes = {name: set(counts) for name, counts in windows.items()}
+    balance = windows if choice == "balanced" else None
+    held = split_groups(list(classes), fraction, 2, seed, classes=classes, windows=balance, count=count)[1]
+    return group.isin(held)[rest]
 
 
 def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
@@ -269,7 +314,7 @@ def _units(data: WindowSet) -> Groups:
     return Groups.named([f"{subject.names[p // many]}/{recording.names[p % many]}" for p in pairs.tolist()], code)
 
 
-def _check(data: WindowSet, split: Split, unknown: Sequence[int]) -> None:
+def _check(data: WindowSet, split: Split, group: Groups, unknown: Sequence[int]) -> None:
     for stage in STAGES:
         if len(split.rows[stage]) == 0:
             raise InputError(
@@ -278,10 +323,26 @@ def _check(data: WindowSet, split: Split, unknown: Sequence[int]) -> None:
     present = {*np.unique(data.target[split.rows["train"]]).tolist(), *unknown}
     absent = [name for k, name in enumerate(data.classes) if k not in present]
     if absent:
+        listed = ", ".join(yaml_word(name) for name in absent)
         raise InputError(
             f"no training window of class {', '.join(absent)}: its windows are all validated or tested on, or there "
-            "are none; hold out other subjects (test_subjects, val_subjects, split_seed) or leave the class out"
+            f"are none ({_holders(data, split, group, absent)}); hold out other subjects (test_subjects, val_subjects, "
+            f"split_seed) or leave the class out (drop_classes: [{listed}])"
         )
+
+
+def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str]) -> str:
+    told = []
+    for name in classes[:4]:
+        mine = data.target == data.classes.index(name)
+        held = {stage: group.among(rows[mine[rows]]) for stage, rows in split.rows.items()}
+        who = [
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''} ({stage})"
+            for stage, names in held.items()
+            if names
+        ]
+        told.append(f"{name}: {split.grouping} {' and '.join(who)}" if who else f"{name}: nobody")
+    return "; ".join(told) + ("; ..." if len(classes) > 4 else "")
 
 
 def data_summary(data: WindowSet) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
+from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -30,8 +32,10 @@ class UEA(WindowDataModule):
         problem: name of the data set, such as ``RacketSports``.
         length: samples that every recording is stretched to by linear interpolation, so that time is relative; None:
             as they are, all of the same length.
-        missing: ``"error"``: missing values (``?``) are refused; ``"interpolate"``: linearly over time from their
-            neighbours in the same dimension, and from the nearest one before the first and after the last.
+        missing: ``"error"``: missing values (``?``) are refused; ``"drop"``: recordings with one are left out, and
+            counted; ``"interpolate"``: linearly over time from their neighbours in the same dimension, and from the
+            nearest one before the first and after the last. Values that are missing in every dimension up to the end
+            are not missing: the recording is shorter, and is cut there.
         channels: names of the dimensions; None: ``dimension_0`` and so on.
         sampling_rate: hertz of the recordings as they are; the files do not tell.
 
@@ -56,7 +60,7 @@ class UEA(WindowDataModule):
         problem: str,
         *,
         length: int | None = None,
-        missing: Literal["error", "interpolate"] = "error",
+        missing: Literal["error", "drop", "interpolate"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,
         **common: Any,
@@ -64,8 +68,8 @@ class UEA(WindowDataModule):
         super().__init__(**common)
         if length is not None and length < 2:
             raise InputError(f"length={length}: expected at least 2 samples, or null for the recordings as they are")
-        if missing not in ("error", "interpolate"):
-            raise InputError(f'missing={missing!r}: expected "error" or "interpolate"')
+        if missing not in ("error", "drop", "interpolate"):
+            raise InputError(f'missing={missing!r}: expected "error", "drop" or "interpolate"')
         self.root, self.problem, self.length, self.missing = root, problem, length, missing
         self.name = f"uea_{problem}"
         self._channels, self._rate = channels, sampling_rate
@@ -91,27 +95,50 @@ class UEA(WindowDataModule):
                 f"{self.problem}: the classes of the training file ({', '.join(train.classes)}) are not those of the "
                 f"test file ({', '.join(test.classes)}); obtain both anew"
             )
-        windows = self._windows([*train.values, *test.values])
-        label = [*train.labels, *test.labels]
+        label = np.array([*train.labels, *test.labels])
+        values, kept = self._complete([*train.values, *test.values], label)
+        windows, label = self._windows(values), label[kept]
         rate = self._rate if self.length is None else None
+        recording = np.array([f"{s.lower()}-{i}" for s in SPLITS for i in range(len(parts[s].labels))])
         return WindowSet(
             windows={"raw": windows},
-            target=np.array([train.classes.index(word) for word in label], dtype=np.int64),
+            target=np.array([train.classes.index(word) for word in label.tolist()], dtype=np.int64),
             classes=train.classes,
             channels={"raw": self._channels or [f"dimension_{c}" for c in range(windows.shape[1])]},
-            recording=np.array([f"{s.lower()}-{i}" for s in SPLITS for i in range(len(parts[s].labels))]),
-            test=np.arange(len(label)) >= len(train.labels),
+            recording=recording[kept],
+            test=kept >= len(train.labels),
             sampling_rate=rate,
         )
 
-    def _windows(self, values: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-        gaps = sum(bool(np.isnan(v).any()) for v in values)
-        if gaps and self.missing == "error":
-            raise InputError(
-                f"{self.problem}: {gaps} recordings have missing values ('?'); set missing: interpolate to fill them"
+    def _complete(
+        self, values: list[NDArray[np.float64]], label: NDArray[np.str_]
+    ) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+        """Recordings without padding and without missing values, and which of all they are."""
+        cut = [unpadded(v) for v in values]
+        if shorter := sum(a.shape[1] < b.shape[1] for a, b in zip(cut, values, strict=True)):
+            rank_zero_info(
+                f"{self.problem}: {shorter} of {len(values)} recordings end before their padding, and are cut"
             )
-        if gaps:
-            values = [np.stack([filled(series) for series in v]) for v in values]
+        gaps = np.array([not v.size or bool(np.isnan(v).any()) for v in cut])
+        who = ", ".join(f"{(label[gaps] == word).sum()} of class {word}" for word in np.unique(label[gaps]).tolist())
+        if gaps.any() and self.missing == "error":
+            raise InputError(
+                f"{self.problem}: {gaps.sum()} recordings have missing values ('?'); set missing: interpolate to fill "
+                f"them, or missing: drop to leave them out ({who})"
+            )
+        if gaps.any() and self.missing == "drop":
+            rank_zero_info(f"{self.problem}: left out {gaps.sum()} recordings with missing values ({who})")
+            cut = [v for v, gap in zip(cut, gaps.tolist(), strict=True) if not gap]
+            return cut, np.flatnonzero(~gaps)
+        return [np.stack([filled(series) for series in v]) if np.isnan(v).any() else v for v in cut], np.arange(
+            len(cut)
+        )
+
+    def _windows(self, values: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+        if not values:
+            raise InputError(
+                f"{self.problem}: every recording has missing values; set missing: interpolate to fill them"
+            )
         lengths = sorted({v.shape[1] for v in values})
         if self.length is None and len(lengths) > 1:
             raise InputError(
@@ -121,7 +148,7 @@ class UEA(WindowDataModule):
         widths = sorted({len(v) for v in values})
         if len(widths) > 1:
             raise InputError(f"{self.problem}: recordings of {widths[0]} and {widths[-1]} dimensions; obtain it anew")
-        return np.stack([v if self.length is None else stretch(v, self.length) for v in values]).astype(np.float32)
+        return stored(np.stack([v if self.length is None else stretch(v, self.length, np.float64) for v in values]))
 
 
 @dataclass(frozen=True)
@@ -131,6 +158,16 @@ class Series:
     values: list[NDArray[np.float64]]
     labels: list[str]
     classes: list[str]
+
+
+def unpadded(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A recording ``(C, T)`` up to its last sample that any dimension has.
+
+    >>> unpadded(np.array([[1.0, 2.0, np.nan, np.nan], [1.0, np.nan, 3.0, np.nan]])).shape
+    (2, 3)
+    """
+    known = np.flatnonzero(~np.isnan(series).all(axis=0))
+    return series[:, : known[-1] + 1] if len(known) else series[:, :0]
 
 
 def filled(series: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.types import InputError
+from kdlab.types import InputError, plain_array
 
 CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never in memory as a whole; fewer, where
 SAMPLES = 2**22  # they would have more samples than this
@@ -57,7 +58,8 @@ def slide(
         stop: starts lie before this sample.
 
     Shapes:
-        ``(C, T)`` or ``(T,)`` -> ``(N, C, window)`` or ``(N, window)``
+        ``(C, T)`` or ``(T,)`` -> ``(N, C, window)`` or ``(N, window)``, float32; float64 where float32 would lose a
+        signal that rides on a large offset (:func:`~kdlab.data.stored.fits_float32`)
 
     Raises:
         InputError: not one or two axes, or a wrong ``window``, ``step`` or ``start``.
@@ -65,6 +67,9 @@ def slide(
     >>> slide(np.arange(6.0), window=4, step=2).tolist()
     [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]]
     """
+    from kdlab.data.stored import stored
+
+    recording = plain_array(recording, "recording", native=False)
     if recording.ndim not in (1, 2):
         raise InputError(f"recording: expected (channels, samples) or (samples,), got shape {recording.shape}")
     starts = window_starts(recording.shape[-1], window, step, start, stop)
@@ -72,7 +77,7 @@ def slide(
         return np.empty((0, *recording.shape[:-1], window), dtype=np.float32)
     cuts = np.lib.stride_tricks.sliding_window_view(recording, window, axis=-1)
     picked = np.moveaxis(cuts, -2, 0)[starts]
-    return np.ascontiguousarray(picked, dtype=np.float32)
+    return stored(picked) if picked.ndim == 3 else stored(picked[:, None])[:, 0]
 
 
 def natural_key(value: object) -> tuple[int, float, str]:
@@ -99,11 +104,22 @@ def split_groups(
     seed: int = 0,
     *,
     classes: Mapping[str, set[int]] | None = None,
+    windows: Mapping[str, Mapping[int, int]] | None = None,
+    count: int | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Choose the groups (subjects, recordings) that are held out.
+    r"""Choose the groups (subjects, recordings) that are held out.
 
     Where the classes that each group holds are given, the choice is the first of up to 200 random ones that leaves
     every class among the rest, and among the held-out groups where that is possible too.
+
+    Where windows are given too, it is the first of these that is also balanced, or else, of those that leave the
+    most classes, the one nearest to it:
+
+    .. math:: \tfrac12 \le \frac{n_v / n}{g_v / g} \le \tfrac32, \qquad
+              \tfrac12 \sum_k \left|\frac{n_{vk}}{n_v} - \frac{n_k}{n}\right| \le \tfrac14
+
+    with :math:`n_v` of n windows and :math:`g_v` of g groups held out, and :math:`n_{vk}` of the :math:`n_k` windows of
+    class k. A choice that is balanced is thus the one that was made before windows were looked at.
 
     Args:
         groups: names of the groups.
@@ -111,6 +127,8 @@ def split_groups(
         minimum: the least number of groups that is held out.
         seed: of the choice.
         classes: group -> classes that it has windows of.
+        windows: group -> class -> how many windows it has; needs ``classes``.
+        count: how many groups are held out, in place of ``val_fraction`` and ``minimum``.
 
     Returns:
         The groups that stay, and those held out, each in natural order.
@@ -128,14 +146,14 @@ def split_groups(
     if not 0.0 < val_fraction < 1.0:
         raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
     names = sorted(set(groups), key=natural_key)
-    held = max(minimum, math.ceil(val_fraction * len(names) - 1e-9))
+    held = max(minimum, math.ceil(val_fraction * len(names) - 1e-9)) if count is None else count
     if held >= len(names):
         raise InputError(
             f"{len(names)} groups ({', '.join(names)}) cannot give {held} for validation and leave any for training; "
             "add recordings of more subjects, or name the held-out ones yourself (val_subjects=)"
         )
     every = set().union(*classes.values()) if classes else set()
-    best: tuple[int, int] | None = None
+    best: tuple[int, int, float] | None = None
     chosen: set[str] = set()
     rng = _rng(seed, 1)
     for _ in range(200 if classes else 1):
@@ -146,12 +164,32 @@ def split_groups(
         seen = {True: set[int](), False: set[int]()}
         for name in names:
             seen[name in candidate] |= classes.get(name, set())
-        missing = (len(every - seen[False]), len(every - seen[True]))
+        missing = (
+            len(every - seen[False]),
+            len(every - seen[True]),
+            0.0 if windows is None else _unbalanced(windows, candidate, held / len(names)),
+        )
         if best is None or missing < best:
             best, chosen = missing, candidate
-        if best == (0, 0):
+        if best == (0, 0, 0.0):
             break
     return [n for n in names if n not in chosen], [n for n in names if n in chosen]
+
+
+def _unbalanced(windows: Mapping[str, Mapping[int, int]], held: Collection[str], fair: float) -> float:
+    """By how much the held-out windows are too many or too few, and of other classes; 0 where they are balanced."""
+    every: Counter[int] = Counter()
+    inside: Counter[int] = Counter()
+    for name, counts in windows.items():
+        every.update(counts)
+        if name in held:
+            inside.update(counts)
+    n, n_held = every.total(), inside.total()
+    if not n_held:
+        return math.inf
+    size = abs(n_held / n / fair - 1.0)
+    mix = sum(abs(inside[k] / n_held - every[k] / n) for k in every) / 2
+    return round(max(0.0, size - 0.5) + max(0.0, mix - 0.25), 9)
 
 
 def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
@@ -274,6 +312,11 @@ class WindowSet:
     def __post_init__(self) -> None:
         if not self.windows:
             raise InputError("windows: expected at least one source, got none")
+        for source, x in self.windows.items():
+            if isinstance(x, np.ma.MaskedArray):  # refused where anything is masked
+                self.windows = {**self.windows, source: plain_array(x, f"windows[{source!r}]")}
+        if isinstance(self.target, np.ma.MaskedArray):
+            self.target = plain_array(self.target, "target")
         self._check_shapes()
         self._check_target()
         for source in self.windows:

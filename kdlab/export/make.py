@@ -22,6 +22,7 @@ from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
 from kdlab.export.module import Exported, PhysicalNet, card_path, load, sha256
+from kdlab.fingerprint import without_people
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
@@ -202,7 +203,7 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "checkpoint": str(path),
         "sha256": sha256(path),
         "weights": weights_hash(net.state_dict()),
-        **known,
+        **known | {"fingerprint": without_people(described["fingerprint"])},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }

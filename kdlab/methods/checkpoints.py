@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from kdlab.fingerprint import comparable
 from kdlab.types import InputError, MissingFileError
 
 #: the key under which a checkpoint carries its description: net, view, classes, data fingerprint, provenance
@@ -148,6 +149,7 @@ def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
     Compared are the data set, the windows, how they were held together, the held-out (validation and test) subjects
     or recordings, and what :func:`input_differences` compares.
     """
+    trained, current = comparable(trained, current)
     differences = []
     for key in ("dataset", "step", "grouping"):
         if trained.get(key) != current.get(key):
@@ -172,6 +174,7 @@ def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any], sa
         same_split: compare the numbers of the scaling, too. Where training windows give them, another split has others:
             without this, only data that were scaled differ from data that were not, and clipped ones from others.
     """
+    trained, current = comparable(trained, current)
     differences = []
     for key in ("window", "sampling_rate"):
         if trained.get(key) != current.get(key):
@@ -194,6 +197,7 @@ def leaks(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """The subjects or recordings that a net was trained or selected on and that are test data here."""
     if trained.get("dataset") != current.get("dataset") or trained.get("grouping") != current.get("grouping"):
         return []
+    trained, current = comparable(trained, current)
     seen = set(trained.get("train", ())) | set(trained.get("val", ()))
     return sorted(seen & set(current.get("test", ())))
 

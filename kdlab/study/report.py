@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES
+from kdlab.files import cell as csv_cell
 from kdlab.functional import SCORES
 from kdlab.study.plots import pictures, severities
 from kdlab.study.statistics import (
@@ -194,7 +195,8 @@ def _csv(study: _Study, times: bool) -> str:
     writer.writerow([*FIRST, *study.axes, *columns])
     for row in rows:
         labels = [row["labels"].get(axis, "") for axis in study.axes]
-        writer.writerow([*(row[key] for key in FIRST), *labels, *(row.get(key) for key in columns)])
+        cells = [*(row[key] for key in FIRST), *labels, *(row.get(key) for key in columns)]
+        writer.writerow(map(csv_cell, cells))
     return content.getvalue()
 
 

@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -90,8 +89,7 @@ def contents(data: WindowSet) -> str:
 
 def subjects(config: dict[str, Any]) -> dict[str, int]:
     """Subject -> number of windows, in the order of the data set; empty where subjects are unknown."""
-    subject = make_data(config).data.subject
-    return {} if subject is None else dict(sorted(Counter(str(s) for s in subject.tolist()).items(), key=_natural))
+    return dict(sorted(make_data(config).subject_counts().items(), key=_natural))
 
 
 def _natural(item: tuple[str, int]) -> tuple[int, str]:
@@ -143,5 +141,6 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
 def _load_key(config: dict[str, Any]) -> str:
     """Class and arguments that say what is read; those of every data module only say how it is split and seen."""
     common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
+    common -= {"labels", "subjects"}  # reading looks at these, too
     own = {k: v for k, v in _arguments(config).items() if k not in common}
     return json.dumps([_data(config)["class_path"], own], sort_keys=True, default=str)

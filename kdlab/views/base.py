@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlab.types import InputError
+from kdlab.types import InputError, plain_array
 
 
 def check(condition: bool, argument: str, expected: str, got: object) -> None:
@@ -175,8 +175,7 @@ class View(ABC):
     def _batch(self, x: npt.ArrayLike | Tensor) -> Tensor:
         """``x`` as a checked tensor of the channels that the view reads."""
         if not isinstance(x, Tensor):
-            array = np.asarray(x)
-            check(array.dtype.kind in "fiub", "x", "numbers", array.dtype)
+            array = plain_array(x, "x")
             x = torch.as_tensor(array if array.flags.writeable else array.copy())
         axes = "(C, T) or (B, C, T)" if self.sample_ndim == 2 else "(C, H, W) or (B, C, H, W)"
         if x.ndim not in (self.sample_ndim, self.sample_ndim + 1):
@@ -185,6 +184,7 @@ class View(ABC):
         if 0 in x.shape[place:]:
             raise InputError(f"x: expected at least one channel and one sample, {axes}, got shape {tuple(x.shape)}")
         x = x.detach()
+        check(not x.is_complex(), "x", "real numbers", x.dtype)
         if x.dtype not in (torch.float32, torch.float64):
             x = x.to(torch.float32 if x.is_floating_point() else torch.float64)
         if self.channels is not None:

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from kdlab.types import InputError
+from kdlab.types import InputError, plain_array
 
 Floats = npt.NDArray[np.float64]
 
 
 def _rows(x: npt.ArrayLike | Tensor, ndim: int, axes: str) -> npt.NDArray[np.floating]:
     """``x`` as checked, contiguous float32 or float64 rows."""
-    array = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+    array = plain_array(x, "x")
     if array.ndim != ndim or array.size == 0:
         raise InputError(f"x: expected {axes} with at least one sample, got shape {array.shape}")
     if array.dtype != np.float32:
