@@ -1,5 +1,6 @@
 """Who was recorded: found where it is declared, plain to see, or refused with the line to write."""
 
+import gzip
 import logging
 import re
 from pathlib import Path
@@ -213,20 +214,23 @@ def test_a_person_is_declared_once(tmp_path):
 
 
 # ---- layouts of public data sets ------------------------------------------------------------------------------------
+KINDS, BODY = ("accel", "gyro"), ("waist", "shin")
+UUIDS = ("00EABED2-271D-49D8-B599-1D4A09240601", "0A986513-7828-4D53-AA1F-E02D6DF9561B")
+#: name: files, what it takes (None: nothing), some of the people, and lines that the refusal must offer
 LAYOUTS = {
-    # name: files, what it takes (None: nothing), people, and the lines that the refusal must offer
     "PAMAP2": ([f"Protocol/subject10{k}.dat" for k in range(1, 5)], None, ["subject101", "subject102"], []),
     "MHEALTH": ([f"mHealth_subject{k}.log" for k in range(1, 4)], None, ["subject1", "subject2"], []),
     "HARTH": ([f"harth/S0{k}.csv" for k in ("06", "08", "29")], None, ["S006", "S029"], []),
     "Capture-24": ([f"P{k:03d}.csv.gz" for k in (1, 2, 151)], None, ["P001", "P151"], []),
+    "WESAD": ([f"S{p}/S{p}.csv" for p in (2, 3, 17)], None, ["S2", "S17"], []),
     "WISDM 2019": (
-        [f"raw/{d}/{s}/data_{p}_{s}_{d}.txt" for d in ("phone", "watch") for s in ("accel", "gyro") for p in (1600, 1601)],
+        [f"raw/{d}/{s}/data_{p}_{s}_{d}.txt" for d in ("phone", "watch") for s in KINDS for p in (1600, 1601)],
         {"part": 1},
         ["1600", "1601"],
         ["{folder: 1} (2 ids", "{folder: 2} (2 ids", "{part: 1} (2 ids, files each: 1600 4, 1601 4)"],
     ),
     "RealWorld": (
-        [f"proband{p}/data/acc_{a}_csv/acc_{a}_{w}.csv" for p in (1, 2) for a in ("walking", "lying") for w in ("waist", "shin")],
+        [f"proband{p}/data/acc_{a}_csv/acc_{a}_{w}.csv" for p in (1, 2) for a in ("walking", "lying") for w in BODY],
         {"folder": 0},
         ["proband1", "proband2"],
         ["{folder: 0} (2 ids, files each: proband1 4", "{part: 1} (2 ids", "{part: 2} (2 ids"],
@@ -256,19 +260,30 @@ LAYOUTS = {
         ["{folder: 1} (2 ids, files each: dws_1 3", "{part: 1} (3 ids, files each: 1 2"],
     ),
     "ExtraSensory": (
-        [f"{u}.features_labels.csv.gz" for u in ("00EABED2-271D-49D8-B599-1D4A09240601", "0A986513-7828-4D53-AA1F-E02D6DF9561B")],
+        [f"{uuid}.features_labels.csv.gz" for uuid in UUIDS],
         {"name": "[0-9A-F-]{36}"},
-        ["00EABED2-271D-49D8-B599-1D4A09240601"],
+        [UUIDS[0]],
         ["{part: 0} (2 ids", "{part: 4} (2 ids"],
     ),
-    "UCI HAR, unpacked per person": ([f"acc_exp{e:02d}_user{u:02d}.txt" for e, u in ((1, 1), (2, 1), (3, 2))], {"part": 2},
-        ["user01", "user02"], ["{part: 1} (3 ids", "{part: 2} (2 ids, files each: user01 2, user02 1)"]),
-    "WESAD": ([f"S{p}/S{p}.csv" for p in (2, 3, 17)], None, ["S2", "S17"], []),
-    "daphnet": ([f"S{p:02d}R{r:02d}.txt" for p in (1, 2, 10) for r in (1, 2)], {"name": "S[0-9]+"}, ["S01", "S10"],
-        ["{part: 0} (6 ids", "{part: 0, name: 'S[0-9]+'} (3 ids, files each: S01 2, S02 2, S10 2)"]),
-    "SP-SW-HAR": ([f"DATA/s{p:02d}/s{p:02d}_{e:02d}_{d}.csv" for p in (1, 2) for e in (1, 2) for d in ("sp", "sw")],
-        {"folder": 1}, ["s01", "s02"], ["{folder: 1} (2 ids, files each: s01 4, s02 4)", "{part: 1}", "{part: 2}"]),
-}  # fmt: skip
+    "HAPT": (
+        [f"RawData/acc_exp{e:02d}_user{u:02d}.txt" for e, u in ((1, 1), (2, 1), (3, 2))],
+        {"part": 2},
+        ["user01", "user02"],
+        ["{part: 1} (3 ids", "{part: 2} (2 ids, files each: user01 2, user02 1)"],
+    ),
+    "Daphnet": (
+        [f"S{p:02d}R{r:02d}.txt" for p in (1, 2, 10) for r in (1, 2)],
+        {"part": 0, "name": "S[0-9]+"},
+        ["S01", "S10"],
+        ["{part: 0} (6 ids", "{part: 0, name: 'S[0-9]+'} (3 ids, files each: S01 2, S02 2, S10 2)"],
+    ),
+    "SP-SW-HAR": (
+        [f"DATA/s{p:02d}/s{p:02d}_{e:02d}_{d}.csv" for p in (1, 2) for e in (1, 2) for d in ("sp", "sw")],
+        {"folder": 1},
+        ["s01", "s02"],
+        ["{folder: 1} (2 ids, files each: s01 4, s02 4)", "{part: 1}", "{part: 2}"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -277,8 +292,6 @@ def test_layouts_of_public_data_sets(tmp_path, name):
     for seed, file in enumerate(files):
         path = table(tmp_path / "data" / file.removesuffix(".gz"), seed)
         if file.endswith(".gz"):
-            import gzip
-
             (tmp_path / "data" / file).write_bytes(gzip.compress(path.read_bytes()))
             path.unlink()
     suffixes = sorted({Path(file.removesuffix(".gz")).suffix for file in files})

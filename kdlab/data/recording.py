@@ -207,7 +207,6 @@ class RecordingDataModule(WindowDataModule):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.labels = dict[str, str]()  # TODO-MERGE
         step = window if step is None else step
         for name, value in (("window", window), ("step", step)):
             if value < 1:

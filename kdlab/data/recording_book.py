@@ -33,6 +33,7 @@ class Book:
         self.labels: dict[str, int] = {}
         self.groups: dict[tuple[str, str], int] = {}
         self.clock: Clock | None = None  # what reads the times, where the recording has any
+        self.line: int | None = None  # of the first row, where the recording is a table
         self._lost: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 

@@ -47,7 +47,7 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
         else:
             start = prepared(stream, reading.device, reading.csv, name)
         columns, clock, done = _Columns(start, reading, name), _Clock(start, reading, name), 0
-        book.clock = clock.clock if clock.told else None
+        book.clock, book.line = (clock.clock if clock.told else None), start.line
         for rows in blocks(stream, start.form, start.line, len(start.names), name, start.rest):
             frame = _frame(rows, start.form, columns, len(start.names), name, clock.numeric)
             yield columns.piece(frame, rows, clock, book, done)

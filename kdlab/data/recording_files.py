@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,10 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | None) -> 
     if spans is not None:
         rate = reading.grid.recorded_at or reading.grid.rate
         rows = Labelled(spans, book, rate).label(rows)
+    rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
     samples, counts, segments = 0, np.zeros(0, np.int64), Segments()
     with (scratch / "signal.f32").open("wb") as signals, (scratch / "label.i16").open("wb") as labels:
-        for piece in regular(rows, reading.grid, str(file), report):
+        for piece in regular(rows, reading.grid, str(file), report, line=book.line):
             kept = np.ascontiguousarray(piece.signal, dtype=np.float32)
             signals.write(kept.tobytes())
             labels.write(np.where(np.isfinite(kept).all(axis=1), piece.label, MISSING).astype(np.int16).tobytes())

@@ -57,8 +57,8 @@ class Intervals:
         if not isinstance(self.file, str) or ("{name}" in self.file) == (self.recording is not None):
             raise InputError(
                 f"intervals: file must hold {{name}} where each recording has a table, or else recording= must name "
-                f"the column that tells them apart, but got file={self.file!r}, recording={self.recording!r}. Write, for "
-                'example, file: "{name}_labels.csv".'
+                f"the column that tells them apart, but got file={self.file!r}, recording={self.recording!r}. Write, "
+                'for example, file: "{name}_labels.csv".'
             )
 
     @classmethod
