@@ -28,6 +28,7 @@ from kdlab.data.recording_layout import (
     Where,
     listed,
     matching,
+    stem_of,
     subject_pattern,
     suffix_of,
     whose,
@@ -127,7 +128,8 @@ class RecordingDataModule(WindowDataModule):
         csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
             quotes, comments, words for missing values.
         device: whose software wrote the tables; sets ``csv``, ``time`` and its unit.
-        label: column of the label, a word or a number.
+        label: column of the label, a word or a number; or where the label of a complete file is found, see `Where`:
+            ``{folder: 0}``, ``{part: 1}`` or ``{name: ...}``.
         intervals: labels as intervals in a table of their own, in place of ``label``, see `Intervals`.
         time: column with the time of each sample; None: samples come at a constant rate. Arrays have times where ``t``
             is there.
@@ -183,7 +185,7 @@ class RecordingDataModule(WindowDataModule):
         suffixes: list[str] | None = None,
         csv: Csv | dict[str, Any] | None = None,
         device: Device | None = None,
-        label: str | None = "label",
+        label: str | Where | dict[str, Any] | None = "label",
         intervals: Intervals | dict[str, Any] | None = None,
         time: str | None = None,
         time_unit: str = "s",
@@ -229,6 +231,7 @@ class RecordingDataModule(WindowDataModule):
         self.pattern = subject_pattern(pattern, self.subject, self.session)
         self.cache_dir, self.suffixes = Path(cache_dir).expanduser(), known_suffixes(suffixes)
         self.intervals = Intervals.of(intervals)
+        self.label = _label(label, self.intervals)
         self.reading = Reading(
             grid=Grid(
                 rate=float(sampling_rate),
@@ -240,7 +243,7 @@ class RecordingDataModule(WindowDataModule):
                 fill=fill or {},
                 fill_max=fill_max,
             ),
-            label=_label_column(label, self.intervals),
+            label=None if self.label is None else self.label.column,
             time=time,
             subject=None if self.subject is None else self.subject.column,
             session=None if self.session is None else self.session.column,
@@ -305,8 +308,8 @@ class RecordingDataModule(WindowDataModule):
             for recording, one in zip(shown, spans, strict=True)
         ]
 
-    def _recordings(self) -> tuple[list[Recording], list[Spans | None]]:
-        """The recordings, and their labels where these are intervals."""
+    def _recordings(self) -> tuple[list[Recording], list[Spans | str | None]]:
+        """The recordings, and their labels where these are not in a column: intervals, or one for all of it."""
         every = listed(self.root, self.cache_dir, self.suffixes)
         place = expanded(self.root, EXPECTED)
         if self.intervals is not None:
@@ -323,7 +326,11 @@ class RecordingDataModule(WindowDataModule):
             columns={} if told else self._columns_of_persons(files),
             data_set=self.name,
         )
-        return found, list(self.intervals.of_each(found, place)) if self.intervals is not None else [None] * len(found)
+        if self.intervals is not None:
+            return found, list(self.intervals.of_each(found, place))
+        if self.label is None or self.label.column is not None:
+            return found, [None] * len(found)
+        return found, [self.label.find(one.file.relative_to(place), stem_of(one.file)) for one in found]
 
     def _columns_of_persons(self, files: Sequence[Path]) -> dict[str, Counter[str]]:
         arrays = [file for file in files if suffix_of(file) == ".npz"]
@@ -398,7 +405,9 @@ class RecordingDataModule(WindowDataModule):
         if rates:
             rank_zero_info(f"{self.name}: the times are at {min(rates):.4g} to {max(rates):.4g} Hz")
         if unlabelled:
-            words = ", ".join(f"{word!r} {count}" for word, count in unlabelled.most_common(12))
+            words = ", ".join(
+                f"{w!r} {n}" for w, n in sorted(unlabelled.items(), key=lambda item: (-item[1], item[0]))[:12]
+            )
             rank_zero_info(f"{self.name}: samples without a class, by what is written: {words}")
         return {
             "recordings": len(stored),
@@ -449,7 +458,8 @@ def _times(
     return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
 
 
-def _label_column(label: str | None, intervals: Intervals | None) -> str | None:
+def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | None) -> Where | None:
+    """Where labels are found; None where they are intervals."""
     if intervals is None and label is None:
         raise InputError(
             "RecordingDataModule: label must be the column of the labels where there are no intervals, but got None. "
@@ -460,7 +470,9 @@ def _label_column(label: str | None, intervals: Intervals | None) -> str | None:
             f"RecordingDataModule: label and intervals must not both be given, but got label={label!r}. Remove one of "
             "them."
         )
-    return label if intervals is None else None
+    if intervals is not None:
+        return None
+    return Where(column=label) if isinstance(label, str) else Where.of(label, "label")
 
 
 def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:

@@ -113,7 +113,7 @@ class Stored:
         return np.memmap(self.folder / "label.i16", np.int16, "r", shape=(self.samples,))
 
 
-def store(file: Path, reading: Reading, cache: Path, spans: Spans | None = None) -> Stored:
+def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None) -> Stored:
     """Keep a recording in ``cache``, or find it there as it was kept before.
 
     It is found by the file's path, size and time of change, by its intervals, and by how it is read; a new one appears
@@ -123,14 +123,16 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | None = None)
         file: a table, an ``.npz`` or an ``.npy``.
         reading: what is read, and the rate.
         cache: folder of what is kept.
-        spans: labels as intervals.
+        spans: labels as intervals, or one label of all samples.
 
     Raises:
         InputError: the file cannot be read.
     """
     parts = [file, *(path for path in (side(file, key) for key in SIDE) if path.exists())]
     told = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
-    exact = json.dumps([VERSION, told, asdict(reading), None if spans is None else spans.told()], sort_keys=True)
+    exact = json.dumps(
+        [VERSION, told, asdict(reading), spans.told() if isinstance(spans, Spans) else spans], sort_keys=True
+    )
     key = hashlib.blake2b(exact.encode(), digest_size=8).hexdigest()
     folder = cache / f"{stem_of(file)}-{key}"
     found = Stored.find(folder)
@@ -154,11 +156,13 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | None = None)
     return found
 
 
-def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | None) -> str:
+def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None) -> str:
     """Read a recording into a folder; what is said of its times."""
     book, report = Book(str(file)), TimeReport(reading.channels)
     rows = _finite(_read(file, reading, scratch, book))
-    if spans is not None:
+    if isinstance(spans, str):
+        rows = _all_labelled(rows, book, spans)
+    elif spans is not None:
         rate = reading.grid.recorded_at or reading.grid.rate
         rows = Labelled(spans, book, rate).label(rows)
     rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
@@ -204,6 +208,11 @@ def _finite(pieces: Iterator[Piece]) -> Iterator[Piece]:
         with np.errstate(over="ignore"):
             piece.signal[~np.isfinite(piece.signal.astype(np.float32))] = np.nan
         yield piece
+
+
+def _all_labelled(pieces: Iterator[Piece], book: Book, word: str) -> Iterator[Piece]:
+    for piece in pieces:
+        yield piece._replace(label=np.repeat(book.label_codes([word]), len(piece.label)))
 
 
 def _sum(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
