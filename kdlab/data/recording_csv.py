@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kdlab.data.recording_files import Reading
 
 LOOKED_AT = 20  # files that are looked into for columns that may tell who was recorded
+_VALUE = re.compile(r"[-+]?\d[-+\d.eE:/ TZ]*")  # a number or a date
 _BLANKS = " \t\r\n"
 
 
@@ -104,7 +105,7 @@ class _Columns:
         if len(self.names) == 1 and marks:
             mark = marks[0].replace("\t", "tab")
             remedy = f'is {mark!r} between the columns? Set csv: {{delimiter: "{mark}"}}'
-        elif self.reading.csv.header and 2 * sum(map(str.isdigit, (c[-1:] for c in self.names))) > len(self.names):
+        elif self.reading.csv.header and 2 * sum(bool(_VALUE.fullmatch(c)) for c in self.names) > len(self.names):
             remedy = "has it no header? Set csv: {header: false, names: [...]}"
         raise InputError(f"{self._where}: expected one column {column!r}, got the header {shown!r}; {remedy}")
 
