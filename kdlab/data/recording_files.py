@@ -27,7 +27,7 @@ from kdlab.data.regular import Grid, regular
 from kdlab.data.resample import BORDER, NO_LABEL, Piece
 from kdlab.data.text_rows import Csv
 from kdlab.data.time_report import TimeReport
-from kdlab.files import part_prefix, read_json, write_json
+from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
 VERSION = 2  # of the stored files
@@ -189,7 +189,8 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         "report": report.as_dict(),
         "file": str(file),
     }
-    write_json(scratch / "recording.json", told)
+    # the folder as a whole takes its place when it is complete
+    (scratch / "recording.json").write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
     for warning in report.warnings:
         rank_zero_info(warning)
     return report.line()
