@@ -19,6 +19,7 @@ import kdlab
 import kdlab.export
 from kdlab.data import CIFAR10, SPSWHAR, UTDMHAD, BasicMotions
 from kdlab.export import make
+from kdlab.fingerprint import without_people
 from kdlab.nets import WideResNet
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError, MissingFileError

@@ -83,9 +83,7 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any
     classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["index", "subject", "target", "prediction", *(cell(f"probability_{name}") for name in classes)]
-        )
+        writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
         columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())
         for i, subject, target, prediction, p in zip(
             index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from kdlab.data.base import WindowDataModule
 from kdlab.data.complete import complete
 from kdlab.data.identity import (
-    NO_LABEL_WORDS,
     alike,
     class_names,
     column_of,
     labels,
-    merge_map,
     names,
+    no_label_words,
     refuse_missing,
 )
 from kdlab.data.mapped import MappedWindows, Place
@@ -88,8 +87,8 @@ class ArrayDataModule(WindowDataModule):
         y_test: Any = None,
         subject_test: Any = None,
         recording: Any = None,
-        classes: list[str] | None = None,
-        no_label: list[str] | None = None,
+        classes: list[Any] | None = None,
+        no_label: list[Any] | None = None,
         missing: Literal["error", "drop"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,
@@ -110,7 +109,7 @@ class ArrayDataModule(WindowDataModule):
             raise InputError("x_test, y_test: expected both or neither")
         if missing not in ("error", "drop"):
             raise InputError(f'missing must be "error" or "drop", but got {missing!r}. Choose one of them.')
-        self.missing, self.no_label = missing, NO_LABEL_WORDS if no_label is None else tuple(no_label)
+        self.missing, self.no_label = missing, no_label_words(no_label)
         self.name = dataset
         self.path, self.layout, self.keys = path, layout, dict(keys or {})
         self._arrays = {
@@ -201,20 +200,20 @@ class ArrayDataModule(WindowDataModule):
         column, masked = column_of(values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
-        if column.dtype.kind in "iu" and masked is None and not self.subjects:
+        if column.dtype.kind in "iu" and masked is None:
             return column
-        return names(values, argument, merge=self.subjects if argument.startswith("subject") else None).array()
+        return names(values, argument, merge=_themselves(self.merge_subjects)).array()
 
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
         given = self._classes if self._classes is not None else None if stored is None else _words(stored)
-        declared = None if given is None else class_names(given, "classes", self.labels)
+        declared = None if given is None else class_names(given, "classes", self.merge_labels)
         if label.dtype.kind not in "biuf":
             return self._worded(label, declared)
-        bad = np.flatnonzero(~np.isfinite(label)) if label.dtype.kind == "f" else ()
+        bad = np.flatnonzero(~np.isfinite(label))
         if len(bad):
             raise InputError(
-                f"y: expected a class for every window (whole numbers from 0, or words), got {len(bad)} missing (NaN) "
-                f"or infinite ones, the first at index {bad[0]}; leave those windows out"
+                f"y must be a class for each, but got {len(bad)} missing (NaN) or infinite ones, the first at index "
+                f"{bad[0]}. Leave those windows out."
             )
         if label.dtype.kind == "f" and not (label == np.floor(label)).all():
             raise InputError("y: expected class labels (whole numbers from 0, or words), got fractions")
@@ -231,15 +230,17 @@ class ArrayDataModule(WindowDataModule):
         return target, [str(v) for v in present]
 
     def _worded(self, label: NDArray[Any], declared: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
-        mapping = merge_map(self.labels, "labels")
-        final = None if declared is None else list(dict.fromkeys(mapping.get(name, name) for name in declared))
-        found = labels(label, "y", merge=mapping, nothing=self.no_label, classes=final or ())
+        """Labels that are words, with the names that are still to be merged behind the declared ones."""
+        merge = self.merge_labels
+        final = None if declared is None else {merge.get(name, name) for name in declared}
+        found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
         refuse_missing(found, "y", "a class")
-        alike([*found.names, *(final or ())], "y", mapping, by="labels")
-        classes = sorted(found.names) if final is None else final
-        unknown = sorted(set(found.names) - set(classes))
+        meant = {name: merge.get(name, name) for name in found.names}
+        alike([*meant.values(), *(final or ())], "y", merge, by="labels")
+        unknown = sorted({other for other in meant.values() if final is not None and other not in final})
         if unknown:
-            raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(classes)})")
+            raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(declared or ())})")
+        classes = list(dict.fromkeys([*(declared or ()), *sorted(found.names, key=lambda name: (meant[name], name))]))
         place = np.array([classes.index(name) for name in found.names], dtype=np.int64)
         return place[found.code], classes
 
@@ -285,6 +286,11 @@ def _joined(x: Any, more: Any) -> NDArray[np.float32]:
 def _numeric(values: Any) -> bool:
     """Whether a list holds numbers alone, which numpy then reads as such."""
     return isinstance(values, list | tuple) and all(isinstance(v, int | float | np.number | np.bool_) for v in values)
+
+
+def _themselves(merge: dict[str, str]) -> dict[str, str]:
+    """The names that a mapping knows, each as it is: they are merged, and counted, once all windows are there."""
+    return {name: name for name in merge}
 
 
 def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

@@ -140,18 +140,18 @@ class WindowDataModule(LightningDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         split: Literal["group", "random_windows"] = "group",
-        test_subjects: list[int | str] | None = None,
-        val_subjects: list[int | str] | None = None,
+        test_subjects: list[Any] | None = None,
+        val_subjects: list[Any] | None = None,
         val_fraction: float = 0.15,
         val_count: int | None = None,
         val_choice: Literal["balanced", "random"] = "balanced",
         split_seed: int = 0,
         seed: int | None = None,
         train_per_class: int | None = None,
-        unknown_classes: list[int | str] | None = None,
-        labels: dict[str, str] | None = None,
-        subjects: dict[str, str] | None = None,
-        drop_classes: list[int | str] | None = None,
+        unknown_classes: list[Any] | None = None,
+        labels: dict[Any, Any] | None = None,
+        subjects: dict[Any, Any] | None = None,
+        drop_classes: list[Any] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
         drop_last: bool = True,
         pin_memory: bool = True,
@@ -174,9 +174,9 @@ class WindowDataModule(LightningDataModule):
             )
         if subject_ids not in ("plain", "hashed"):
             raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
-        self._salt = salt() if subject_ids == "hashed" else None
+        self._salt: str | None = None
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
-        self.labels, self.subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
+        self.merge_labels, self.merge_subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
         self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
         self.views = complete_views(views)
         self.mix, self.unknown_classes = mix, unknown_classes
@@ -224,10 +224,11 @@ class WindowDataModule(LightningDataModule):
         if self._data is not None:
             return
         loaded = self.load() if self._given is None else self._given
-        data, self._merged = identified(loaded, self.labels, self.subjects)
+        self._salt = salt() if self.subject_ids == "hashed" else None
+        data, self._merged = identified(loaded, self.merge_labels, self.merge_subjects)
         data = self._chosen(data)
         dropped = self._dropped(data)
-        known = known_classes(data.classes, self.unknown_classes, self.labels)
+        known = known_classes(data.classes, self.unknown_classes, self.merge_labels)
         self._known = [k for k in known if k not in dropped]
         split = make_split(
             data,
@@ -255,7 +256,7 @@ class WindowDataModule(LightningDataModule):
         return data
 
     def _dropped(self, data: WindowSet) -> list[int]:
-        asked = {self.labels.get(name, name) for name in self.drop_classes or ()}
+        asked = {self.merge_labels.get(name, name) for name in self.drop_classes or ()}
         if absent := sorted(asked - set(data.classes)):
             raise InputError(
                 f"drop_classes must be classes of the data ({', '.join(data.classes)}), but got {', '.join(absent)}. "
@@ -273,7 +274,7 @@ class WindowDataModule(LightningDataModule):
         """Names as they are in the data: spelt alike, merged, and found by their hashes."""
         if asked is None or data.subject is None or isinstance(asked, str):
             return asked
-        listed = [self.subjects.get(name, name) for name in words(asked, argument)]
+        listed = [self.merge_subjects.get(name, name) for name in words(asked, argument)]
         if self._salt is None or not any(map(is_hashed, listed)):
             return listed
         named = {self._shown(name): name for name in Groups.of(data.subject).names}

@@ -38,7 +38,7 @@ class ChosenWindows:
         return math.prod(self.shape)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self.chosen)
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
         read: NDArray[np.float32] = self.windows[self.chosen[rows]]
@@ -90,8 +90,10 @@ def complete(columns: dict[str, Any], *, drop: bool, **rest: Any) -> WindowSet:
     told = ", ".join(f"{(lost == k).sum()} of {name}" for k, name in enumerate(rest["classes"]) if (lost == k).any())
     rank_zero_info(f"missing: left out {int((~fine).sum())} of {len(fine)} windows with missing samples ({told})")
     chosen = np.flatnonzero(fine)
-    windows = {
+    windows: dict[str, Any] = {
         s: x[chosen] if isinstance(x, np.ndarray) else ChosenWindows(x, chosen) for s, x in columns["windows"].items()
     }
-    others = {name: None if v is None else v[chosen] for name, v in columns.items() if name != "windows"}
+    others: dict[str, Any] = {
+        name: None if v is None else v[chosen] for name, v in columns.items() if name != "windows"
+    }
     return WindowSet(windows=windows, **others, **rest)

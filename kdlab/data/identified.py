@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.identity import alike, merge_map, names, text
@@ -53,6 +53,10 @@ def identified(
     if classes != list(data.classes):
         changes |= {"classes": classes, "target": target}
     for argument, counts in merged.items():
+        mapping = merge_map({"labels": labels, "subjects": subjects}[argument], argument)
+        idle = [name for name, other in mapping.items() if name != other and name not in counts]
+        if idle:
+            rank_zero_warn(f"{argument}: nothing is named {', '.join(map(repr, idle))}, so nothing of it was merged")
         if counts:
             told = ", ".join(f"{name!r}: {count}" for name, count in sorted(counts.items()))
             rank_zero_info(f"{argument}: merged as told, windows by the name that they had: {told}")

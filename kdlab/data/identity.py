@@ -180,7 +180,8 @@ got 'Walk' and 'walk'. Say that they are one, labels: {Walk: walk}, or two, labe
     listed = "; ".join(" and ".join(_seen(n) for n in group) for group in groups[:SHOWN])
     more = f" (and {len(groups) - SHOWN} more)" if len(groups) > SHOWN else ""
     kept = {n: o for n, o in mapping.items() if n != o or n in meant}
-    one = {**kept, **{n: group[-1] for group in groups for n in group[:-1]}}
+    target = {n: max(group, key=lambda m: (m.isascii(), m)) for group in groups for n in group}
+    one = {**kept, **{n: m for n, m in target.items() if n != m}}
     two = {**kept, **{n: n for group in groups for n in group}}
     raise InputError(
         f"{argument} must be names that differ in more than case, blanks, leading zeros or number format, but got "
@@ -235,6 +236,23 @@ def words(values: Any, argument: str) -> list[str]:
                 f"{argument} must be words or numbers, but got {value!r}. Write it in quotes, or leave it out."
             )
     return [text(value, argument) for value in listed]
+
+
+def no_label_words(values: Sequence[Any] | None, argument: str = "no_label") -> tuple[str, ...]:
+    """Words that mean "no label", as declared; None: ``NO_LABEL_WORDS``.
+
+    Raises:
+        InputError: no list; a boolean or null, which YAML makes of words without quotes.
+
+    >>> no_label_words(None) == NO_LABEL_WORDS, no_label_words(["", 0]), no_label_words([])
+    (True, ('', '0'), ())
+    """
+    if values is None:
+        return NO_LABEL_WORDS
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{argument} must be a list of words, but got {values!r}. Write [{yaml_word(str(values))}].")
+    listed = list(values)
+    return tuple("" if value == "" else words([value], argument)[0] for value in listed)
 
 
 def merge_map(merge: Mapping[Any, Any] | None, argument: str) -> dict[str, str]:

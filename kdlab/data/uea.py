@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
+from kdlab.data.identity import NO_LABEL_WORDS
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -130,9 +131,8 @@ class UEA(WindowDataModule):
             rank_zero_info(f"{self.problem}: left out {gaps.sum()} recordings with missing values ({who})")
             cut = [v for v, gap in zip(cut, gaps.tolist(), strict=True) if not gap]
             return cut, np.flatnonzero(~gaps)
-        return [np.stack([filled(series) for series in v]) if np.isnan(v).any() else v for v in cut], np.arange(
-            len(cut)
-        )
+        filled_up = [np.stack([filled(series) for series in v]) if np.isnan(v).any() else v for v in cut]
+        return filled_up, np.arange(len(cut))
 
     def _windows(self, values: list[NDArray[np.float64]]) -> NDArray[np.float32]:
         if not values:
@@ -198,6 +198,7 @@ def read_ts(contents: bytes, name: str) -> Series:
     values: list[NDArray[np.float64]] = []
     labels: list[str] = []
     classes: list[str] = []
+    folded = 0
     known: dict[str, str] = {}  # as written, or else in any case
     for number, line in enumerate(contents.decode("utf-8-sig", errors="replace").splitlines(), start=1):
         text, where = line.strip(), f"{name}, line {number}"
@@ -215,8 +216,13 @@ def read_ts(contents: bytes, name: str) -> Series:
         series, label = _row(text, where, header)
         if classes and label not in known and label.casefold() not in known:
             raise InputError(f"{where}: expected a class among {', '.join(classes)}, got {label!r}")
+        if not classes and label.casefold() in NO_LABEL_WORDS:
+            raise InputError(f"{where}: expected a class, got {label!r}; name it behind @classLabel true if it is one")
+        folded += label not in known and label.casefold() in known
         values.append(series)
         labels.append(known.get(label, known.get(label.casefold(), label)))
+    if folded:
+        rank_zero_info(f"{name}: {folded} labels are written in another case than in @classLabel, whose names they get")
     if not values:
         raise InputError(f"{name}: no series after '@data'; is the file half-written? Obtain it anew")
     return Series(values, labels, classes or sorted(set(labels)))
