@@ -17,8 +17,8 @@ SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 Repeated = Literal["spread", "first", "error"]
 Backwards = Literal["error", "sort", "split"]
 DAY_MONTH = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{2,4})(?!\d)(.*)", re.DOTALL)
-OFFSET = r"(?:[Zz]|[+-]\d\d:?\d\d)$"  # from UTC, at the end of a date
-JOINS = 60.0  # seconds: a step into the hour that occurs twice that is no longer than this continues what went before
+OFFSET = r"[T\s]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # from UTC, after a time of day
+JOINS = 60.0  # seconds, or 1.5 usual steps: a step into the hour that occurs twice that is no longer is no gap
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class Clock:
         self._aware: bool | None = None  # whether the dates so far had an offset
         self._before: tuple[int, bool] | None = None  # the last date, nanoseconds, and whether its hour occurs twice
         self._second = False  # whether the hour that occurs twice has occurred once
+        self._usual = 0.0  # step between dates, nanoseconds
 
     def seconds(self, column: ArrayLike, line: int = 1, word: str = "line") -> NDArray[np.float64]:
         """One chunk of the column.
@@ -148,8 +149,9 @@ class Clock:
                     "Set time_unit: iso" if re.search(r"\d[-/.:]\d", got) else "Correct the cell, or name the column"
                 )
                 raise InputError(f"{where(wrong[0])}: time must be a number ({unit}), but got {got[:40]!r}. {remedy}.")
+        where.refuse_missing(column.isna().to_numpy())
         numbers = column.to_numpy()
-        if numbers.dtype.kind == "u":
+        if column.dtype.kind in "iu":
             numbers = numbers.astype(np.int64)
         if numbers.dtype.kind == "f":
             where.refuse_missing(~np.isfinite(numbers))
@@ -192,6 +194,9 @@ class Clock:
             )
         text = _words(column)
         where.refuse_missing(_empty(text).to_numpy())
+        if re.search(r":\d\d,\d|(UTC|GMT)$", str(text.iloc[0])):
+            text = text.str.replace(r"(?<=:\d\d),(?=\d)", ".", regex=True)
+            text = text.str.replace(r"\s?(?:UTC|GMT)$", "Z", regex=True)
         first = str(text.iloc[0])
         if "%" in unit:
             formats, offsets = [unit], np.full(len(text), "%z" in unit)
@@ -237,7 +242,7 @@ class Clock:
         day = f"%d{between}%m" if day_first else f"%m{between}%d"
         noon = bool(re.search(r"[ap]\.?m", clock, re.IGNORECASE))
         hours, tail = ("%I", " %p") if noon else ("%H", "")
-        tail += "%z" if re.search(OFFSET, clock) else ""
+        tail += "" if not re.search(OFFSET, first) else " %z" if re.search(r"\s[+-]\S*$", clock) else "%z"
         join = re.match(r"\D*", clock)
         lead = f"{day}{between}%Y{join[0] if join else ' '}"
         return [f"{lead}{hours}:%M{rest}{tail}" for rest in (":%S.%f", ":%S", "")] + [f"{day}{between}%Y"]
@@ -269,6 +274,9 @@ class Clock:
             )
         first, second, shown = np.asarray(early.asi8), np.asarray(late.asi8), np.asarray(wall.asi8)
         twice = first != second
+        ahead = np.diff(shown, prepend=shown[0] if self._before is None else self._before[0])
+        if not self._usual and (ahead > 0).any():
+            self._usual = float(np.median(ahead[ahead > 0]))
         if not twice.any():
             self._before = int(shown[-1]), False
             return first
@@ -276,8 +284,9 @@ class Clock:
         step = np.diff(shown, prepend=before[0])
         continued = np.concatenate([[before[1]], twice[:-1]])
         shift = second - first
-        small = (step > -shift // 2) & (step <= JOINS * 1e9)
-        again = continued & (np.abs(step + shift) <= JOINS * 1e9)  # the clock was set back here
+        joins = max(JOINS * 1e9, 1.5 * self._usual)
+        small = (step > -shift // 2) & (step <= joins)
+        again = continued & (np.abs(step + shift) <= joins)  # the clock was set back here
         later = np.full(len(shown), self._second)
         for k in np.flatnonzero(twice & ~(small & continued) | (twice & again)):
             if again[k]:
@@ -313,7 +322,7 @@ class _Where:
 
 
 def _words(column: pd.Series) -> pd.Series:
-    if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+    if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip()
     return column.map(lambda cell: (cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)).strip())
 

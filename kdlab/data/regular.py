@@ -116,7 +116,7 @@ def regular(
         return
     pieces = chain([first], pieces)
     place = Place(name, line)
-    rows = by_group(pieces)
+    rows = by_group(pieces, name)
     if first.time is None:
         source = grid.rate if grid.recorded_at is None else grid.recorded_at
         rows, pace = timed(rows, source), Pace(1 / source, 1 / source)

@@ -39,9 +39,13 @@ class Pace(NamedTuple):
 
 
 # ---- runs -----------------------------------------------------------------------------------------------------------
-def by_group(pieces: Iterator[Piece]) -> Rows:
-    """A run begins where the group changes."""
-    number, last = 0, None
+def by_group(pieces: Iterator[Piece], name: str) -> Rows:
+    """A run begins where the group changes.
+
+    Raises:
+        InputError: groups that alternate, 10 rows each or fewer.
+    """
+    number, last, rows = 0, None, 0
     for piece in pieces:
         if piece.group is None:
             yield number, piece
@@ -51,6 +55,12 @@ def by_group(pieces: Iterator[Piece]) -> Rows:
             number += last is not None and group != last
             last = group
             yield number, piece.rows(slice(start, stop))
+        rows += len(piece.label)
+        if number > max(100, rows / 10):
+            raise InputError(
+                f"{name}: rows of one person and session must stand together, but got {number} changes in {rows} rows. "
+                "Sort the file by person, session and time."
+            )
 
 
 def _between_cuts(cut: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -122,6 +132,8 @@ def _refuse_back(time: float, step: float, count: int, times: Times, place: str)
     likely = "a new session begins here" if -step > SORTED else "rows are out of order"
     if times.unit not in ("s", "ms", "us", "ns") and times.zone is None and 0 <= 3600 + step <= SORTED:
         likely = "the clock was set back at the end of daylight saving time (declare zone:, such as Europe/Berlin)"
+    elif abs(86400 + step) <= SORTED:
+        likely = "the clock passed midnight and the column holds no date"
     raise InputError(
         f"{place}: times must not go back, but got {time:.6g} s after {time - step:.6g} s, {-step:.6g} s back "
         f"({count} times in this part of the file). It looks as if {likely}; write backwards: sort (rows are out of "
@@ -133,9 +145,9 @@ def _refuse_back(time: float, step: float, count: int, times: Times, place: str)
 def pace(time: NDArray[np.float64], run: NDArray[np.int64], repeated: Repeated = "spread") -> Pace | None:
     """Seconds per sample of rows in order.
 
-    A time stamp of ``n`` samples gives the step to the next one divided by ``n``. The mean leaves out what is longer
-    than 2.5 medians, unless that is more than half of the time, as where samples come in bursts; and always what is
-    longer than 3 medians and half a second.
+    A time stamp of ``n`` samples gives ``n`` steps of the time to the next one divided by ``n``. The mean is that of the
+    steps within a quarter of the median, where these are most (lost samples do not count then); else, as on a coarse
+    clock, of those up to 2.25 medians; else, as where samples come in bursts, of all up to 3 medians or half a second.
 
     Args:
         time: seconds, ``(n,)``.
@@ -168,16 +180,20 @@ class _Tally:
 
     def __init__(self, median: float) -> None:
         self.median = median
-        self.sums = np.zeros((2, 2))  # (near the median, all but gaps), (seconds, samples)
+        self.sums = np.zeros((3, 2))  # (at the median, near it, all but gaps), (seconds, samples)
 
     def add(self, step: NDArray[np.float64], count: NDArray[np.int64]) -> None:
-        each = step / count
-        for k, longest in enumerate((2.5 * self.median, max(3 * self.median, 0.5))):
-            near = each <= longest
+        each, middle = step / count, self.median
+        for k, (least, most) in enumerate(
+            ((0.75 * middle, 1.25 * middle), (0, 2.25 * middle), (0, max(3 * middle, 0.5)))
+        ):
+            near = (each >= least) & (each <= most)
             self.sums[k] += step[near].sum(), count[near].sum()
 
     def mean(self) -> float:
-        near, inner = self.sums
+        close, near, inner = self.sums
+        if close[1] >= 0.8 * inner[1] and close[0] >= inner[0] / 2:
+            near = close
         seconds, samples = near if near[0] >= inner[0] / 2 else inner
         return float(seconds / samples)
 
@@ -268,7 +284,7 @@ def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place
             begin = np.where(begun, time[starts[1:]] - pace.mean * count, time[starts[:-1]])
             yield current, _placed(both.rows(slice(starts[-1])), count, between, begin)
             fresh, apart = bool(loose[-1]), float(between[-1])
-            report.rate = 1 / tally.mean() if tally.sums[1, 1] else report.rate
+            report.rate = 1 / tally.mean() if tally.sums[2, 1] else report.rate
         held = both.rows(slice(starts[-1], None))
     if held is not None:
         yield current, last(held)

@@ -115,7 +115,7 @@ class TimeReport:
         self.filled = {channel: kept - self.missing[channel] - self.present[channel] for channel in filled}
         if self.rate is not None and self.with_times:
             self.warnings += check_rate(self.rate, rate, recorded_at, unit, name)
-        if self.equal:
+        if self.equal > 0.9 * self.spread:
             self.warnings.append(
                 f"{name}: {self.equal} samples have the time stamp and the values of the sample before; if rows were "
                 "written twice, set repeated: first"
