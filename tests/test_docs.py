@@ -20,7 +20,8 @@ def data_module(config):
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(WindowDataModule, "data")
-    return parser.instantiate_classes(parser.parse_object(config)).data
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # the older name
+    return build(parser.parse_object(config)).data
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

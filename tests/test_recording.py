@@ -4,6 +4,8 @@ import logging
 import os
 import pickle
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from kdlab.data import recording_files as files
 from kdlab.data.recording_files import MISSING, Stored
 from kdlab.data.resample import NO_LABEL
 from kdlab.data.windows import check_finite, chunks, moments, slide
+from kdlab.files import part_prefix
 from kdlab.types import InputError, MissingFileError
 
 from .conftest import net, trainer
@@ -257,6 +260,22 @@ def test_half_written_is_made_again(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert not list((tmp_path / "kept").glob(".*"))
     np.testing.assert_array_equal(module(root).load().windows["raw"][:], want)
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    root = write_folder(tmp_path / "data", subjects=1)
+    module(root).load()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    own = part_prefix()
+    left = tmp_path / "kept" / (own.replace(f"-{os.getpid()}-", f"-{dead.pid}-") + "abc")
+    mine = tmp_path / "kept" / (own + "abc")
+    for place in (left, mine):
+        place.mkdir()
+        (place / "signal.f32").write_bytes(b"1234")
+    module(root).load()
+    assert not left.exists()
+    assert mine.exists()  # a process that still runs may be writing there
 
 
 def test_same_names_in_two_folders_are_two_recordings(tmp_path):

@@ -146,6 +146,7 @@ def test_upper_case_suffix_and_packed_files(tmp_path):
         ({"delimiter": "tab", "encoding": "utf-16"}, lambda x: table(x, delimiter="\t").encode("utf-16")),
         ({"delimiter": "\t", "encoding": "latin-1"}, lambda x: table(x, "größe", "\t").encode("latin-1")),
         ({"delimiter": "whitespace"}, lambda x: table(x, delimiter="  ", header=" x y \t z label")),
+        ({"delimiter": "whitespace"}, lambda x: table(x, '"5"', " ")),
         ({"delimiter": "space"}, lambda x: table(x, delimiter=" ")),
         ({"delimiter": "|", "quote": "'"}, lambda x: table(x, "'a|b'", "|")),
         ({"quote": None}, lambda x: table(x, '5"')),

@@ -174,6 +174,24 @@ def test_ids_in_float_form_are_one_and_alike_ids_are_refused(tmp_path):
         module(root).setup()
 
 
+def test_rows_of_people_that_alternate_say_so(tmp_path):
+    root = folder(tmp_path, ["all.csv"], columns={"user": np.tile(np.repeat(["1", "2"], 30), 5)})
+    with pytest.raises(InputError, match=r"the longest has 30; if the rows of several people alternate, sort them"):
+        module(root, subject={"column": "user"}).load()
+
+
+def test_stretches_shorter_than_a_window_are_counted(tmp_path, caplog):
+    root = folder(tmp_path, ["all.csv"], columns={"user": np.repeat(["1", "2", "3"], [100, 30, 170])})
+    with caplog.at_level(logging.INFO):
+        module(root, subject={"column": "user"}).load()
+    assert "1 of 3 stretches of one person and session are shorter than a window (30 samples)" in caplog.text
+
+
+def test_hidden_files_and_folders_are_no_recordings(tmp_path):
+    root = folder(tmp_path, ["P1.csv", "P2.csv", "._P1.csv", ".ipynb_checkpoints/P1-checkpoint.csv"])
+    assert set(people(module(root))) == {"P1", "P2"}
+
+
 # ---- wrong declarations ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("subject", "message"),

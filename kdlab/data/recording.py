@@ -348,16 +348,16 @@ class RecordingDataModule(WindowDataModule):
         coded = identity.labels(
             sorted(files),
             "label",
-            merge=self.labels,
+            merge=self.merge_labels,
             nothing=self._nothing,
             classes=[*(self._classes or ()), *self._ignore],
         )
         name_of = dict(zip(sorted(files), coded.array().tolist(), strict=True))
-        identity.alike({*coded.names, *self._ignore, *(self._classes or ())}, "label", self.labels, by="labels")
+        identity.alike({*coded.names, *self._ignore, *(self._classes or ())}, "label", self.merge_labels, by="labels")
         found = set(coded.names) - set(self._ignore)
         classes = sorted(found, key=natural_key)
         if self._classes is not None:
-            classes = identity.class_names(self._classes, "classes", self.labels)
+            classes = identity.class_names(self._classes, "classes", self.merge_labels)
             unknown = sorted(found - set(classes), key=natural_key)
             if unknown:
                 file = next(file for word, file in sorted(files.items()) if name_of[word] == unknown[0])
@@ -401,9 +401,16 @@ class RecordingDataModule(WindowDataModule):
             total.update({k: int(report[k]) for k in ("samples", "spread", "dropped", "back", "gaps")})
             for key in ("filled", "missing"):
                 total.update({f"{key} {channel}": int(count) for channel, count in report[key].items()})
+            short = [stop - start for start, stop, _ in one.segments if stop - start < self.window]
+            total.update({"short": len(short), "samples in short": sum(short), "segments": len(one.segments)})
             rates += [float(report["rate"])] if report["with_times"] and report["rate"] else []
         if rates:
             rank_zero_info(f"{self.name}: the times are at {min(rates):.4g} to {max(rates):.4g} Hz")
+        if total["short"]:
+            rank_zero_info(
+                f"{self.name}: {total['short']} of {total['segments']} stretches of one person and session are shorter "
+                f"than a window ({total['samples in short']} samples)"
+            )
         if unlabelled:
             words = ", ".join(
                 f"{w!r} {n}" for w, n in sorted(unlabelled.items(), key=lambda item: (-item[1], item[0]))[:12]
@@ -421,7 +428,14 @@ class RecordingDataModule(WindowDataModule):
             reports = [TimeReport(**{**one.told()["report"], "channels": self.reading.channels}) for one in stored]
             if worst := lost_to_missing(reports):
                 return f"root={str(self.root)!r}: {line}; {worst}"
-        return f"root={str(self.root)!r}: {line}; expected recordings of at least {self.window} samples"
+        length = max(stop - start for one in stored for start, stop, _ in one.segments)
+        remedy = f"expected recordings of at least {self.window} samples"
+        if length < self.window and any(one.groups for one in stored):
+            remedy += (
+                f" of one person and session, the longest has {length}; if the rows of several people alternate, sort "
+                "them by person and time"
+            )
+        return f"root={str(self.root)!r}: {line}; {remedy}"
 
     def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
         windows: Any = data.windows["raw"]

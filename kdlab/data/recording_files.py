@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ class Reading:
     def channels(self) -> tuple[str, ...]:
         """Their names, in order."""
         return self.grid.channels
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     parts = [file, *(path for path in (side(file, key) for key in SIDE) if path.exists())]
     told = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
     exact = json.dumps(
-        [VERSION, told, asdict(reading), spans.told() if isinstance(spans, Spans) else spans], sort_keys=True
+        [VERSION, told, reading.told, spans.told() if isinstance(spans, Spans) else spans], sort_keys=True
     )
     key = hashlib.blake2b(exact.encode(), digest_size=8).hexdigest()
     folder = cache / f"{stem_of(file)}-{key}"

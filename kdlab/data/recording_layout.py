@@ -196,14 +196,13 @@ def named_like_a_person(columns: Iterable[str]) -> list[str]:
     return [name for name in columns if _PERSON.fullmatch(name.strip())]
 
 
-def listed(root: str | Path, cache: Path, suffixes: Sequence[str], without: Iterable[Path] = ()) -> list[Path]:
-    """The files under a folder that may be recordings, in the order of their paths.
+def listed(root: str | Path, cache: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files under a folder that may be recordings, in the order of their paths; hidden ones are none.
 
     Args:
         root: the folder.
         cache: where recordings are kept; its files are none.
         suffixes: of recordings, in lower case.
-        without: files that are something else.
 
     Raises:
         MissingFileError: no folder.
@@ -212,15 +211,14 @@ def listed(root: str | Path, cache: Path, suffixes: Sequence[str], without: Iter
     place = expanded(root, EXPECTED)
     if not place.is_dir():
         raise InputError(f"root={str(root)!r}: a file; expected {EXPECTED}")
-    kept, other = cache.resolve(), {path.resolve() for path in without}
+    kept = cache.resolve()
     return [
         file
         for file in sorted(place.rglob("*"))
         if suffix_of(file) in suffixes
-        and not file.name.startswith(".")
+        and not any(part.startswith(".") for part in file.relative_to(place).parts)
         and not file.name.lower().endswith(tuple(SIDE.values()))
         and kept not in file.resolve().parents
-        and file.resolve() not in other
         and file.is_file()
     ]
 

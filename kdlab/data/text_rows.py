@@ -39,7 +39,8 @@ class Csv:
         skip: lines before the header, or before the first row where there is no header.
         header: whether a line with the names of the columns comes before the rows.
         names: of the columns, in place of those in the header; without header and names they are ``0``, ``1``, ...
-        quote: the character around cells that hold a delimiter; None: quotes have no meaning.
+        quote: the character around cells that hold a delimiter; None: quotes have no meaning, as is always so with
+            ``whitespace``.
         comment: a character from which on the rest of a line is left out; None: there are no comments.
         missing: words that are missing values in columns of numbers, in any case of letters.
 
@@ -59,6 +60,8 @@ class Csv:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delimiter", WORDS.get(self.delimiter, self.delimiter))
+        if self.delimiter == "whitespace":
+            object.__setattr__(self, "quote", None)
         object.__setattr__(self, "missing", tuple(str(word) for word in self.missing))
         if self.names is not None:
             object.__setattr__(self, "names", tuple(str(name) for name in self.names))
@@ -214,7 +217,7 @@ def cells(line: bytes, form: Csv) -> list[str]:
     if form.comment:
         text = text.partition(form.comment)[0]
     if form.delimiter == "whitespace":
-        return [cell.strip(form.quote or " ") for cell in text.split()]
+        return text.split()
     if form.quote is None:
         return [cell.strip() for cell in text.split(form.delimiter)]
     rows = list(csv.reader([text], delimiter=form.delimiter, quotechar=form.quote, skipinitialspace=True))
