@@ -77,7 +77,7 @@ def _plain(types: str) -> str:
 
 
 class RecordRun(SaveConfigCallback):
-    """Write the run's config beside its checkpoints and into the loggers, and mark a fit that came to its end."""
+    """Write the run's config and split beside its checkpoints, and mark a fit that came to its end."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the nested config to the loggers (the CSV logger has it as a file already)."""

@@ -427,16 +427,24 @@ def test_a_cohort_of_two_hundred_is_summarised():
 
 
 def test_a_fit_keeps_the_split_beside_the_run(tmp_path):
-    from kdlab.cli import KdlabCLI
+    from kdlab.cli import run
 
     np.savez(tmp_path / "d.npz", x=windows().astype(np.float32), y=np.arange(N) % 2, subject=np.arange(N) // 20)
     config = {
         "run": "demo/split",
         "model": {
             "class_path": "kdlab.Supervised",
-            "init_args": {"net": {"class_path": "kdlab.nets.WideResNet", "init_args": {"depth": 10, "width": 1}}},
+            "init_args": {
+                "net": {
+                    "class_path": "kdlab.nets.WideResNet",
+                    "init_args": {"depth": 10, "in_channels": 2, "num_classes": 2},
+                }
+            },
         },
-        "data": {"class_path": "kdlab.data.ArrayDataModule", "init_args": {"path": str(tmp_path / "d.npz")}},
+        "data": {
+            "class_path": "kdlab.data.ArrayDataModule",
+            "init_args": {"path": str(tmp_path / "d.npz"), "batch_size": 8},
+        },
         "trainer": {
             "default_root_dir": str(tmp_path / "runs"),
             "max_epochs": 1,
@@ -448,7 +456,7 @@ def test_a_fit_keeps_the_split_beside_the_run(tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        KdlabCLI(["fit", "--config", str(tmp_path / "c.yaml")])
+        run(["fit", "--config", str(tmp_path / "c.yaml")])
     (kept,) = (tmp_path / "runs").rglob("split.csv")
     assert kept.parent.name == "version_0"
     assert len(kept.read_text("utf-8").splitlines()) == 7
@@ -613,6 +621,8 @@ def test_dropping_windows_with_missing_samples(kept, tmp_path, caplog):
     fine = np.delete(np.arange(N), [3, 50, 51])
     np.testing.assert_array_equal(np.asarray(data.data.windows["raw"][:]), windows()[fine].astype(np.float32))
     np.testing.assert_array_equal(data.data.target, fine % 2)
+    moved = ArrayDataModule(windows() + np.where(np.isnan(x), np.nan, 1e6), **given, missing="drop").data
+    assert moved.windows["raw"].dtype == np.float64  # what is dropped does not hide the offset of the others
     with pytest.raises(InputError, match="all 120 have missing"):
         ArrayDataModule(np.full((N, 2, 4), np.nan), **given, missing="drop").setup()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def fits_float32(x: Any) -> bool:
     .. math:: 2^{-24} |m_c| \le 10^{-4} s_c
 
     with the mean m and the standard deviation s of each channel c in float64. Channels without variation are kept by
-    both; numbers that are not finite, or too large for float32, are refused later and do not count here.
+    both; windows with numbers that are not finite in float32 are refused or dropped later and do not count here.
 
     Args:
         x: windows ``(N, C, T)`` or images ``(N, C, H, W)``, read a chunk at a time.
@@ -30,12 +31,16 @@ def fits_float32(x: Any) -> bool:
     """
     if np.can_cast(x.dtype, np.float32) or x.ndim < 3 or 0 in x.shape:
         return True
-    with np.errstate(all="ignore"):
-        mean, std = moments(chunks(x))
-        if not np.isfinite(mean).all() or not np.isfinite(std).all():
-            return True
+    mean, std = moments(_finite(x))
     moving = std > 64 * np.finfo(np.float64).eps * np.abs(mean)
     return bool((ROUNDING * np.abs(mean) <= LOST * std)[moving].all())
+
+
+def _finite(x: Any) -> Iterator[NDArray[np.float64]]:
+    for part in chunks(x):
+        fine = (np.abs(part) <= np.finfo(np.float32).max).reshape(len(part), -1).all(axis=1)  # False for NaN, too
+        if fine.any():
+            yield part if fine.all() else part[fine]
 
 
 def stored(x: NDArray[Any]) -> NDArray[np.float32]:
