@@ -1,5 +1,6 @@
 """What a time is: columns of numbers and dates, repeated stamps, rates, gaps, and the way to a common rate."""
 
+import tracemalloc
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -114,6 +115,12 @@ def test_dates(cells, settings, form):
     for column in (cells, np.array(cells), pd.Series(cells), np.array(cells, object), [c.encode() for c in cells]):
         np.testing.assert_allclose(seconds(column, **settings), want, atol=1e-9)
     np.testing.assert_allclose(seconds(cells[:1], cells[1:], **settings), want, atol=1e-9)
+
+
+def test_whole_numbers_that_are_dates():
+    assert seconds(np.array([20191223235959, 20191224000001]), unit="%Y%m%d%H%M%S").tolist() == [0.0, 2.0]
+    with pytest.raises(InputError, match=r"must be a date .time_unit: iso., but got the number 20191223235959"):
+        seconds(np.array([20191223235959]), unit="iso")
 
 
 def test_midnight_without_a_time_of_day():
@@ -395,8 +402,9 @@ def test_the_rate_is_held_against_recorded_at():
 
 def test_a_rate_that_changes_later_is_found_at_the_end():
     time = np.concatenate([np.arange(20_000) / 100, 200 + np.arange(20_000) / 400])
-    (warning,) = run(time, np.zeros(40_000), rate=100.0, recorded_at=100.0)[3].warnings
+    warning, change = run(time, np.zeros(40_000), rate=100.0, recorded_at=100.0)[3].warnings
     assert "160 Hz were found, 60.0 % above recorded_at=100" in warning
+    assert "100 Hz were found in the first samples, but 160 Hz in all of the recording" in change
     time[20_000:] = 200 + np.arange(20_000) / 1000
     with pytest.raises(InputError, match=r"within a factor of 2 of recorded_at=82 Hz, but got 181.8 Hz"):
         run(time, np.zeros(40_000), rate=100.0, recorded_at=82.0)
@@ -689,6 +697,61 @@ def test_what_is_lost_names_the_channel_and_the_line_to_write():
 def test_grids_that_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Grid(50.0, ("c0",), **settings)
+
+
+# ---- piece by piece -------------------------------------------------------------------------------------------------
+def difficult(rows, seed=0):
+    """Late rows, repeated stamps, gaps, holes, two people, and a channel with few values."""
+    rng = np.random.default_rng(seed)
+    true = np.arange(rows) / 100 + np.where(np.arange(rows) > rows // 3, 7.0, 0.0)
+    group = (np.arange(rows) > rows // 2).astype(int)
+    order = np.argsort(np.arange(rows) + 1e6 * group + np.where(rng.uniform(size=rows) < 0.02, 9.5, 0), kind="stable")
+    x = np.stack([np.sin(true), np.where(np.arange(rows) % 40 == 3, true, np.nan), rng.normal(size=rows)], axis=1)
+    x[rows // 4 : rows // 4 + 30, 0] = np.nan
+    label = (np.arange(rows) // 70 % 5).astype(np.int16)
+    settings = {"fill": {"c1": "linear", "c2": "previous"}, "backwards": "sort", "recorded_at": 100.0}
+    return (np.floor(true * 20 + 1e-9) / 20)[order], x[order], label[order], group[order], settings
+
+
+@pytest.mark.parametrize("rate", [100.0, 128.0, 40.0])
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_the_result_does_not_depend_on_the_pieces(size, rate):
+    time, x, label, group, settings = difficult(3000)
+    want = run(time, x, 10**6, label, group, rate=rate, **settings)
+    got = run(time, x, size, label, group, rate=rate, **settings)
+    for one, other in zip(got[:3], want[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert want[3].back > 20
+    assert want[3].gaps == 1
+    assert set(want[2].tolist()) == {0, 1, BORDER}
+    told, wanted = got[3].as_dict(), want[3].as_dict()
+    for key in ("seconds", "rate", "rate_at_first", "longest_gap"):
+        assert told.pop(key) == pytest.approx(wanted.pop(key))
+    assert told == wanted
+
+
+def test_memory_does_not_grow_with_the_recording():
+    def peak(repeats):
+        time, x, label, _, settings = difficult(2000)
+        settings = {**settings, "fill": {"c1": "linear", "c2": "previous"}}
+
+        def long():
+            for k in range(repeats):
+                yield Piece(time + 27.0 * k, x, label)
+
+        grid = Grid(40.0, ("c0", "c1", "c2"), recorded_at=100.0, times=Times(backwards="sort"), fill=settings["fill"])
+        for _ in regular(long(), grid, "warm.csv"):
+            break
+        tracemalloc.start()
+        count = sum(len(piece.label) for piece in regular(long(), grid, "a.csv"))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most, count
+
+    short, few = peak(30)
+    long, many = peak(300)
+    assert many > 9 * few
+    assert long < 1.2 * short
 
 
 def test_the_report_is_one_line():

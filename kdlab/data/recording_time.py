@@ -79,7 +79,7 @@ class Times:
             except (KeyError, ValueError, OSError):
                 raise InputError(
                     f"zone: must be the name of a time zone, but got {self.zone!r}. Write it as in Europe/Berlin or "
-                    "America/New_York; on Windows, install the package tzdata."
+                    "America/New_York; a system without time zones needs the package tzdata."
                 ) from None
 
     def clock(self, name: str, origin: int | float | None = None) -> Clock:
@@ -187,6 +187,8 @@ class Clock:
 
     def _parsed(self, column: pd.Series, where: _Where) -> tuple[pd.DatetimeIndex, bool]:
         unit = self.times.unit
+        if "%" in unit and column.dtype.kind in "iu":
+            column = column.astype(str)
         if column.dtype.kind in "iuf" and not column.isna().all():
             raise InputError(
                 f"{where(0)}: time must be a date (time_unit: {unit}), but got the number {column.iloc[0]}. "

@@ -131,6 +131,7 @@ def regular(
         rows, found = paced(ordered(rows, grid.times, report, place), grid.times.repeated, name)
         pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
         if found:
+            report.rate_at_first = 1 / found.mean
             check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
         report.max_gap = _max_gap(grid, pace, name)
         rows = spread(rows, pace, grid.times.repeated, report, place)

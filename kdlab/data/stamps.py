@@ -145,9 +145,9 @@ def _refuse_back(time: float, step: float, count: int, times: Times, place: str)
 def pace(time: NDArray[np.float64], run: NDArray[np.int64], repeated: Repeated = "spread") -> Pace | None:
     """Seconds per sample of rows in order.
 
-    A time stamp of ``n`` samples gives ``n`` steps of the time to the next one divided by ``n``. The mean is that of the
-    steps within a quarter of the median, where these are most (lost samples do not count then); else, as on a coarse
-    clock, of those up to 2.25 medians; else, as where samples come in bursts, of all up to 3 medians or half a second.
+    A time stamp of ``n`` samples gives ``n`` steps of the time to the next one divided by ``n``. The mean is that of
+    the steps within a quarter of the median, where these are most (lost samples do not count then); else, as on a
+    coarse clock or where samples come in bursts, of all up to 3 medians or half a second.
 
     Args:
         time: seconds, ``(n,)``.
@@ -180,21 +180,17 @@ class _Tally:
 
     def __init__(self, median: float) -> None:
         self.median = median
-        self.sums = np.zeros((3, 2))  # (at the median, near it, all but gaps), (seconds, samples)
+        self.sums = np.zeros((2, 2))  # (near the median, all but gaps), (seconds, samples)
 
     def add(self, step: NDArray[np.float64], count: NDArray[np.int64]) -> None:
         each, middle = step / count, self.median
-        for k, (least, most) in enumerate(
-            ((0.75 * middle, 1.25 * middle), (0, 2.25 * middle), (0, max(3 * middle, 0.5)))
-        ):
+        for k, (least, most) in enumerate(((0.75 * middle, 1.25 * middle), (0, max(3 * middle, 0.5)))):
             near = (each >= least) & (each <= most)
             self.sums[k] += step[near].sum(), count[near].sum()
 
     def mean(self) -> float:
-        close, near, inner = self.sums
-        if close[1] >= 0.8 * inner[1] and close[0] >= inner[0] / 2:
-            near = close
-        seconds, samples = near if near[0] >= inner[0] / 2 else inner
+        near, inner = self.sums
+        seconds, samples = near if near[1] >= 0.8 * inner[1] and near[0] >= inner[0] / 2 else inner
         return float(seconds / samples)
 
 
@@ -284,7 +280,7 @@ def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place
             begin = np.where(begun, time[starts[1:]] - pace.mean * count, time[starts[:-1]])
             yield current, _placed(both.rows(slice(starts[-1])), count, between, begin)
             fresh, apart = bool(loose[-1]), float(between[-1])
-            report.rate = 1 / tally.mean() if tally.sums[2, 1] else report.rate
+            report.rate = 1 / tally.mean() if tally.sums[1, 1] else report.rate
         held = both.rows(slice(starts[-1], None))
     if held is not None:
         yield current, last(held)

@@ -13,6 +13,7 @@ from kdlab.data.recording_time import SECOND
 from kdlab.types import InputError
 
 WARN, FAIL, UNLIKELY = 1.05, 2.0, 20.0  # factors between rates: a warning; errors against recorded_at, sampling_rate
+CHANGES = 1.15  # factor between the rate of the first samples and that of all: a warning
 
 
 @dataclass
@@ -24,6 +25,7 @@ class TimeReport:
         samples: rows read.
         with_times: whether the recording has times.
         rate: that was found, or declared where there are no times, hertz; None: a single sample.
+        rate_at_first: that was found in the first samples and decides on the low-pass, hertz.
         spread: samples that were moved because they have the time stamp of the sample before.
         dropped: samples left out because they have the time stamp of the sample before.
         equal: of these, those that are equal to the sample before in every channel.
@@ -43,6 +45,7 @@ class TimeReport:
     samples: int = 0
     with_times: bool = True
     rate: float | None = None
+    rate_at_first: float | None = None
     spread: int = 0
     dropped: int = 0
     equal: int = 0
@@ -115,6 +118,13 @@ class TimeReport:
         self.filled = {channel: kept - self.missing[channel] - self.present[channel] for channel in filled}
         if self.rate is not None and self.with_times:
             self.warnings += check_rate(self.rate, rate, recorded_at, unit, name)
+        if self.rate and self.rate_at_first:
+            change = self.rate / self.rate_at_first
+            if not 1 / CHANGES < change < CHANGES:
+                self.warnings.append(
+                    f"{name}: {self.rate_at_first:.4g} Hz were found in the first samples, but {self.rate:.4g} Hz in all "
+                    "of the recording; if its rate changes, make a file of each part"
+                )
         if self.equal > 0.9 * self.spread:
             self.warnings.append(
                 f"{name}: {self.equal} samples have the time stamp and the values of the sample before; if rows were "
