@@ -4,6 +4,8 @@ import logging
 import os
 import pickle
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from benchmarks.recording import write_npz
 from kdlab.data import RecordingDataModule
 from kdlab.data import recording_files as files
 from kdlab.data.recording_files import MISSING, Stored
+from kdlab.data.resample import NO_LABEL
 from kdlab.data.windows import check_finite, chunks, moments, slide
+from kdlab.files import part_prefix
 from kdlab.types import InputError, MissingFileError
 
 from .conftest import net, trainer
@@ -28,7 +32,8 @@ CHANNELS = ["c0", "c1", "c2"]
 
 def module(root, **more):
     settings = {"channels": CHANNELS, "window": 50, "step": 25, "sampling_rate": 50.0, "batch_size": 8}
-    return RecordingDataModule(root, cache_dir=root.parent / "kept", **{**settings, **more})
+    who = {} if "pattern" in more else {"subject": {"part": 0}}
+    return RecordingDataModule(root, cache_dir=root.parent / "kept", **{**settings, **who, **more})
 
 
 def write_folder(root, subjects=6, kind="csv", **more):
@@ -161,8 +166,9 @@ def test_majority_and_ignored_labels(tmp_path):
         assert [data.classes[k] for k in data.target] == want
     assert module(root, ignore=["?", "c"]).load().classes == ["a", "b"]
     assert module(root, classes=["c", "b", "a"], ignore=["?"]).load().classes == ["c", "b", "a"]
-    with pytest.raises(InputError, match=r"label '\?' of .*p_1.csv is not among a, b; add it, or have it ignored"):
+    with pytest.raises(InputError, match=r"label 'c' of .*p_1.csv is not among a, b; add it, or have it ignored"):
         module(root, classes=["a", "b"]).load()
+    assert module(root, no_label=[]).load().classes == ["?", "a", "b", "c"]
 
 
 def test_missing_values(tmp_path, caplog):
@@ -248,12 +254,28 @@ def test_half_written_is_made_again(tmp_path, monkeypatch):
     assert [Stored.find(k) for k in kept] == [None, None]
     np.testing.assert_array_equal(module(root).load().windows["raw"][:], want)
     (kept[0] / "recording.json").unlink()
-    monkeypatch.setattr(files, "regular", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(files, "regular", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space left"):
         module(root).load()
     monkeypatch.undo()
     assert not list((tmp_path / "kept").glob(".*"))
     np.testing.assert_array_equal(module(root).load().windows["raw"][:], want)
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    root = write_folder(tmp_path / "data", subjects=1)
+    module(root).load()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    own = part_prefix()
+    left = tmp_path / "kept" / (own.replace(f"-{os.getpid()}-", f"-{dead.pid}-") + "abc")
+    mine = tmp_path / "kept" / (own + "abc")
+    for place in (left, mine):
+        place.mkdir()
+        (place / "signal.f32").write_bytes(b"1234")
+    module(root).load()
+    assert not left.exists()
+    assert mine.exists()  # a process that still runs may be writing there
 
 
 def test_same_names_in_two_folders_are_two_recordings(tmp_path):
@@ -290,7 +312,7 @@ def test_wrong_folder_says_what_is_expected(tmp_path):
     [
         (3001, lambda row: row[:20], r"p_1.csv, line 3001: expected 4 cells, got [123]"),
         (1, lambda row: row.replace("c1", "c9"), r"p_1.csv, line 1: expected one column 'c1', got the header 'c0,c9"),
-        (301, lambda row: "x" + row, r"line 301: expected a number in column 1, got 'x"),
+        (301, lambda row: "x" + row, r"line 301: expected a number in column 1 \(c0\), got 'x"),
         (41, lambda row: "1," + row, r"line 41: expected 4 cells, got 5"),
     ],
 )
@@ -339,7 +361,7 @@ def test_half_an_npz(tmp_path):
         ({"pattern": "(.*"}, "expected a regular expression"),
         ({"pattern": "[^_]+"}, "expected a group that tells the subject"),
         ({"window": 0}, "window=0: expected"),
-        ({"sampling_rate": -1.0}, "sampling_rate=-1.0: expected"),
+        ({"sampling_rate": -1.0}, "sampling_rate: must be a finite number above 0, but got -1.0"),
         ({"agree": 0.0}, "agree=0.0: expected"),
         ({"missing": "fill"}, "missing='fill': expected one of drop, error"),
         ({"channels": ["a", "a"]}, "expected different names"),
@@ -438,4 +460,4 @@ def test_codes_tell_missing_from_unlabelled(tmp_path):
     label[7] = ""
     root = write_recording_csv(tmp_path / "data" / "p_1.csv", x, label).parent
     codes = module(root).load().windows["raw"].files[0].codes()
-    assert codes[[2, 3, 7]].tolist() == [0, MISSING, files.NO_LABEL]
+    assert codes[[2, 3, 7]].tolist() == [0, MISSING, NO_LABEL]

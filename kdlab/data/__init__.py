@@ -11,7 +11,10 @@ from kdlab.data.images import ImageDataModule
 from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
 from kdlab.data.recording import RecordingDataModule
+from kdlab.data.recording_labels import Intervals
+from kdlab.data.recording_layout import Where
 from kdlab.data.spswhar import SPSWHAR
+from kdlab.data.text_rows import Csv
 from kdlab.data.tiny_imagenet import TinyImageNet
 from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
@@ -29,15 +32,18 @@ __all__ = [
     "UTDMHAD",
     "ArrayDataModule",
     "BasicMotions",
+    "Csv",
     "CutMix",
     "GENEActiv",
     "ImageDataModule",
     "ImageFolder",
+    "Intervals",
     "Mixing",
     "Mixup",
     "RecordingDataModule",
     "Scale",
     "TinyImageNet",
+    "Where",
     "WindowDataModule",
     "WindowSet",
     "check_fingerprint",

@@ -1,48 +1,61 @@
-"""Long recordings: a folder of CSV or numpy files, memory-mapped, resampled and windowed when windows are asked for."""
+"""Long recordings: a folder of tables or numpy files, memory-mapped, resampled and windowed on demand."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
+from kdlab.data.devices import DEVICES, FORMS, Device
 from kdlab.data.files import expanded
-from kdlab.data.recording_files import MISSING, ROWS, SIDE, Reading, Stored, store
+from kdlab.data.recording_arrays import ROWS, persons_in_arrays
+from kdlab.data.recording_csv import LOOKED_AT, persons_in
+from kdlab.data.recording_files import MISSING, Reading, Stored, store
+from kdlab.data.recording_labels import Intervals, Spans
+from kdlab.data.recording_layout import (
+    EXPECTED,
+    SUFFIXES,
+    Recording,
+    Where,
+    listed,
+    matching,
+    stem_of,
+    subject_pattern,
+    suffix_of,
+    whose,
+)
+from kdlab.data.recording_time import SECOND, Times
+from kdlab.data.regular import Grid
+from kdlab.data.resample import NO_LABEL
+from kdlab.data.splits import Split
+from kdlab.data.text_rows import Csv
+from kdlab.data.time_report import TimeReport, lost_to_missing
 from kdlab.data.windows import WindowSet, natural_key, window_starts
-from kdlab.types import InputError, MissingFileError
-
-SUFFIXES = (".csv", ".npz", ".npy")
-SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
-
-
-class Recording(NamedTuple):
-    """One file, and whose recording it is."""
-
-    name: str
-    subject: str
-    file: Path
+from kdlab.files import remove_leftovers
+from kdlab.types import InputError
 
 
 class RecordingWindows:
-    """Windows of recordings on disk that are read when they are asked for; to its users an array ``(N, C, T)``.
+    """Windows of recordings on disk that are read on demand; used like an array ``(N, C, T)``.
 
     Files are mapped for as long as the windows are copied and no longer, so that memory does not grow with what was
-    read. A process that it is sent to is told the files.
+    read. Sent to another process, it takes the names of the files along, not the samples.
 
     Args:
         files: the recordings.
         file: the recording of each window, ``(N,)``.
         start: the first sample of each window, ``(N,)``.
         window: samples of a window.
+        told: counts of what was dropped, moved and filled, for the fingerprint.
 
     Shapes:
         ``x[rows]`` is ``(len(rows), C, T)`` for a slice, a mask or indices
@@ -51,8 +64,15 @@ class RecordingWindows:
     dtype = np.dtype(np.float32)
     ndim = 3
 
-    def __init__(self, files: Sequence[Stored], file: NDArray[np.int32], start: NDArray[np.int64], window: int) -> None:
-        self.files, self.file, self.start = list(files), file, start
+    def __init__(
+        self,
+        files: Sequence[Stored],
+        file: NDArray[np.int32],
+        start: NDArray[np.int64],
+        window: int,
+        told: dict[str, Any] | None = None,
+    ) -> None:
+        self.files, self.file, self.start, self.told = list(files), file, start, told or {}
         self.shape = (len(start), self.files[0].width, window)
 
     @property
@@ -77,38 +97,61 @@ class RecordingWindows:
 
 
 class RecordingDataModule(WindowDataModule):
-    """Windows of long recordings, such as whole days, that stay on disk.
+    """Windows of long recordings, such as days, that stay on disk.
 
-    ``root`` holds one file per recording, in folders or not. A ``.csv`` has a header and a row per sample; an ``.npz``
-    has ``x`` (samples, channels), ``y`` (samples,) and perhaps ``t`` (samples,); an ``.npy`` is ``x``, and beside it
-    are ``<name>.labels.npy`` and perhaps ``<name>.time.npy``. Each file is read once, in pieces, and kept as float32 at
-    the common rate in ``cache_dir``, which takes 4 bytes per sample and channel (415 MB for 24 hours of 12 channels at
+    ``root`` holds one file per recording, in folders or not. A ``.csv`` has a row per sample; an ``.npz`` has ``x``
+    (samples, channels), ``y`` (samples,) and perhaps ``t`` (samples,); an ``.npy`` is ``x``, and beside it are
+    ``<name>.labels.npy`` and perhaps ``<name>.time.npy``. Each file is read once, in pieces, and kept as float32 at the
+    common rate in ``cache_dir``, which takes 4 bytes per sample and channel (415 MB for 24 hours of 12 channels at
     100 Hz); it is read again when it changes. Nothing is written into ``root``.
+
+    Who was recorded is declared: in a folder of the path, in the file name or in a column. Without a declaration the
+    one part of path and name that varies is the person; where several vary, or a column is named like a person, setup
+    refuses and lists the lines to write. No window contains two persons, two sessions or a gap.
 
     A window takes the label that most of its samples have, where these are at least ``agree`` of it; other windows are
     left out, and so are (``missing="drop"``) windows with a missing sample. How many is logged.
 
     Args:
         root: the folder.
-        channels: columns of a ``.csv``, or what the columns of ``x`` are, in order.
+        channels: columns of a table, or what the columns of ``x`` are, in order.
         window: samples of a window at the common rate.
         step: samples from one window to the next; None: windows do not overlap.
         sampling_rate: the common rate, hertz.
-        pattern: regular expression for a whole file name without its suffix; its group ``subject`` says whose recording
-            it is. Files with other names are left out, and named.
-        label: column of a ``.csv`` with the label, a word or a number.
-        time: column of a ``.csv`` with the time of each sample; None: samples come at a constant rate. Arrays have
-            times where ``t`` is there.
-        time_unit: of the times.
-        recorded_at: rate of the recordings, hertz, against which the rate of their times is checked; None: recordings
-            without times have the common rate.
-        resample: ``"linear"``: values between samples are interpolated, after a low-pass where the rate goes down
-            (:func:`~kdlab.data.resample.lowpassed`); ``"polyphase"``: recordings at a constant rate are filtered as by
-            :func:`scipy.signal.resample_poly`, those with times are refused.
+        subject: where the person is found: ``{folder: 0}``, ``{part: 0}``, ``{name: "P[0-9]+"}`` or ``{column: user}``,
+            see `Where`; None: the one part of path and name that varies.
+        session: where the session is found, likewise; recordings are then named ``person/session``. None: each file is
+            a recording.
+        pattern: regular expression for a complete file name without its suffix; files with other names are left out,
+            and named. Its groups ``subject`` and ``session`` tell these, where it has them.
+        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
+        csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
+            quotes, comments, words for missing values.
+        device: whose software wrote the tables; sets ``csv``, ``time`` and its unit.
+        label: column of the label, a word or a number; or where the label of a complete file is found, see `Where`:
+            ``{folder: 0}``, ``{part: 1}`` or ``{name: ...}``.
+        intervals: labels as intervals in a table of their own, in place of ``label``, see `Intervals`.
+        time: column with the time of each sample; None: samples come at a constant rate. Arrays have times where ``t``
+            is there.
+        time_unit: of the times: ``s``, ``ms``, ``us``, ``ns``, ``iso`` for dates, or a format of ``strptime``.
+        day_first: whether dates such as 03/04/2020 begin with the day.
+        zone: time zone of dates without an offset.
+        repeated: samples with one time stamp are ``"spread"`` up to the next one, the ``"first"`` is kept, or it is an
+            ``"error"``.
+        backwards: time that goes back is an ``"error"``, is ``"sort"`` ed, or begins a new session (``"split"``).
+        recorded_at: rate of the recordings, hertz: of those without times, and to check that of the others; None: the
+            common rate.
+        resample: ``"linear"``: values between samples are interpolated, after a low-pass where the rate falls;
+            ``"polyphase"``: recordings at a constant rate are filtered as by :func:`scipy.signal.resample_poly`, those
+            with times are refused.
         max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
-            no window spans them; None: the larger of 0.5 s and three sample periods of the recording.
+            no window spans them. None: the larger of half a second and three sample periods of the file.
+        fill: what is put into empty cells of slower channels: ``{hr: previous}`` or ``{hr: linear}``.
+        fill_max: the longest time that is filled, seconds.
         classes: the classes, in order; None: all labels that there are, in natural order.
-        ignore: labels that are no class, such as ``transient``; samples without a label are always ignored.
+        ignore: labels that are no class, such as ``transient``.
+        no_label: words that mean "no label", in any case; None: those of `kdlab.data.identity.NO_LABEL_WORDS`. Empty
+            cells never have a label.
         agree: the least part of a window that has its label; 1: all of it.
         missing: ``"drop"`` leaves out windows with NaN, infinite or empty values or a gap; ``"error"`` refuses them.
         units: of each channel.
@@ -120,7 +163,8 @@ class RecordingDataModule(WindowDataModule):
 
     Raises:
         MissingFileError: ``root`` is not there or holds no recordings.
-        InputError: a file that cannot be read, with its line or array; an unknown label; no window at all.
+        InputError: a person that is not declared; a file that cannot be read, with its line or array; an unknown label;
+            no window at all.
 
     References:
         Matey-Sanz et al., Data in Brief 2023, doi:10.1016/j.dib.2023.109809, whose windows on the same rule
@@ -135,15 +179,28 @@ class RecordingDataModule(WindowDataModule):
         window: int,
         step: int | None = None,
         sampling_rate: float,
-        pattern: str = r"(?P<subject>[^_]+)(_.*)?",
-        label: str = "label",
+        subject: Where | dict[str, Any] | None = None,
+        session: Where | dict[str, Any] | None = None,
+        pattern: str | None = None,
+        suffixes: list[str] | None = None,
+        csv: Csv | dict[str, Any] | None = None,
+        device: Device | None = None,
+        label: str | Where | dict[str, Any] | None = "label",
+        intervals: Intervals | dict[str, Any] | None = None,
         time: str | None = None,
-        time_unit: Literal["s", "ms", "us", "ns"] = "s",
+        time_unit: str = "s",
+        day_first: bool | None = None,
+        zone: str | None = None,
+        repeated: Literal["spread", "first", "error"] = "spread",
+        backwards: Literal["error", "sort", "split"] = "error",
         recorded_at: float | None = None,
         resample: Literal["linear", "polyphase"] = "linear",
         max_gap: float | None = None,
+        fill: dict[str, Literal["previous", "linear"]] | None = None,
+        fill_max: float | dict[str, float] = 2.0,
         classes: list[str] | None = None,
         ignore: list[str] | None = None,
+        no_label: list[str] | None = None,
         agree: float = 0.6,
         missing: Literal["drop", "error"] = "drop",
         units: list[str] | None = None,
@@ -156,12 +213,7 @@ class RecordingDataModule(WindowDataModule):
         for name, value in (("window", window), ("step", step)):
             if value < 1:
                 raise InputError(f"{name}={value}: expected a number of samples of at least 1")
-        rates = {"sampling_rate": sampling_rate, "recorded_at": recorded_at, "max_gap": max_gap}
-        for name, number in rates.items():
-            if number is not None and not (0.0 < number < math.inf):
-                raise InputError(f"{name}={number}: expected a finite number above 0")
         for name, word, words in (
-            ("time_unit", time_unit, tuple(SECOND)),
             ("resample", resample, ("linear", "polyphase")),
             ("missing", missing, ("drop", "error")),
         ):
@@ -171,20 +223,37 @@ class RecordingDataModule(WindowDataModule):
             raise InputError(f"agree={agree}: expected a part of the window in (0, 1], such as 0.6")
         if not channels or len(set(channels)) < len(channels) or (units and len(units) != len(channels)):
             raise InputError(f"channels={channels!r}, units={units!r}: expected different names, and a unit for each")
+        if device is not None and device not in DEVICES:
+            raise InputError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
         self.name = dataset
         self.root, self.window, self.step, self.agree, self.missing = root, window, step, agree, missing
-        self.pattern, self.cache_dir = subject_pattern(pattern), Path(cache_dir).expanduser()
+        self.subject, self.session = Where.of(subject, "subject"), Where.of(session, "session")
+        self.pattern = subject_pattern(pattern, self.subject, self.session)
+        self.cache_dir, self.suffixes = Path(cache_dir).expanduser(), known_suffixes(suffixes)
+        self.intervals = Intervals.of(intervals)
+        self.label = _label(label, self.intervals)
         self.reading = Reading(
-            channels=tuple(channels),
-            label=label,
+            grid=Grid(
+                rate=float(sampling_rate),
+                channels=tuple(channels),
+                recorded_at=None if recorded_at is None else float(recorded_at),
+                resample=resample,
+                max_gap=None if max_gap is None else float(max_gap),
+                times=_times(device, time_unit, day_first, zone, repeated, backwards),
+                fill=fill or {},
+                fill_max=fill_max,
+            ),
+            label=None if self.label is None else self.label.column,
             time=time,
-            second=SECOND[time_unit],
-            recorded_at=None if recorded_at is None else float(recorded_at),
-            rate=float(sampling_rate),
-            resample=resample,
-            max_gap=None if max_gap is None else float(max_gap),
+            subject=None if self.subject is None else self.subject.column,
+            session=None if self.session is None else self.session.column,
+            csv=_form(csv, device),
+            device=device,
         )
-        self._classes, self._ignore, self._units = classes, [str(v) for v in ignore or []], units
+        self._classes = None if classes is None else identity.words(classes, "classes")
+        self._ignore = identity.words(ignore or [], "ignore")
+        self._nothing = identity.NO_LABEL_WORDS if no_label is None else tuple(str(word) for word in no_label)
+        self._units = units
 
     def prepare_data(self) -> None:
         """Read what is not kept yet, in one process."""
@@ -193,150 +262,295 @@ class RecordingDataModule(WindowDataModule):
     def load(self) -> WindowSet:
         """Find the windows of every recording."""
         recordings, stored = self._stored()
-        classes = self._class_names(recordings, stored)
-        starts, labels, dropped = [], [], np.zeros(2, dtype=np.int64)
-        for recording, one in zip(recordings, stored, strict=True):
-            start, label, lost = cut(one, classes, self._ignore, window=self.window, step=self.step, agree=self.agree)
+        classes, places = self._class_names(recordings, stored)
+        starts, labels, groups, dropped = [], [], [], np.zeros(2, dtype=np.int64)
+        for recording, one, place in zip(recordings, stored, places, strict=True):
+            start, label, lost, group = cut(one, place, window=self.window, step=self.step, agree=self.agree)
             if len(lost) and self.missing == "error":
                 raise InputError(
                     f"{recording.file}: {len(lost)} windows with missing samples (NaN, infinite, empty, or a gap "
-                    f"beyond max_gap), the first is window {lost[0] // self.step}; fill them, or set missing: drop"
+                    f"beyond max_gap), the first is window {lost[0]}; fill them, or set missing: drop"
                 )
             starts.append(start[label >= 0])
             labels.append(label[label >= 0])
+            groups.append(group[label >= 0])
             dropped += len(lost), int((label < 0).sum())
+        told = self._told(stored, places, dropped)
         kept = sum(map(len, starts))
-        told = (
+        line = (
             f"{len(stored)} recordings, {kept} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
             f"without a label for {self.agree:g} of the window"
         )
         if not kept:
-            raise InputError(f"root={str(self.root)!r}: {told}; expected recordings of at least {self.window} samples")
-        rank_zero_info(f"{self.name}: {told}")
+            raise InputError(self._nothing_left(stored, line, bool(dropped[0])))
+        rank_zero_info(f"{self.name}: {line}")
         file = np.repeat(np.arange(len(stored), dtype=np.int32), [len(s) for s in starts])
-        windows = RecordingWindows(stored, file, np.concatenate(starts), self.window)
+        windows = RecordingWindows(stored, file, np.concatenate(starts), self.window, told)
+        who, names = self._whose(recordings, stored, file, np.concatenate(groups))
         return WindowSet(
             windows={"raw": cast("NDArray[np.float32]", windows)},
             target=np.concatenate(labels),
             classes=classes,
             channels={"raw": list(self.reading.channels)},
-            subject=np.array([r.subject for r in recordings])[file],
-            recording=np.array([r.name for r in recordings])[file],
-            sampling_rate=self.reading.rate,
+            subject=who,
+            recording=names,
+            sampling_rate=self.reading.grid.rate,
             step=self.step,
             units={"raw": list(self._units)} if self._units else {},
         )
 
     def _stored(self) -> tuple[list[Recording], list[Stored]]:
-        recordings = find_recordings(self.root, self.pattern, self.cache_dir)
+        recordings, spans = self._recordings()
+        remove_leftovers(self.cache_dir)
         shown = tqdm(recordings, desc="reading recordings", leave=False, disable=None)  # None: only on a terminal
-        return recordings, [store(recording.file, self.reading, self.cache_dir) for recording in shown]
+        return recordings, [
+            store(recording.file, self.reading, self.cache_dir, one)
+            for recording, one in zip(shown, spans, strict=True)
+        ]
 
-    def _class_names(self, recordings: list[Recording], stored: list[Stored]) -> list[str]:
-        found = {word: r.file for r, one in zip(recordings, stored, strict=True) for word in one.labels}
-        if self._classes is None:
-            return sorted(set(found) - set(self._ignore), key=natural_key)
-        classes = [str(c) for c in self._classes]
-        unknown = sorted(set(found) - set(classes) - set(self._ignore), key=natural_key)
-        if unknown:
-            raise InputError(
-                f"classes: label {unknown[0]!r} of {found[unknown[0]]} is not among {', '.join(classes)}; add it, or "
-                f"have it ignored (ignore: [{', '.join(unknown)}])"
-            )
-        return classes
-
-
-def subject_pattern(pattern: str) -> re.Pattern[str]:
-    """The compiled pattern.
-
-    Raises:
-        InputError: no regular expression, or one without the group ``subject``.
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
-    if "subject" not in compiled.groupindex:
-        raise InputError(f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*")
-    return compiled
-
-
-def find_recordings(root: str | Path, pattern: re.Pattern[str], cache: Path) -> list[Recording]:
-    """The recordings under a folder, in the order of their paths.
-
-    Raises:
-        MissingFileError: no folder, or no recordings in it.
-        InputError: two files of one name in one folder.
-    """
-    place = expanded(root, EXPECTED)
-    if not place.is_dir():
-        raise InputError(f"root={str(root)!r}: a file; expected {EXPECTED}")
-    kept = cache.resolve()
-    files = [
-        file
-        for file in sorted(place.rglob("*"))
-        if file.suffix in SUFFIXES
-        and not file.name.startswith(".")
-        and not file.name.endswith(tuple(SIDE.values()))
-        and kept not in file.resolve().parents
-    ]
-    found: dict[Path, Recording] = {}
-    other: list[str] = []
-    for file in files:
-        match = pattern.fullmatch(file.stem)
-        if match is None or match["subject"] is None:
-            other.append(file.name)
-            continue
-        name = file.relative_to(place).with_suffix("")
-        if name in found:
-            raise InputError(f"{found[name].file}, {file}: two files of one recording; keep one of them")
-        found[name] = Recording(name.as_posix(), match["subject"], file)
-    if other:
-        listed = ", ".join(other[:6]) + (", ..." if len(other) > 6 else "")
-        rank_zero_info(f"{place}: {len(other)} files do not match pattern={pattern.pattern!r}: {listed}")
-    if not found:
-        raise MissingFileError(
-            f"root={str(root)!r}: no recordings in it (.csv, .npz or .npy that match pattern={pattern.pattern!r}); "
-            f"expected {EXPECTED}"
+    def _recordings(self) -> tuple[list[Recording], list[Spans | str | None]]:
+        """The recordings, and their labels where these are not in a column: intervals, or one for all of it."""
+        every = listed(self.root, self.cache_dir, self.suffixes)
+        place = expanded(self.root, EXPECTED)
+        if self.intervals is not None:
+            other = {path.resolve() for path in self.intervals.tables(every, place)}
+            every = [file for file in every if file.resolve() not in other]
+        files = matching(every, place, self.pattern)
+        told = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
+        found = whose(
+            files,
+            place,
+            pattern=self.pattern,
+            subject=self.subject,
+            session=self.session,
+            columns={} if told else self._columns_of_persons(files),
+            data_set=self.name,
         )
-    return list(found.values())
+        if self.intervals is not None:
+            return found, list(self.intervals.of_each(found, place))
+        if self.label is None or self.label.column is not None:
+            return found, [None] * len(found)
+        return found, [self.label.find(one.file.relative_to(place), stem_of(one.file)) for one in found]
+
+    def _columns_of_persons(self, files: Sequence[Path]) -> dict[str, Counter[str]]:
+        arrays = [file for file in files if suffix_of(file) == ".npz"]
+        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy")]
+        used = {*self.reading.channels, self.reading.label or "", self.reading.time or "", self.reading.session or ""}
+        found = persons_in(tables, self.reading.csv, self.reading.device, used)
+        found.update(persons_in_arrays(arrays, LOOKED_AT))
+        return found
+
+    def _class_names(
+        self, recordings: list[Recording], stored: list[Stored]
+    ) -> tuple[list[str], list[NDArray[np.int64]]]:
+        """The classes, and for each recording the class of each of its codes: -1 for none."""
+        files = {word: r.file for r, one in zip(recordings, stored, strict=True) for word in one.labels}
+        coded = identity.labels(
+            sorted(files),
+            "label",
+            merge=self.merge_labels,
+            nothing=self._nothing,
+            classes=[*(self._classes or ()), *self._ignore],
+        )
+        name_of = dict(zip(sorted(files), coded.array().tolist(), strict=True))
+        identity.alike({*coded.names, *self._ignore, *(self._classes or ())}, "label", self.merge_labels, by="labels")
+        found = set(coded.names) - set(self._ignore)
+        classes = sorted(found, key=natural_key)
+        if self._classes is not None:
+            classes = identity.class_names(self._classes, "classes", self.merge_labels)
+            unknown = sorted(found - set(classes), key=natural_key)
+            if unknown:
+                file = next(file for word, file in sorted(files.items()) if name_of[word] == unknown[0])
+                raise InputError(
+                    f"classes: label {unknown[0]!r} of {file} is not among {', '.join(classes)}; add it, or have it "
+                    f"ignored (ignore: [{', '.join(unknown)}])"
+                )
+        at = {name: k for k, name in enumerate(classes)}
+        places = [np.array([at.get(name_of[word], NO_LABEL) for word in one.labels], np.int64) for one in stored]
+        return classes, places
+
+    def _whose(
+        self, recordings: list[Recording], stored: list[Stored], file: NDArray[np.int32], group: NDArray[np.int32]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Person and recording of each window."""
+        pairs, place = np.unique(file.astype(np.int64) << 32 | group, return_inverse=True)
+        who, names = [], []
+        for pair in pairs.tolist():
+            recording, one = recordings[pair >> 32], stored[pair >> 32]
+            told = one.groups[pair & 0xFFFFFFFF] if one.groups else ("", "")
+            subject = identity.text(recording.subject or told[0], "subject")
+            session = identity.text(recording.session or told[1], "session")
+            who.append(subject)
+            names.append(
+                f"{subject}/{session}" if session else f"{recording.name}/{subject}" if told[0] else recording.name
+            )
+        return np.array(who)[place], np.array(names)[place]
+
+    def _told(
+        self, stored: list[Stored], places: list[NDArray[np.int64]], dropped: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """What was dropped, moved and filled, in the log and for the fingerprint."""
+        unlabelled: Counter[str] = Counter()
+        total: Counter[str] = Counter()
+        rates = []
+        for one, place in zip(stored, places, strict=True):
+            kept = one.told()
+            class_of = dict(zip(one.labels, place.tolist(), strict=True))
+            unlabelled.update({w: n for w, n in kept["counts"].items() if class_of.get(w, NO_LABEL) == NO_LABEL})
+            report = kept["report"]
+            total.update({k: int(report[k]) for k in ("samples", "spread", "dropped", "back", "gaps")})
+            for key in ("filled", "missing"):
+                total.update({f"{key} {channel}": int(count) for channel, count in report[key].items()})
+            short = [stop - start for start, stop, _ in one.segments if stop - start < self.window]
+            total.update({"short": len(short), "samples in short": sum(short), "segments": len(one.segments)})
+            rates += [float(report["rate"])] if report["with_times"] and report["rate"] else []
+        if rates:
+            rank_zero_info(f"{self.name}: the times are at {min(rates):.4g} to {max(rates):.4g} Hz")
+        if total["short"]:
+            rank_zero_info(
+                f"{self.name}: {total['short']} of {total['segments']} stretches of one person and session are shorter "
+                f"than a window ({total['samples in short']} samples)"
+            )
+        if unlabelled:
+            words = ", ".join(
+                f"{w!r} {n}" for w, n in sorted(unlabelled.items(), key=lambda item: (-item[1], item[0]))[:12]
+            )
+            rank_zero_info(f"{self.name}: samples without a class, by what is written: {words}")
+        return {
+            "recordings": len(stored),
+            **{key: count for key, count in sorted(total.items()) if count},
+            "without a class": dict(sorted(unlabelled.items())),
+            "windows left out": {"missing": int(dropped[0]), "label": int(dropped[1])},
+        }
+
+    def _nothing_left(self, stored: list[Stored], line: str, missing: bool) -> str:
+        if missing:
+            reports = [TimeReport(**{**one.told()["report"], "channels": self.reading.channels}) for one in stored]
+            if worst := lost_to_missing(reports):
+                return f"root={str(self.root)!r}: {line}; {worst}"
+        length = max(stop - start for one in stored for start, stop, _ in one.segments)
+        remedy = f"expected recordings of at least {self.window} samples"
+        if length < self.window and any(one.groups for one in stored):
+            remedy += (
+                f" of one person and session, the longest has {length}; if the rows of several people alternate, sort "
+                "them by person and time"
+            )
+        return f"root={str(self.root)!r}: {line}; {remedy}"
+
+    def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
+        windows: Any = data.windows["raw"]
+        told = {"reading": windows.told} if isinstance(windows, RecordingWindows) else {}
+        return {**super()._contents(data, split), **told}
+
+
+def known_suffixes(suffixes: Sequence[str] | None) -> tuple[str, ...]:
+    """Suffixes of recordings in lower case, with their dot.
+
+    Raises:
+        InputError: no list, or an empty one.
+
+    >>> known_suffixes(["dat", ".TXT", ".csv.gz"])
+    ('.dat', '.txt', '.csv')
+    """
+    if suffixes is None:
+        return SUFFIXES
+    if isinstance(suffixes, str) or not suffixes:
+        raise InputError(f"suffixes={suffixes!r}: expected a list, such as [.txt]")
+    return tuple(dict.fromkeys("." + str(one).lower().removesuffix(".gz").lstrip(".") for one in suffixes))
+
+
+def _times(
+    device: str | None,
+    unit: str,
+    day_first: bool | None,
+    zone: str | None,
+    repeated: Literal["spread", "first", "error"],
+    backwards: Literal["error", "sort", "split"],
+) -> Times:
+    """How times are written; a device tells their unit file by file."""
+    unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
+    return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
+
+
+def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | None) -> Where | None:
+    """Where labels are found; None where they are intervals."""
+    if intervals is None and label is None:
+        raise InputError(
+            "RecordingDataModule: label must be the column of the labels where there are no intervals, but got None. "
+            "Name the column, or declare intervals=."
+        )
+    if intervals is not None and label not in (None, "label"):
+        raise InputError(
+            f"RecordingDataModule: label and intervals must not both be given, but got label={label!r}. Remove one of "
+            "them."
+        )
+    if intervals is not None:
+        return None
+    return Where(column=label) if isinstance(label, str) else Where.of(label, "label")
+
+
+def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:
+    if isinstance(csv, Csv):
+        return csv
+    return Csv.of({**(FORMS[device] if device is not None else {}), **(csv or {})})
 
 
 def cut(
-    stored: Stored, classes: Sequence[str], ignore: Sequence[str], *, window: int, step: int, agree: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    stored: Stored, place: NDArray[np.int64], *, window: int, step: int, agree: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """The windows of a recording that have no missing sample.
 
     Args:
         stored: the recording.
-        classes: class names.
-        ignore: labels that are no class.
+        place: the class of each of its label codes, ``NO_LABEL`` for none.
         window: samples of a window.
         step: samples from one window to the next.
         agree: the least part of a window that has its label.
 
     Returns:
-        First samples ``(N,)`` and classes ``(N,)``, -1 where no label has enough samples; first samples of the windows
-        that have a missing sample ``(M,)``.
+        First samples ``(N,)`` and classes ``(N,)``, -1 where no label has enough samples; which windows, of all, have a
+        missing sample ``(M,)``; the person and session of each, as a place in ``stored.groups``, ``(N,)``.
     """
-    every = window_starts(stored.samples, window, step)
-    found = []
-    for first in range(0, len(every), max(1, ROWS // step)):
-        start = every[first : first + max(1, ROWS // step)]
-        codes = np.array(stored.codes()[start[0] : start[-1] + window])
+    class_of = np.concatenate([place, [MISSING, NO_LABEL]])  # the codes of these are -2 and -1
+    starts, labels, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for begin, stop, group in stored.segments or ((0, stored.samples, 0),):
+        every = begin + window_starts(stop - begin, window, step)
+        for first in range(0, len(every), max(1, ROWS // step)):
+            start = every[first : first + max(1, ROWS // step)]
+            codes = class_of[stored.codes()[start[0] : start[-1] + window]]
+            starts.append(start)
+            labels.append(voted(codes, start - start[0], window, agree))
+            groups.append(np.full(len(start), group, np.int32))
+    start, label = np.concatenate(starts), np.concatenate(labels)
+    kept = label != MISSING
+    return start[kept], label[kept], np.flatnonzero(~kept), np.concatenate(groups)[kept]
 
-        def count(mask: NDArray[np.bool_], begin: NDArray[np.int64] = start - start[0]) -> NDArray[np.int64]:
-            total = np.concatenate([[0], np.cumsum(mask)])
-            return np.asarray(total[begin + window] - total[begin])
 
-        best, label = np.zeros(len(start), np.int64), np.full(len(start), -1)
-        for code, word in enumerate(stored.labels):
-            if word not in ignore:
-                votes, k = count(codes == code), classes.index(word)
-                more = (votes > best) | ((votes == best) & (votes > 0) & (k < label))
-                best[more], label[more] = votes[more], k
-        label[best < math.ceil(agree * window - 1e-9)] = -1
-        label[count(codes == MISSING) > 0] = -2
-        found.append(label)
-    labels = np.concatenate(found) if found else np.empty(0, np.int64)
-    return every[labels > -2], labels[labels > -2], every[labels == -2]
+def voted(classes: NDArray[np.int64], begin: NDArray[np.int64], window: int, agree: float) -> NDArray[np.int64]:
+    """The class that most samples of each window have; of two with as many samples the first.
+
+    Args:
+        classes: of each sample ``(n,)``, or ``NO_LABEL``, or ``MISSING``.
+        begin: first samples of the windows, ``(N,)``.
+        window: samples of a window.
+        agree: the least part of a window that has the class.
+
+    Returns:
+        ``(N,)``: a class, or ``NO_LABEL``, or ``MISSING`` where a sample is.
+
+    >>> voted(np.array([0, 0, 1, 1, 1, -1, -2]), np.array([0, 1, 4]), 3, 0.6).tolist()
+    [0, 1, -2]
+    """
+
+    def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        total = np.concatenate([[0], np.cumsum(mask)])
+        return np.asarray(total[begin + window] - total[begin])
+
+    best, label = np.zeros(len(begin), np.int64), np.full(len(begin), NO_LABEL)
+    for k in np.unique(classes[classes >= 0]).tolist():
+        votes = count(classes == k)
+        more = votes > best
+        best[more], label[more] = votes[more], k
+    label[best < math.ceil(agree * window - 1e-9)] = NO_LABEL
+    label[count(classes == MISSING) > 0] = MISSING
+    return label

@@ -1,0 +1,409 @@
+"""Which files are recordings, and whose: found in the path, in the file name or in a column, as declared."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from kdlab.data.files import expanded
+from kdlab.data.windows import natural_key
+from kdlab.types import InputError, MissingFileError
+
+SUFFIXES = (".csv", ".npz", ".npy")
+SIDE = {"y": ".labels.npy", "t": ".time.npy"}  # what goes with an .npy
+EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
+_CUT = re.compile(r"[_\-.\s]+")
+_PIECES = re.compile(r"\d+|[^\W\d_]+")
+_PERSON = re.compile(
+    r"(id[ _.-]?)?(subject|subj|participant|person|patient|volunteer|proband|user|id|pid|uid)"
+    r"([ _.-]?(ids?|no|nr|num|number|code|name|key|uuid))?[ _.-]?\d*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the id of a person or of a session is found: in a folder, in the file name or in a column.
+
+    Exactly one of ``folder``, ``part``, ``name`` and ``column`` is given; ``name`` may be given beside ``folder`` or
+    ``part``, and is then searched there.
+
+    Args:
+        folder: a folder of the path below ``root``, counted from 0; -1 is the folder that holds the file.
+        part: a part of the file name (without its suffix, cut at ``_``, ``-``, ``.`` and blanks), counted from 0; -1 is
+            the last one.
+        name: regular expression that is searched in the file name (without its suffix); the id is its group, where it
+            has one, else all that matches.
+        column: a column of the file (an array of an ``.npz``).
+
+    Raises:
+        InputError: none or several given, or no regular expression.
+
+    >>> Where(part=1).find(Path("day1/P07_walk.csv"), "P07_walk")
+    'walk'
+    >>> Where(folder=0).find(Path("day1/P07_walk.csv"), "P07_walk"), Where(name="P[0-9]+").find(Path(), "P07_walk")
+    ('day1', 'P07')
+    """
+
+    folder: int | None = None
+    part: int | None = None
+    name: str | None = None
+    column: str | None = None
+
+    def __post_init__(self) -> None:
+        given = self._given()
+        if len(given) != 1 and not (len(given) == 2 and "name" in given and "column" not in given):
+            raise InputError(
+                f"Where: exactly one of folder, part, name and column must be given, but got {given or 'none'}. Write "
+                "one, such as {folder: 0}."
+            )
+        for key in ("folder", "part"):
+            if key in given and (not isinstance(given[key], int) or isinstance(given[key], bool)):
+                raise InputError(f"Where: {key} must be a whole number, but got {given[key]!r}. Count from 0.")
+        if self.column is not None and (not isinstance(self.column, str) or not self.column):
+            raise InputError(f"Where: column must be the name of a column, but got {self.column!r}. Write its name.")
+        if self.name is not None:
+            self._check_name(self.name)
+
+    def _given(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+    @staticmethod
+    def _check_name(name: str) -> None:
+        try:
+            groups = re.compile(name).groups
+        except (re.error, TypeError) as error:
+            raise InputError(f"Where: name must be a regular expression, but got {name!r} ({error}).") from error
+        if groups > 1:
+            raise InputError(
+                f"Where: name must have one group at most, but got {name!r} with {groups}. Write (?:...) for the "
+                "groups that are not the id."
+            )
+
+    @classmethod
+    def of(cls, value: Where | Mapping[str, Any] | None, argument: str) -> Where | None:
+        """A declaration from what a user writes: a mapping, such as ``{"folder": 0}``, or a ``Where``.
+
+        Raises:
+            InputError: it is neither.
+        """
+        if value is None or isinstance(value, Where):
+            return value
+        known = [f.name for f in fields(cls)]
+        if not isinstance(value, Mapping) or set(value) - set(known):
+            raise InputError(
+                f"RecordingDataModule: {argument} must be a mapping with one of {', '.join(known)}, but got {value!r}. "
+                f"Write {argument}: {{folder: 0}}, or another of them."
+            )
+        try:
+            return cls(**value)
+        except InputError as error:
+            raise InputError(str(error).replace("Where:", f"RecordingDataModule: {argument}:", 1)) from error
+
+    def find(self, path: Path, stem: str) -> str:
+        """The id in a path below ``root`` and in the file name without its suffix.
+
+        Raises:
+            InputError: it is not there, or ``name`` cuts a number in two.
+        """
+        if self.folder is None and self.part is None:
+            return self._matched(path, stem)
+        what, parts = ("folder", path.parts[:-1]) if self.folder is not None else ("part", cut_name(stem))
+        place = self.folder if self.folder is not None else self.part
+        if place is None or not -len(parts) <= place < len(parts):
+            raise InputError(
+                f"RecordingDataModule: {what} {place} must be there for every file, but {path.as_posix()!r} has "
+                f"{len(parts)} of them ({', '.join(parts) or 'none'}). Name another, or leave the file out with "
+                "pattern=."
+            )
+        return parts[place] if self.name is None else self._matched(path, parts[place])
+
+    def _matched(self, path: Path, text: str) -> str:
+        match = re.search(str(self.name), text)
+        group = 1 if match is not None and match.re.groups else 0
+        if match is None or not match[group]:
+            raise InputError(
+                f"RecordingDataModule: name {self.name!r} must be found for every file, but is not in {text!r} of "
+                f"{path.as_posix()!r}. Change it, or leave the file out with pattern=."
+            )
+        begin, end = match.span(group)
+        around = text[max(0, begin - 1) : begin + 1], text[end - 1 : end + 1]
+        if any(len(two) == 2 and two.isdigit() for two in around):
+            raise InputError(
+                f"RecordingDataModule: name {self.name!r} must take numbers with all their digits, but takes "
+                f"{match[group]!r} out of {text!r}. Write [0-9]+ where it has a digit."
+            )
+        return match[group]
+
+    def __str__(self) -> str:
+        given = {key: value if isinstance(value, int) else _quoted(value) for key, value in self._given().items()}
+        return "{" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
+
+
+def _quoted(value: str) -> str:
+    return value if re.fullmatch(r"[A-Za-z]\w*", value) else "'" + value.replace("'", "''") + "'"
+
+
+class Recording(NamedTuple):
+    """One file, and whose recording it is; ``subject`` is empty where a column of the file tells."""
+
+    name: str
+    subject: str
+    file: Path
+    session: str = ""
+
+
+def stem_of(file: Path) -> str:
+    """The file name without its suffix; ``.gz`` is a suffix of a suffix.
+
+    >>> stem_of(Path("P001.csv.gz")), stem_of(Path("a.b.csv"))
+    ('P001', 'a.b')
+    """
+    return Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
+
+
+def suffix_of(file: Path) -> str:
+    """The suffix in lower case, without ``.gz``.
+
+    >>> suffix_of(Path("P001.CSV.gz"))
+    '.csv'
+    """
+    return (Path(file.stem) if file.suffix.lower() == ".gz" else file).suffix.lower()
+
+
+def cut_name(stem: str) -> tuple[str, ...]:
+    """The parts of a file name.
+
+    >>> cut_name("S1-ADL1"), cut_name("data_1600_accel watch")
+    (('S1', 'ADL1'), ('data', '1600', 'accel', 'watch'))
+    """
+    return tuple(part for part in _CUT.split(stem) if part)
+
+
+def named_like_a_person(columns: Iterable[str]) -> list[str]:
+    """The columns whose name says that they tell persons apart.
+
+    >>> named_like_a_person(["Subject_ID", "userAcceleration.x", "User", "id", "width", "participant no"])
+    ['Subject_ID', 'User', 'id', 'participant no']
+    """
+    return [name for name in columns if _PERSON.fullmatch(name.strip())]
+
+
+def listed(root: str | Path, cache: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files under a folder that may be recordings, in the order of their paths; hidden ones are none.
+
+    Args:
+        root: the folder.
+        cache: where recordings are kept; its files are none.
+        suffixes: of recordings, in lower case.
+
+    Raises:
+        MissingFileError: no folder.
+        InputError: a file in place of the folder.
+    """
+    place = expanded(root, EXPECTED)
+    if not place.is_dir():
+        raise InputError(f"root={str(root)!r}: a file; expected {EXPECTED}")
+    kept = cache.resolve()
+    return [
+        file
+        for file in sorted(place.rglob("*"))
+        if suffix_of(file) in suffixes
+        and not any(part.startswith(".") for part in file.relative_to(place).parts)
+        and not file.name.lower().endswith(tuple(SIDE.values()))
+        and kept not in file.resolve().parents
+        and file.is_file()
+    ]
+
+
+def matching(files: Sequence[Path], root: Path, pattern: re.Pattern[str] | None) -> list[Path]:
+    """The files whose name matches; the others are named in the log.
+
+    Raises:
+        MissingFileError: none is left.
+        InputError: two files of one name in one folder.
+    """
+    kept = [file for file in files if pattern is None or pattern.fullmatch(stem_of(file)) is not None]
+    if pattern is not None and len(kept) < len(files):
+        chosen = set(kept)
+        other = [file.name for file in files if file not in chosen]
+        rank_zero_info(
+            f"{root}: {len(other)} files do not match pattern={pattern.pattern!r}: {_short(other, len(other))}"
+        )
+    if not kept:
+        wanted = f" that match pattern={pattern.pattern!r}" if pattern is not None else ""
+        raise MissingFileError(f"root={str(root)!r}: no recordings in it{wanted}; expected {EXPECTED}")
+    found: dict[Path, Path] = {}
+    for file in kept:
+        name = file.with_name(stem_of(file))
+        if name in found:
+            raise InputError(f"{found[name]}, {file}: two files of one recording; keep one of them")
+        found[name] = file
+    return kept
+
+
+def subject_pattern(pattern: str | None, subject: Where | None, session: Where | None) -> re.Pattern[str] | None:
+    """The compiled pattern of complete file names.
+
+    Raises:
+        InputError: no regular expression; it has no group ``subject`` and nothing else tells; or both tell.
+    """
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
+    for name, where in (("subject", subject), ("session", session)):
+        if name in compiled.groupindex and where is not None:
+            raise InputError(
+                f"RecordingDataModule: {name} must be declared once, but got {name}={where} and the group {name} of "
+                f"pattern={pattern!r}. Remove one of them."
+            )
+    if "subject" not in compiled.groupindex and subject is None:
+        raise InputError(
+            f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*, or subject= "
+            "beside it"
+        )
+    return compiled
+
+
+def whose(
+    files: Sequence[Path],
+    root: Path,
+    *,
+    pattern: re.Pattern[str] | None,
+    subject: Where | None,
+    session: Where | None,
+    columns: Mapping[str, Mapping[str, int]],
+    data_set: str,
+) -> list[Recording]:
+    """Whose recording each file is.
+
+    Args:
+        files: the recordings.
+        root: their folder.
+        pattern: of whole file names; its groups ``subject`` and ``session`` tell, where it has them.
+        subject: where the person is found.
+        session: where the session is found.
+        columns: columns of the files that are named like a person, with files per id; looked at where nothing tells.
+        data_set: name for the log.
+
+    Raises:
+        InputError: nothing tells, and more than one part of path and name varies or a column may tell.
+    """
+    told = pattern is not None and "subject" in pattern.groupindex
+    paths = [file.relative_to(root) for file in files]
+    if subject is None and not told:
+        subject = _only_candidate(paths, columns, data_set)
+    recordings = []
+    for path, file in zip(paths, files, strict=True):
+        stem = stem_of(file)
+        match = pattern.fullmatch(stem) if pattern is not None else None
+        groups = match.groupdict() if match is not None else {}
+        name = path.with_name(stem).as_posix()
+        who = groups.get("subject") if told else _found(subject, path, stem, name)
+        if not who and (subject is None or subject.column is None):
+            raise InputError(
+                f"RecordingDataModule: subject must be found for every file, but got none for {path.as_posix()!r}. "
+                "Leave the file out with pattern=, or declare subject= another way."
+            )
+        when = groups.get("session") if session is None else _found(session, path, stem, "")
+        recordings.append(Recording(name, who or "", file, when or ""))
+    return recordings
+
+
+def _found(where: Where | None, path: Path, stem: str, default: str) -> str:
+    if where is None:
+        return default
+    return "" if where.column is not None else where.find(path, stem)
+
+
+def _only_candidate(paths: Sequence[Path], columns: Mapping[str, Mapping[str, int]], data_set: str) -> Where | None:
+    """The one part of path and name that varies; None where nothing does."""
+    found = {where: Counter(ids) for where, ids in candidates(paths).items()}
+    finer = fused_pieces(*next(iter(candidates(paths).items()))) if len(found) == 1 else {}
+    if len(found) > 1 or columns or finer:
+        what = "more than one part of path and name varies"
+        if columns:
+            what = f"column {next(iter(columns))!r} is named like a person"
+        elif finer:
+            what = f"{next(iter(found))} has letters and numbers that vary apart"
+        options = [(where, files) for where, files in {**found, **finer}.items()]
+        options += [(Where(column=column), Counter(files)) for column, files in columns.items()]
+        lines = [f"subject: {where} ({_ids(files)})" for where, files in options]
+        raise InputError(
+            f"RecordingDataModule: subject must be declared where path, name or columns leave it open, but {what}. "
+            f"Write the line that tells who was recorded: {' | '.join(lines)}."
+        )
+    if not found:
+        rank_zero_info(
+            f"{data_set}: {len(paths)} file(s), and no part of path or name varies: each file is counted as one "
+            "person; declare subject= where this is wrong"
+        )
+        return None
+    where, files = next(iter(found.items()))
+    rank_zero_info(f"{data_set}: the one part of path and name that varies is the person, {where}: {_ids(files)}")
+    return where
+
+
+def candidates(paths: Sequence[Path]) -> dict[Where, list[str]]:
+    """The parts of path and name that vary over the files, with the id of each file; equal ones count once.
+
+    >>> found = candidates([Path("P0/am_imu.csv"), Path("P0/pm_imu.csv"), Path("P1/am_imu.csv")])
+    >>> {str(where): ids for where, ids in found.items()}
+    {'{folder: 0}': ['P0', 'P0', 'P1'], '{part: 0}': ['am', 'pm', 'am']}
+    """
+    found: dict[Where, list[str]] = {}
+    folders = [path.parts[:-1] for path in paths]
+    parts = [cut_name(stem_of(path)) for path in paths]
+    for key, every in (("folder", folders), ("part", parts)):
+        for place in range(max(map(len, every), default=0)):
+            ids = [one[place] if place < len(one) else "" for one in every]
+            if len(set(ids)) > 1 and ids not in found.values():
+                found[Where(folder=place) if key == "folder" else Where(part=place)] = ids
+    return found
+
+
+def fused_pieces(where: Where, ids: Sequence[str]) -> dict[Where, Counter[str]]:
+    """Letters or numbers that several ids share while the rest of them differs: ``P01S2`` may be person and session.
+
+    >>> found = fused_pieces(Where(part=0), ["P1S1", "P1S2", "P2S1"])
+    >>> {str(where): dict(files) for where, files in found.items()}
+    {"{part: 0, name: 'P[0-9]+'}": {'P1': 2, 'P2': 1}, "{part: 0, name: 'S[0-9]+'}": {'S1': 2, 'S2': 1}}
+    >>> fused_pieces(Where(part=0), ["s01", "s02", "s03"]), fused_pieces(Where(part=0), ["ann1", "bob2"])
+    ({}, {})
+    """
+    columns: list[tuple[str, ...]] = list(zip_longest(*map(_PIECES.findall, ids), fillvalue=""))
+    varying = [place for place, column in enumerate(columns) if len({piece.casefold() for piece in column}) > 1]
+    return {} if len(varying) < 2 else _shared(where, columns, varying)
+
+
+def _shared(where: Where, columns: Sequence[tuple[str, ...]], varying: Sequence[int]) -> dict[Where, Counter[str]]:
+    if all(len(set(columns[place])) == len(set(zip(*columns, strict=True))) for place in varying):
+        return {}
+    found: dict[Where, Counter[str]] = {}
+    for place in varying:
+        before = set(columns[place - 1]) if place else {""}
+        fixed = next(iter(before)) if len(before) == 1 else ""
+        kind = "[0-9]+" if all(value.isdigit() for value in columns[place] if value) else "[A-Za-z]+"
+        named = Where(folder=where.folder, part=where.part, name=re.escape(fixed) + kind)
+        found[named] = Counter(fixed + value for value in columns[place])
+    return found
+
+
+def _ids(files: Mapping[str, int]) -> str:
+    names = sorted(files, key=natural_key)
+    each = [f"{name or '(none)'} {files[name]}" for name in names]
+    return f"{len(names)} ids, files each: {_short(each, len(each))}"
+
+
+def _short(words: Sequence[str], count: int, most: int = 6) -> str:
+    return ", ".join(words[:most]) + (", ..." if count > most else "")
