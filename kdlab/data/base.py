@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import DataLoader
 
-from kdlab.augment import Augmentation
+from kdlab.augment import Augmentation, Constants
+from kdlab.data.constants import channel_constants, named_constants
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
 from kdlab.data.mixing import Mixing
 from kdlab.data.sampler import OrderedSampler, TrainSampler
@@ -75,10 +76,11 @@ class WindowDataModule(LightningDataModule):
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
-        augment: applied to training windows, in scaled units.
+        augment: applied to training windows after scaling; strengths that refer to the training mean and standard
+            deviation do so whatever ``scale`` is.
         mix: `Mixup` or `CutMix`: mixes the windows of a training batch with each other, after their augmentation and
             before their views; labels of training batches become class probabilities ``(B, K)``.
-        corruption: applied to test and prediction windows, in scaled units; the same for every run on one split.
+        corruption: applied to test and prediction windows, as ``augment`` is; the same for every run on one split.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.
         split: ``"group"`` keeps subjects whole (recordings, where subjects are unknown); ``"random_windows"`` does not,
@@ -161,6 +163,7 @@ class WindowDataModule(LightningDataModule):
         self._split: Split | None = None
         self._scalers: dict[str, Scaler] = {}
         self._wanted: list[Wanted] = []
+        self._constants: dict[str, Constants] = {}
         self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
         self._restored_seed: int | None = None
         self._skipped: dict[str, frozenset[str]] = {}
@@ -210,6 +213,7 @@ class WindowDataModule(LightningDataModule):
         self._fingerprint = self._make_fingerprint(data, split, scalers)
         self._data, self._split, self._scalers = data, split, scalers
         self._statistics.clear()
+        self._constants.clear()
         rank_zero_info(self._summary())
 
     def _make_scalers(self, data: WindowSet, split: Split) -> dict[str, Scaler]:
@@ -270,11 +274,11 @@ class WindowDataModule(LightningDataModule):
             bound.shape(len(data.channels[source]), sample_length(x))  # refuses what does not fit
             tail = key.rpartition("/")[2]
             wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
-            self._check_changes(source, tuple(x.shape[1:]))
+            self._check_changes(source, tuple(x.shape[1:]), data.channels[source])
         return wanted
 
-    def _check_changes(self, source: str, shape: tuple[int, ...]) -> None:
-        """Refuse what changes images where there are windows, and the other way round."""
+    def _check_changes(self, source: str, shape: tuple[int, ...], channels: Sequence[str]) -> None:
+        """Refuse what changes images where there are windows, the other way round, and channels that are not there."""
         for argument in ("augment", "corruption"):
             change = getattr(self, argument)
             if change is not None and len(shape) not in change.sample_ndims:
@@ -283,6 +287,8 @@ class WindowDataModule(LightningDataModule):
                     f"{argument}: {change} changes {reads}, but the source {source!r} has {has} of shape {shape}; use "
                     f"one that changes {has}, or leave it out"
                 )
+            if change is not None:
+                change.bind(named_constants(channels))
 
     def _load_predict(self, data: WindowSet) -> WindowSet | None:
         windows = self.load_predict()
@@ -418,6 +424,19 @@ class WindowDataModule(LightningDataModule):
     def view_settings(self, name: str) -> str:
         """The view behind a name, with its settings and channels, in words that are equal for equal views."""
         return repr(self._want(name).view)
+
+    def constants(self, source: str) -> Constants:
+        """What strengths of augmentations of a source refer to: training mean and standard deviation per channel.
+
+        Under ``scale="standard"`` these are 0 and 1 by definition.
+        """
+        rows = self.train_index
+        if source not in self._constants:
+            standard = isinstance(self.scale, str) and self.scale == "standard"
+            x, names = self.data.windows[source], self.data.channels[source]
+            found = channel_constants(x, self._spread(rows), self._scalers[source], names, standard=standard)
+            self._constants[source] = found
+        return self._constants[source]
 
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel of a view over the training windows without augmentation.
@@ -596,6 +615,7 @@ class WindowDataModule(LightningDataModule):
             classes=self.num_classes,
             seed=self.split_seed if seed is None else seed,
             keyed_by_epoch=stage == "train",
+            constants=None if augment is None else {s: self.constants(s) for s in {w.source for w in self._wanted}},
         )
 
     def _own_labels(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
