@@ -20,6 +20,7 @@ from torch import Generator
 from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation, Constants
+from kdlab.data.auto_views import AutoViews, Sample
 from kdlab.data.constants import channel_constants, named_constants
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
 from kdlab.data.mixing import Mixing
@@ -72,7 +73,9 @@ class WindowDataModule(LightningDataModule):
             augmentation and mixing, one that ends in ``/second`` from a second augmentation of it, and one that ends in
             ``/pair`` from another training window of the same class, drawn anew in every epoch; ``pi/clean: null`` is
             the same view as ``pi``. Outside training all of them are equal. Seconds and pairs are mixed as the windows
-            are.
+            are. Ranges of a :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training
+            windows at setup, and stand in ``views`` from then on; a net that is tested or teaches keeps those of its
+            training.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
@@ -162,7 +165,7 @@ class WindowDataModule(LightningDataModule):
         self._predict: WindowSet | None = None
         self._split: Split | None = None
         self._scalers: dict[str, Scaler] = {}
-        self._wanted: list[Wanted] = []
+        self._auto: AutoViews | None = None
         self._constants: dict[str, Constants] = {}
         self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
         self._restored_seed: int | None = None
@@ -194,6 +197,7 @@ class WindowDataModule(LightningDataModule):
         self._restored_seed = None
         self._skipped = {}
         if self._data is not None:
+            self._fix_views()
             return
         data = self.load() if self._given is None else self._given
         self._known = known_classes(data.classes, self.unknown_classes)
@@ -208,12 +212,13 @@ class WindowDataModule(LightningDataModule):
             unknown=sorted(set(range(len(data.classes))) - set(self._known)),
         )
         scalers = self._make_scalers(data, split)
-        self._wanted = self._bind(data)
+        self._auto = AutoViews(self.views, self._bind(data), Sample(data, split.rows["train"], scalers))
         self._predict = self._load_predict(data)
         self._fingerprint = self._make_fingerprint(data, split, scalers)
         self._data, self._split, self._scalers = data, split, scalers
         self._statistics.clear()
         self._constants.clear()
+        self._fix_views()
         rank_zero_info(self._summary())
 
     def _make_scalers(self, data: WindowSet, split: Split) -> dict[str, Scaler]:
@@ -276,6 +281,19 @@ class WindowDataModule(LightningDataModule):
             wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
             self._check_changes(source, tuple(x.shape[1:]), data.channels[source])
         return wanted
+
+    @property
+    def _wanted(self) -> list[Wanted]:
+        return [] if self._auto is None else self._auto.wanted
+
+    def _fix_views(self) -> None:
+        """Views with the numbers that were found, whatever a net brought along before."""
+        if self._auto is not None:
+            before = [want.view for want in self._auto.wanted]
+            self._auto.reset()
+            changed = {w.key for w, view in zip(self._auto.wanted, before, strict=True) if w.view != view}
+            self._statistics = {key: value for key, value in self._statistics.items() if key not in changed}
+            self.views = self._auto.views()
 
     def _check_changes(self, source: str, shape: tuple[int, ...], channels: Sequence[str]) -> None:
         """Refuse what changes images where there are windows, the other way round, and channels that are not there."""
@@ -424,6 +442,23 @@ class WindowDataModule(LightningDataModule):
     def view_settings(self, name: str) -> str:
         """The view behind a name, with its settings and channels, in words that are equal for equal views."""
         return repr(self._want(name).view)
+
+    def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
+        """Take the ranges that a net was trained with, where those of a view are ``"auto"``, until the next ``setup``.
+
+        The data of its training give the same ones; others do not. Nothing changes where ``settings`` is another view
+        in more than these numbers.
+
+        Args:
+            name: key of the view.
+            settings: what ``view_settings`` said in the training of the net.
+            again: also where another net brought its ranges since the last ``setup``.
+        """
+        self._want(name)
+        if self._auto is not None:
+            for key in self._auto.adopt(name, settings, again):
+                self._statistics.pop(key, None)
+            self.views = self._auto.views()
 
     def constants(self, source: str) -> Constants:
         """What strengths of augmentations of a source refer to: training mean and standard deviation per channel.
