@@ -11,6 +11,7 @@ from kdlab.data.images import ImageDataModule
 from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
 from kdlab.data.recording import RecordingDataModule
+from kdlab.data.shoulder_watch import ShoulderWatch
 from kdlab.data.spswhar import SPSWHAR
 from kdlab.data.tiny_imagenet import TinyImageNet
 from kdlab.data.ucihar import UCIHAR
@@ -37,6 +38,7 @@ __all__ = [
     "Mixup",
     "RecordingDataModule",
     "Scale",
+    "ShoulderWatch",
     "TinyImageNet",
     "WindowDataModule",
     "WindowSet",
