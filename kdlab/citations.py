@@ -50,6 +50,19 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1409.0473}
 }
 
+@article{burns2018shoulder,
+  title = {Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a smartwatch},
+  author = {Burns, David M. and Leung, Nathan and Hardisty, Michael and Whyne, Cari M. and Henry, Patrick and McLachlin,
+    Stewart},
+  journal = {Physiological Measurement},
+  volume = {39},
+  number = {7},
+  pages = {075007},
+  year = {2018},
+  doi = {10.1088/1361-6579/aacfd9},
+  note = {arXiv:1802.01489}
+}
+
 @inproceedings{chen2015utd,
   title = {{UTD-MHAD}: a multimodal dataset for human action recognition utilizing a depth camera and a wearable
     inertial sensor},
@@ -378,6 +391,18 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
   year = {2019},
   doi = {10.1109/ICCV.2019.00145}
+}
+
+@inproceedings{um2017data,
+  title = {Data augmentation of wearable sensor data for Parkinson's disease monitoring using convolutional neural
+    networks},
+  author = {Um, Terry T. and Pfister, Franz M. J. and Pichler, Daniel and Endo, Satoshi and Lang, Muriel and Hirche,
+    Sandra and Fietzek, Urban and Kuli{\'c}, Dana},
+  booktitle = {ACM International Conference on Multimodal Interaction (ICMI)},
+  pages = {216--220},
+  year = {2017},
+  doi = {10.1145/3136755.3136817},
+  note = {arXiv:1706.00527}
 }
 
 @inproceedings{vaswani2017attention,

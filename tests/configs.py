@@ -64,8 +64,8 @@ def data_of(name):
 def words_of(name):
     folder, _, run = name.partition("/")
     words = []
-    if folder == "demo":
-        words += ["--config", "experiments/demo/data.yaml"]
+    if (EXPERIMENTS / folder / "data.yaml").is_file():  # what the runs of a folder share
+        words += ["--config", f"experiments/{folder}/data.yaml"]
     words += ["--config", f"experiments/{name}.yaml"]
     is_teacher = run.startswith("teacher")
     net = f"--model.init_args.{'net' if 'net' in arguments_of(name) else 'student'}.init_args"

@@ -13,6 +13,7 @@ from kdlab.data.pamap2 import PAMAP2
 from kdlab.data.recording import RecordingDataModule
 from kdlab.data.recording_labels import Intervals
 from kdlab.data.recording_layout import Where
+from kdlab.data.shoulder_watch import ShoulderWatch
 from kdlab.data.spswhar import SPSWHAR
 from kdlab.data.text_rows import Csv
 from kdlab.data.tiny_imagenet import TinyImageNet
@@ -42,6 +43,7 @@ __all__ = [
     "Mixup",
     "RecordingDataModule",
     "Scale",
+    "ShoulderWatch",
     "TinyImageNet",
     "Where",
     "WindowDataModule",

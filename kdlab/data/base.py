@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import DataLoader
 
-from kdlab.augment import Augmentation
+from kdlab.augment import Augmentation, Constants
+from kdlab.data.auto_views import AutoViews, Sample
+from kdlab.data.constants import channel_constants, named_constants
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
 from kdlab.data.identified import Merged, identified
 from kdlab.data.identity import merge_map, text, words
@@ -76,14 +78,17 @@ class WindowDataModule(LightningDataModule):
             augmentation and mixing, one that ends in ``/second`` from a second augmentation of it, and one that ends in
             ``/pair`` from another training window of the same class, drawn anew in every epoch; ``pi/clean: null`` is
             the same view as ``pi``. Outside training all of them are equal. Seconds and pairs are mixed as the windows
-            are.
+            are. Ranges of a :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training
+            windows at setup, and stand in ``views`` from then on; a net that is tested or teaches keeps those of its
+            training.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
-        augment: applied to training windows, in scaled units.
+        augment: applied to training windows after scaling; strengths that refer to the training mean and standard
+            deviation do so whatever ``scale`` is.
         mix: `Mixup` or `CutMix`: mixes the windows of a training batch with each other, after their augmentation and
             before their views; labels of training batches become class probabilities ``(B, K)``.
-        corruption: applied to test and prediction windows, in scaled units; the same for every run on one split.
+        corruption: applied to test and prediction windows, as ``augment`` is; the same for every run on one split.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.
         split: ``"group"`` keeps subjects whole (recordings, where subjects are unknown); ``"random_windows"`` does not,
@@ -190,7 +195,8 @@ class WindowDataModule(LightningDataModule):
         self._predict: WindowSet | None = None
         self._split: Split | None = None
         self._scalers: dict[str, Scaler] = {}
-        self._wanted: list[Wanted] = []
+        self._auto: AutoViews | None = None
+        self._constants: dict[str, Constants] = {}
         self._statistics: dict[str, tuple[list[float], list[float]] | None] = {}
         self._restored_seed: int | None = None
         self._skipped: dict[str, frozenset[str]] = {}
@@ -222,6 +228,7 @@ class WindowDataModule(LightningDataModule):
         self._restored_seed = None
         self._skipped = {}
         if self._data is not None:
+            self._fix_views()
             return
         loaded = self.load() if self._given is None else self._given
         self._salt = salt() if self.subject_ids == "hashed" else None
@@ -244,11 +251,13 @@ class WindowDataModule(LightningDataModule):
             dropped=dropped,
         )
         scalers = self._make_scalers(data, split)
-        self._wanted = self._bind(data)
+        self._auto = AutoViews(self.views, self._bind(data), Sample(data, split.rows["train"], scalers))
         self._predict = self._load_predict(data)
         self._fingerprint = self._make_fingerprint(data, split, scalers)
         self._data, self._split, self._scalers = data, split, scalers
         self._statistics.clear()
+        self._constants.clear()
+        self._fix_views()
         rank_zero_info(self._summary())
 
     def _chosen(self, data: WindowSet) -> WindowSet:
@@ -347,11 +356,24 @@ class WindowDataModule(LightningDataModule):
             bound.shape(len(data.channels[source]), sample_length(x))  # refuses what does not fit
             tail = key.rpartition("/")[2]
             wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
-            self._check_changes(source, tuple(x.shape[1:]))
+            self._check_changes(source, tuple(x.shape[1:]), data.channels[source])
         return wanted
 
-    def _check_changes(self, source: str, shape: tuple[int, ...]) -> None:
-        """Refuse what changes images where there are windows, and the other way round."""
+    @property
+    def _wanted(self) -> list[Wanted]:
+        return [] if self._auto is None else self._auto.wanted
+
+    def _fix_views(self) -> None:
+        """Views with the numbers that were found, whatever a net brought along before."""
+        if self._auto is not None:
+            before = [want.view for want in self._auto.wanted]
+            self._auto.reset()
+            changed = {w.key for w, view in zip(self._auto.wanted, before, strict=True) if w.view != view}
+            self._statistics = {key: value for key, value in self._statistics.items() if key not in changed}
+            self.views = self._auto.views()
+
+    def _check_changes(self, source: str, shape: tuple[int, ...], channels: Sequence[str]) -> None:
+        """Refuse what changes images where there are windows, the other way round, and channels that are not there."""
         for argument in ("augment", "corruption"):
             change = getattr(self, argument)
             if change is not None and len(shape) not in change.sample_ndims:
@@ -360,6 +382,8 @@ class WindowDataModule(LightningDataModule):
                     f"{argument}: {change} changes {reads}, but the source {source!r} has {has} of shape {shape}; use "
                     f"one that changes {has}, or leave it out"
                 )
+            if change is not None:
+                change.bind(named_constants(channels))
 
     def _load_predict(self, data: WindowSet) -> WindowSet | None:
         windows = self.load_predict()
@@ -520,6 +544,36 @@ class WindowDataModule(LightningDataModule):
     def view_settings(self, name: str) -> str:
         """The view behind a name, with its settings and channels, in words that are equal for equal views."""
         return repr(self._want(name).view)
+
+    def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
+        """Take the ranges that a net was trained with, where those of a view are ``"auto"``, until the next ``setup``.
+
+        The data of its training give the same ones; others do not. Nothing changes where ``settings`` is another view
+        in more than these numbers.
+
+        Args:
+            name: key of the view.
+            settings: what ``view_settings`` said in the training of the net.
+            again: also where another net brought its ranges since the last ``setup``.
+        """
+        self._want(name)
+        if self._auto is not None:
+            for key in self._auto.adopt(name, settings, again):
+                self._statistics.pop(key, None)
+            self.views = self._auto.views()
+
+    def constants(self, source: str) -> Constants:
+        """What strengths of augmentations of a source refer to: training mean and standard deviation per channel.
+
+        Under ``scale="standard"`` these are 0 and 1 by definition.
+        """
+        rows = self.train_index
+        if source not in self._constants:
+            standard = isinstance(self.scale, str) and self.scale == "standard"
+            x, names = self.data.windows[source], self.data.channels[source]
+            found = channel_constants(x, self._spread(rows), self._scalers[source], names, standard=standard)
+            self._constants[source] = found
+        return self._constants[source]
 
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel of a view over the training windows without augmentation.
@@ -700,6 +754,7 @@ class WindowDataModule(LightningDataModule):
             classes=self.num_classes,
             seed=self.split_seed if seed is None else seed,
             keyed_by_epoch=stage == "train",
+            constants=None if augment is None else {s: self.constants(s) for s in {w.source for w in self._wanted}},
         )
 
     def _own_labels(self, target: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from kdlab.data.arrays import read_npz
 from kdlab.data.files import expanded, official_files
 from kdlab.data.images import ImageDataModule, Pixels
+from kdlab.data.pickles import PlainUnpickler
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -201,38 +201,18 @@ class CIFAR100(_CIFAR):
         return f"{kind}_label_names"
 
 
-class _Plain(pickle.Unpickler):
-    """Unpickles numpy arrays, bytes, words, numbers, lists and dicts, and refuses to call anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few functions that pickled arrays and bytes need."""
-        if (module, name) == ("_codecs", "encode"):
-            return _encode
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        raise pickle.UnpicklingError(f"it would call {module}.{name}")
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Bytes as Python 3 writes them for Python 2."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it would call the codec {encoding!r}")
-    return text.encode("latin1")
-
-
 def read_pickle(contents: bytes, name: str) -> dict[str, Any]:
     """The dict in a pickle of Python 2 or 3; nothing in the file can run.
 
     Raises:
         InputError: half-written, not a dict, or with anything but arrays, bytes, words, numbers, lists and dicts.
 
+    >>> import pickle
     >>> read_pickle(pickle.dumps({b"labels": [3, 1]}), "demo")
     {'labels': [3, 1]}
     """
     try:
-        content = _Plain(io.BytesIO(contents), encoding="bytes").load()
+        content = PlainUnpickler(io.BytesIO(contents), encoding="bytes").load()
     except Exception as error:  # damaged pickles raise nearly anything
         raise InputError(
             f"{name}: not readable as a pickle of arrays and words ({error}); is it half-written? Obtain it anew"

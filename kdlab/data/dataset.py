@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kdlab.augment import Augmentation
+from kdlab.augment import Augmentation, Constants
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.sampler import ClassPairs, stream
 from kdlab.types import Batch
@@ -69,6 +69,7 @@ class WindowDataset(Dataset[Batch]):
         classes: number of classes, for the labels of mixed windows.
         seed: of the augmentation, the mixing and the pairs.
         keyed_by_epoch: draw anew in every epoch.
+        constants: source -> what the strengths of ``augment`` refer to; None: windows are standardised.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class WindowDataset(Dataset[Batch]):
         classes: int = 0,
         seed: int = 0,
         keyed_by_epoch: bool = True,
+        constants: Mapping[str, Constants] | None = None,
     ) -> None:
         self.windows, self.target, self.rows = windows, target, rows
         self.wanted, self.scalers = list(wanted), scalers
         self.augment, self.seed, self.keyed_by_epoch = augment, seed, keyed_by_epoch
         self.mix, self.classes = mix, classes
+        self.changes = {} if augment is None else {s: augment.bind(c) for s, c in (constants or {}).items()}
         paired = keyed_by_epoch and any(want.version == "pair" for want in wanted)
         self.pairs = ClassPairs(rows, target, seed) if paired else None
 
@@ -145,7 +148,8 @@ class WindowDataset(Dataset[Batch]):
         read_whole = getattr(windows, "whole", None) if self.augment.whole else None  # pictures of their own sizes
         x: Any = scaler(np.asarray(windows[index])) if read_whole is None else map(scaler.one, read_whole(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
-        changed = [self.augment(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
+        change = self.changes.get(source, self.augment)
+        changed = [change(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)
 
 

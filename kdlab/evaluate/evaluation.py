@@ -187,7 +187,7 @@ def check_use(module: Method, datamodule: WindowDataModule, stage: Literal["test
         )
         return
     check_fingerprint(trained, here, "validate" if stage == "val" else "test")
-    now = view_settings(datamodule, module.view)
+    now = view_settings(datamodule, module.view, module.view_settings, again=True)
     differences = input_differences(trained, here)
     if module.view_settings and module.view_settings != now:
         differences.append(f"its view is {module.view_settings}, here {now}")

@@ -212,7 +212,7 @@ class Method(LightningModule):
             self.net.standardize.fill(*(datamodule.view_statistics(self.view) or ()))
 
     def _check_view_settings(self, who: str, datamodule: Any) -> None:
-        here = view_settings(datamodule, self.view)
+        here = view_settings(datamodule, self.view, self.view_settings)
         if here and self.view_settings and here != self.view_settings:
             raise InputError(
                 f"{who} was trained on the view {self.view_settings}, but here {self.view!r} is {here}. Use the view "
@@ -564,8 +564,17 @@ def _plain(value: Any) -> Any:
     return None if value is None else _NOT_PLAIN
 
 
-def view_settings(datamodule: Any, view: str) -> str | None:
-    """The view as the data module computes it, in words; None where it does not say."""
+def view_settings(datamodule: Any, view: str, trained: str | None = None, again: bool = False) -> str | None:
+    """The view as the data module computes it, in words; None where it does not say.
+
+    Args:
+        datamodule: the data.
+        view: name of the view.
+        trained: the view that a net was trained on, whose ranges replace those that are ``"auto"`` here.
+        again: also where another net's did before.
+    """
+    if trained and hasattr(datamodule, "adopt_view"):
+        datamodule.adopt_view(view, trained, again)
     return datamodule.view_settings(view) if hasattr(datamodule, "view_settings") else None
 
 

@@ -118,7 +118,8 @@ class Distillation(Method):
                 if datamodule is not None:
                     check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
                     teacher.check_split(getattr(datamodule, "fingerprint", None), name)
-                    teacher.check_view_settings(view_settings(datamodule, teacher.view), name)
+                    trained = teacher.description.get("view_settings")
+                    teacher.check_view_settings(view_settings(datamodule, teacher.view, trained), name)
             if self.cache is not None:
                 check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
         super().prepare(datamodule, stage)
@@ -219,7 +220,13 @@ class Distillation(Method):
     def describe(self) -> dict[str, Any]:
         """Also where the teachers came from."""
         teachers = {
-            name: {"view": t.view, "file": t.file, "hash": t.hash, "provenance": t.description.get("provenance", {})}
+            name: {
+                "view": t.view,
+                "view_settings": t.description.get("view_settings"),
+                "file": t.file,
+                "hash": t.hash,
+                "provenance": t.description.get("provenance", {}),
+            }
             for name, t in self.named_teachers()
         }
         return super().describe() | {"teachers": teachers}

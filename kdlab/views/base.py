@@ -122,8 +122,22 @@ class View(ABC):
     def compute(self, x: Tensor) -> Tensor:
         """The view of a checked batch: finite, contiguous, floating, only the channels that the view reads."""
 
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Fields that are ``"auto"``: a data module finds their numbers at setup; before, nothing is computed."""
+        return ()
+
+    def resolve(self, x: Tensor) -> Self:
+        """The same view with numbers in place of ``"auto"``, found in a batch of training windows."""
+        return self
+
     def __call__(self, x: npt.ArrayLike | Tensor) -> Tensor:
         """The view of one sample or of a batch."""
+        for name in self.unresolved:
+            raise InputError(
+                f"{type(self).__name__}: {name} must be numbers before the view is computed, but got 'auto'. Give a "
+                "range (low, high), or use the view in a data module, which finds it in its training windows."
+            )
         batch = self._batch(x)
         single = batch.ndim == self.sample_ndim
         out = self.compute(batch[None] if single else batch)

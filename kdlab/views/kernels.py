@@ -204,21 +204,27 @@ def _exact(points, count, longest, columns, rows, sigma, image):  # type: ignore
 
 
 @_compiled()
-def _write(image, normalize, out):  # type: ignore[no-untyped-def]
-    """Flip ``image`` into ``out`` (row 0 the largest persistence), divided by its maximum if asked."""
+def _write(image, normalize, gain, out):  # type: ignore[no-untyped-def]
+    """Flip ``image`` into ``out`` (row 0 the largest persistence), divided by its maximum or times ``gain``."""
     n = out.shape[0]
     peak = 0.0
     for r in range(n):
         for c in range(n):
             peak = max(peak, image[r, c])
-    factor = 1.0 / peak if normalize and peak > 0.0 else 1.0
+    factor = 1.0 / peak if normalize and peak > 0.0 else gain
     for r in range(n):
         for c in range(n):
             out[n - 1 - r, c] = image[r, c] * factor
 
 
 @_compiled()
-def exact_images(x, threshold, columns, rows, sigma, normalize, out, start, stop):  # type: ignore[no-untyped-def]
+def _gain(longest, top):  # type: ignore[no-untyped-def]
+    """What brings weights relative to the longest life to weights relative to ``top``; 1 where that is 0."""
+    return longest / top if top > 0.0 else 1.0
+
+
+@_compiled()
+def exact_images(x, threshold, columns, rows, sigma, normalize, top, out, start, stop):  # type: ignore[no-untyped-def]
     """Persistence images of rows of ``x`` (N, T) in float64; ``columns`` and ``rows`` (2, n) hold the cell edges."""
     n = out.shape[1]
     kept = np.empty(x.shape[1] + 4, x.dtype)
@@ -227,7 +233,7 @@ def exact_images(x, threshold, columns, rows, sigma, normalize, out, start, stop
     for i in range(start, stop):
         count, longest = _keep(pairs, _pairs(x[i], kept, pairs), threshold)
         _exact(pairs, count, longest, columns, rows, sigma, image)
-        _write(image, normalize, out[i])
+        _write(image, normalize, _gain(longest, top), out[i])
 
 
 @intrinsic
@@ -310,8 +316,10 @@ def _splat(tile, side, across, up, top, left, height, width):  # type: ignore[no
 
 
 @_compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
-def _flush(tile, side, normalize, least, out):  # type: ignore[no-untyped-def]
-    """Flip ``tile`` into ``out``, divided by its maximum if asked; False, and nothing written, under ``least``."""
+def _flush(tile, side, normalize, gain, least, out):  # type: ignore[no-untyped-def]
+    """Flip ``tile`` into ``out``, divided by its maximum if asked, or times ``gain``; False, and nothing written, under
+    ``least``.
+    """
     n = out.shape[0]
     peak = np.float32(0)
     for r in range(n):
@@ -321,7 +329,7 @@ def _flush(tile, side, normalize, least, out):  # type: ignore[no-untyped-def]
                 peak = source[c]
     if peak < least:
         return False
-    factor = np.float32(1) / peak if normalize else np.float32(1)
+    factor = np.float32(1) / peak if normalize else gain
     for r in range(n):
         line = out[n - 1 - r]
         source = tile[r * side : r * side + n]
@@ -332,7 +340,7 @@ def _flush(tile, side, normalize, least, out):  # type: ignore[no-untyped-def]
 
 @_compiled()
 def fast_images(  # type: ignore[no-untyped-def]
-    x, threshold, columns, rows, sigma, normalize, tables, strides, grids, reaches, widths, least, out, start, stop
+    x, threshold, columns, rows, sigma, normalize, top, tables, strides, grids, reaches, widths, least, out, start, stop
 ):
     """Persistence images of rows of ``x`` (N, T) in float32: diagram, raster and normalisation in one pass.
 
@@ -362,11 +370,12 @@ def fast_images(  # type: ignore[no-untyped-def]
                 weight = np.float32(pairs[k, 1] / longest)
                 one = np.float32(1)
                 left = _band(tables[0], strides[0], nodes[0], column, reaches[0], widths[0], side, one, across)
-                top = _band(tables[1], strides[1], nodes[1], row, reaches[1], widths[1], side, weight, up)
-                _splat(tile, side, across, up, top, left, widths[1], widths[0])
-        if not _flush(tile, side, normalize, least, out[i]):
+                lower = _band(tables[1], strides[1], nodes[1], row, reaches[1], widths[1], side, weight, up)
+                _splat(tile, side, across, up, lower, left, widths[1], widths[0])
+        gain = _gain(longest, top)
+        if not _flush(tile, side, normalize, np.float32(gain), least, out[i]):
             _exact(pairs, count, longest, columns, rows, sigma, image)
-            _write(image, normalize, out[i])
+            _write(image, normalize, gain, out[i])
 
 
 @_compiled()

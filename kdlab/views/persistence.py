@@ -6,15 +6,17 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kdlab.types import InputError
 from kdlab.views.base import View, added, check, check_number, check_size, still
 from kdlab.views.diagrams import ripser_diagram, sublevel_diagrams
+from kdlab.views.ranges import find_ranges
 
 Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
@@ -103,6 +105,17 @@ def _plan(size: int, sigma: float, birth: Range, persistence: Range, legacy: boo
     return _Plan(columns, rows, (tables, strides, grids, (across[1], up[1]), (across[2], up[2]), least))
 
 
+def _check_pair(name: str, pair: Any) -> Range | Literal["auto"]:
+    """A range of two floats, the smaller one first, or ``"auto"``."""
+    if isinstance(pair, str) and pair == "auto":
+        return "auto"
+    check(isinstance(pair, list | tuple) and len(pair) == 2, name, "a range (low, high) or 'auto'", pair)
+    for end in pair:
+        check_number(name, end, -math.inf)
+    check(pair[0] < pair[1], name, "a range (low, high) with low < high", pair)
+    return float(pair[0]), float(pair[1])
+
+
 @dataclass(frozen=True, repr=False)
 class PersistenceImage(View):
     r"""Persistence image of the sublevel sets of each channel of a window.
@@ -121,11 +134,20 @@ class PersistenceImage(View):
     end by the largest pixel. An empty diagram gives a zero picture. Points outside the ranges count with the mass that
     they spill inside.
 
+    The weight y / max y is relative to one diagram, so a small movement is drawn as bright as a large one. With
+    ``weight="absolute"`` it is relative to the upper end of the persistence range, the same for all windows:
+    ``y_k / persistence[1]``. Only without ``normalize`` do the two differ.
+
+    A range of ``"auto"`` is found by the data module at setup, which replaces the view by one with numbers. The rule
+    (:func:`~kdlab.views.ranges.find_ranges`): over the points of a sample of training windows, each counted by its
+    weight, births run from their 1 % to their 99 % quantile, persistences from 0 to their 99 % quantile, and each
+    end but that 0 is moved outwards by sigma.
+
     Args:
         size: side n of the picture in pixels.
         sigma: standard deviation of the blur, in units of the (scaled) signal.
-        birth: range of births shown, in units of the signal.
-        persistence: range of persistences shown, in units of the signal.
+        birth: range of births shown, in units of the signal, or ``"auto"``.
+        persistence: range of persistences shown, in units of the signal, or ``"auto"``.
         threshold: lifetimes up to this are dropped, in units of the signal.
         normalize: divide each picture by its largest pixel.
         grid: ``"exact"``: cells tile the ranges. ``"legacy"``: the cells of ``PersImage``, which the released teachers
@@ -138,6 +160,8 @@ class PersistenceImage(View):
         floor: a channel whose samples span less than this (largest minus smallest), in units of the signal, is noise
             of a sensor at rest and gives a zero picture; 0 takes every channel as it is. (``threshold`` drops points of
             a picture, and what is left is brought to the full range.)
+        weight: ``"diagram"``: y over the largest y of the diagram; ``"absolute"``: y over the upper end of the
+            persistence range.
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
 
@@ -170,14 +194,15 @@ class PersistenceImage(View):
 
     size: int = 64
     sigma: float = 0.25
-    birth: tuple[float, float] = (-4.0, 4.0)
-    persistence: tuple[float, float] = (0.0, 8.0)
+    birth: tuple[float, float] | Literal["auto"] = (-4.0, 4.0)
+    persistence: tuple[float, float] | Literal["auto"] = (0.0, 8.0)
     threshold: float = 0.01
     normalize: bool = True
     grid: Literal["exact", "legacy"] = "exact"
     backend: Literal["fast", "ripser", "persim"] = "fast"
     dtype: Literal["float32", "float64"] = "float32"
     floor: float = added(0.0)
+    weight: Literal["diagram", "absolute"] = added("diagram")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,22 +214,65 @@ class PersistenceImage(View):
         for name, kind in kinds.items():
             object.__setattr__(self, name, kind(getattr(self, name)))  # one value, one digest
         for name in ("birth", "persistence"):
-            pair = getattr(self, name)
-            listed = isinstance(pair, list | tuple) and len(pair) == 2
-            check(listed, name, "a range (low, high)", pair)
-            for end in pair:
-                check_number(name, end, -math.inf)
-            check(pair[0] < pair[1], name, "a range (low, high) with low < high", pair)
-            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+            object.__setattr__(self, name, _check_pair(name, getattr(self, name)))
         check(self.grid in ("exact", "legacy"), "grid", "'exact' or 'legacy'", self.grid)
         check(self.backend in ("fast", "ripser", "persim"), "backend", "'fast', 'ripser' or 'persim'", self.backend)
         check(self.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'", self.dtype)
+        check(self.weight in ("diagram", "absolute"), "weight", "'diagram' or 'absolute'", self.weight)
+        if self.weight == "absolute" and self.persistence != "auto":
+            check(
+                self.persistence[1] > 0, "persistence", "an upper end above 0 with absolute weights", self.persistence
+            )
         if self.grid == "legacy":
-            check(self.birth[1] > 0, "birth", "an upper end above 0 on the legacy grid", self.birth)
-            check(self.persistence[0] == 0, "persistence", "a lower end of 0 on the legacy grid", self.persistence)
-            if self.backend == "persim":
-                same = self.persistence[1] == self.birth[1]
-                check(same, "persistence", f"(0, {self.birth[1]:g}) as birth ends: PersImage has one", self.persistence)
+            self._check_legacy()
+
+    def _check_legacy(self) -> None:
+        for name in self.unresolved:
+            check(False, name, "numbers on the legacy grid, whose pictures have known ranges", "auto")
+        birth, persistence = self.ranges
+        check(birth[1] > 0, "birth", "an upper end above 0 on the legacy grid", birth)
+        check(persistence[0] == 0, "persistence", "a lower end of 0 on the legacy grid", persistence)
+        if self.backend == "persim":
+            same = persistence[1] == birth[1]
+            check(same, "persistence", f"(0, {birth[1]:g}) as birth ends: PersImage has one", persistence)
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Those of ``birth`` and ``persistence`` that are ``"auto"``."""
+        return tuple(name for name in ("birth", "persistence") if getattr(self, name) == "auto")
+
+    def resolve(self, x: Tensor) -> Self:
+        """The same view with the ranges of the diagrams of ``x``, where they are ``"auto"``.
+
+        Raises:
+            InputError: where there is nothing to find them in.
+        """
+        if not self.unresolved:
+            return self
+        found = find_ranges(self.diagrams(x), self.sigma, self._dropped, absolute=self.weight == "absolute")
+        return replace(self, **{name: getattr(found, name) for name in self.unresolved})
+
+    def diagrams(self, x: Tensor) -> list[Floats]:
+        """The diagrams of each series of each window: one per channel and window, channel by channel."""
+        series = self._read_as(self._batch(x))
+        rows = still(series, self.floor).transpose(0, 1).cpu().numpy().reshape(-1, series.shape[-1])
+        return sublevel_diagrams(rows)
+
+    def _read_as(self, x: Tensor) -> Tensor:
+        """The series of a checked batch, ``(B, C, T)``."""
+        return x
+
+    @property
+    def ranges(self) -> tuple[Range, Range]:
+        """Birth and persistence as numbers."""
+        if self.birth == "auto" or self.persistence == "auto":
+            raise InputError(f"{type(self).__name__}: {self.unresolved[0]} must be numbers, but got 'auto'.")
+        return self.birth, self.persistence
+
+    @property
+    def _top(self) -> float:
+        """What absolute weights are relative to; 0: weights are relative to the longest life of a diagram."""
+        return self.ranges[1][1] if self.weight == "absolute" else 0.0
 
     def shape(self, channels: int, length: Any) -> tuple[int, ...]:
         """``(channels, n, n)``, whatever the length."""
@@ -212,12 +280,12 @@ class PersistenceImage(View):
 
     def compute(self, x: Tensor) -> Tensor:
         """Compiled on the CPU; on another device the diagrams are found on the host and drawn on the device."""
-        return self._series(x)
+        return self._series(self._read_as(x))
 
     def _series(self, x: Tensor) -> Tensor:
         rows = still(x, self.floor).cpu().numpy().reshape(-1, x.shape[-1])
         out_dtype = torch.float32 if self.dtype == "float32" else torch.float64
-        plan = _plan(self.size, self.sigma, self.birth, self.persistence, self.grid == "legacy")
+        plan = _plan(self.size, self.sigma, *self.ranges, self.grid == "legacy")
         if self.backend == "fast" and x.device.type != "cpu" and self.dtype == "float32":
             out = self._torch(rows, plan, x.device)
         elif self.backend == "fast":
@@ -225,7 +293,8 @@ class PersistenceImage(View):
         else:
             pairs = [ripser_diagram(row) for row in rows] if self.backend == "ripser" else sublevel_diagrams(rows)
             draw = self._persim if self.backend == "persim" else self._draw
-            out = torch.stack([torch.from_numpy(self._finish(draw(self._points(one), plan))) for one in pairs])
+            points = [self._points(one) for one in pairs]
+            out = torch.stack([torch.from_numpy(self._finish(draw(one, plan), one)) for one in points])
         return out.view(*x.shape[:2], self.size, self.size).to(x.device, out_dtype)
 
     @property
@@ -236,7 +305,7 @@ class PersistenceImage(View):
         from kdlab.views import kernels
 
         out = kernels.blank(len(rows), self.size, self.size, dtype=self.dtype)
-        common = (rows, self._dropped, plan.columns.edges, plan.rows.edges, self.sigma, self.normalize)
+        common = (rows, self._dropped, plan.columns.edges, plan.rows.edges, self.sigma, self.normalize, self._top)
         if self.dtype == "float64" or plan.fast is None:
             kernels.run_rows(kernels.exact_images, len(rows), *common, out.numpy())
         else:
@@ -264,14 +333,15 @@ class PersistenceImage(View):
 
         if not len(points):
             return np.zeros((self.size, self.size))
+        birth, persistence = self.ranges
         if self.grid == "legacy":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                specs = {"minBD": self.birth[0], "maxBD": self.birth[1]}
+                specs = {"minBD": birth[0], "maxBD": birth[1]}
                 old: Any = PersImage((self.size, self.size), spread=self.sigma, specs=specs, verbose=False)
             return np.asarray(old.transform(np.stack([points[:, 0], points[:, 0] + points[:, 1]], 1)))[::-1]
         steps = np.array([plan.columns.step, plan.rows.step])
-        cells = (points[:, :2] - [self.birth[0], self.persistence[0]]) / steps
+        cells = (points[:, :2] - [birth[0], persistence[0]]) / steps
         imager: Any = PersistenceImager(
             birth_range=(0.0, float(self.size)),
             pers_range=(0.0, float(self.size)),
@@ -282,10 +352,10 @@ class PersistenceImage(View):
         )
         return np.asarray(imager.transform(cells, skew=False)).T
 
-    def _finish(self, image: Floats) -> Floats:
-        """Largest persistence first, divided by the largest pixel."""
-        peak = image.max()
-        return np.ascontiguousarray(image[::-1] / peak if self.normalize and peak > 0 else image[::-1])
+    def _finish(self, image: Floats, points: Floats) -> Floats:
+        """Largest persistence first, divided by the largest pixel, or with absolute weights."""
+        peak, gain = image.max(), points[:, 1].max(initial=0.0) / self._top if self._top else 1.0
+        return np.ascontiguousarray(image[::-1] / peak if self.normalize and peak > 0 else gain * image[::-1])
 
     def _torch(self, rows: npt.NDArray[Any], plan: _Plan, device: torch.device) -> Tensor:
         """Diagrams on the host, pictures in torch on ``device``, a few windows at a time."""
@@ -305,6 +375,8 @@ class PersistenceImage(View):
         if self.normalize:
             peak = out.amax((1, 2), keepdim=True)
             out /= torch.where(peak > 0, peak, torch.ones_like(peak))
+        elif self._top:
+            out *= torch.from_numpy(points[..., 1].max(1) / self._top).to(device, torch.float32)[:, None, None]
         faint = self._faint(points, plan) & (counts > 0)
         if faint.any():
             exact = replace(self, dtype="float64")._compiled(rows[faint], plan)
@@ -353,14 +425,15 @@ class ScanPersistenceImage(PersistenceImage):
     Args:
         size: side n of each persistence image in pixels.
         sigma: standard deviation of the blur, in units of the pixels.
-        birth: range of births shown; the defaults are for pixels in [0, 1].
-        persistence: range of persistences shown.
+        birth: range of births shown, or ``"auto"``; the defaults are for pixels in [0, 1].
+        persistence: range of persistences shown, or ``"auto"``.
         threshold: lifetimes up to this are dropped.
         normalize: as in :class:`PersistenceImage`, like the arguments that follow.
         grid: the released images use ``"legacy"``.
         backend: ``"fast"``, ``"ripser"`` or ``"persim"``.
         dtype: ``"float32"`` or ``"float64"``.
         floor: a colour plane whose pixels span less than this gives zero pictures; 0 takes every plane as it is.
+        weight: as in :class:`PersistenceImage`.
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
 
@@ -388,14 +461,14 @@ class ScanPersistenceImage(PersistenceImage):
 
     size: int = 50
     sigma: float = 0.01
-    birth: tuple[float, float] = (0.0, 0.3)
-    persistence: tuple[float, float] = (0.0, 0.3)
+    birth: tuple[float, float] | Literal["auto"] = (0.0, 0.3)
+    persistence: tuple[float, float] | Literal["auto"] = (0.0, 0.3)
     threshold: float = 0.02
 
     def shape(self, channels: int, length: Any) -> tuple[int, ...]:
         """``(2 channels, n, n)``, whatever the picture's ``(H, W)``."""
         return (2 * self.selected(channels), self.size, self.size)
 
-    def compute(self, x: Tensor) -> Tensor:
+    def _read_as(self, x: Tensor) -> Tensor:
         """Rows, then columns, as series."""
-        return self._series(torch.cat([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1))
+        return torch.cat([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1)

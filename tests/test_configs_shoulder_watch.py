@@ -1,0 +1,16 @@
+"""The configs of shoulder_watch: each through fit, test and predict, in one process."""
+
+import importlib.util
+
+import pytest
+
+from tests.configs import configs_of, fit_test_predict
+
+FOLDERS = ("shoulder_watch",)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("seglearn") is None, reason="seglearn is not installed")
+@pytest.mark.parametrize("name", configs_of(*FOLDERS))
+def test_config(name, laboratory, monkeypatch):
+    monkeypatch.chdir(laboratory)
+    fit_test_predict(name)
