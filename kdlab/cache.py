@@ -529,7 +529,7 @@ def _open(path: Path, part: Part) -> NDArray[Any] | None:
         with path.open("rb") as file:
             header = json.loads(file.read(_HEADER))
         whole = path.stat().st_size == _HEADER + part.bytes and header["crc32"] == _checksum(path)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return _map(path, part) if whole else None
 

@@ -73,6 +73,8 @@ def expanded(root: str | Path, data_set: str) -> Path:
     if not place.exists():
         unset = "; set that environment variable, or name a folder" if "$" in str(place) else ""
         raise MissingFileError(f"root={str(root)!r}: no such folder or archive{unset}; expected {data_set}")
+    if not place.is_dir() and not place.is_file():
+        raise InputError(f"root={str(root)!r}: must be a folder or an archive, but it is neither; expected {data_set}")
     return place
 
 

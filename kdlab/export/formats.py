@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kdlab.export.reading import REMEDY, check_card, check_program
 from kdlab.files import MOST_BYTES, one_line, remove_leftovers, replacing, scratch_folder
 from kdlab.methods.checkpoints import check_archive
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 
 #: format -> how its files end
 FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx"}
@@ -96,6 +96,8 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises:
         InputError: when there is none, so kdlab did not export it.
     """
+    if not path.is_file():
+        raise MissingFileError(f"path: expected an exported file, but {str(path)!r} is none.")
     try:
         card = json.loads(_card_text(path))
     except InputError:

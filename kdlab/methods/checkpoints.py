@@ -160,8 +160,11 @@ def find_checkpoint(
         MissingFileError: when nothing is there; names the command that makes it.
     """
     path = Path(path)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:  # a name that is too long
+        raise MissingFileError(f"{what}: {str(path)[:200]!r} cannot be found ({error.strerror}).") from error
     versions = sorted(path.glob("version_*"), key=_version_number, reverse=True) if path.is_dir() else []
     for folder in versions or [path]:
         for name in files:
