@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from kdlab.files import replacing
@@ -51,7 +51,7 @@ class VersionLogger(CSVLogger):
         """What collects the rows and writes them."""
         if self._experiment is None:
             self._experiment = _Rows(self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+        return self._experiment
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
