@@ -243,6 +243,14 @@ class KdlabCLI(LightningCLI):
 
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
+        try:
+            self._check_all(stage)
+        except OSError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{stage}: {one_line(error)}. Check the paths of the config.") from error
+
+    def _check_all(self, stage: str) -> None:
         config = self.config[self.config.subcommand]
         self.datamodule.prepare_data()
         self.datamodule.setup(stage)
@@ -358,7 +366,7 @@ def _check_run(run: str | None) -> None:
         )
 
 
-def _check_classes(config: Any, key: str, parser: Parser) -> None:
+def _check_classes(config: Any, key: str, parser: LightningArgumentParser) -> None:
     """Classes that only name what their subclasses share train nothing, and fail late or with a puzzling reason."""
     if isinstance(config, Namespace | dict):
         items = (vars(config) if isinstance(config, Namespace) else config).items()
@@ -376,7 +384,7 @@ def _check_classes(config: Any, key: str, parser: Parser) -> None:
             _check_classes(value, key, parser)
 
 
-def _check_sizes(kind: Any, arguments: Any, parser: Parser) -> None:
+def _check_sizes(kind: Any, arguments: Any, parser: LightningArgumentParser) -> None:
     """Nets of kdlab that would take hours or all memory to make: a typo in a number."""
     if isinstance(kind, type) and issubclass(kind, Backbone) and kind.__module__.startswith("kdlab."):
         for key, value in vars(arguments).items() if isinstance(arguments, Namespace) else ():

@@ -75,7 +75,7 @@ class Parser(LightningArgumentParser):
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
 
-    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.
 
         Raises:
@@ -93,7 +93,8 @@ class Parser(LightningArgumentParser):
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
             self._check_sections(read_yaml(os.fspath(path), "--config"), f"--config: {os.fspath(path)!r}")
-        return super().parse_path(path, *args, **kwargs)
+        parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
         """A section such as ``trainer`` holds named values, or names a file that does; a class is named by a word."""

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
@@ -133,18 +133,18 @@ class VersionLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> ExperimentWriter:
+    def experiment(self) -> _Rows:
         """What collects the rows and writes them."""
         if self._experiment is None:
             self._experiment = _Rows(self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+        return cast("_Rows", self._experiment)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: those of the fit are kept."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Add a row."""
         super().log_metrics({**metrics, **self._saved_at}, self._saved_at.get("step", step))
 

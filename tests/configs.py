@@ -103,4 +103,5 @@ def fit_test_predict(name):
     assert 0 <= tested.trainer.callback_metrics["test/accuracy"] <= 1
     predicted = cli.run(["predict", *words, *LIMIT, "--ckpt_path", path])
     assert (Path(predicted.trainer.log_dir) / "predictions.csv").is_file()
+    assert [p.name for p in Path(path).iterdir()] == ["version_0"]  # test and predict make no version of their own
     assert fitted.model.net.standardize.filled

@@ -330,7 +330,8 @@ def test_two_processes(here):
     run("predict", "--config", SCRATCH, *two, "--ckpt_path", str(folder))
     (together,) = folder.rglob("predictions.csv")
     one = cli.run(["predict", "--config", SCRATCH, *FAST, "--ckpt_path", str(folder)])
-    alone = Path(one.trainer.log_dir) / "predictions.csv"
+    alone = Path(one.trainer.log_dir) / "predictions-1.csv"  # the first one stays
+    assert sorted(folder.rglob("predictions*.csv")) == [alone.resolve(), together.resolve()]
     with together.open() as a, alone.open() as b:
         rows, expected = list(csv.DictReader(a)), list(csv.DictReader(b))
     assert [row["index"] for row in rows] == [row["index"] for row in expected]

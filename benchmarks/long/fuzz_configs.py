@@ -72,6 +72,8 @@ def base_config(name: str) -> Config:
         if equals:
             set_value(config, key, yaml.safe_load(value))
     config["trainer"] = {**config.get("trainer", {}), **TRAINER}
+    if name.startswith("imagenet/"):  # torch 2.13 ends in a segmentation fault on these tiny images in channels_last
+        config["model"]["init_args"]["memory_format"] = "contiguous"
     return config
 
 
