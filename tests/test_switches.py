@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kdlab import KD, TPKD, Supervised, Teacher, TeacherCache, cli
 from kdlab.callbacks import ConfusionMatrixPicture, TemperatureAnnealing, WeightAnnealing
 from kdlab.data import BasicMotions
+from kdlab.methods import finite
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.nets import WideResNet, build
 from kdlab.types import InputError
@@ -285,7 +286,8 @@ class Watch(pl.Callback):
         self.steps += 1
 
 
-def test_a_step_waits_for_nothing(teachers, tmp_path):
+def test_a_step_waits_for_nothing(teachers, tmp_path, monkeypatch):
+    monkeypatch.setattr(finite, "at_once", lambda device: False)  # as on a GPU
     watch = Watch()
     callbacks = [watch, TemperatureAnnealing(), WeightAnnealing()]
     trainer(tmp_path, max_epochs=2, callbacks=callbacks).fit(tpkd(teachers), both_views())

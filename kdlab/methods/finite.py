@@ -88,6 +88,11 @@ def check_settings(optimizer: torch.optim.Optimizer) -> None:
                     )
 
 
+def at_once(device: torch.device) -> bool:
+    """Can every step be looked at? Not where a device or another process would be waited for."""
+    return device.type == "cpu" and distributed.world_size() == 1
+
+
 class Watch:
     """Looks whether the terms of a loss are finite, over the steps of a fit.
 
@@ -114,7 +119,7 @@ class Watch:
             The names of terms that are known not to be finite; `where` says in which steps.
         """
         terms, names = terms.detach(), tuple(names)
-        if terms.device.type == "cpu" and distributed.world_size() == 1:
+        if at_once(terms.device):
             self._steps, self._names = (step, step), names
             return [] if bool(terms.isfinite().all()) else self._named(terms)
         found: list[str] = []
@@ -142,8 +147,7 @@ class Watch:
 
     def _named(self, terms: Tensor) -> list[str]:
         values = terms.tolist()
-        bad = [name for name, value in zip(self._names, values, strict=True) if not math.isfinite(value)]
-        return bad
+        return [name for name, value in zip(self._names, values, strict=True) if not math.isfinite(value)]
 
 
 def diverged(module: Any, where: str, what: str) -> DivergedError:
