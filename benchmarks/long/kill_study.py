@@ -1,6 +1,6 @@
 """Kill a study at random moments and run it to its end: is its table that of a study that nobody touched?
 
-    python -m benchmarks.long.kill_study [--moments 10] [--seed 0] [--folder FOLDER]
+    python -m benchmarks.long.kill_study [--moments 10] [--jobs 1 2] [--seed 0] [--folder FOLDER]
 
 With one and with two jobs, each moment takes one of SIGINT, SIGTERM and SIGKILL, sent to the study alone or to its
 process group (as a terminal sends Ctrl-C). Checked are the exit status (130, 143, killed), that no process is left,
@@ -65,27 +65,31 @@ def kill(folder: Path, jobs: int, number: signal.Signals, seconds: float, group:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=10, help="kills with one job, and as many with two")
+    parser.add_argument("--moments", type=int, default=10, help="kills with each number of jobs")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="how many run at a time")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where the studies are run; a temporary folder without it")
     given = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and children inherit it
     given.folder = given.folder or Path(tempfile.mkdtemp(prefix="kill_study"))
     rng = random.Random(given.seed)
-    write_study(given.folder / "whole")
-    table, last = whole(given.folder / "whole", 1)
-    print(f"uninterrupted: {last:.0f} s, {len(table.splitlines()) - 1} rows", flush=True)
+    times = {}
+    for jobs in given.jobs:
+        folder = given.folder / f"whole{jobs}"
+        write_study(folder)
+        table, times[jobs] = whole(folder, jobs)
+        print(f"uninterrupted, {jobs} jobs: {times[jobs]:.0f} s, {len(table.splitlines()) - 1} rows", flush=True)
     print("| jobs | signal | to | at (s) | ended in (s) | status | processes left | done before | table |")
     print("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
     wrong = 0
-    for jobs in (1, 2):
+    for jobs in given.jobs:
         for i in range(given.moments):
             number = list(SIGNALS)[i % 3]
             group = bool(i // 3 % 2)
             for attempt in range(5):
                 folder = given.folder / f"jobs{jobs}-{i}-{attempt}"
                 write_study(folder)
-                at = rng.uniform(0.03, 1.0) * last * 0.75**attempt
+                at = rng.uniform(0.03, 1.0) * times[jobs] * 0.75**attempt
                 status, took, left = kill(folder, jobs, number, at, group)
                 if status is not None:
                     break
@@ -101,7 +105,7 @@ def main(words: list[str] | None = None) -> int:
                 f"| {status} | {left} | {done} | {said} |",
                 flush=True,
             )
-    print(f"{2 * given.moments} kills, {wrong} wrong")
+    print(f"{len(given.jobs) * given.moments} kills, {wrong} wrong")
     return int(wrong > 0)
 
 

@@ -67,7 +67,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"kdlab study: {one_line(error)}. {_REMEDIES.get(error.errno or 0, _REMEDY)}") from error
+        raise InputError(f"kdlab study: {one_line(error)}. {_REMEDIES.get(error.errno or 0, _REMEDY)}.") from error
     except (KeyboardInterrupt, SystemExit, ends.Ended) as error:
         if (end := ends.end_of(error)) is None:
             raise
@@ -88,6 +88,7 @@ _REMEDIES = {
 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
     quiet()
+    ends.print_anything()
     study = Study.read(given.file)
     folds, jobs = plan(study, Path(given.root))
     folder = Path(given.root) / study.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -148,3 +149,10 @@ def say(text: str) -> None:
         except (OSError, ValueError):  # a terminal that was closed: nothing more is written to it at the exit
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_anything() -> None:
+    """In a locale that lacks a character (``±`` in a table), print an escape for it and go on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
