@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import convolve1d
 from scipy.signal import firwin, resample_poly
 
@@ -248,7 +249,7 @@ def test_half_written_is_made_again(tmp_path, monkeypatch):
     root = write_folder(tmp_path / "data", subjects=1)
     want = module(root).load().windows["raw"][:]
     kept = sorted((tmp_path / "kept").iterdir())
-    with (kept[0] / "signal.f32").open("r+b") as stream:
+    with (kept[0] / "signal.bin").open("r+b") as stream:
         stream.truncate(1000)
     (kept[1] / "recording.json").write_text('{"samples": 3')
     assert [Stored.find(k) for k in kept] == [None, None]
@@ -272,7 +273,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     mine = tmp_path / "kept" / (own + "abc")
     for place in (left, mine):
         place.mkdir()
-        (place / "signal.f32").write_bytes(b"1234")
+        (place / "signal.bin").write_bytes(b"1234")
     module(root).load()
     assert not left.exists()
     assert mine.exists()  # a process that still runs may be writing there
@@ -452,6 +453,22 @@ def test_memory_stays_flat(tmp_path):
     short = grown(lambda: read("short"))
     assert grown(lambda: read("long")) < short + size / 2
     assert grown(lambda: read("long", whole=True)) > 2 * size  # this is how one would see it if it did not
+
+
+def test_a_signal_on_a_large_offset_is_not_lost(tmp_path):
+    """Pressure in pascals, or a counter: what float32 would round away is kept in float64 and shifted there."""
+    scaled = []
+    for name, offset in (("plain", 0.0), ("offset", 1e8)):
+        (tmp_path / name / "data").mkdir(parents=True)
+        for s in range(1, 6):
+            x, label = movement_recording([s], seconds=4.0)
+            np.savez(tmp_path / name / "data" / f"s{s}_1.npz", x=x.astype(float) + offset, y=label)
+        data = module(tmp_path / name / "data")
+        data.setup()
+        assert data.data.windows["raw"].dtype == (np.float64 if offset else np.float32)
+        scaled.append(torch.cat([batch.views["raw"] for batch in data.batches("test")]))
+    assert scaled[1].dtype == torch.float32
+    torch.testing.assert_close(scaled[0], scaled[1], atol=1e-5, rtol=1e-5)
 
 
 def test_codes_tell_missing_from_unlabelled(tmp_path):

@@ -120,7 +120,7 @@ def test_axivity_formatted_dates(tmp_path, devices):
 
 # ---- GENEActiv and Empatica: in the documented format, not tried on a real file -------------------------------------
 def geneactiv(rows=300):
-    """A CSV export: 100 lines of settings, then time (milliseconds after a colon), x, y, z, lux, button, temperature."""
+    """A CSV export: 100 lines of settings, then time (milliseconds after a colon), x, y, z and more."""
     x = np.random.default_rng(0).normal(size=(rows, 3)).round(4)
     lines = ["Device Type,GENEActiv", "Device Model,1.1", "Measurement Frequency,100 Hz", *[""] * 97]
     for k, row in enumerate(x.tolist()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
 from kdlab.data.devices import DEVICES, FORMS, Device
 from kdlab.data.files import expanded
-from kdlab.data.recording_arrays import ROWS, persons_in_arrays
+from kdlab.data.recording_arrays import persons_in_arrays
 from kdlab.data.recording_csv import LOOKED_AT, persons_in
-from kdlab.data.recording_files import MISSING, Reading, Stored, store
+from kdlab.data.recording_files import Reading, Stored, store
 from kdlab.data.recording_labels import Intervals, Spans
 from kdlab.data.recording_layout import (
     EXPECTED,
@@ -34,66 +33,15 @@ from kdlab.data.recording_layout import (
     whose,
 )
 from kdlab.data.recording_time import SECOND, Times
+from kdlab.data.recording_windows import RecordingWindows, cut
 from kdlab.data.regular import Grid
 from kdlab.data.resample import NO_LABEL
 from kdlab.data.splits import Split
 from kdlab.data.text_rows import Csv
 from kdlab.data.time_report import TimeReport, lost_to_missing
-from kdlab.data.windows import WindowSet, natural_key, window_starts
+from kdlab.data.windows import WindowSet, natural_key
 from kdlab.files import remove_leftovers
 from kdlab.types import InputError
-
-
-class RecordingWindows:
-    """Windows of recordings on disk that are read on demand; used like an array ``(N, C, T)``.
-
-    Files are mapped for as long as the windows are copied and no longer, so that memory does not grow with what was
-    read. Sent to another process, it takes the names of the files along, not the samples.
-
-    Args:
-        files: the recordings.
-        file: the recording of each window, ``(N,)``.
-        start: the first sample of each window, ``(N,)``.
-        window: samples of a window.
-        told: counts of what was dropped, moved and filled, for the fingerprint.
-
-    Shapes:
-        ``x[rows]`` is ``(len(rows), C, T)`` for a slice, a mask or indices
-    """
-
-    dtype = np.dtype(np.float32)
-    ndim = 3
-
-    def __init__(
-        self,
-        files: Sequence[Stored],
-        file: NDArray[np.int32],
-        start: NDArray[np.int64],
-        window: int,
-        told: dict[str, Any] | None = None,
-    ) -> None:
-        self.files, self.file, self.start, self.told = list(files), file, start, told or {}
-        self.shape = (len(start), self.files[0].width, window)
-
-    @property
-    def size(self) -> int:
-        """Number of samples."""
-        return math.prod(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        file, start = np.atleast_1d(self.file[rows]), np.atleast_1d(self.start[rows])
-        out = np.empty((len(file), *self.shape[1:]), np.float32)
-        for k in np.unique(file):
-            mine = np.flatnonzero(file == k)
-            cuts = np.lib.stride_tricks.sliding_window_view(self.files[k].signal(), self.shape[2], axis=0)
-            out[mine] = cuts[start[mine]]
-        return out if np.ndim(self.start[rows]) else out[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[:].astype(np.float32 if dtype is None else dtype, copy=False)
 
 
 class RecordingDataModule(WindowDataModule):
@@ -103,7 +51,8 @@ class RecordingDataModule(WindowDataModule):
     (samples, channels), ``y`` (samples,) and perhaps ``t`` (samples,); an ``.npy`` is ``x``, and beside it are
     ``<name>.labels.npy`` and perhaps ``<name>.time.npy``. Each file is read once, in pieces, and kept as float32 at the
     common rate in ``cache_dir``, which takes 4 bytes per sample and channel (415 MB for 24 hours of 12 channels at
-    100 Hz); it is read again when it changes. Nothing is written into ``root``.
+    100 Hz; float64 where float32 would lose a signal on a large offset); it is read again when it changes. Nothing is
+    written into ``root``.
 
     Who was recorded is declared: in a folder of the path, in the file name or in a column. Without a declaration the
     one part of path and name that varies is the person; where several vary, or a column is named like a person, setup
@@ -198,9 +147,9 @@ class RecordingDataModule(WindowDataModule):
         max_gap: float | None = None,
         fill: dict[str, Literal["previous", "linear"]] | None = None,
         fill_max: float | dict[str, float] = 2.0,
-        classes: list[str] | None = None,
-        ignore: list[str] | None = None,
-        no_label: list[str] | None = None,
+        classes: list[Any] | None = None,
+        ignore: list[Any] | None = None,
+        no_label: list[Any] | None = None,
         agree: float = 0.6,
         missing: Literal["drop", "error"] = "drop",
         units: list[str] | None = None,
@@ -252,7 +201,11 @@ class RecordingDataModule(WindowDataModule):
         )
         self._classes = None if classes is None else identity.words(classes, "classes")
         self._ignore = identity.words(ignore or [], "ignore")
-        self._nothing = identity.NO_LABEL_WORDS if no_label is None else tuple(str(word) for word in no_label)
+        self._nothing = (
+            identity.NO_LABEL_WORDS
+            if no_label is None
+            else tuple(identity.words([word for word in no_label if word != ""], "no_label"))
+        )
         self._units = units
 
     def prepare_data(self) -> None:
@@ -493,64 +446,3 @@ def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:
     if isinstance(csv, Csv):
         return csv
     return Csv.of({**(FORMS[device] if device is not None else {}), **(csv or {})})
-
-
-def cut(
-    stored: Stored, place: NDArray[np.int64], *, window: int, step: int, agree: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """The windows of a recording that have no missing sample.
-
-    Args:
-        stored: the recording.
-        place: the class of each of its label codes, ``NO_LABEL`` for none.
-        window: samples of a window.
-        step: samples from one window to the next.
-        agree: the least part of a window that has its label.
-
-    Returns:
-        First samples ``(N,)`` and classes ``(N,)``, -1 where no label has enough samples; which windows, of all, have a
-        missing sample ``(M,)``; the person and session of each, as a place in ``stored.groups``, ``(N,)``.
-    """
-    class_of = np.concatenate([place, [MISSING, NO_LABEL]])  # the codes of these are -2 and -1
-    starts, labels, groups = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for begin, stop, group in stored.segments or ((0, stored.samples, 0),):
-        every = begin + window_starts(stop - begin, window, step)
-        for first in range(0, len(every), max(1, ROWS // step)):
-            start = every[first : first + max(1, ROWS // step)]
-            codes = class_of[stored.codes()[start[0] : start[-1] + window]]
-            starts.append(start)
-            labels.append(voted(codes, start - start[0], window, agree))
-            groups.append(np.full(len(start), group, np.int32))
-    start, label = np.concatenate(starts), np.concatenate(labels)
-    kept = label != MISSING
-    return start[kept], label[kept], np.flatnonzero(~kept), np.concatenate(groups)[kept]
-
-
-def voted(classes: NDArray[np.int64], begin: NDArray[np.int64], window: int, agree: float) -> NDArray[np.int64]:
-    """The class that most samples of each window have; of two with as many samples the first.
-
-    Args:
-        classes: of each sample ``(n,)``, or ``NO_LABEL``, or ``MISSING``.
-        begin: first samples of the windows, ``(N,)``.
-        window: samples of a window.
-        agree: the least part of a window that has the class.
-
-    Returns:
-        ``(N,)``: a class, or ``NO_LABEL``, or ``MISSING`` where a sample is.
-
-    >>> voted(np.array([0, 0, 1, 1, 1, -1, -2]), np.array([0, 1, 4]), 3, 0.6).tolist()
-    [0, 1, -2]
-    """
-
-    def count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        total = np.concatenate([[0], np.cumsum(mask)])
-        return np.asarray(total[begin + window] - total[begin])
-
-    best, label = np.zeros(len(begin), np.int64), np.full(len(begin), NO_LABEL)
-    for k in np.unique(classes[classes >= 0]).tolist():
-        votes = count(classes == k)
-        more = votes > best
-        best[more], label[more] = votes[more], k
-    label[best < math.ceil(agree * window - 1e-9)] = NO_LABEL
-    label[count(classes == MISSING) > 0] = MISSING
-    return label

@@ -26,12 +26,14 @@ from kdlab.data.recording_labels import Labelled, Spans
 from kdlab.data.recording_layout import SIDE, stem_of
 from kdlab.data.regular import Grid, regular
 from kdlab.data.resample import BORDER, NO_LABEL, Piece
+from kdlab.data.stored import LOST, ROUNDING
 from kdlab.data.text_rows import Csv
 from kdlab.data.time_report import TimeReport
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
 VERSION = 2  # of the stored files
+SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
 
 
@@ -70,7 +72,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Stored:
-    """A recording that is kept: ``samples`` rows of ``width`` float32 values, and a label code of each row.
+    """A recording that is kept: ``samples`` rows of ``width`` values, and a label code of each row.
 
     Attributes:
         folder: where it is kept.
@@ -79,6 +81,7 @@ class Stored:
         labels: the labels, as they are written; codes are places in them.
         groups: (person, session) as columns tell them; empty where none does.
         segments: ``(start, stop, group)`` of the rows of one person and session; no window crosses their ends.
+        precision: of the values; ``float64`` where float32 would lose a signal on a large offset.
     """
 
     folder: Path
@@ -87,6 +90,12 @@ class Stored:
     labels: tuple[str, ...]
     groups: tuple[tuple[str, str], ...] = ()
     segments: tuple[tuple[int, int, int], ...] = ()
+    precision: str = "float32"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        return np.dtype(np.float64 if self.precision == "float64" else np.float32)
 
     @classmethod
     def find(cls, folder: Path) -> Stored | None:
@@ -100,23 +109,24 @@ class Stored:
                 tuple(str(word) for word in told["labels"]),
                 tuple((str(who), str(when)) for who, when in told["groups"]),
                 tuple((int(start), int(stop), int(group)) for start, stop, group in told["segments"]),
+                str(told["precision"]),
             )
-            sizes = [(folder / name).stat().st_size for name in ("signal.f32", "label.i16")]
+            sizes = [(folder / name).stat().st_size for name in (SIGNAL, LABEL)]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if sizes == [4 * found.samples * found.width, 2 * found.samples] else None
+        return found if sizes == [found.dtype.itemsize * found.samples * found.width, 2 * found.samples] else None
 
     def told(self) -> dict[str, Any]:
         """What is kept beside the samples: ``counts`` of samples per label, the ``report`` on times, ``file``."""
         return read_json(self.folder / "recording.json", "cache_dir")
 
-    def signal(self) -> NDArray[np.float32]:
+    def signal(self) -> NDArray[Any]:
         """The signal, mapped, ``(samples, width)``."""
-        return np.memmap(self.folder / "signal.f32", np.float32, "r", shape=(self.samples, self.width))
+        return np.memmap(self.folder / SIGNAL, self.dtype, "r", shape=(self.samples, self.width))
 
     def codes(self) -> NDArray[np.int16]:
         """Indices into ``labels``, or ``NO_LABEL``, or ``MISSING``, mapped, ``(samples,)``."""
-        return np.memmap(self.folder / "label.i16", np.int16, "r", shape=(self.samples,))
+        return np.memmap(self.folder / LABEL, np.int16, "r", shape=(self.samples,))
 
 
 def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None) -> Stored:
@@ -147,7 +157,7 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=part_prefix(), dir=cache))
     try:
-        line = _write(file, reading, scratch, spans)
+        line = _write(file, reading, scratch, spans, np.float32) or _write(file, reading, scratch, spans, np.float64)
         if folder.exists() and Stored.find(folder) is None:
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was faster
@@ -157,13 +167,13 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
             raise InputError(f"cache_dir={str(cache)!r}: {folder.name} cannot be written there; name another folder")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    size = 4e-6 * found.samples * found.width
+    size = 1e-6 * found.dtype.itemsize * found.samples * found.width
     rank_zero_info(f"{file}: {line}; kept at {reading.grid.rate:g} Hz in {folder} ({size:.0f} MB)")
     return found
 
 
-def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None) -> str:
-    """Read a recording into a folder; what is said of its times."""
+def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any]) -> str | None:
+    """Read a recording into a folder; what is said of its times. None where float32 would lose a channel."""
     book, report = Book(str(file)), TimeReport(reading.channels)
     rows = _finite(_read(file, reading, scratch, book))
     if isinstance(spans, str):
@@ -172,10 +182,11 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         rate = reading.grid.recorded_at or reading.grid.rate
         rows = Labelled(spans, book, rate).label(rows)
     rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
-    samples, counts, segments = 0, np.zeros(0, np.int64), Segments()
-    with (scratch / "signal.f32").open("wb") as signals, (scratch / "label.i16").open("wb") as labels:
+    samples, counts, segments, spread = 0, np.zeros(0, np.int64), Segments(), Spread(len(reading.channels))
+    with (scratch / SIGNAL).open("wb") as signals, (scratch / LABEL).open("wb") as labels:
         for piece in regular(rows, reading.grid, str(file), report, line=book.line):
-            kept = np.ascontiguousarray(piece.signal, dtype=np.float32)
+            kept = np.ascontiguousarray(piece.signal, dtype=dtype)
+            spread.add(piece.signal)
             signals.write(kept.tobytes())
             labels.write(np.where(np.isfinite(kept).all(axis=1), piece.label, MISSING).astype(np.int16).tobytes())
             segments.add(piece.group, len(kept))
@@ -184,6 +195,8 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
             counts = _sum(counts, np.bincount(inner.astype(np.int64) - NO_LABEL))
     if not samples:
         raise InputError(f"{file}: no samples in it; is the file half-written?")
+    if dtype is np.float32 and not spread.fits_float32():
+        return None
     counted = dict(zip(["", *book.labels], counts.tolist(), strict=False))
     told = {
         "samples": samples,
@@ -191,6 +204,7 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         "labels": list(book.labels),
         "groups": [list(pair) for pair in book.groups],
         "segments": segments.found(),
+        "precision": np.dtype(dtype).name,
         "counts": {word: count for word, count in counted.items() if count},
         "report": report.as_dict(),
         "file": str(file),
@@ -229,6 +243,43 @@ def _sum(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
     return total
 
 
+class Spread:
+    """Mean and standard deviation of each channel, piece by piece, without missing values.
+
+    >>> spread = Spread(2)
+    >>> spread.add(np.array([[1e8, 0.0], [1e8 + 1, np.nan]]))
+    >>> spread.add(np.array([[1e8 + 2, 4.0]]))
+    >>> (spread.mean - 1e8).tolist(), spread.mean[1], spread.fits_float32()
+    ([1.0, -99999998.0], np.float64(2.0), False)
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.count, self.mean, self.square = np.zeros(channels), np.zeros(channels), np.zeros(channels)
+
+    def add(self, signal: NDArray[np.float64]) -> None:
+        """Rows ``(n, C)``."""
+        fine = np.isfinite(signal)
+        if fine.all():
+            count = np.full(signal.shape[1], float(len(signal)))
+            mean = signal.mean(axis=0)
+            square = ((signal - mean) ** 2).sum(axis=0)
+        else:
+            count = fine.sum(axis=0).astype(np.float64)
+            mean = np.where(fine, signal, 0.0).sum(axis=0) / np.maximum(count, 1)
+            square = (np.where(fine, signal - mean, 0.0) ** 2).sum(axis=0)
+        total, delta = self.count + count, mean - self.mean
+        part = count / np.maximum(total, 1)
+        self.square += square + delta**2 * self.count * part
+        self.mean += delta * part
+        self.count = total
+
+    def fits_float32(self) -> bool:
+        """Whether rounding to float32 changes no channel by more than 1e-4 of its standard deviation."""
+        std = np.sqrt(self.square / np.maximum(self.count, 1))
+        moving = std > 64 * np.finfo(np.float64).eps * np.abs(self.mean)
+        return bool((ROUNDING * np.abs(self.mean) <= LOST * std)[moving].all())
+
+
 class Segments:
     """Rows of one person and session, one after the other; missing samples between two of them belong to none.
 
@@ -245,8 +296,10 @@ class Segments:
 
     def add(self, group: NDArray[Any] | None, count: int) -> None:
         """Rows with their groups; None: one group."""
+        if not count:
+            return
         group = np.zeros(count, np.int64) if group is None else np.asarray(group)
-        starts = np.flatnonzero(np.diff(group, prepend=BORDER - 1)) if count else np.empty(0, np.int64)
+        starts = np.flatnonzero(np.diff(group, prepend=BORDER - 1))
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
             code = int(group[start])
             if code == BORDER:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.identity import NO_LABEL_WORDS
+from kdlab.data.identity import NO_LABEL_WORDS, words
 from kdlab.types import InputError
 
 BLOCK = 2**23  # bytes of a table that are in memory at a time
@@ -62,7 +62,7 @@ class Csv:
         object.__setattr__(self, "delimiter", WORDS.get(self.delimiter, self.delimiter))
         if self.delimiter == "whitespace":
             object.__setattr__(self, "quote", None)
-        object.__setattr__(self, "missing", tuple(str(word) for word in self.missing))
+        object.__setattr__(self, "missing", ("", *words([word for word in self.missing if word != ""], "csv: missing")))
         if self.names is not None:
             object.__setattr__(self, "names", tuple(str(name) for name in self.names))
         if self.decimal not in (".", ","):
