@@ -396,3 +396,23 @@ def test_digests_of_the_defaults_are_those_of_earlier_versions() -> None:
 
 
 FROZEN = ("a098c9a489519dda87f5ddcbb7717d38", "9a8884f5782aa3bf179d024a7530685c")
+
+
+def test_from_a_config_to_a_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The config says auto, the checkpoint has numbers, and the test from it sees the same ones."""
+    from kdlab import cli
+    from tests.configs import LIMIT
+    from tests.conftest import REPOSITORY
+
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", str(REPOSITORY / "experiments/basic_motions/teacher_pi.yaml"), *LIMIT]
+    words += ["--model.init_args.net.init_args.depth=10", "--model.init_args.net.init_args.width=1"]
+    words += [f"--data.init_args.views.pi.init_args.{name}=auto" for name in ("birth", "persistence")]
+    fitted = cli.run(["fit", *words])
+    view = fitted.datamodule.views["pi"]
+    assert not view.unresolved
+    assert "birth: auto" in Path("runs/basic_motions/teacher_pi/version_0/config.yaml").read_text()
+    kept = read_checkpoint(Path("runs/basic_motions/teacher_pi/version_0/checkpoints/best.ckpt"))[KEY]
+    assert f"birth={view.birth}" in kept["view_settings"]
+    tested = cli.run(["test", *words, "--ckpt_path", "runs/basic_motions/teacher_pi"])
+    assert tested.datamodule.view_settings("pi") == kept["view_settings"]
