@@ -17,14 +17,9 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
 ``provenance``       ``checkpoint``, its ``sha256``, ``weights`` (a hash of names and values), ``method``, ``net``,
-<<<<<<< HEAD
-                     ``view``, ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view,
-                     ``view_settings``, file, hash, provenance), ``fingerprint`` of the data (id, seed, ...; of people
-                     their salted hashes, or else their number)
-=======
                      ``view``, ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
-                     provenance), ``fingerprint`` of the data (id, subjects of the split, seed, ...)
->>>>>>> wh
+                     provenance), ``fingerprint`` of the data (id, seed, ...; of people their salted hashes, or
+                     else their number)
 ``metrics``          of the checkpoint in float32: ``windows`` (stage), ``count``, ``accuracy``, ``f1`` (macro),
                      ``loss`` (cross-entropy)
 ==================== ================================================================================================
