@@ -53,7 +53,9 @@ def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: floa
     :func:`~kdlab.data.resample.linear`.
 
     At a constant rate, frequencies up to 0.4 of the new rate keep their amplitude within 0.1 %, those from 0.5 of the
-    new rate on (the Nyquist frequency) are attenuated by at least 60 dB, and there is no delay.
+    new rate on (the Nyquist frequency) are attenuated by at least 60 dB, and there is no delay. Within 22 periods of
+    the new rate of an end, the value held there lets a part of them through, as ``padtype="edge"`` of
+    :func:`scipy.signal.resample_poly` does: about half of the amplitude at most, in the first sample.
 
     Args:
         pieces: rows with times, in seconds, that increase.
