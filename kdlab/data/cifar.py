@@ -15,6 +15,7 @@ from kdlab.data.files import expanded, official_files
 from kdlab.data.images import ImageDataModule, Pixels
 from kdlab.data.pickles import PlainUnpickler
 from kdlab.data.windows import WindowSet
+from kdlab.files import one_line
 from kdlab.types import InputError
 
 SIDE, PIXELS = 32, 3072
@@ -215,7 +216,8 @@ def read_pickle(contents: bytes, name: str) -> dict[str, Any]:
         content = PlainUnpickler(io.BytesIO(contents), encoding="bytes").load()
     except Exception as error:  # damaged pickles raise nearly anything
         raise InputError(
-            f"{name}: not readable as a pickle of arrays and words ({error}); is it half-written? Obtain it anew"
+            f"{name}: not readable as a pickle of arrays and words ({one_line(error)}); is it "
+            "half-written? Obtain it anew"
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{name}: expected a pickled dict, got {type(content).__name__}; obtain it anew")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kdlab.files import one_line
 from kdlab.types import InputError, MissingFileError
 
 
@@ -85,7 +86,8 @@ def _from_zip(place: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
                 yield path, archive.read(path)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise InputError(
-            f"root={str(place)!r}: not readable as a zip archive ({error}); give the unpacked folder, or obtain it anew"
+            f"root={str(place)!r}: not readable as a zip archive ({one_line(error)}); give the unpacked "
+            "folder, or obtain it anew"
         ) from error
 
 
@@ -99,7 +101,8 @@ def _from_tar(place: Path, wanted: Callable[[str], bool]) -> list[tuple[str, byt
                     contents[member.name] = stream.read()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise InputError(
-            f"root={str(place)!r}: not readable as a tar archive ({error}); give the unpacked folder, or obtain it anew"
+            f"root={str(place)!r}: not readable as a tar archive ({one_line(error)}); give the unpacked "
+            "folder, or obtain it anew"
         ) from error
     return sorted(contents.items(), key=lambda item: item[0].rpartition("/")[2])
 

@@ -25,6 +25,7 @@ from kdlab.data.dataset import Wanted
 from kdlab.data.files import expanded, official_files
 from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet, _rng
+from kdlab.files import one_line
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import Raw, RawImage, ScanPersistenceImage
 
@@ -166,7 +167,9 @@ def decode(contents: bytes, name: str) -> Image.Image:
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not readable as a picture ({error}); is it half-written? Obtain it anew") from error
+        raise InputError(
+            f"{name}: not readable as a picture ({one_line(error)}); is it half-written? Obtain it anew"
+        ) from error
 
 
 def planes(picture: Image.Image) -> NDArray[np.uint8]:
