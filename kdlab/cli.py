@@ -28,6 +28,7 @@ from kdlab.callbacks import (
     WeightAnnealing,
 )
 from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.fingerprint import without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
 from kdlab.types import InputError
@@ -91,7 +92,9 @@ class RecordRun(SaveConfigCallback):
             if trainer.is_global_zero and isinstance(data, WindowDataModule):
                 data.write_split(Path(trainer.log_dir or trainer.default_root_dir) / "split.csv")
             said = ("fingerprint", "objective", "teachers")
-            self._log(trainer, {k: v for k, v in pl_module.describe().items() if k in said})
+            told = {k: v for k, v in pl_module.describe().items() if k in said}
+            told["fingerprint"] = without_people(told["fingerprint"] or {})  # a logger may be a service elsewhere
+            self._log(trainer, told)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished."""

@@ -238,6 +238,25 @@ def test_utdmhad_has_two_sources(utdmhad):
         UTDMHAD(utdmhad, views={"raw": Raw(source="depth")}).setup()
 
 
+@pytest.mark.parametrize(
+    ("write", "kind", "name"),
+    [
+        (write_spswhar, SPSWHAR, "s01_01_sw.csv"),
+        (write_utdmhad, UTDMHAD, "a1_s1_t1_inertial.mat"),
+        (write_pamap2, PAMAP2, "subject101.dat"),
+    ],
+)
+def test_a_recording_that_is_there_twice_is_refused(tmp_path, write, kind, name):
+    subjects = (101, 102) if kind is PAMAP2 else (1, 2)
+    root = write(tmp_path / "data", subjects=subjects)
+    kind(root).load()
+    (file,) = root.rglob(name)
+    (root / "copy").mkdir()
+    (root / "copy" / (name.replace("s01_01", "s1_1"))).write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match="is there twice"):
+        kind(root).load()
+
+
 def test_utdmhad_refuses_damage(tmp_path):
     root = write_utdmhad(tmp_path, subjects=(1,), actions=2)
     file = root / "Inertial" / "a1_s1_t1_inertial.mat"

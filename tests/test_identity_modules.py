@@ -689,3 +689,42 @@ def test_cells_of_predictions_are_no_formulas(tmp_path):
         head, *cells = csv.reader(file)
     assert [row[1] for row in cells] == ["'=cmd|' /C calc'!A0", "+49", "-1", "'@SUM(1)", "'\tx", "plain", "1e-3"]
     assert not any(cell[:1] in "=+@\t\r" for row in [head, *cells] for cell in row if cell and cell != "+49")
+
+
+def test_studies_hand_on_who_validates_and_how_names_are_merged(tmp_path):
+    from kdlab.study.plan import make_folds
+    from kdlab.study.windows import forget, make_data, subjects
+
+    people = [
+        name.replace("Ann", "ann") if i % 2 else name for i, name in enumerate(spread(["Ann", "Ben", "Cy", "Di"]))
+    ]
+    y = in_turn(["walk", "Walk", "run"])
+    np.savez(tmp_path / "d.npz", x=windows().astype(np.float32), y=y, subject=people)
+
+    def config(**arguments):
+        init = {"path": str(tmp_path / "d.npz"), "labels": {"Walk": "walk"}, "subjects": {"ann": "Ann"}, **arguments}
+        return {"data": {"class_path": "kdlab.data.ArrayDataModule", "init_args": init}}
+
+    forget()
+    folds = make_folds("leave_one_subject_out", subjects(config()))
+    assert sorted(name for tested in folds.values() for name in tested) == ["Ann", "Ben", "Cy", "Di"]
+    for tested in folds.values():
+        with pytest.warns(UserWarning, match="val_count=1"):
+            data = make_data(config(test_subjects=tested, val_count=1))
+        assert (len(data.fingerprint["train"]), len(data.fingerprint["val"]), data.fingerprint["test"]) == (
+            2,
+            1,
+            tested,
+        )
+        assert data.classes == ["run", "walk"]
+    apart = make_data(config(labels={"Walk": "Walk", "walk": "walk"}))
+    assert apart.classes == ["Walk", "run", "walk"]  # read again: not the merged windows of the run before
+    assert apart.fingerprint["merged"] == {"labels": {}, "subjects": 15}
+    forget()
+
+
+def test_make_split_takes_people_of_any_kind():
+    data = cohort([10] * 6)
+    data.subject = data.subject.astype(np.float64)
+    split = make_split(data, test_subjects=[1], val_subjects=["2.0", 3])
+    assert (split.groups["test"], split.groups["val"]) == (["1"], ["2", "3"])

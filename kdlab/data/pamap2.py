@@ -121,6 +121,8 @@ class PAMAP2(WindowDataModule):
         for match, name, contents in official_files(self.root, r"subject(10[1-9])\.dat", EXPECTED):
             signal, label = prepare(read_rows(contents, name))
             cut, target = cut_subject(signal, label)
+            if len(target) and int(match[1]) in subject:  # the optional activities of a person give no windows
+                raise InputError(f"root={str(self.root)!r}: {match[0]} is there twice ({name}); name one folder of it")
             x.append(cut)
             y.append(target)
             subject += [int(match[1])] * len(target)

@@ -11,7 +11,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.identity import likeness, words, yaml_word
+from kdlab.data.identity import likeness, text, words, yaml_word
 from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
 from kdlab.types import InputError
 
@@ -29,8 +29,9 @@ class Split:
 
 
 def names_of(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Ids as text: ``101`` and ``"101"`` are the same subject."""
-    return np.array([str(v) for v in values.tolist()], dtype=np.str_)
+    """Ids as text: ``101``, ``101.0`` and ``"101"`` are the same subject."""
+    as_text = str if values.dtype.kind in "iu" else text
+    return np.array([as_text(v) for v in values.tolist()], dtype=np.str_)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,12 @@ class SPSWHAR(WindowDataModule):
         recordings: dict[tuple[int, int], dict[str, Rows]] = {}
         for match, name, contents in official_files(self.root, r"s(\d+)_(\d+)_(sp|sw)\.csv", EXPECTED):
             key = (int(match[1]), int(match[2]))
-            recordings.setdefault(key, {})[match[3]] = labelled_rows(contents, name, 7, CLASSES)
+            if match[3] in recordings.setdefault(key, {}):
+                raise InputError(
+                    f"root={str(self.root)!r}: recording {key[1]} of subject {key[0]} is there twice ({name}); name "
+                    "one folder of it"
+                )
+            recordings[key][match[3]] = labelled_rows(contents, name, 7, CLASSES)
         x, y, subject, recording = [], [], [], []
         for (person, execution), rows in sorted(recordings.items()):
             name = f"s{person:02d}_{execution:02d}"

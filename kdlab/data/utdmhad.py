@@ -99,6 +99,10 @@ class UTDMHAD(WindowDataModule):
             if not 1 <= key[0] <= len(CLASSES):
                 raise InputError(f"{name}: expected an action from 1 to {len(CLASSES)}, got {key[0]}")
             source, trial = match[4], trials.setdefault(key, {})
+            if source in trial:
+                raise InputError(
+                    f"root={str(self.root)!r}: trial {match[0]} is there twice ({name}); name one folder of it"
+                )
             values = read_trial(contents, name, source)
             if source == "skeleton":
                 if self.skeleton_origin == "start":
