@@ -10,9 +10,10 @@ import pytest
 from scipy.ndimage import convolve1d
 from scipy.signal import firwin, resample_poly
 
+from kdlab.data.lowpass import BETA, lowpassed
 from kdlab.data.recording_time import Times
 from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BETA, BORDER, NO_LABEL, Piece, linear, lowpassed, polyphase
+from kdlab.data.resample import BORDER, NO_LABEL, Piece, linear, polyphase
 from kdlab.data.time_report import TimeReport, lost_to_missing
 from kdlab.types import InputError
 
@@ -104,6 +105,7 @@ def python_seconds(cells, form):
         (["8/26/2013 11:59:59 AM", "8/26/2013 12:00:00 PM"], {"day_first": False}, "%m/%d/%Y %I:%M:%S %p"),
         (["03-04-2020T10:00:00 +0100", "03-04-2020T10:00:01 +0100"], {"day_first": True}, "%d-%m-%YT%H:%M:%S %z"),
         (["2010-10-20 20:17:16:500", "2010-10-20 20:17:17:000"], {"unit": "%Y-%m-%d %H:%M:%S:%f"}, None),
+        (["26.08.2013 09:00:00,5", "26.08.2013 09:00:02,0"], {"unit": "%d.%m.%Y %H:%M:%S,%f"}, "%d.%m.%Y %H:%M:%S,%f"),
         (["26/08/13 09:00:00", "26/08/13 09:00:02"], {"unit": "%d/%m/%y %H:%M:%S"}, "%d/%m/%y %H:%M:%S"),
     ],
 )
@@ -527,6 +529,10 @@ def test_a_lower_rate_has_no_aliases(source, timed):
         if frequency < source / 2:
             got, *_ = run(time if timed else None, np.cos(2 * np.pi * frequency * time), rate=50.0, recorded_at=source)
             assert np.abs(got[50:-50]).max() < 1e-3  # 60 dB
+    high = np.cos(2 * np.pi * 0.24 * source * time)  # at the ends, where the first value is held
+    if 0.24 * source >= 25.0:
+        got, *_ = run(time if timed else None, high, rate=50.0, recorded_at=source)
+        assert np.abs(got).max() < 0.51
     plain = np.cos(2 * np.pi * 49 * np.arange(6000) / 200)[::4]
     assert amplitude(plain, 1.0, 50.0) == pytest.approx(1.0)  # what it was
 

@@ -122,8 +122,8 @@ class TimeReport:
             change = self.rate / self.rate_at_first
             if not 1 / CHANGES < change < CHANGES:
                 self.warnings.append(
-                    f"{name}: {self.rate_at_first:.4g} Hz were found in the first samples, but {self.rate:.4g} Hz in all "
-                    "of the recording; if its rate changes, make a file of each part"
+                    f"{name}: {self.rate_at_first:.4g} Hz were found in the first samples, but {self.rate:.4g} Hz in "
+                    "all of the recording; if its rate changes, make a file of each part"
                 )
         if self.equal > 0.9 * self.spread:
             self.warnings.append(
