@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kdlab.data import RecordingDataModule
-from kdlab.data.recording_layout import Where, candidates, named_like_a_person
+from kdlab.data.recording_layout import Where
+from kdlab.data.recording_who import candidates, named_like_a_person
 from kdlab.types import InputError
 
 from .fixtures import movement_recording, write_recording_csv

@@ -30,9 +30,9 @@ from kdlab.data.recording_layout import (
     stem_of,
     subject_pattern,
     suffix_of,
-    whose,
 )
 from kdlab.data.recording_time import SECOND, Times
+from kdlab.data.recording_who import whose
 from kdlab.data.recording_windows import RecordingWindows, cut
 from kdlab.data.regular import Grid
 from kdlab.data.resample import NO_LABEL

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from kdlab.data.identity import text
 from kdlab.data.recording_book import Book
-from kdlab.data.recording_layout import SIDE, named_like_a_person
+from kdlab.data.recording_layout import SIDE
 from kdlab.data.recording_time import SECOND
+from kdlab.data.recording_who import named_like_a_person
 from kdlab.data.resample import NO_LABEL, Piece
 from kdlab.types import InputError
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from kdlab.data.devices import Prepared, prepared, started
 from kdlab.data.identity import text
 from kdlab.data.recording_book import Book
-from kdlab.data.recording_layout import named_like_a_person
 from kdlab.data.recording_time import SECOND
+from kdlab.data.recording_who import named_like_a_person
 from kdlab.data.resample import NO_LABEL, Piece
 from kdlab.data.text_rows import Csv, Rows, blocks, opened, variants
 from kdlab.types import InputError
