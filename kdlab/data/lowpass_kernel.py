@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kdlab.views.kernels import _compiled
+from kdlab.views.compiling import compiled
 
 
-@_compiled()
+@compiled()
 def weighted_means(moments, width, time, spacing, signal, table, scale, out):  # type: ignore[no-untyped-def]
     """``out[i]``: the mean of ``signal[k]`` with weights ``spacing[k] h(moments[i] - time[k])``.
 

@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch.utils.data import get_worker_info
 
-from kdlab.views.compiling import compiled as _compiled
+from kdlab.views.compiling import compiled
 
 ONE = 8.2924
 """Sigmas above which the normal CDF is 1 in double precision."""
@@ -66,7 +66,7 @@ def blank(*shape: int, dtype: Any = np.float32) -> torch.Tensor:
 _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 
 
-@_compiled(fastmath={"nnan"})
+@compiled(fastmath={"nnan"})
 def _extrema(x, kept):  # type: ignore[no-untyped-def]
     """Write the alternating valleys (even places from 2 on) and peaks (odd places) of ``x``; return the last valley's.
 
@@ -90,7 +90,7 @@ def _extrema(x, kept):  # type: ignore[no-untyped-def]
     return end
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _step(kept, pairs, top, place, count):  # type: ignore[no-untyped-def]
     """Settle the separator on top of the stack, or push the peak at ``place`` and the valley behind it.
 
@@ -109,7 +109,7 @@ def _step(kept, pairs, top, place, count):  # type: ignore[no-untyped-def]
     return top + _2 - (pop << _2), place + _2 - (pop << _1), count + pop
 
 
-@_compiled()
+@compiled()
 def _pairs(x, kept, pairs):  # type: ignore[no-untyped-def]
     """Write the finite (birth, death) pairs of the sublevel filtration of ``x``; return how many."""
     steps = _extrema(x, kept) - _2
@@ -121,7 +121,7 @@ def _pairs(x, kept, pairs):  # type: ignore[no-untyped-def]
     return np.int64(count)
 
 
-@_compiled()
+@compiled()
 def _two_pairs(x, other, kept, pairs, more):  # type: ignore[no-untyped-def]
     """:func:`_pairs` of two series at once, so that one works while the other waits for its memory."""
     first, second = kept[0], kept[1]
@@ -141,7 +141,7 @@ def _two_pairs(x, other, kept, pairs, more):  # type: ignore[no-untyped-def]
     return np.int64(count), np.int64(count2)
 
 
-@_compiled()
+@compiled()
 def diagrams(x, pairs, counts, start, stop):  # type: ignore[no-untyped-def]
     """Write the diagram of each row of ``x`` (N, T) to ``pairs`` (N, T // 2 + 1, 2), its length to ``counts`` (N,)."""
     kept = np.empty((2, x.shape[1] + 4), x.dtype)
@@ -151,7 +151,7 @@ def diagrams(x, pairs, counts, start, stop):  # type: ignore[no-untyped-def]
         counts[stop - 1] = _pairs(x[stop - 1], kept[0], pairs[stop - 1])
 
 
-@_compiled()
+@compiled()
 def _keep(pairs, count, threshold):  # type: ignore[no-untyped-def]
     """Turn (birth, death) into (birth, lifetime) in place, dropping short lives; return how many and the longest."""
     kept = 0
@@ -170,7 +170,7 @@ def _keep(pairs, count, threshold):  # type: ignore[no-untyped-def]
 # -- images -----------------------------------------------------------------------------------------------------------
 
 
-@_compiled()
+@compiled()
 def _mass(low, high, centre, sigma):  # type: ignore[no-untyped-def]
     """Mass of a Gaussian between ``low`` and ``high``, taken in the tail where the two CDFs are small.
 
@@ -187,7 +187,7 @@ def _mass(low, high, centre, sigma):  # type: ignore[no-untyped-def]
     return 0.5 * (math.erf(b) - math.erf(a))
 
 
-@_compiled()
+@compiled()
 def _exact(points, count, longest, columns, rows, sigma, image):  # type: ignore[no-untyped-def]
     """Rasterise in float64 without a band: ``image[row, column]`` with row 0 the smallest persistence."""
     n = columns.shape[1]
@@ -203,7 +203,7 @@ def _exact(points, count, longest, columns, rows, sigma, image):  # type: ignore
                 image[r, c] += up * across[c]
 
 
-@_compiled()
+@compiled()
 def _write(image, normalize, gain, out):  # type: ignore[no-untyped-def]
     """Flip ``image`` into ``out`` (row 0 the largest persistence), divided by its maximum or times ``gain``."""
     n = out.shape[0]
@@ -217,13 +217,13 @@ def _write(image, normalize, gain, out):  # type: ignore[no-untyped-def]
             out[n - 1 - r, c] = image[r, c] * factor
 
 
-@_compiled()
+@compiled()
 def _gain(longest, top):  # type: ignore[no-untyped-def]
     """What brings weights relative to the longest life to weights relative to ``top``; 1 where that is 0."""
     return longest / top if top > 0.0 else 1.0
 
 
-@_compiled()
+@compiled()
 def exact_images(x, threshold, columns, rows, sigma, normalize, top, out, start, stop):  # type: ignore[no-untyped-def]
     """Persistence images of rows of ``x`` (N, T) in float64; ``columns`` and ``rows`` (2, n) hold the cell edges."""
     n = out.shape[1]
@@ -281,7 +281,7 @@ def _spread(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), zeros)
 
 
-@_compiled()
+@compiled()
 def _band(table, stride, nodes, position, reach, width, cells, scale, out):  # type: ignore[no-untyped-def]
     """Write ``width`` cell masses around ``position`` (in cells) to ``out``, times ``scale``; return the first cell.
 
@@ -305,7 +305,7 @@ def _band(table, stride, nodes, position, reach, width, cells, scale, out):  # t
     return first
 
 
-@_compiled()
+@compiled()
 def _splat(tile, side, across, up, top, left, height, width):  # type: ignore[no-untyped-def]
     """Add the outer product of ``up`` and ``across`` to the flat ``tile`` at (top, left), eight columns at a time."""
     for block in range(0, width, 8):
@@ -315,7 +315,7 @@ def _splat(tile, side, across, up, top, left, height, width):  # type: ignore[no
             place += side
 
 
-@_compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
+@compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
 def _flush(tile, side, normalize, gain, least, out):  # type: ignore[no-untyped-def]
     """Flip ``tile`` into ``out``, divided by its maximum if asked, or times ``gain``; False, and nothing written, under
     ``least``.
@@ -338,7 +338,7 @@ def _flush(tile, side, normalize, gain, least, out):  # type: ignore[no-untyped-
     return True
 
 
-@_compiled()
+@compiled()
 def fast_images(  # type: ignore[no-untyped-def]
     x, threshold, columns, rows, sigma, normalize, top, tables, strides, grids, reaches, widths, least, out, start, stop
 ):
@@ -378,7 +378,7 @@ def fast_images(  # type: ignore[no-untyped-def]
             _write(image, normalize, gain, out[i])
 
 
-@_compiled()
+@compiled()
 def kept_points(x, threshold, points, counts, start, stop):  # type: ignore[no-untyped-def]
     """Write (birth, lifetime, weight) of the kept pairs of rows of ``x`` to ``points`` (N, T // 2 + 1, 3)."""
     kept = np.empty(x.shape[1] + 4, x.dtype)
@@ -395,7 +395,7 @@ def kept_points(x, threshold, points, counts, start, stop):  # type: ignore[no-u
 # -- Gramian angular field --------------------------------------------------------------------------------------------
 
 
-@_compiled()
+@compiled()
 def _angles(x, bounds, cosine, sine, scaled):  # type: ignore[no-untyped-def]
     """Segment means, min-max to [-1, 1] and the matching sines: float64 inside, float32 out."""
     n = bounds.size - 1
@@ -419,7 +419,7 @@ def _angles(x, bounds, cosine, sine, scaled):  # type: ignore[no-untyped-def]
         sine[i] = math.sqrt(min(max(1.0 - value * value, 0.0), 1.0))
 
 
-@_compiled(fastmath={"contract", "nsz"})
+@compiled(fastmath={"contract", "nsz"})
 def _field(left, right, left2, right2, out):  # type: ignore[no-untyped-def]
     """Write ``left right^T - left2 right2^T``."""
     n = out.shape[0]
@@ -429,7 +429,7 @@ def _field(left, right, left2, right2, out):  # type: ignore[no-untyped-def]
             out[i, j] = a * right[j] - b * right2[j]
 
 
-@_compiled()
+@compiled()
 def gramian(x, bounds, difference, out, start, stop):  # type: ignore[no-untyped-def]
     """Gramian angular fields of rows of ``x`` (N, T) into ``out`` (N, n, n)."""
     n = out.shape[1]
