@@ -35,6 +35,7 @@ KINDS = [
     PersistenceImage(size=50, sigma=3.0),
     GramianAngularField(size=32, floor=4.5),
     PersistenceImage(size=9, floor=4.5),
+    PersistenceImage(size=9, weight="absolute", normalize=False),
 ]
 
 

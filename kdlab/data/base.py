@@ -70,8 +70,8 @@ class Scale:
 class WindowDataModule(LightningDataModule):
     """Windows of recordings, seen in views, split by subject. Data sets derive from this and write ``load``.
 
-    The order is: load, split, scale, augment and mix (training only), view. Scaling comes first, so that strengths,
-    thresholds and ranges of what follows are in scaled units.
+    The order is: load, split, scale, augment and mix (training only), view. Scaling comes first, so that thresholds and
+    ranges of views are in scaled units; strengths of augmentations are in training standard deviations.
 
     Args:
         views: key -> view; None: ``{"raw": Raw()}``. A key that ends in ``/clean`` is computed from the window before

@@ -305,10 +305,11 @@ class ImageDataModule(WindowDataModule):
     set names its own validation images. The fingerprint lists the blocks, not the images, so that a teacher of another
     split is refused as with subjects. The test images are the official ones.
 
-    Scaled units are pixel / 255: thresholds, ranges and blurs of :class:`~kdlab.views.ScanPersistenceImage` and
-    strengths of augmentations hold for values from 0 (black) to 1 (white). Each net standardises its own view in its
-    first layer, with mean and standard deviation per channel over the training images, so nothing is lost by
-    ``scale="none"``. With ``scale="standard"`` the images themselves are standardised per channel, views included.
+    Scaled units are pixel / 255: thresholds, ranges and blurs of :class:`~kdlab.views.ScanPersistenceImage` hold for
+    values from 0 (black) to 1 (white); the noise of a corruption is in training standard deviations. Each net
+    standardises its own view in its first layer, with mean and standard deviation per channel over the training images,
+    so nothing is lost by ``scale="none"``. With ``scale="standard"`` the images themselves are standardised per
+    channel, views included.
 
     Args:
         scale: ``"none"`` (pixel / 255), ``"standard"``, ``"minmax"``, or ``Scale`` constants for values of [0, 1].
