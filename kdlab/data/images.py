@@ -135,7 +135,7 @@ class ImageFiles(_Images):
     def _open(self, row: int) -> Image.Image:
         file = self.path(row)
         try:
-            contents = Path(file).read_bytes()
+            contents = contents_of(Path(file))
         except OSError as error:
             raise _gone(file, error) from error
         return decode(contents, file)
@@ -252,6 +252,17 @@ def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, li
     return place, [found[path] for path in sorted(found)]
 
 
+def contents_of(file: Path) -> bytes:
+    """The bytes of a file; a pipe, which would wait for ever, is none.
+
+    Raises:
+        InputError: when it is no regular file.
+    """
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: must be a file, but it is none. Obtain it again.")
+    return file.read_bytes()
+
+
 def store(place: Path, files: Sequence[Found], size: int, in_memory: bool) -> Pixels | ImageFiles:
     """Images of one size, decoded now or whenever they are asked for.
 
@@ -265,7 +276,7 @@ def store(place: Path, files: Sequence[Found], size: int, in_memory: bool) -> Pi
     pixels = np.empty((len(files), 3, size, size), np.uint8)
     for i, file in enumerate(tqdm(files, desc=f"reading {place.name}", leave=False, disable=None)):
         name = str(place / file.place) if file.contents is None else f"{place}:{file.place}"
-        contents = (place / file.place).read_bytes() if file.contents is None else file.contents
+        contents = contents_of(place / file.place) if file.contents is None else file.contents
         pixels[i] = fitted(decode(contents, name), size, None, name)
     return Pixels(pixels)
 

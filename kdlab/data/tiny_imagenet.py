@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdlab.data.images import Found, ImageDataModule, find_images, store
+from kdlab.data.images import Found, ImageDataModule, contents_of, find_images, store
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -54,7 +54,7 @@ class TinyImageNet(ImageDataModule):
         texts, files = {}, []
         for file in every:
             if file.place.endswith(".txt"):
-                contents = (place / file.place).read_bytes() if file.contents is None else file.contents
+                contents = contents_of(place / file.place) if file.contents is None else file.contents
                 texts[file.place.rpartition("/")[2]] = contents.decode(errors="replace").splitlines()
             else:
                 files.append(file)
