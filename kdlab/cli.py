@@ -255,8 +255,8 @@ class KdlabCLI(LightningCLI):
                 limit = config.trainer.get(f"limit_{part}_batches")
                 if isinstance(limit, float) and 0 < limit < 1 and int(len(loader) * limit) < 1:
                     raise InputError(
-                        f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got {limit}."
-                        " Raise it."
+                        f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
+                        f"{limit}. Raise it."
                     )
             self._check_optimizer()
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
@@ -517,7 +517,8 @@ def main() -> None:
 def _said(error: BaseException) -> str:
     """What an error says; of one from a loader's worker, which comes with the worker's traceback, its last part."""
     text = str(error)
-    return re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
+    text = re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
+    return text if len(text) < 900 else f"{text[:600]} ... {text[-200:]}"  # a value in it may be of any length
 
 
 def _study(words: Sequence[str]) -> None:
