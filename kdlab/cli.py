@@ -256,7 +256,14 @@ class KdlabCLI(LightningCLI):
         self.datamodule.setup(stage)
         self.model.prepare(self.datamodule, stage)
         if stage == "fit":
-            self.datamodule.train_dataloader()  # a batch that the training windows cannot fill
+            loaders = {"train": self.datamodule.train_dataloader(), "val": self.datamodule.val_dataloader()}
+            for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
+                limit = config.trainer.get(f"limit_{part}_batches")
+                if isinstance(limit, float) and 0 < limit < 1 and int(len(loader) * limit) < 1:
+                    raise InputError(
+                        f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
+                        f"{limit}. Raise it."
+                    )
             self._check_optimizer()
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:

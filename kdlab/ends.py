@@ -144,7 +144,8 @@ def clarify(error: SystemExit) -> None:
 def _own_part(error: BaseException) -> str:
     """What an error says; of one from a loader's worker, which comes with the worker's traceback, its last part."""
     text = str(error)
-    return re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
+    text = re.split(r"\n[\w.]+: ", text)[-1].strip() if "Original Traceback" in text else text
+    return text if len(text) < 900 else f"{text[:600]} ... {text[-200:]}"  # a value in it may be of any length
 
 
 @contextmanager

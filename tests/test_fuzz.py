@@ -46,6 +46,7 @@ def test_a_fault_is_found(tmp_path, monkeypatch):
     assert ends_with(lambda: None) == ("accepted", "")
     assert ends_with(lambda: exec("raise SystemExit('error: a')")) == ("refused", "error: a")
     monkeypatch.setattr(fuzz_configs, "LIMIT_S", 0.2)
+    monkeypatch.setattr(fuzz_configs, "FIT_S", 0.1)
     assert ends_with(spin)[0] == "fault"
     monkeypatch.setattr(fuzz_configs.cli, "main", leave)
     monkeypatch.setattr(fuzz_configs, "base_config", lambda name: {"data": {"class_path": "a", "init_args": {"b": 1}}})

@@ -102,7 +102,9 @@ def range_(config: Config, rng: random.Random) -> Case:
     """A number that is negative, zero, huge, or none at all."""
     numeric = [(p, v) for p, v in nodes(config) if type(v) in (int, float)]
     path, _ = rng.choice(numeric)
-    most = 1 if path[-1] == "num_workers" else float("inf")  # so many processes would be started, and the machine falls
+    most = (
+        1 if path[-1] in ("num_workers", "max_epochs") else float("inf")
+    )  # so many processes would be started, and the machine falls
     value = rng.choice([number for number in NUMBERS if not number > most])
     return Case("range", f"{_dotted(path)}={value!r}", text_of(change(config, path, value)).encode())
 

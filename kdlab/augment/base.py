@@ -86,9 +86,6 @@ class Augmentation(ABC):
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         """A changed copy of ``window``."""
-        masked = int(np.ma.getmaskarray(window).sum()) if np.ma.isMaskedArray(window) else 0
-        if masked:
-            raise InputError(f"window: must not have masked samples, but got {masked}. Fill or drop them first.")
         window = plain_array(window, "window")
         if window.ndim not in self.sample_ndims or 0 in window.shape:
             what, axes = ("image" if 2 not in self.sample_ndims else "window"), [_AXES[n] for n in self.sample_ndims]
