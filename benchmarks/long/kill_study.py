@@ -24,6 +24,7 @@ from benchmarks.long.small_study import STUDY, marked, start, write_study
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: 137}
 PATIENCE = 900.0  # seconds of one study
+GONE = 60.0  # seconds in which the processes of one that was killed should have ended
 
 
 def as_shell(code: int) -> int:
@@ -40,27 +41,29 @@ def whole(folder: Path, jobs: int) -> tuple[bytes, float]:
     return (folder / "runs" / STUDY / "results.csv").read_bytes(), time.perf_counter() - begin
 
 
-def kill(folder: Path, jobs: int, number: signal.Signals, seconds: float, group: bool) -> tuple[int | None, float, int]:
+def kill(
+    folder: Path, jobs: int, number: signal.Signals, seconds: float, group: bool
+) -> tuple[int | None, float, float, int]:
     """Kill a study after some seconds.
 
     Returns:
-        Its exit status (None: it had ended before), the seconds that it took to end, and the processes left then.
+        Its exit status (None: it had ended before), the seconds that it took to end, those until its processes had
+        ended too (one that was just starting notices it when its imports are done), and how many never ended.
     """
     mark = uuid.uuid4().hex
     process = start(folder, "--jobs", str(jobs), mark=mark)
     try:
         process.wait(seconds)
-        return None, 0.0, 0
+        return None, 0.0, 0.0, 0
     except subprocess.TimeoutExpired:
         pass
     begin = time.perf_counter()
     (os.killpg if group else os.kill)(process.pid, number)
     code = process.wait(PATIENCE)
     took = time.perf_counter() - begin
-    patience = time.perf_counter() + 5  # the children of a process that was killed notice it
-    while (left := marked(mark)) and time.perf_counter() < patience:
+    while (left := marked(mark)) and time.perf_counter() - begin < took + GONE:
         time.sleep(0.1)
-    return as_shell(code), took, len(left)
+    return as_shell(code), took, time.perf_counter() - begin, len(left)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -79,8 +82,10 @@ def main(words: list[str] | None = None) -> int:
         write_study(folder)
         table, times[jobs] = whole(folder, jobs)
         print(f"uninterrupted, {jobs} jobs: {times[jobs]:.0f} s, {len(table.splitlines()) - 1} rows", flush=True)
-    print("| jobs | signal | to | at (s) | ended in (s) | status | processes left | done before | table |")
-    print("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
+    print(
+        "| jobs | signal | to | at (s) | ended in (s) | processes in (s) | status | processes left | done before | table |"
+    )
+    print("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
     wrong = 0
     for jobs in given.jobs:
         for i in range(given.moments):
@@ -90,7 +95,7 @@ def main(words: list[str] | None = None) -> int:
                 folder = given.folder / f"jobs{jobs}-{i}-{attempt}"
                 write_study(folder)
                 at = rng.uniform(0.03, 1.0) * times[jobs] * 0.75**attempt
-                status, took, left = kill(folder, jobs, number, at, group)
+                status, took, gone, left = kill(folder, jobs, number, at, group)
                 if status is not None:
                     break
             else:
@@ -101,7 +106,7 @@ def main(words: list[str] | None = None) -> int:
             good = not parts and status == SIGNALS[number] and not left
             wrong += not good
             print(
-                f"| {jobs} | {number.name} | {'group' if group else 'study'} | {at:.1f} | {took:.1f} "
+                f"| {jobs} | {number.name} | {'group' if group else 'study'} | {at:.1f} | {took:.1f} | {gone:.1f} "
                 f"| {status} | {left} | {done} | {said} |",
                 flush=True,
             )

@@ -298,7 +298,10 @@ def _end_workers(workers: Sequence[Any]) -> None:
 def _begin_worker(counter: Any, processes: int) -> None:
     """A worker's share of the machine; it ends with the study, also where that was killed."""
     ends.end_worker_by_signals()
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():  # the study was killed while this process started
+        os._exit(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with counter.get_lock():
         number = counter.value
         counter.value += 1
