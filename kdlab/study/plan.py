@@ -107,9 +107,10 @@ class Study:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "s.yaml").write_text("model: {}")
+        ...     _ = Path(folder, "s.yaml").write_text("model: {}", encoding="utf-8")
         ...     file = Path(folder, "study.yaml")
-        ...     _ = file.write_text("{study: demo/s, seeds: 2, scratch: {s: {config: s.yaml}}}")
+        ...     text = "{study: demo/s, seeds: 2, scratch: {s: {config: s.yaml}}}"
+        ...     _ = file.write_text(text, encoding="utf-8")
         ...     study = Study.read(file)
         >>> study.name, study.seeds, list(study.runs)
         ('demo/s', (0, 1), ['s'])

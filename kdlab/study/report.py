@@ -120,7 +120,7 @@ def write_report(
         >>> row = {"run": "scratch", "stage": "scratch", "labels": {}, "fold": "", "view": "raw"}
         >>> rows = [{**row, "seed": seed, "test_accuracy": 0.9 + 0.01 * seed} for seed in range(3)]
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     text = write_report(rows, [], folder, name="three seeds", draw=False).read_text()
+        ...     text = write_report(rows, [], folder, name="three seeds", draw=False).read_text("utf-8")
         >>> next(line for line in text.splitlines() if line.startswith("| scratch"))
         '| scratch | raw | 3 | 91.0 ± 1.0 | 0.6 |'
     """
