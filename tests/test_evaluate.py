@@ -21,7 +21,6 @@ from kdlab.evaluate import (
     Evaluation,
     command,
     evaluate,
-    evaluation,
     latency,
     macs,
     parameters,
@@ -340,7 +339,7 @@ def test_evaluations_are_saved_whole(raw_and_pi, tmp_path, monkeypatch):
     assert back.description["tested_on"] == one.description["tested_on"]
     assert sorted(p.name for p in (tmp_path / "deep/folder").iterdir()) == ["evaluation.json", "predictions.npz"]
     json.loads((tmp_path / "deep/folder/evaluation.json").read_text(), parse_constant=pytest.fail)  # no NaN
-    monkeypatch.setattr(evaluation.json, "dumps", lambda *a, **k: 1 / 0)  # interrupted between the two files
+    monkeypatch.setattr(kdlab.files.json, "dumps", lambda *a, **k: 1 / 0)  # interrupted between the two files
     with pytest.raises(ZeroDivisionError):
         one.save(tmp_path / "deep" / "folder")
     with pytest.raises(MissingFileError, match=r"evaluation\.json"):
