@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-import kdlab
+from kdlab import __version__
 from kdlab.callbacks import (
     EarlyStoppedTeacher,
     MarginMapPictures,
@@ -589,7 +589,7 @@ def _listed(words: Sequence[str]) -> bool:
         print(overview())
         return True
     if name == "--version":
-        print(f"kdlab {kdlab.__version__}")
+        print(f"kdlab {__version__}")
         return True
     if name in COMMANDS or name.startswith("-"):
         return False
