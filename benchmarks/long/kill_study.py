@@ -82,9 +82,7 @@ def main(words: list[str] | None = None) -> int:
         write_study(folder)
         table, times[jobs] = whole(folder, jobs)
         print(f"uninterrupted, {jobs} jobs: {times[jobs]:.0f} s, {len(table.splitlines()) - 1} rows", flush=True)
-    print(
-        "| jobs | signal | to | at (s) | ended in (s) | processes in (s) | status | left over | done before | table |"
-    )
+    print("| jobs | signal | to | at (s) | ended in (s) | processes in (s) | status | left | done before | table |")
     print("| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |", flush=True)
     wrong = 0
     for jobs in given.jobs:

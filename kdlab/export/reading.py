@@ -36,6 +36,7 @@ _SAFE = re.compile(r"[\w.+\- ,:]{0,400}")
 _WORDS = {
     *("Symbol", "positive", "integer", "nonnegative", "real", "True", "False", "FloorDiv", "ModularIndexing", "Mod"),
     *("PythonMod", "CleanDiv", "CeilToInt", "FloorToInt", "IntTrueDiv", "FloatTrueDiv", "Max", "Min", "Eq", "Ne"),
+    *("Mul", "Add"),
     *("Integer", "Rational", "Float", "L", "args", "kwargs", "windows", "size", "stride", "storage_offset", "and"),
     *("or", "not"),
 }
