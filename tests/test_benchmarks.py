@@ -1,15 +1,17 @@
 """The benchmarks run, at sizes whose figures mean nothing; what they compute from figures is right."""
 
+import json
 import mmap
 import multiprocessing
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, scan, step
+from benchmarks import gpu, recording_reader, scan, step
 from tests.conftest import PATIENCE
 
 
@@ -102,3 +104,15 @@ def test_a_clock_leaves_out_what_lies_between_epochs():
     clock.begins, clock.ends = [0.0, 1.5, 10.0, 11.5], [1.0, 3.0, 11.0, 14.0]
     assert clock.whole == [2.0, 3.0]  # not the 8 seconds from the first epoch to the second
     assert clock.waits == [0.5, 0.5]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured on Linux")
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_reader_benchmark_reads_what_it_writes(tmp_path, capsys, timed):
+    size = recording_reader.write(tmp_path / "data", 2, 1 / 60, timed)
+    assert size * 1e6 == sum(file.stat().st_size for file in (tmp_path / "data").iterdir())
+    recording_reader.read(tmp_path / "data", tmp_path / "kept", timed)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["seconds"] > 0
+    kept = [json.loads(file.read_text()) for file in (tmp_path / "kept").glob("*/recording.json")]
+    assert [(one["samples"], one["report"]["with_times"]) for one in kept] == [(3000, timed)] * 2
