@@ -67,8 +67,9 @@ class RecordRun(SaveConfigCallback):
         """Tell the loggers which data, objective and teachers the run has."""
         if isinstance(pl_module, Method):
             data = getattr(trainer, "datamodule", None)
+            folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes ask for it, or all wait
             if trainer.is_global_zero and isinstance(data, WindowDataModule):
-                data.write_split(Path(trainer.log_dir or trainer.default_root_dir) / "split.csv")
+                data.write_split(folder / "split.csv")
             said = ("fingerprint", "objective", "teachers")
             told = {k: v for k, v in pl_module.describe().items() if k in said}
             told["fingerprint"] = without_people(told["fingerprint"] or {})  # a logger may be a service elsewhere
