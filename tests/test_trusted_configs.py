@@ -41,6 +41,11 @@ def data(**init_args):
     return {"class_path": "BasicMotions", "init_args": init_args}
 
 
+def recordings(**init_args):
+    given = {"root": "recordings", "channels": ["x"], "window": 100, "sampling_rate": 50.0}
+    return {"class_path": "RecordingDataModule", "init_args": {**given, **init_args}}
+
+
 HOSTILE = {
     "a data module of somebody's": {"class_path": "evil.Data"},
     "a function": {"class_path": "os.system", "init_args": {"command": "touch pwned"}},
@@ -74,6 +79,12 @@ HOSTILE = {
     "a huge number": data(batch_size=10**13),
     "a huge picture": views({"class_path": "GramianAngularField", "init_args": {"size": 10**6}}),
     "an abstract class": {"class_path": "WindowDataModule"},
+    "a callable among settings": recordings(subject={"part": 0, "class_path": "evil.call"}),
+    "a callable in place of settings": recordings(subject={"class_path": "evil.call"}),
+    "a callable in settings": recordings(csv={"delimiter": {"class_path": "evil.call"}}),
+    "settings in a word": recordings(csv="{class_path: evil.call}"),
+    "a callable in settings of settings": recordings(intervals={"file": "x.csv", "csv": {"class_path": "evil.call"}}),
+    "an unknown setting": recordings(subject={"part": 0, "hook": 1}),
 }
 
 
@@ -139,6 +150,19 @@ def test_nothing_is_written_where_a_config_says(folder):
         assert trust.data_module(config, ["--data.init_args.cache_dir=mine"]).cache_dir == Path("mine")
 
 
+def test_settings_of_recordings_are_read(folder):
+    config = folder / "config.yaml"
+    asked = {"subject": {"part": 1, "folder": None}, "csv": {"delimiter": ";", "missing": ["x"], "names": None}}
+    asked["intervals"] = {"file": "{name}_labels.csv", "clock": "start", "csv": {"skip": 2}}
+    config.write_text(yaml.safe_dump({"data": recordings(**asked, cache_dir="runs/.recordings")}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # where it writes is the default
+        made = trust.data_module(config)
+    assert made.subject == kdlab.data.Where(part=1)
+    assert (made.reading.csv.delimiter, made.reading.csv.missing) == (";", ("", "x"))
+    assert (made.intervals.clock, made.intervals.csv.skip) == ("start", 2)
+
+
 def test_arguments_of_kdlab_take_no_callables():
     """All that a config can say is plain values and kdlab's own classes, so the reader knows every kind of argument."""
 
@@ -156,7 +180,8 @@ def test_arguments_of_kdlab_take_no_callables():
             named = {n for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_KEYWORD}
             assert named <= set(hints), cls
             for name, hint in hints.items():
-                odd = {k for k in kinds(hint) if k not in plain and k not in trust.KINDS and isinstance(k, type)}
+                known = {*plain, *trust.KINDS, *trust.SETTINGS}
+                odd = {k for k in kinds(hint) if k not in known and isinstance(k, type)}
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150

@@ -7,6 +7,7 @@ theirs, and may name any class.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import types
@@ -20,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.augment import Augmentation
-from kdlab.data import Scale, WindowDataModule
+from kdlab.data import Csv, Intervals, Scale, Where, WindowDataModule
 from kdlab.data.mixing import Mixing
 from kdlab.files import one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
@@ -28,6 +29,8 @@ from kdlab.views import View
 
 #: what a config may name, and where kdlab's own classes of it lie
 KINDS: tuple[type[Any], ...] = (WindowDataModule, View, Augmentation, Mixing, Scale)
+#: arguments that are several values under names, and no class in a config
+SETTINGS: tuple[type[Any], ...] = (Where, Csv, Intervals)
 #: arguments that say where a data module writes
 WRITES = ("cache_dir",)
 REMEDY = (
@@ -106,8 +109,10 @@ class _Reader:
         if data is None:
             raise self._error("data", "a data module", data)
         read = self._object("data", data, WindowDataModule)
+        cls = own_class(read["class_path"], WindowDataModule)
         for name in WRITES:
-            if (left_out := read["init_args"].pop(name, None)) is not None:
+            left_out = read["init_args"].pop(name, None)
+            if left_out is not None and cls and str(left_out) != str(inspect.signature(cls).parameters[name].default):
                 rank_zero_warn(
                     f"{name}={left_out!r} of {str(self.config)!r} is not used: nothing is written where a config of a "
                     f"run folder says. Pass --data.init_args.{name}=... to name a folder."
@@ -139,12 +144,14 @@ class _Reader:
         if hint is Any:
             return self._plain(key, value)
         options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+        if isinstance(value, Mapping):
+            options = tuple(option for option in options if option in SETTINGS) or options
         last: InputError | None = None
         for option in options:
             try:
                 return self._one(key, value, option, largest)
             except InputError as error:
-                if last is None or (isinstance(value, Mapping) and option in KINDS):
+                if last is None or (isinstance(value, Mapping) and option in (*KINDS, *SETTINGS)):
                     last = error
         assert last is not None
         raise last
@@ -153,6 +160,11 @@ class _Reader:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
         if kind in KINDS:
             return self._object(key, value, kind)
+        if kind in SETTINGS and isinstance(value, Mapping) and "class_path" not in value:
+            hints = arguments(kind)
+            if unknown := [str(name) for name in value if name not in hints]:
+                raise self._error(key, f"a mapping with some of {', '.join(hints)}", ", ".join(unknown))
+            return {name: self.value(f"{key}.{name}", item, hints[name], _SIDE) for name, item in value.items()}
         if kind is type(None) and value is None:
             return None
         if kind in (str, Path) and type(value) is str:
