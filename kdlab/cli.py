@@ -244,14 +244,6 @@ class KdlabCLI(LightningCLI):
 
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
-        try:
-            self._check_all(stage)
-        except OSError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{stage}: {one_line(error)}. Check the paths of the config.") from error
-
-    def _check_all(self, stage: str) -> None:
         config = self.config[self.config.subcommand]
         self.datamodule.prepare_data()
         self.datamodule.setup(stage)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from kdlab.nets import Backbone, Standardize, WideResNet, build
+from kdlab.nets import Backbone, CifarResNet, ResNet, Standardize, WideResNet, build
 from kdlab.types import InputError, Output
 
 # parameters of WRN-depth-width: 1-D 3 channels 14 classes, 1-D 40/12, 2-D 3/14, 2-D 3/10
@@ -132,3 +132,21 @@ def test_released_key_names_are_read():
 def test_backbone_is_abstract():
     with pytest.raises(NotImplementedError):
         Backbone(3, 2)(torch.zeros(1, 3, 5))
+
+
+@pytest.mark.parametrize("cls", [ResNet, CifarResNet])
+def test_narrow_images_are_not_laid_out_in_channels_last(cls):
+    """Where torch's kernel would write outside its memory; the gradient is that of float64."""
+    torch.manual_seed(0)
+    depth = {"depth": 18, "stem": "cifar"} if cls is ResNet else {"depth": 8}
+    net = cls(width=8, ndim=2, in_channels=6, num_classes=4, **depth)
+    assert net.memory_format == "contiguous"
+    assert cls(width=16, ndim=2, in_channels=6, num_classes=4, **depth).memory_format is None
+    assert cls(width=8, ndim=1, in_channels=6, num_classes=4, **depth).memory_format is None
+    x = torch.randn(4, 6, 50, 50)
+    net.eval()(x).logits.square().sum().backward()
+    found = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad()
+    net.double()(x.double()).logits.square().sum().backward()
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(found[name].double(), p.grad, rtol=1e-3, atol=1e-3 * float(p.grad.abs().max()))

@@ -129,7 +129,6 @@ EVALUATION = {
     "empty": lambda path: cut(path, 0),
     "list": lambda path: path.write_text("[]"),
     "without classes": lambda path: without(path, "classes"),
-    "another key": lambda path: change(path, other=1),
     "classes a number": lambda path: change(path, classes=4),
     "confusion a word": lambda path: change(path, confusion="x"),
     "gone": lambda path: path.unlink(),

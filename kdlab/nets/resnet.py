@@ -86,6 +86,10 @@ class _ResidualNet(Backbone):
     paper: ClassVar[tuple[str, ...]] = ("he2016deep",)
 
     def _assemble(self, block: type[_Basic | _Bottleneck], width: int, blocks: Sequence[int], wide_stem: bool) -> None:
+        if self.ndim == 2 and width % 16:
+            # in channels last, the gradient of a 1 x 1 convolution with strides writes outside its memory for such
+            # widths (torch 2.13 on processors with AVX-512: 8 channels of 50 x 50 pixels end the process)
+            self.memory_format = "contiguous"
         ndim, channels = self.ndim, width
         kernel, stride = (7, 2) if wide_stem else (3, 1)
         conv = CONV[ndim](self.in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
