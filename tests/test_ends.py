@@ -25,7 +25,7 @@ from kdlab.methods.finite import EVERY, DivergedError, Watch, check_settings, no
 from kdlab.methods.saving import WholeCheckpointIO
 from kdlab.run_folder import RunLogger
 from kdlab.types import InputError
-from tests.conftest import REPOSITORY, net, trainer
+from tests.conftest import PATIENCE, REPOSITORY, net, trainer
 
 SCRATCH = str(REPOSITORY / "experiments/basic_motions/scratch.yaml")
 FAST = [
@@ -373,7 +373,7 @@ def test_places_that_cannot_be_written(here, monkeypatch, capsys):
         [f"--run=a/{'x' * 300}"],
     ):
         assert main(monkeypatch, *fit, *words) == 1
-        assert last_line(capsys).startswith("error: '")
+        assert last_line(capsys).startswith("error: ")
     assert main(monkeypatch, "evaluate", f"{'x' * 300}.ckpt") == 1
     assert last_line(capsys).startswith("error: ")
     assert sorted(path.name for path in here.iterdir()) in (["file"], ["file", "runs"])
@@ -416,7 +416,7 @@ print("full", status(os.open("/dev/full", os.O_WRONLY)), file=sys.stderr)
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_pipe_that_is_closed_is_quiet_and_output_that_is_full_is_not():
-    done = subprocess.run([sys.executable, "-c", PIPES], stderr=subprocess.PIPE, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", PIPES], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     assert done.stderr.splitlines() == ["closed 141", ends_line(errno.ENOSPC), "full 1"]
 
 
@@ -449,7 +449,7 @@ def test_a_full_disk_leaves_the_checkpoints_of_the_epoch_before(here):
     words = ["fit", "--config", SCRATCH, *FAST]
     environment = {**os.environ, "TMPDIR": str(other)}
     done = subprocess.run(
-        [sys.executable, "-c", FULL, *words], capture_output=True, text=True, env=environment, timeout=300
+        [sys.executable, "-c", FULL, *words], capture_output=True, text=True, env=environment, timeout=PATIENCE
     )
     assert done.returncode == 1, done.stderr
     run = here / "runs/basic_motions/scratch/version_0"
@@ -527,7 +527,7 @@ def test_an_export_on_a_full_disk_ends_in_one_line_and_the_old_file_stays(tmp_pa
     for name in formats.values():
         (tmp_path / name).write_bytes(b"old")
     words = [sys.executable, "-c", EXPORT, str(tmp_path / "best.ckpt"), *formats]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [word for format in formats for word in (format, "1")]
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -634,7 +634,7 @@ def test_names_with_umlauts_in_a_locale_without_them(here):
     program = str(Path(sys.executable).with_name("kdlab"))
     environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     words = ["fit", "--config", "prüfung.yaml"]
-    done = subprocess.run([program, *words], env=environment, capture_output=True, timeout=300)
+    done = subprocess.run([program, *words], env=environment, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     run = here / "runs/läufe/größe/version_0"
     assert (run / FINISHED).is_file()

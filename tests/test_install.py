@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE, REPOSITORY
 
 pytest.importorskip("hatchling")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -18,7 +18,9 @@ LOCAL = ["--no-deps", "--no-build-isolation", "--no-index"]
 
 def run(*words, cwd):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    out = subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+    out = subprocess.run(
+        [str(w) for w in words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=PATIENCE
+    )
     return out.returncode, out.stdout + out.stderr
 
 

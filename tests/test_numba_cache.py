@@ -15,6 +15,7 @@ from kdlab.views import compiling
 PROGRAM = """
 import warnings
 import numpy as np
+from tests.conftest import PATIENCE
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     from kdlab.views import sublevel_diagram
@@ -106,7 +107,7 @@ def test_the_views_with_a_damaged_cache_and_without_compilation(tmp_path):
     def run(**more: str) -> list[str]:
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **more}
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()

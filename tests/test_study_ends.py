@@ -20,6 +20,7 @@ from kdlab.study.command import LOCK, main
 from kdlab.study.locks import alone
 from kdlab.study.run import attempt, run_job, run_jobs
 from kdlab.types import InputError
+from tests.conftest import PATIENCE
 from tests.test_study import plan, toy, write_row
 
 
@@ -229,7 +230,7 @@ def test_a_process_that_was_forked_does_not_hold_the_lock(tmp_path):
         child = context.Process(target=time.sleep, args=(60,))
         child.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 with alone(tmp_path / "lock", "second", "job"):
@@ -259,14 +260,16 @@ def kill(folder, number, results, *words, group=False):
     """Start a study, wait until it has so many results, send a signal; its exit status, and what is left of it."""
     mark = uuid.uuid4().hex
     process = start(folder, *words, mark=mark)
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + PATIENCE
     while len(list(folder.glob("runs/**/result.json"))) < results:
         assert process.poll() is None, (folder / "log.txt").read_text()
         assert time.monotonic() < deadline, "no result in time"
         time.sleep(0.02)
     (os.killpg if group else os.kill)(process.pid, number)
-    status = as_shell(process.wait(400))
-    while (left := marked(mark)) and time.monotonic() < deadline and number == signal.SIGKILL:
+    status = as_shell(process.wait(PATIENCE))
+    while (
+        left := marked(mark)
+    ) and time.monotonic() < deadline:  # Python's own tracker of resources ends a moment later
         time.sleep(0.1)
     return status, left
 
