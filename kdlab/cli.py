@@ -152,6 +152,7 @@ class KdlabCLI(LightningCLI):
                     f'Parser key "{key}": must name a class, but has no class_path. Write {key}: {{class_path: ...}}'
                 )
             _check_classes(config[key], key, own)
+        _check_classes(config.trainer.get("callbacks"), "trainer.callbacks", own)
         for key, least in _LEAST.items():
             value = config.trainer.get(key)
             if isinstance(value, int | float) and not value >= least:
@@ -252,7 +253,8 @@ class KdlabCLI(LightningCLI):
             loaders = {"train": self.datamodule.train_dataloader(), "val": self.datamodule.val_dataloader()}
             for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
                 limit = config.trainer.get(f"limit_{part}_batches")
-                if isinstance(limit, float) and 0 < limit < 1 and int(len(loader) * limit) < 1:
+                left = int(len(loader) * limit) if isinstance(limit, float) and limit < 1 else limit
+                if left == 0 and (limit != 0 or part == "train"):  # a fit may go without validation
                     raise InputError(
                         f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
                         f"{limit}. Raise it."
@@ -401,7 +403,7 @@ def _found(name: str) -> Any:
 
 def _is_abstract(kind: Any) -> bool:
     return isinstance(kind, type) and (
-        kind in (Method, WindowDataModule, Backbone)
+        kind in (Method, WindowDataModule, Backbone, Callback)
         or any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))
         or (issubclass(kind, Method) and kind.terms is Method.terms)
     )

@@ -98,15 +98,24 @@ class Parser(LightningArgumentParser):
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
         """A section such as ``trainer`` holds named values, or names a file that does; a class is named by a word."""
-        sections = {action.dest.partition(".")[0] for action in self._actions if "." in action.dest}
+        names = {action.dest for action in self._actions}
+        sections = {name.partition(".")[0] for name in names if "." in name}
         for key, value in content.items():
             if key in sections and not isinstance(value, dict | str):
-                example = "class_path: ..." if key in ("data", "model") else "name: value"
-                raise InputError(
-                    f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {key}: {{{example}}}, or leave it "
-                    "out."
-                )
+                classes = key in ("data", "model")
+                example = f"{key}: {{class_path: ...}}." if classes else f"{key}: {{name: value}}, or leave it out."
+                raise InputError(f"{where}: {key} must be a mapping, but got {value!r:.80}. Write {example}")
+        if "trainer" in sections:  # of a subcommand
+            self._check_empty(content, names | sections, "", where)
+            self._check_empty(content.get("trainer"), names, "trainer.", where)
         _check_classes(content, where)
+
+    @staticmethod
+    def _check_empty(section: Any, names: set[str], prefix: str, where: str) -> None:
+        """The parser drops an empty mapping before it looks at its name, which may be a typo."""
+        for key, value in section.items() if isinstance(section, Mapping) else ():
+            if value == {} and f"{prefix}{str(key).removesuffix('+')}" not in names:
+                raise InputError(f"{where}: {prefix}{key} is not accepted. Correct the name, or remove it.")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave out the usage, which is longer than a screen, and end with the reason."""
@@ -125,9 +134,10 @@ def _check_classes(value: Any, where: str) -> None:
                 raise InputError(f"{where}: a key must be a word, but got {key!r:.80}.")
             if key == "class_path" and not (isinstance(item, str) and item.strip()):
                 raise InputError(f"{where}: class_path must be the name of a class, but got {item!r:.80}. Name one.")
-            if key == "init_args" and not isinstance(item, Mapping | None):
+            if key == "init_args" and not isinstance(item, Mapping):
                 raise InputError(
-                    f"{where}: init_args must be a mapping, but got {item!r:.80}. Write init_args: {{name: value}}."
+                    f"{where}: init_args must be a mapping, but got {item!r:.80}. Write init_args: {{name: value}}, or "
+                    "leave it out."
                 )
             _check_classes(item, where)
     elif isinstance(value, list):
@@ -140,6 +150,7 @@ _REASONS = (
     r"not accepted|not accept|not expected|no such class|not found|unrecognized|got value|not a valid|unable to load|"
     r"no module|does not correspond|could not be read|is abstract|must "
 )
+_MISSING = r"^the following arguments are required: .*\b(fit|validate|test|predict)\.(data|model)$"
 _NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
 
 
@@ -151,8 +162,9 @@ def reason(message: str) -> str:
     """
     message = re.sub(r"NestedArg\(key='[\w.+]*', val=(.*?)\)(?=\s|$)", lambda m: m[1].strip("'\""), message)
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    lines = [re.sub(_MISSING, r"\g<0>. Name a config that has them: --config FILE", line) for line in lines]
     where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
-    takes, given = ([s.split(": ", 1)[1] for s in lines if s.startswith(t)] for t in ("Subtypes: ", "Given value: "))
+    takes, given = ([s[len(t) :].strip() for s in lines if s.startswith(t)] for t in ("Subtypes:", "Given value:"))
     return where + (_special(lines, takes, given) or _general(lines[len(where) > 0 :], takes, given))
 
 
@@ -185,7 +197,7 @@ def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
     reasons = reasons or told[:1]  # what a class itself refused
     words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
     if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
-        return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1]:.200}"
+        return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1] or repr(''):.200}"
     said = (reasons or lines or ["?"])[0]
     if expected := re.fullmatch(r"Expected an? (.*)\. Got value: (.*)", said):
         one_of = "one of " * expected[1].startswith("typing.Literal[")

@@ -20,6 +20,7 @@ from torch import nn
 import kdlab
 import kdlab.export
 from kdlab.data import CIFAR10, SPSWHAR, UTDMHAD, BasicMotions
+from kdlab.evaluate.command import restore
 from kdlab.export import make
 from kdlab.fingerprint import without_people
 from kdlab.nets import WideResNet
@@ -94,6 +95,17 @@ def accuracy(logits, target):
 
 
 # ------------------------------------------------------------------ what is in the file
+def test_a_student_that_is_not_finite_is_refused_by_its_file(student, tmp_path):
+    checkpoint = torch.load(student, weights_only=True)
+    checkpoint["state_dict"]["net.head.bias"][0] = torch.nan
+    torch.save(checkpoint, tmp_path / "diverged.ckpt")
+    with pytest.raises(InputError, match=r"CKPT: '.*diverged.ckpt': the weights must be finite, .*head.bias"):
+        kdlab.export.export(tmp_path / "diverged.ckpt", motions(scale="minmax"))
+    with pytest.raises(InputError, match=r"CKPT: '.*diverged.ckpt': the weights must be finite"):
+        restore(tmp_path / "diverged.ckpt", motions(scale="minmax"))
+    assert [path.name for path in tmp_path.iterdir()] == ["diverged.ckpt"]
+
+
 @pytest.mark.parametrize(("format", "suffix"), FLOAT)
 def test_float_logits_are_the_checkpoints(exported, truth, format, suffix):
     windows, target, logits = truth

@@ -50,6 +50,12 @@ def last_line(words, capsys):
         ("data: [1]", "data must be a mapping, but got [1]"),
         ("data: {class_path: null}", "class_path must be the name of a class, but got None"),
         ("data: {class_path: [BasicMotions]}", "class_path must be the name of a class, but got ['BasicMotions']"),
+        ("data: {class_path: BasicMotions, init_args: null}", "init_args must be a mapping, but got None. Write init"),
+        ("model: {init_args: {net: {class_path: VGG, init_args: null}}}", "init_args must be a mapping, but got None"),
+        ("trainner: {}", "trainner is not accepted. Correct the name, or remove it."),
+        ("trainer: {max_epoch: {}}", "trainer.max_epoch is not accepted. Correct the name, or remove it."),
+        ("trainer: {callbacks: [{}]}", "Callback is abstract"),
+        ("trainer: {limit_train_batches: 0}", "limit_train_batches must leave at least one of 4 batches, but got 0"),
         ("data: {class_path: BasicMotions, init_args: 3}", "init_args must be a mapping, but got 3"),
         ("model: 5", "model must be a mapping, but got 5"),
         ("modle: {class_path: Supervised}", "does not accept option 'modle.class_path'"),
@@ -106,6 +112,7 @@ def test_a_binary_config_is_refused(content, form, here, capsys):  # noqa: F811
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--trainer.max_epochs="], "\"trainer.max_epochs\": expected one of int, null, but got ''"),
         (["--trainer=-1"], "Parser key \"trainer\": Unable to load config '-1'"),
         (["--data.init_args.views={raw: Raw, raw: Raw}"], "key 'raw' must stand once"),
         ([f"--trainer.max_epochs={BOMB}"], "at most 50,000 values"),
@@ -128,6 +135,10 @@ def test_a_binary_config_is_refused(content, form, here, capsys):  # noqa: F811
 def test_the_last_line_gives_the_true_reason(words, said, here, capsys):  # noqa: F811
     assert said in last_line(["fit", "--config", SCRATCH, *words], capsys)
     assert not files(here)
+
+
+def test_a_fit_without_a_config_names_the_option(here, capsys):  # noqa: F811
+    assert last_line(["fit"], capsys).endswith("fit.data, fit.model. Name a config that has them: --config FILE")
 
 
 def test_the_class_that_the_message_names_works(here):  # noqa: F811

@@ -299,7 +299,7 @@ class EarlyStoppedTeacher(Callback):
             if not Path(self._peak_file).is_file():
                 raise InputError(
                     f"EarlyStoppedTeacher: the peak of the interrupted run, {self._peak_file!r}, is gone. Put it back, "
-                    "or start the run anew."
+                    "or start a new run."
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target) as part:

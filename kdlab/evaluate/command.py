@@ -16,6 +16,7 @@ from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustn
 from kdlab.files import replacing, write_text
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
+from kdlab.methods.finite import check_finite
 from kdlab.methods.supervised import Supervised
 from kdlab.types import InputError, MissingFileError
 
@@ -84,6 +85,7 @@ def load(module: Method, datamodule: WindowDataModule, file: Path) -> None:
     checkpoint = read_checkpoint(file, WHAT)
     datamodule.prepare_data()
     datamodule.setup("test")
+    check_finite(checkpoint.get("state_dict") or {}, f"{WHAT}: {str(file)!r}")  # of several files, this one
     module.check_checkpoint(checkpoint, datamodule)
     net_of(checkpoint, f"{WHAT}: {str(file)!r}", module.net)
 

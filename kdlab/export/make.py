@@ -33,6 +33,7 @@ from kdlab.methods.checkpoints import (
     split_differences,
     weights_hash,
 )
+from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
@@ -140,7 +141,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
 
     Raises:
         InputError: when kdlab did not write it, it does not say which data it was trained on, or its weights are not
-            those of its net.
+            those of its net, or not finite.
     """
     checkpoint = read_checkpoint(path, "CKPT")
     described = description(checkpoint, "CKPT")
@@ -155,6 +156,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
             "a data module of kdlab (ArrayDataModule takes your arrays)."
         )
     net = net_of(checkpoint, f"CKPT: {str(path)!r}")
+    check_finite(net.state_dict(), f"CKPT: {str(path)!r}")
     net.float().eval().requires_grad_(False)
     return {**described, "epoch": checkpoint.get("epoch")}, net
 

@@ -237,7 +237,7 @@ class Teacher(nn.Module):
         if trained and settings and trained != settings:
             raise InputError(
                 f"teacher {name!r} ({self.file}) was trained on the view {trained}, but here {self.view!r} is "
-                f"{settings}. Give the data module the view that it was trained on, or train it anew."
+                f"{settings}. Give the data module the view that it was trained on, or train it again."
             )
 
     def forward(self, x: Tensor) -> Output:

@@ -92,7 +92,7 @@ class AngularNet(Backbone):
         """Make the net of a checkpoint, from nets that are imported already."""
         inner = init_args.get("net")
         if not isinstance(inner, Mapping):
-            raise InputError(f"AngularNet: the checkpoint's net {inner!r} cannot be built again; train it anew.")
+            raise InputError(f"AngularNet: the checkpoint's net {inner!r} cannot be rebuilt; train it again.")
         return cls(build(inner))
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ class ReusedClassifier(Backbone):
         """Make the net of a checkpoint, from nets that are imported already."""
         nets = {name: init_args.get(name) for name in ("net", "classifier")}
         if not all(isinstance(spec, Mapping) for spec in nets.values()):
-            raise InputError(f"ReusedClassifier: the checkpoint's nets {nets!r} cannot be built again; train it anew.")
+            raise InputError(f"ReusedClassifier: the checkpoint's nets {nets!r} cannot be rebuilt; train it again.")
         return cls(**{**init_args, **{name: build(spec) for name, spec in nets.items() if spec is not None}})
 
     def reuse(self, teacher: Backbone) -> Self:
