@@ -11,11 +11,11 @@ import pytest
 from numba.core import caching, config
 
 from kdlab.views import compiling
+from tests.conftest import PATIENCE
 
 PROGRAM = """
 import warnings
 import numpy as np
-from tests.conftest import PATIENCE
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     from kdlab.views import sublevel_diagram

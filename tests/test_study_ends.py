@@ -267,9 +267,7 @@ def kill(folder, number, results, *words, group=False):
         time.sleep(0.02)
     (os.killpg if group else os.kill)(process.pid, number)
     status = as_shell(process.wait(PATIENCE))
-    while (
-        left := marked(mark)
-    ) and time.monotonic() < deadline:  # Python's own tracker of resources ends a moment later
+    while (left := marked(mark)) and time.monotonic() < deadline:  # Python ends its tracker a moment later
         time.sleep(0.1)
     return status, left
 
