@@ -338,6 +338,9 @@ def test_tensors_with_gradients_and_foreign_byte_orders_are_read():
     torch.testing.assert_close(Raw()([torch.tensor(w, requires_grad=True) for w in x]), Raw()(x))
     with pytest.raises(InputError, match="real numbers"):
         Raw()(torch.zeros(2, 4, dtype=torch.complex64))
+    for tensor in (torch.ones(2, 2, 8).to_sparse(), torch.empty(2, 2, 8, device="meta")):
+        with pytest.raises(InputError, match="x must be a dense tensor, but got one "):
+            Raw()(tensor)
     y, who = torch.arange(N) % 2, torch.arange(N).float().requires_grad_() // 20
     plain = module().data
     for kind in (torch.tensor(windows(), requires_grad=True), windows().astype(">f8"), windows().tolist()):
@@ -593,6 +596,8 @@ def test_dropping_a_class():
     assert data.fingerprint["drop_classes"] == ["transient"]
     with pytest.raises(InputError, match=r"drop_classes must be classes of the data .* but got sleep"):
         module(y=y, drop_classes=["sleep"]).setup()
+    with pytest.raises(InputError, match=r"classes must be two or more, but got walk. Are .*\(no_label, ignore\)"):
+        module(y=in_turn(["walk"])).setup()
     with pytest.raises(InputError, match="must leave two classes"):
         module(y=y, drop_classes=["walk", "run"]).setup()
 
