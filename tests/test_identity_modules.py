@@ -579,6 +579,10 @@ def test_who_validates_is_balanced():
             assert chosen.groups == random.groups  # what was balanced stays as it was
         changed += chosen.groups != random.groups
     assert changed > 5
+    small = cohort([177, 50, 50, 50, 49])  # two of four validate
+    for seed in range(20):
+        for other in range(1, 5):
+            assert len(make_split(small, test_subjects=[other], seed=seed).rows["val"]) <= 100
     skewed = cohort([100] * 8)
     skewed.target[:200] = 0  # two people who only walk
     skewed.target[200:] = np.arange(600) % 2
