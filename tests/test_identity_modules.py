@@ -3,7 +3,9 @@
 import csv
 import logging
 import re
+import tarfile
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from kdlab.data.split_table import in_words
 from kdlab.data.splits import Groups, make_split
 from kdlab.fingerprint import comparable, hashed, is_hashed, salt_mark, with_hashes, without_people
 from kdlab.methods.checkpoints import leaks, split_differences
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 
 SALT = "a salt of one laboratory"
@@ -641,6 +643,23 @@ def uea(folder, rows, classes="a b"):
         text = f"@problemName Pad\n@univariate false\n@classLabel true {classes}\n@data\n" + "\n".join(rows)
         (folder / f"Pad_{part}.ts").write_text(text + "\n")
     return folder
+
+
+def test_archives_in_archives_are_named(tmp_path):
+    uea(tmp_path, FULL)
+    inner, outer, folder = tmp_path / "Pad.zip", tmp_path / "outer.tar.gz", tmp_path / "held"
+    with zipfile.ZipFile(inner, "w") as archive:
+        for file in tmp_path.glob("*.ts"):
+            archive.write(file, file.name)
+    with tarfile.open(outer, "w:gz") as archive:
+        archive.add(inner, "data/Pad.zip")
+    folder.mkdir()
+    inner.rename(folder / "Pad.zip")
+    with pytest.raises(MissingFileError, match=r"holds the archive 'data/Pad.zip': unpack that"):
+        UEA(outer, "Pad").setup()
+    with pytest.raises(MissingFileError, match=r"name the archive in it, such as root: .*held/Pad.zip; expected"):
+        UEA(folder, "Pad").setup()
+    assert len(UEA(folder / "Pad.zip", "Pad").load()) == 4
 
 
 FULL = ["1,2,3,4:5,6,7,8:a", "2,2,3,4:5,6,7,9:b"]

@@ -199,6 +199,7 @@ def test_hidden_files_and_folders_are_no_recordings(tmp_path):
     [
         ({}, "exactly one of folder, part, name and column"),
         ({"folder": 0, "column": "a"}, "exactly one of folder, part, name and column"),
+        ("user", r"but got 'user'. Write subject: \{column: user\} for a column of the file, subject: \{folder: 0\}"),
         ({"files": 0}, "subject must be a mapping with one of folder, part, name, column, but got"),
         ("folder", "subject must be a mapping"),
         ({"folder": "0"}, "folder must be a whole number, but got '0'"),

@@ -128,8 +128,8 @@ class RecordingDataModule(WindowDataModule):
         window: int,
         step: int | None = None,
         sampling_rate: float,
-        subject: Where | dict[str, Any] | None = None,
-        session: Where | dict[str, Any] | None = None,
+        subject: str | Where | dict[str, Any] | None = None,  # a word is refused with the line to write
+        session: str | Where | dict[str, Any] | None = None,
         pattern: str | None = None,
         suffixes: list[str] | None = None,
         csv: Csv | dict[str, Any] | None = None,

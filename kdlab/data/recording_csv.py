@@ -101,7 +101,7 @@ class _Columns:
         if self.names.count(column) == 1:
             return self.names.index(column)
         shown = ",".join(self.names)[:200]
-        remedy = "name the columns with channels=, label= and time="
+        remedy = "name the columns with channels=, label=, time=, subject= and session="
         marks = [mark for mark in ";\t| ," if mark in shown and mark != self.reading.csv.delimiter]
         if len(self.names) == 1 and marks:
             mark = marks[0].replace("\t", "tab")

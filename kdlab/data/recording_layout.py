@@ -79,7 +79,7 @@ class Where:
             )
 
     @classmethod
-    def of(cls, value: Where | Mapping[str, Any] | None, argument: str) -> Where | None:
+    def of(cls, value: Where | Mapping[str, Any] | str | None, argument: str) -> Where | None:
         """A declaration from what a user writes: a mapping, such as ``{"folder": 0}``, or a ``Where``.
 
         Raises:
@@ -89,9 +89,15 @@ class Where:
             return value
         known = [f.name for f in fields(cls)]
         if not isinstance(value, Mapping) or set(value) - set(known):
+            lines = f"{argument}: {{folder: 0}}, or another of them"
+            if isinstance(value, str) and value not in known:
+                lines = (
+                    f"{argument}: {{column: {_quoted(value)}}} for a column of the file, {argument}: {{folder: 0}} for "
+                    "a folder"
+                )
             raise InputError(
                 f"RecordingDataModule: {argument} must be a mapping with one of {', '.join(known)}, but got {value!r}. "
-                f"Write {argument}: {{folder: 0}}, or another of them."
+                f"Write {lines}."
             )
         try:
             return cls(**value)

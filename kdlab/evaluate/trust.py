@@ -7,6 +7,7 @@ theirs, and may name any class.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import types
@@ -106,8 +107,10 @@ class _Reader:
         if data is None:
             raise self._error("data", "a data module", data)
         read = self._object("data", data, WindowDataModule)
+        parameters = inspect.signature(own_class(read["class_path"], WindowDataModule) or WindowDataModule).parameters
         for name in WRITES:
-            if (left_out := read["init_args"].pop(name, None)) is not None:
+            left_out = read["init_args"].pop(name, None)
+            if left_out is not None and str(left_out) != str(parameters[name].default):
                 rank_zero_warn(
                     f"{name}={left_out!r} of {str(self.config)!r} is not used: nothing is written where a config of a "
                     f"run folder says. Pass --data.init_args.{name}=... to name a folder."
