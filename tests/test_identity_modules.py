@@ -719,6 +719,18 @@ def test_cells_of_predictions_are_no_formulas(tmp_path):
     assert not any(cell[:1] in "=+@\t\r" for row in [head, *cells] for cell in row if cell and cell != "+49")
 
 
+def test_folds_are_named_like_the_subjects(monkeypatch):
+    from kdlab.study.plan import make_folds
+
+    monkeypatch.setenv("KDLAB_SALT", SALT)
+    assert make_folds([[1.0, " 2"], ["3.0"]], dict.fromkeys("123", 5)) == {"fold1": ["1", "2"], "fold2": ["3"]}
+    hidden = [hashed(name, SALT) for name in ("Ann", "Ben", "Cy")]
+    found = make_folds([["Ann", hidden[1]], ["Cy "]], dict.fromkeys(hidden, 5))
+    assert found == {"fold1": hidden[:2], "fold2": hidden[2:]}  # no name is in what a study writes
+    with pytest.raises(InputError, match="a subject is in two folds"):
+        make_folds([["Ann"], [hidden[0]]], dict.fromkeys(hidden, 5))
+
+
 def test_studies_hand_on_who_validates_and_how_names_are_merged(tmp_path):
     from kdlab.study.plan import make_folds
     from kdlab.study.windows import forget, make_data, subjects

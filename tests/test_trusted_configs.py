@@ -14,6 +14,8 @@ import yaml
 import kdlab
 from kdlab import cli
 from kdlab.data import BasicMotions, WindowDataModule
+from kdlab.data.recording_layout import Where
+from kdlab.data.text_rows import Csv
 from kdlab.evaluate import command, trust
 from kdlab.export import main as export
 from kdlab.types import InputError
@@ -142,6 +144,33 @@ def test_nothing_is_written_where_a_config_says(folder):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "cache_dir")
         assert trust.data_module(config, ["--data.init_args.cache_dir=mine"]).cache_dir == Path("mine")
+
+
+def test_how_tables_are_written_is_read(folder):
+    """Words such as ? and {name} are plain text where the argument takes text."""
+    config, args = folder / "config.yaml", {"root": "recordings", "sampling_rate": 50.0, "channels": ["x"], "window": 9}
+    args |= {
+        "csv": dataclasses.asdict(Csv(delimiter=";", decimal=",")) | {"missing": ["", "?", "<na>"]},
+        "subject": {"folder": None, "part": 0, "name": "[0-9]+", "column": None},
+        "intervals": {"file": "{name}_labels.csv", "csv": {"quote": "'"}},
+    }
+    text = yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}})
+    config.write_text(text)
+    made = trust.data_module(config)
+    assert made.reading.csv == Csv(delimiter=";", decimal=",", missing=("", "?", "<na>"))
+    assert (made.subject, made.intervals.file) == (Where(part=0, name="[0-9]+"), "{name}_labels.csv")
+    assert made.intervals.csv.quote == "'"
+    for old, new in (
+        ("delimiter: ;", "delimiter: {class_path: os.system}"),
+        ("delimiter: ;", "delimiter: long"),
+        ("delimiter: ;", "class_path: os.system"),
+        ("part: 0", "part: zero"),
+    ):
+        assert old in text
+        config.write_text(text.replace(old, new))
+        with pytest.raises(InputError) as error:
+            trust.data_module(config)
+        assert "\n" not in str(error.value)
 
 
 def test_arguments_of_kdlab_take_no_callables():

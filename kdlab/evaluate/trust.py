@@ -7,6 +7,7 @@ theirs, and may name any class.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import sys
@@ -147,7 +148,7 @@ class _Reader:
             try:
                 return self._one(key, value, option, largest)
             except InputError as error:
-                if last is None or (isinstance(value, Mapping) and option in KINDS):
+                if last is None or (isinstance(value, Mapping) and (option in KINDS or _is_record(option))):
                     last = error
         assert last is not None
         raise last
@@ -156,6 +157,8 @@ class _Reader:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
         if kind in KINDS:
             return self._object(key, value, kind)
+        if _is_record(kind):
+            return self._record(key, value, kind)
         if kind is type(None) and value is None:
             return None
         if kind in (str, Path) and type(value) is str:
@@ -176,6 +179,15 @@ class _Reader:
             return [self.value(f"{key}[{i}]", v, self._item(inner, i), largest) for i, v in enumerate(value)]
         raise self._error(key, _said(kind), value)
 
+    def _record(self, key: str, value: Any, kind: type[Any]) -> dict[str, Any]:
+        """Plain values under the names of a record, such as how tables are written; the record accepts them."""
+        hints = typing.get_type_hints(kind)
+        if not isinstance(value, Mapping) or any(name not in hints for name in value):
+            raise self._error(key, f"a mapping of {', '.join(hints)}", value)
+        read = {name: self.value(f"{key}.{name}", item, hints[name], _SIDE) for name, item in value.items()}
+        kind(**read)
+        return read
+
     @staticmethod
     def _item(inner: tuple[Any, ...], place: int) -> Any:
         return inner[min(place, len(inner) - 1)] if len(inner) < 2 or inner[-1] is not Ellipsis else inner[0]
@@ -188,6 +200,12 @@ class _Reader:
         if value is None or type(value) in (bool, int, float) or word:
             return value
         raise self._error(key, "numbers or words", value)
+
+
+def _is_record(kind: Any) -> bool:
+    """Whether it is a class of kdlab that holds plain values under names, and no module of any kind."""
+    own = isinstance(kind, type) and kind.__module__.partition(".")[0] == "kdlab"
+    return own and dataclasses.is_dataclass(kind) and kind not in KINDS
 
 
 def _said(kind: Any) -> str:
