@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 
@@ -69,7 +70,7 @@ def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArr
     if isinstance(values, list | tuple) and any(isinstance(v, Tensor | np.ma.MaskedArray) for v in values):
         values = [plain_array(v, argument) for v in values]
     if isinstance(values, Tensor):
-        values = values.detach().cpu()
+        values = dense(values, argument).cpu()
         values = (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
     if isinstance(values, np.ma.MaskedArray):
         masked = np.ma.getmaskarray(values)
@@ -95,5 +96,20 @@ def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArr
     return array
 
 
+def dense(values: Tensor, argument: str) -> Tensor:
+    """A tensor without its gradient.
+
+    Raises:
+        InputError: a sparse tensor, or one without samples (device meta).
+
+    >>> dense(torch.ones(2, requires_grad=True), "x")
+    tensor([1., 1.])
+    """
+    if values.layout is not torch.strided or values.is_meta:
+        what = "one on device meta, without samples" if values.is_meta else f"one with layout {values.layout}"
+        raise InputError(f"{argument} must be a dense tensor, but got {what}. Convert it first (.to_dense()).")
+    return values.detach()
+
+
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+    return " ".join(str(error).split())[:200]

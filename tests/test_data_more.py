@@ -262,6 +262,8 @@ def test_uea_header_grammar():
     unnamed = read_ts(b"@classLabel true\n@data\n1,?:b\nNaN,2:a\n", "a.ts")
     assert unnamed.classes == ["a", "b"]
     assert np.isnan(unnamed.values[0][0, 1])
+    spelt = read_ts(b"@classLabel true 1.0 2\n@data\n1:1\n2:2.0\n", "a.ts")
+    assert (spelt.classes, spelt.labels) == (["1", "2"], ["1", "2"])
     cased = read_ts(b"@classLabel true a A\n@data\n1:a\n2:A\n", "a.ts")
     assert cased.labels == ["a", "A"]
 

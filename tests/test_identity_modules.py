@@ -3,7 +3,9 @@
 import csv
 import logging
 import re
+import tarfile
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from kdlab.data.split_table import in_words
 from kdlab.data.splits import Groups, make_split
 from kdlab.fingerprint import comparable, hashed, is_hashed, salt_mark, with_hashes, without_people
 from kdlab.methods.checkpoints import leaks, split_differences
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 
 SALT = "a salt of one laboratory"
@@ -338,6 +340,9 @@ def test_tensors_with_gradients_and_foreign_byte_orders_are_read():
     torch.testing.assert_close(Raw()([torch.tensor(w, requires_grad=True) for w in x]), Raw()(x))
     with pytest.raises(InputError, match="real numbers"):
         Raw()(torch.zeros(2, 4, dtype=torch.complex64))
+    for tensor in (torch.ones(2, 2, 8).to_sparse(), torch.empty(2, 2, 8, device="meta")):
+        with pytest.raises(InputError, match="x must be a dense tensor, but got one "):
+            Raw()(tensor)
     y, who = torch.arange(N) % 2, torch.arange(N).float().requires_grad_() // 20
     plain = module().data
     for kind in (torch.tensor(windows(), requires_grad=True), windows().astype(">f8"), windows().tolist()):
@@ -576,6 +581,10 @@ def test_who_validates_is_balanced():
             assert chosen.groups == random.groups  # what was balanced stays as it was
         changed += chosen.groups != random.groups
     assert changed > 5
+    small = cohort([177, 50, 50, 50, 49])  # two of four validate
+    for seed in range(20):
+        for other in range(1, 5):
+            assert len(make_split(small, test_subjects=[other], seed=seed).rows["val"]) <= 100
     skewed = cohort([100] * 8)
     skewed.target[:200] = 0  # two people who only walk
     skewed.target[200:] = np.arange(600) % 2
@@ -593,6 +602,8 @@ def test_dropping_a_class():
     assert data.fingerprint["drop_classes"] == ["transient"]
     with pytest.raises(InputError, match=r"drop_classes must be classes of the data .* but got sleep"):
         module(y=y, drop_classes=["sleep"]).setup()
+    with pytest.raises(InputError, match=r"classes must be two or more, but got walk. Are .*\(no_label, ignore\)"):
+        module(y=in_turn(["walk"])).setup()
     with pytest.raises(InputError, match="must leave two classes"):
         module(y=y, drop_classes=["walk", "run"]).setup()
 
@@ -632,6 +643,23 @@ def uea(folder, rows, classes="a b"):
         text = f"@problemName Pad\n@univariate false\n@classLabel true {classes}\n@data\n" + "\n".join(rows)
         (folder / f"Pad_{part}.ts").write_text(text + "\n")
     return folder
+
+
+def test_archives_in_archives_are_named(tmp_path):
+    uea(tmp_path, FULL)
+    inner, outer, folder = tmp_path / "Pad.zip", tmp_path / "outer.tar.gz", tmp_path / "held"
+    with zipfile.ZipFile(inner, "w") as archive:
+        for file in tmp_path.glob("*.ts"):
+            archive.write(file, file.name)
+    with tarfile.open(outer, "w:gz") as archive:
+        archive.add(inner, "data/Pad.zip")
+    folder.mkdir()
+    inner.rename(folder / "Pad.zip")
+    with pytest.raises(MissingFileError, match=r"holds the archive 'data/Pad.zip': unpack that"):
+        UEA(outer, "Pad").setup()
+    with pytest.raises(MissingFileError, match=r"name the archive in it, such as root: .*held/Pad.zip; expected"):
+        UEA(folder, "Pad").setup()
+    assert len(UEA(folder / "Pad.zip", "Pad").load()) == 4
 
 
 FULL = ["1,2,3,4:5,6,7,8:a", "2,2,3,4:5,6,7,9:b"]
@@ -689,6 +717,18 @@ def test_cells_of_predictions_are_no_formulas(tmp_path):
         head, *cells = csv.reader(file)
     assert [row[1] for row in cells] == ["'=cmd|' /C calc'!A0", "+49", "-1", "'@SUM(1)", "'\tx", "plain", "1e-3"]
     assert not any(cell[:1] in "=+@\t\r" for row in [head, *cells] for cell in row if cell and cell != "+49")
+
+
+def test_folds_are_named_like_the_subjects(monkeypatch):
+    from kdlab.study.plan import make_folds
+
+    monkeypatch.setenv("KDLAB_SALT", SALT)
+    assert make_folds([[1.0, " 2"], ["3.0"]], dict.fromkeys("123", 5)) == {"fold1": ["1", "2"], "fold2": ["3"]}
+    hidden = [hashed(name, SALT) for name in ("Ann", "Ben", "Cy")]
+    found = make_folds([["Ann", hidden[1]], ["Cy "]], dict.fromkeys(hidden, 5))
+    assert found == {"fold1": hidden[:2], "fold2": hidden[2:]}  # no name is in what a study writes
+    with pytest.raises(InputError, match="a subject is in two folds"):
+        make_folds([["Ann"], [hidden[0]]], dict.fromkeys(hidden, 5))
 
 
 def test_studies_hand_on_who_validates_and_how_names_are_merged(tmp_path):

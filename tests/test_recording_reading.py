@@ -89,12 +89,14 @@ def test_a_row_too_long_and_one_too_short_do_not_cancel(tmp_path, quoted):
         (lambda t: t.replace("walk", '"walk', 1), "line 2: expected \" around complete cells"),
         (lambda t: t.replace("walk", '"walk" now', 2), "line 2: expected \" around complete cells"),
         (lambda t: t.replace("walk", "höhe").encode("latin-1"), "must be text in utf-8, but has the byte 0xf6.*latin"),
+        (lambda t: b"MD\xfc\x03\0" + t.encode(), r"must be a table as text, but is binary. Export it as CSV"),
         (lambda t: t.encode("utf-16"), r"must be text, but is utf-16; set csv: \{encoding: utf-16\}"),
         (lambda t: gzip.compress(t.encode()), "must be text, but is gzip"),
         (lambda t: t.replace(".", ","), r"line 2: expected 4 cells, got [567]"),
         (lambda t: t.replace("label\n", "label\n0x10,1,1,a\n"), r"line 2: expected a number in column 1 .*got '0x10'"),
         (lambda t: t.replace("label\n", "label\nTrue,1,1,a\n"), r"line 2: expected a number in column 1 .*got 'True'"),
         (lambda t: t.replace("label\n", "label\n1,--,1,walk\n"), r"got '--'; a word for missing values is declared"),
+        (lambda t: t.replace(".", ":", 1), "expected a number in column 1 .*a word for missing values is declared"),
         (lambda t: "x,y,z,label\n", "no samples in it"),
         (lambda t: "", "expected one column 'x'"),
     ],
@@ -104,6 +106,21 @@ def test_what_is_wrong_is_named(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as refused:
         kept(root)
     assert "\n" not in str(refused.value)
+
+
+def test_dates_where_seconds_are_declared_name_the_unit(tmp_path):
+    x = numbers()
+    lines = [f"2023-11-14 22:13:{k / 50:09.6f},{row}" for k, row in enumerate(table(x, header="").splitlines())]
+    root = write(tmp_path, "\n".join(["t,x,y,z,label", *lines]) + "\n")
+    with pytest.raises(InputError, match=r"line 2: expected a number in column 1 \(t\), .*; set time_unit: iso"):
+        kept(root, time="t")
+    assert len(kept(root, time="t", time_unit="iso")[0]) == ROWS
+
+
+@pytest.mark.parametrize("fill", [["z"], "previous", {"z"}])
+def test_fill_that_is_no_mapping_is_refused(tmp_path, fill):
+    with pytest.raises(InputError, match=r"fill: must be a mapping of channels.* Write fill: \{z: previous\}"):
+        module(tmp_path / "data", fill=fill)
 
 
 def test_blank_lines_and_line_ends(tmp_path):

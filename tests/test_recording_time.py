@@ -172,6 +172,11 @@ def test_pandas_and_numpy_dates():
         (pd.Series(["2010-10-20", None]), {"unit": "iso"}, "line 3: time must be there"),
         (["2020-01-01 10:00Z", "2020-01-01 10:01"], {"unit": "iso"}, "line 3: dates must all have an offset"),
         (np.float32([1.6e9, 1.6e9]), {"unit": "s"}, "kept exactly, but got float32, which has steps of 128 s"),
+        (
+            [1.7e15, 1.7e15 + 2e4],
+            {"unit": "s"},
+            r"\(time_unit: s\) must be .* Set time_unit: us, which makes it 2023-11-14",
+        ),
         (["1400-01-01 10:00"], {"unit": "iso"}, "must lie between 1677 and 2262"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from kdlab.data import RecordingDataModule
 from kdlab.data.recording_layout import Where
 from kdlab.data.recording_who import candidates, named_like_a_person
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 
 from .fixtures import movement_recording, write_recording_csv
 
@@ -193,12 +193,31 @@ def test_hidden_files_and_folders_are_no_recordings(tmp_path):
     assert set(people(module(root))) == {"P1", "P2"}
 
 
+def test_other_kinds_of_files_are_named(tmp_path):
+    root = folder(tmp_path, ["P1.csv", "P2.csv"])
+    for file in list(root.rglob("*.csv")):
+        file.rename(file.with_suffix(".TXT"))
+    with pytest.raises(
+        MissingFileError, match=r"no recordings in it, but files of other kinds \(2 .txt\); set suffixes: "
+    ):
+        module(root).load()
+    assert len(people(module(root, suffixes=[".txt"]))) > 0
+
+
+def test_a_label_is_a_class_or_ignored(tmp_path):
+    with pytest.raises(InputError, match="classes and ignore must have no label in common, but got 1 in both"):
+        module(tmp_path, classes=["walk", 1], ignore=["1.0"])
+    with pytest.raises(InputError, match=r"channels='xyz'.*expected a list of different names"):
+        module(tmp_path, channels="xyz")
+
+
 # ---- wrong declarations ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
         ({}, "exactly one of folder, part, name and column"),
         ({"folder": 0, "column": "a"}, "exactly one of folder, part, name and column"),
+        ("user", r"but got 'user'. Write subject: \{column: user\} for a column of the file, subject: \{folder: 0\}"),
         ({"files": 0}, "subject must be a mapping with one of folder, part, name, column, but got"),
         ("folder", "subject must be a mapping"),
         ({"folder": "0"}, "folder must be a whole number, but got '0'"),

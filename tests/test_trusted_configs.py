@@ -1,5 +1,6 @@
 """Of the config beside a checkpoint only data of kdlab's own classes are read; --trust-config and --config do more."""
 
+import dataclasses
 import inspect
 import json
 import sys
@@ -13,6 +14,8 @@ import yaml
 import kdlab
 from kdlab import cli
 from kdlab.data import BasicMotions, WindowDataModule
+from kdlab.data.recording_layout import Where
+from kdlab.data.text_rows import Csv
 from kdlab.evaluate import command, trust
 from kdlab.export import main as export
 from kdlab.types import InputError
@@ -145,6 +148,10 @@ def test_nothing_is_written_where_a_config_says(folder):
     with pytest.warns(UserWarning, match="nothing is written where a config of a run folder says"):
         made = trust.data_module(config)
     assert made.cache_dir == Path("runs/.recordings")
+    config.write_text(config.read_text().replace("/etc/x", "runs/.recordings"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is left out where it says what holds without it
+        assert trust.data_module(config).cache_dir == Path("runs/.recordings")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "cache_dir")
         assert trust.data_module(config, ["--data.init_args.cache_dir=mine"]).cache_dir == Path("mine")
@@ -161,6 +168,33 @@ def test_settings_of_recordings_are_read(folder):
     assert made.subject == kdlab.data.Where(part=1)
     assert (made.reading.csv.delimiter, made.reading.csv.missing) == (";", ("", "x"))
     assert (made.intervals.clock, made.intervals.csv.skip) == ("start", 2)
+
+
+def test_how_tables_are_written_is_read(folder):
+    """Words such as ? and {name} are plain text where the argument takes text."""
+    config, args = folder / "config.yaml", {"root": "recordings", "sampling_rate": 50.0, "channels": ["x"], "window": 9}
+    args |= {
+        "csv": dataclasses.asdict(Csv(delimiter=";", decimal=",")) | {"missing": ["", "?", "<na>"]},
+        "subject": {"folder": None, "part": 0, "name": "[0-9]+", "column": None},
+        "intervals": {"file": "{name}_labels.csv", "csv": {"quote": "'"}},
+    }
+    text = yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}})
+    config.write_text(text)
+    made = trust.data_module(config)
+    assert made.reading.csv == Csv(delimiter=";", decimal=",", missing=("", "?", "<na>"))
+    assert (made.subject, made.intervals.file) == (Where(part=0, name="[0-9]+"), "{name}_labels.csv")
+    assert made.intervals.csv.quote == "'"
+    for old, new in (
+        ("delimiter: ;", "delimiter: {class_path: os.system}"),
+        ("delimiter: ;", "delimiter: long"),
+        ("delimiter: ;", "class_path: os.system"),
+        ("part: 0", "part: zero"),
+    ):
+        assert old in text
+        config.write_text(text.replace(old, new))
+        with pytest.raises(InputError) as error:
+            trust.data_module(config)
+        assert "\n" not in str(error.value)
 
 
 def test_arguments_of_kdlab_take_no_callables():

@@ -272,6 +272,11 @@ class WindowDataModule(LightningDataModule):
                 "Name some of those."
             )
         dropped = [k for k, name in enumerate(data.classes) if name in asked]
+        if not dropped and len(data.classes) < 2:
+            raise InputError(
+                f"{self.name}: classes must be two or more, but got {', '.join(data.classes) or 'none'}. Are the other "
+                "labels words without a class (no_label, ignore)?"
+            )
         if len(data.classes) - len(dropped) < 2:
             raise InputError(f"drop_classes must leave two classes, but got {', '.join(sorted(asked))}. Drop fewer.")
         if dropped:

@@ -20,6 +20,8 @@ from tqdm import tqdm
 from kdlab.files import one_line
 from kdlab.types import InputError, MissingFileError
 
+ARCHIVE = re.compile(r"\.(zip|tar|tgz|txz|tbz2?|tar\.(gz|xz|bz2))$", re.IGNORECASE)
+
 
 def official_files(
     root: str | Path, pattern: str, data_set: str, *, within: str = ""
@@ -36,12 +38,15 @@ def official_files(
         The match, the name for messages, the contents.
 
     Raises:
-        MissingFileError: ``root`` is not there, or holds no such file.
+        MissingFileError: ``root`` is not there, or holds no such file; archives in it are named.
         InputError: an archive that cannot be read.
     """
     place, name = expanded(root, data_set), re.compile(pattern)
+    inner: list[str] = []
 
     def wanted(path: str) -> bool:
+        if ARCHIVE.search(path):
+            inner.append(path)
         return name.fullmatch(path.rpartition("/")[2]) is not None and re.search(within, path) is not None
 
     found = 0
@@ -61,7 +66,12 @@ def official_files(
                 found += 1
                 yield match, f"{place}:{path}", contents
     if not found:
-        raise MissingFileError(f"root={str(root)!r}: no files named like {pattern!r} in it; expected {data_set}")
+        hint = ""
+        if inner and place.is_dir():
+            hint = f"; name the archive in it, such as root: {min(inner)}"
+        elif inner:
+            hint = f"; it holds the archive {min(inner)!r}: unpack that, and name it or its folder"
+        raise MissingFileError(f"root={str(root)!r}: no files named like {pattern!r} in it{hint}; expected {data_set}")
 
 
 def expanded(root: str | Path, data_set: str) -> Path:

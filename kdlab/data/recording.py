@@ -128,8 +128,8 @@ class RecordingDataModule(WindowDataModule):
         window: int,
         step: int | None = None,
         sampling_rate: float,
-        subject: Where | dict[str, Any] | None = None,
-        session: Where | dict[str, Any] | None = None,
+        subject: str | Where | dict[str, Any] | None = None,  # a word is refused with the line to write
+        session: str | Where | dict[str, Any] | None = None,
         pattern: str | None = None,
         suffixes: list[str] | None = None,
         csv: Csv | dict[str, Any] | None = None,
@@ -170,8 +170,15 @@ class RecordingDataModule(WindowDataModule):
                 raise InputError(f"{name}={word!r}: expected one of {', '.join(words)}")
         if not 0.0 < agree <= 1.0:
             raise InputError(f"agree={agree}: expected a part of the window in (0, 1], such as 0.6")
-        if not channels or len(set(channels)) < len(channels) or (units and len(units) != len(channels)):
-            raise InputError(f"channels={channels!r}, units={units!r}: expected different names, and a unit for each")
+        if (
+            not isinstance(channels, list | tuple)
+            or not channels
+            or len(set(channels)) < len(channels)
+            or (units and len(units) != len(channels))
+        ):
+            raise InputError(
+                f"channels={channels!r}, units={units!r}: expected a list of different names, and a unit for each"
+            )
         if device is not None and device not in DEVICES:
             raise InputError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
         self.name = dataset
@@ -201,6 +208,11 @@ class RecordingDataModule(WindowDataModule):
         )
         self._classes = None if classes is None else identity.words(classes, "classes")
         self._ignore = identity.words(ignore or [], "ignore")
+        if both := sorted(set(self._classes or ()) & set(self._ignore)):
+            raise InputError(
+                f"RecordingDataModule: classes and ignore must have no label in common, but got {', '.join(both)} in "
+                "both. Remove it from one of them."
+            )
         self._nothing = (
             identity.NO_LABEL_WORDS
             if no_label is None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kdlab.data.devices import Prepared, prepared, started
 from kdlab.data.identity import text
 from kdlab.data.recording_book import Book
+from kdlab.data.recording_dates import looks_like_a_date
 from kdlab.data.recording_time import SECOND
 from kdlab.data.recording_who import named_like_a_person
 from kdlab.data.resample import NO_LABEL, Piece
@@ -100,7 +101,7 @@ class _Columns:
         if self.names.count(column) == 1:
             return self.names.index(column)
         shown = ",".join(self.names)[:200]
-        remedy = "name the columns with channels=, label= and time="
+        remedy = "name the columns with channels=, label=, time=, subject= and session="
         marks = [mark for mark in ";\t| ," if mark in shown and mark != self.reading.csv.delimiter]
         if len(self.names) == 1 and marks:
             mark = marks[0].replace("\t", "tab")
@@ -152,7 +153,7 @@ def _frame(rows: Rows, form: Csv, columns: _Columns, width: int, name: str, nume
     except (ValueError, OverflowError):
         frame = None
     if frame is None:
-        _blame(rows, form, width, numbers, columns.names, name)
+        _blame(rows, form, width, numbers, columns, name)
     if len(frame) != len(rows.starts):
         raise InputError(
             f"{name}, from line {rows.line} on: expected {len(rows.starts)} rows, got {len(frame)}; are there single "
@@ -185,7 +186,7 @@ def _read(rows: Rows, form: Csv, width: int, kinds: dict[int, Any], missing: dic
     )
 
 
-def _blame(rows: Rows, form: Csv, width: int, numbers: Sequence[int], names: Sequence[str], name: str) -> NoReturn:
+def _blame(rows: Rows, form: Csv, width: int, numbers: Sequence[int], columns: _Columns, name: str) -> NoReturn:
     """Name the first cell that is no number."""
     import pandas as pd
 
@@ -206,9 +207,11 @@ def _blame(rows: Rows, form: Csv, width: int, numbers: Sequence[int], names: Seq
         raise InputError(f"{name}, from line {rows.line} on: not readable as a table; is it UTF-8 text?")
     row, column, cell = first
     remedy = 'set csv: {decimal: ","}' if re.fullmatch(r"[-+]?\d+,\d+", cell) else ""
+    if column == columns.time and looks_like_a_date(cell):
+        remedy = "set time_unit: iso, or the format of the dates"
     remedy = remedy or "a word for missing values is declared with csv: {missing: [...]}"
     raise InputError(
-        f"{name}, line {rows.line_of(row)}: expected a number in column {column + 1} ({names[column]}), got "
+        f"{name}, line {rows.line_of(row)}: expected a number in column {column + 1} ({columns.names[column]}), got "
         f"{cell[:40]!r}; {remedy}"
     )
 

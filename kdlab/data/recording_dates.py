@@ -48,6 +48,15 @@ def empty(text: pd.Series) -> pd.Series:
     return text.isna() | text.str.lower().isin(["", "nan", "nat", "none", "null", "na", "<na>"])
 
 
+def looks_like_a_date(cell: str) -> bool:
+    """Whether digits stand on both sides of a mark that dates and times of day have.
+
+    >>> [looks_like_a_date(cell) for cell in ("2023-11-14", "14.11.2023", "22:13", "-1.5e-3", "1.5")]
+    [True, True, True, False, False]
+    """
+    return re.search(r"\d[-/:]\d|\d\.\d+\.\d", cell) is not None
+
+
 class Dates:
     """Reads the dates of one file, chunk by chunk.
 
@@ -96,7 +105,7 @@ class Dates:
         if column.dtype.kind in "iuf" and not column.isna().all():
             raise InputError(
                 f"{where(0)}: time must be a date (time_unit: {unit}), but got the number {column.iloc[0]}. "
-                f"{_unit_of(float(column.iloc[0]))}"
+                f"{unit_of(float(column.iloc[0]))}"
             )
         text = words(column)
         where.refuse_missing(empty(text).to_numpy())
@@ -157,7 +166,7 @@ class Dates:
         if DAY_MONTH.fullmatch(cell) and self.day_first is not None:
             remedy = f"Set day_first: {str(not self.day_first).lower()} if day and month are the other way round"
         elif re.fullmatch(r"\d+(\.\d*)?", cell):
-            remedy = _unit_of(float(cell)).rstrip(".")
+            remedy = unit_of(float(cell)).rstrip(".")
         elif re.fullmatch(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d:\d+", cell):
             remedy = "Set time_unit: '%Y-%m-%d %H:%M:%S:%f'"
         else:
@@ -207,8 +216,8 @@ class Dates:
         return np.asarray(np.where(twice & later, second, first))
 
 
-def _unit_of(number: float) -> str:
-    """The remedy for a number where a date was expected: the unit in which it lies between 2000 and 2100."""
+def unit_of(number: float) -> str:
+    """The remedy for a number of another unit, or in place of a date: the unit that puts it between 2000 and 2100."""
     for unit, second in SECOND.items():
         if 946684800 <= number / second < 4102444800:
             return f"Set time_unit: {unit}, which makes it {pd.Timestamp(int(number / second), unit='s').date()}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,7 +80,7 @@ class Where:
             )
 
     @classmethod
-    def of(cls, value: Where | Mapping[str, Any] | None, argument: str) -> Where | None:
+    def of(cls, value: Where | Mapping[str, Any] | str | None, argument: str) -> Where | None:
         """A declaration from what a user writes: a mapping, such as ``{"folder": 0}``, or a ``Where``.
 
         Raises:
@@ -89,9 +90,15 @@ class Where:
             return value
         known = [f.name for f in fields(cls)]
         if not isinstance(value, Mapping) or set(value) - set(known):
+            lines = f"{argument}: {{folder: 0}}, or another of them"
+            if isinstance(value, str) and value not in known:
+                lines = (
+                    f"{argument}: {{column: {_quoted(value)}}} for a column of the file, {argument}: {{folder: 0}} for "
+                    "a folder"
+                )
             raise InputError(
                 f"RecordingDataModule: {argument} must be a mapping with one of {', '.join(known)}, but got {value!r}. "
-                f"Write {argument}: {{folder: 0}}, or another of them."
+                f"Write {lines}."
             )
         try:
             return cls(**value)
@@ -219,7 +226,9 @@ def matching(files: Sequence[Path], root: Path, pattern: re.Pattern[str] | None)
         rank_zero_info(f"{root}: {len(other)} files do not match pattern={pattern.pattern!r}: {few(other, len(other))}")
     if not kept:
         wanted = f" that match pattern={pattern.pattern!r}" if pattern is not None else ""
-        raise MissingFileError(f"root={str(root)!r}: no recordings in it{wanted}; expected {EXPECTED}")
+        raise MissingFileError(
+            f"root={str(root)!r}: no recordings in it{wanted}{_others(files, root)}; expected {EXPECTED}"
+        )
     found: dict[Path, Path] = {}
     for file in kept:
         name = file.with_name(stem_of(file))
@@ -227,6 +236,16 @@ def matching(files: Sequence[Path], root: Path, pattern: re.Pattern[str] | None)
             raise InputError(f"{found[name]}, {file}: two files of one recording; keep one of them")
         found[name] = file
     return kept
+
+
+def _others(files: Sequence[Path], root: Path) -> str:
+    """What a folder without recordings holds, and the line to write."""
+    found = Counter(suffix_of(file) for file in root.rglob("*") if file.is_file() and file.suffix) if not files else {}
+    if not found:
+        return ""
+    most = max(sorted(found), key=lambda suffix: found[suffix])
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items())[:6])
+    return f", but files of other kinds ({listed}); set suffixes: [{most}] if those are tables"
 
 
 def subject_pattern(pattern: str | None, subject: Where | None, session: Where | None) -> re.Pattern[str] | None:

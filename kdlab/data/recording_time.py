@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kdlab.data.recording_dates import SECOND as SECOND
-from kdlab.data.recording_dates import Dates, Where, empty, words
+from kdlab.data.recording_dates import Dates, Where, empty, looks_like_a_date, unit_of, words
 from kdlab.types import InputError
 
 Repeated = Literal["spread", "first", "error"]
@@ -140,9 +139,7 @@ class Clock:
             wrong = np.flatnonzero((column.isna() & ~empty(text)).to_numpy())
             if len(wrong):
                 got = str(text.iloc[wrong[0]])
-                remedy = (
-                    "Set time_unit: iso" if re.search(r"\d[-/.:]\d", got) else "Correct the cell, or name the column"
-                )
+                remedy = "Set time_unit: iso" if looks_like_a_date(got) else "Correct the cell, or name the column"
                 raise InputError(f"{where(wrong[0])}: time must be a number ({unit}), but got {got[:40]!r}. {remedy}.")
         where.refuse_missing(column.isna().to_numpy())
         numbers = column.to_numpy()
@@ -152,9 +149,11 @@ class Clock:
             where.refuse_missing(~np.isfinite(numbers))
             grain = float(np.spacing(np.abs(numbers).max()))
             if grain > 1e-3 * SECOND[unit]:
+                short = numbers.dtype.itemsize < 8
+                remedy = "Save it as float64 or as whole numbers." if short else unit_of(float(numbers[0]))
                 raise InputError(
-                    f"{where(0)}: time must be kept exactly, but got {numbers.dtype}, which has steps of {grain:g} "
-                    f"{unit} there. Save it as float64 or as whole numbers."
+                    f"{where(0)}: time (time_unit: {unit}) must be kept exactly, but got {numbers.dtype}, which has "
+                    f"steps of {grain:g} {unit} at {numbers[0]:.16g}. {remedy}"
                 )
             numbers = numbers.astype(np.float64)
         return np.asarray(numbers)

@@ -46,7 +46,7 @@ def whose(
     Args:
         files: the recordings.
         root: their folder.
-        pattern: of whole file names; its groups ``subject`` and ``session`` tell, where it has them.
+        pattern: of complete file names; its groups ``subject`` and ``session`` tell, where it has them.
         subject: where the person is found.
         session: where the session is found.
         columns: columns of the files that are named like a person, with files per id; looked at where nothing tells.

@@ -54,6 +54,11 @@ class Grid:
     fill_max: float | Mapping[str, float] = 2.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.fill, Mapping):
+            raise InputError(
+                f"fill: must be a mapping of channels, but got {self.fill!r}. Write fill: {{{self.channels[-1]}: "
+                "previous}."
+            )
         longest = self.fill_max if isinstance(self.fill_max, Mapping) else {"": self.fill_max}
         numbers = {"sampling_rate": self.rate, "recorded_at": self.recorded_at, "max_gap": self.max_gap}
         for name, number in (*numbers.items(), *((f"fill_max {c}".strip(), v) for c, v in longest.items())):

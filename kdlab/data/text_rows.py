@@ -151,6 +151,10 @@ def opened(file: Path, encoding: str) -> Iterator[BinaryIO]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{file}: cannot be unpacked ({error}); is it half-written? Obtain it again") from error
     except UnicodeDecodeError as error:
+        if b"\0" in error.object:
+            raise InputError(
+                f"{file}: must be a table as text, but is binary. Export it as CSV (the software of the device does so)"
+            ) from error
         raise InputError(
             f"{file}: must be text in {error.encoding}, but has the byte 0x{error.object[error.start]:02x} in it; set "
             "csv: {encoding: latin-1}, or what it is written in"

@@ -16,6 +16,7 @@ from kdlab.data.files import official_files, stretch
 from kdlab.data.identity import NO_LABEL_WORDS
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
+from kdlab.fingerprint import spelt
 from kdlab.types import InputError
 
 SPLITS = ("TRAIN", "TEST")
@@ -213,7 +214,8 @@ def read_ts(contents: bytes, name: str) -> Series:
                 classes = _classes(header, name)
                 known = {**{c.casefold(): c for c in classes}, **{c: c for c in classes}}
             continue
-        series, label = _row(text, where, header)
+        series, word = _row(text, where, header)
+        label = spelt(word)
         if classes and label not in known and label.casefold() not in known:
             raise InputError(f"{where}: expected a class among {', '.join(classes)}, got {label!r}")
         if not classes and label.casefold() in NO_LABEL_WORDS:
@@ -241,7 +243,7 @@ def _classes(header: dict[str, list[str]], name: str) -> list[str]:
     has, *names = header.get("classlabel", ["false"])
     if has.lower() != "true":
         raise InputError(f"{name}: no class labels (@classlabel {has}); expected '@classlabel true' and the classes")
-    return names
+    return [spelt(name) for name in names]
 
 
 def _row(text: str, where: str, header: dict[str, list[str]]) -> tuple[NDArray[np.float64], str]:

@@ -115,11 +115,13 @@ def split_groups(
     Where windows are given too, it is the first of these that is also balanced, or else, of those that leave the
     most classes, the one nearest to it:
 
-    .. math:: \tfrac12 \le \frac{n_v / n}{g_v / g} \le \tfrac32, \qquad
+    .. math:: \tfrac12 \le \frac{n_v / n}{g_v / g} \le
+              \min\left(\tfrac32, \max\left(\tfrac65, \tfrac35 \frac{g}{g_v}\right)\right), \qquad
               \tfrac12 \sum_k \left|\frac{n_{vk}}{n_v} - \frac{n_k}{n}\right| \le \tfrac14
 
     with :math:`n_v` of n windows and :math:`g_v` of g groups held out, and :math:`n_{vk}` of the :math:`n_k` windows of
-    class k. A choice that is balanced is thus the one that was made before windows were looked at.
+    class k. So in a small cohort one person with many windows does not make validation larger than training. A choice
+    that is balanced is the one that was made before windows were looked at.
 
     Args:
         groups: names of the groups.
@@ -187,9 +189,9 @@ def _unbalanced(windows: Mapping[str, Mapping[int, int]], held: Collection[str],
     n, n_held = every.total(), inside.total()
     if not n_held:
         return math.inf
-    size = abs(n_held / n / fair - 1.0)
+    size, most = n_held / n / fair, min(1.5, max(1.2, 0.6 / fair))
     mix = sum(abs(inside[k] / n_held - every[k] / n) for k in every) / 2
-    return round(max(0.0, size - 0.5) + max(0.0, mix - 0.25), 9)
+    return round(max(0.0, 0.5 - size, size - most) + max(0.0, mix - 0.25), 9)
 
 
 def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:

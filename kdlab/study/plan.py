@@ -42,6 +42,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
+from kdlab.data.identity import words
+from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.configs import get_value, read_yaml, set_value, stack
 from kdlab.study.loggers import check_setting, name_runs
 from kdlab.types import InputError
@@ -302,7 +304,7 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
     if folds == LEAVE_ONE_OUT:
         return {f"subject{name}": [name] for name in windows}
     if isinstance(folds, list):
-        groups = [[str(name) for name in group] for group in folds]
+        groups = [_spelt_as(windows, group) for group in folds]
         flat = [name for group in groups for name in group]
         unknown = sorted(set(flat) - set(windows))
         if unknown or len(set(flat)) < len(flat):
@@ -317,6 +319,14 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
     for name in sorted(order, key=lambda n: (-windows[n], order.index(n))):
         min(filled, key=lambda group: sum(windows[n] for n in group)).append(name)
     return {f"fold{i}": sorted(group, key=order.index) for i, group in enumerate(filled, start=1)}
+
+
+def _spelt_as(windows: Mapping[str, int], group: list[Any]) -> list[str]:
+    """The subjects of a fold by the names that the data have: made equal, and hashed where these are hashes."""
+    names = words(group, "folds")
+    if all(map(is_hashed, windows)) and not set(names) <= set(windows):
+        return [name if name in windows else hashed(name, salt()) for name in names]
+    return names
 
 
 # ---------------------------------------------------------------------- reading the file

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlab.types import InputError, plain_array
+from kdlab.types import InputError, dense, plain_array
 
 
 def check(condition: bool, argument: str, expected: str, got: object) -> None:
@@ -197,7 +197,7 @@ class View(ABC):
         place = x.ndim - self.sample_ndim
         if 0 in x.shape[place:]:
             raise InputError(f"x: expected at least one channel and one sample, {axes}, got shape {tuple(x.shape)}")
-        x = x.detach()
+        x = dense(x, "x")
         check(not x.is_complex(), "x", "real numbers", x.dtype)
         if x.dtype not in (torch.float32, torch.float64):
             x = x.to(torch.float32 if x.is_floating_point() else torch.float64)
