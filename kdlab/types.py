@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay words
+
 
 class Batch(NamedTuple):
     """One batch of windows, seen in every view that was asked for.

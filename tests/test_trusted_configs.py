@@ -170,6 +170,22 @@ def test_settings_of_recordings_are_read(folder):
     assert (made.intervals.clock, made.intervals.csv.skip) == ("start", 2)
 
 
+@pytest.mark.parametrize("word", ["yes", "null", "01", "1e3", "?", "a: b", "[x]"])
+def test_words_in_quotes_stay_words(folder, word):
+    config, args = folder / "config.yaml", {"root": "recordings", "sampling_rate": 50.0, "channels": ["x"], "window": 9}
+    args |= {"classes": [word, "b"], "no_label": [word], "test_subjects": [word], "subjects": {word: "02"}}
+    config.write_text(json.dumps({"data": {"class_path": "RecordingDataModule", "init_args": args}}))  # all in quotes
+    for made in (trust.data_module(config), read_by_the_command_line(config)):
+        assert (made._classes, made._nothing, made.test_subjects) == ([word, "b"], (word,), [word])
+        assert made.merge_subjects == {word: "02"}
+
+
+def read_by_the_command_line(config):
+    parser = cli.Parser()
+    parser.add_subclass_arguments(WindowDataModule, "data")
+    return parser.instantiate_classes(parser.parse_path(str(config))).data
+
+
 def test_how_tables_are_written_is_read(folder):
     """Words such as ? and {name} are plain text where the argument takes text."""
     config, args = folder / "config.yaml", {"root": "recordings", "sampling_rate": 50.0, "channels": ["x"], "window": 9}

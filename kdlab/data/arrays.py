@@ -26,7 +26,7 @@ from kdlab.data.identity import (
 from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
-from kdlab.types import InputError, MissingFileError, plain_array
+from kdlab.types import InputError, MissingFileError, Name, plain_array
 
 
 class ArrayDataModule(WindowDataModule):
@@ -87,8 +87,8 @@ class ArrayDataModule(WindowDataModule):
         y_test: Any = None,
         subject_test: Any = None,
         recording: Any = None,
-        classes: list[Any] | None = None,
-        no_label: list[Any] | None = None,
+        classes: list[Name] | None = None,
+        no_label: list[Name] | None = None,
         missing: Literal["error", "drop"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,

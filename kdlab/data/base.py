@@ -32,7 +32,7 @@ from kdlab.data.splits import STAGES, Groups, Split, make_split
 from kdlab.data.windows import WindowSet, check_finite, chunks, moments, sample_length
 from kdlab.files import write_text
 from kdlab.fingerprint import comparable, hashed, is_hashed, salt, with_hashes
-from kdlab.types import Batch, InputError
+from kdlab.types import Batch, InputError, Name
 from kdlab.views import Raw, View
 
 if TYPE_CHECKING:
@@ -145,18 +145,18 @@ class WindowDataModule(LightningDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         split: Literal["group", "random_windows"] = "group",
-        test_subjects: list[Any] | None = None,
-        val_subjects: list[Any] | None = None,
+        test_subjects: list[Name] | None = None,
+        val_subjects: list[Name] | None = None,
         val_fraction: float = 0.15,
         val_count: int | None = None,
         val_choice: Literal["balanced", "random"] = "balanced",
         split_seed: int = 0,
         seed: int | None = None,
         train_per_class: int | None = None,
-        unknown_classes: list[Any] | None = None,
-        labels: dict[Any, Any] | None = None,
-        subjects: dict[Any, Any] | None = None,
-        drop_classes: list[Any] | None = None,
+        unknown_classes: list[Name] | None = None,
+        labels: dict[Any, Name] | None = None,
+        subjects: dict[Any, Name] | None = None,
+        drop_classes: list[Name] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
         drop_last: bool = True,
         pin_memory: bool = True,
@@ -284,7 +284,7 @@ class WindowDataModule(LightningDataModule):
             rank_zero_info("drop_classes: left out " + ", ".join(f"{counts[k]} of {data.classes[k]}" for k in dropped))
         return dropped
 
-    def _people(self, data: WindowSet, asked: Sequence[int | str] | None, argument: str) -> Sequence[int | str] | None:
+    def _people(self, data: WindowSet, asked: Sequence[Name] | None, argument: str) -> Sequence[Name] | None:
         """Names as they are in the data: spelt alike, merged, and found by their hashes."""
         if asked is None or data.subject is None or isinstance(asked, str):
             return asked
@@ -875,7 +875,7 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
 
 
 def known_classes(
-    classes: Sequence[str], unknown: Sequence[int | str] | None, merge: Mapping[str, str] | None = None
+    classes: Sequence[str], unknown: Sequence[Name] | None, merge: Mapping[str, str] | None = None
 ) -> list[int]:
     """Labels of the classes that are not named as unknown.
 

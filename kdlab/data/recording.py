@@ -41,7 +41,7 @@ from kdlab.data.text_rows import Csv
 from kdlab.data.time_report import TimeReport, lost_to_missing
 from kdlab.data.windows import WindowSet, natural_key
 from kdlab.files import remove_leftovers
-from kdlab.types import InputError
+from kdlab.types import InputError, Name
 
 
 class RecordingDataModule(WindowDataModule):
@@ -147,9 +147,9 @@ class RecordingDataModule(WindowDataModule):
         max_gap: float | None = None,
         fill: dict[str, Literal["previous", "linear"]] | None = None,
         fill_max: float | dict[str, float] = 2.0,
-        classes: list[Any] | None = None,
-        ignore: list[Any] | None = None,
-        no_label: list[Any] | None = None,
+        classes: list[Name] | None = None,
+        ignore: list[Name] | None = None,
+        no_label: list[Name] | None = None,
         agree: float = 0.6,
         missing: Literal["drop", "error"] = "drop",
         units: list[str] | None = None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdlab.data.identity import likeness, text, words, yaml_word
 from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
-from kdlab.types import InputError
+from kdlab.types import InputError, Name
 
 STAGES = ("train", "val", "test")
 TEST_FRACTION = 0.2
@@ -83,8 +83,8 @@ def make_split(
     data: WindowSet,
     *,
     split: str = "group",
-    test_subjects: Sequence[int | str] | None = None,
-    val_subjects: Sequence[int | str] | None = None,
+    test_subjects: Sequence[Name] | None = None,
+    val_subjects: Sequence[Name] | None = None,
     val_fraction: float = 0.15,
     val_count: int | None = None,
     val_choice: str = "balanced",
@@ -141,7 +141,7 @@ def make_split(
     return result
 
 
-def _check_count(data: WindowSet, split: str, val_subjects: Sequence[int | str] | None, count: int | None) -> None:
+def _check_count(data: WindowSet, split: str, val_subjects: Sequence[Name] | None, count: int | None) -> None:
     if count is None:
         return
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
@@ -182,7 +182,7 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
     return "window", Groups.of(np.arange(len(data)))
 
 
-def _known(asked: Sequence[int | str], present: list[str], argument: str) -> list[str]:
+def _known(asked: Sequence[Name], present: list[str], argument: str) -> list[str]:
     if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
         raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
     names = words(asked, argument)
@@ -215,7 +215,7 @@ def _test_rows(
     grouping: str,
     group: Groups,
     kept: NDArray[np.bool_],
-    asked: Sequence[int | str] | None,
+    asked: Sequence[Name] | None,
     seed: int,
     least: int,
 ) -> NDArray[np.bool_]:
@@ -251,7 +251,7 @@ def _val_rows(
     grouping: str,
     group: Groups,
     rest: NDArray[np.int64],
-    asked: Sequence[int | str] | None,
+    asked: Sequence[Name] | None,
     fraction: float,
     seed: int,
     count: int | None,
