@@ -365,7 +365,7 @@ def test_half_an_npz(tmp_path):
         ({"sampling_rate": -1.0}, "sampling_rate: must be a finite number above 0, but got -1.0"),
         ({"agree": 0.0}, "agree=0.0: expected"),
         ({"missing": "fill"}, "missing='fill': expected one of drop, error"),
-        ({"channels": ["a", "a"]}, "expected different names"),
+        ({"channels": ["a", "a"]}, "different names"),
         ({"units": ["g"]}, "a unit for each"),
     ],
 )
