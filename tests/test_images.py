@@ -823,7 +823,7 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it anew", said(raised.value))
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", said(raised.value))
     assert said(InputError("plain: a\nb")) == "plain: a\nb"
 
 

@@ -74,7 +74,7 @@ class _CIFAR(ImageDataModule):
             classes = [word(name) for name in entry(read_pickle(text, where), self._name_key(kind), list, where)]
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise InputError(
-                f"{where}: expected the names of the classes, each once, got {len(classes)}; obtain it anew"
+                f"{where}: expected the names of the classes, each once, got {len(classes)}; obtain it again"
             )
         pixels, target, test = [], [], []
         for part, names in self._parts.items():
@@ -217,10 +217,10 @@ def read_pickle(contents: bytes, name: str) -> dict[str, Any]:
     except Exception as error:  # damaged pickles raise nearly anything
         raise InputError(
             f"{name}: not readable as a pickle of arrays and words ({one_line(error)}); is it "
-            "half-written? Obtain it anew"
+            "half-written? Obtain it again"
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{name}: expected a pickled dict, got {type(content).__name__}; obtain it anew")
+        raise InputError(f"{name}: expected a pickled dict, got {type(content).__name__}; obtain it again")
     return {word(key): value for key, value in content.items()}
 
 
@@ -236,7 +236,7 @@ def entry(content: dict[str, Any], key: str, kind: type, name: str) -> Any:
         InputError: not there, or of another type.
     """
     if not isinstance(content.get(key), kind):
-        raise InputError(f"{name}: expected {key!r}, a {kind.__name__}; it has {', '.join(content)}. Obtain it anew")
+        raise InputError(f"{name}: expected {key!r}, a {kind.__name__}; it has {', '.join(content)}. Obtain it again")
     return content[key]
 
 
@@ -269,7 +269,7 @@ def read_records(contents: bytes, name: str, labels: int, which: int) -> tuple[N
     if not contents or len(contents) % record:
         raise InputError(
             f"{name}: {len(contents)} bytes, expected a multiple of {record} ({labels} of labels, {PIXELS} of pixels); "
-            "is it half-written? Obtain it anew"
+            "is it half-written? Obtain it again"
         )
     table = np.frombuffer(contents, np.uint8).reshape(-1, record)
     return table[:, labels:].reshape(-1, 3, SIDE, SIDE), table[:, which].astype(np.int64)
@@ -285,5 +285,5 @@ def check_labels(target: NDArray[np.int64], classes: list[str], name: str) -> No
     if len(wrong):
         raise InputError(
             f"{name}: expected labels in 0..{len(classes) - 1}, got {int(target[wrong[0]])} for image {int(wrong[0])}; "
-            "obtain it anew"
+            "obtain it again"
         )

@@ -97,7 +97,7 @@ def _from_zip(place: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise InputError(
             f"root={str(place)!r}: not readable as a zip archive ({one_line(error)}); give the unpacked "
-            "folder, or obtain it anew"
+            "folder, or obtain it again"
         ) from error
 
 
@@ -112,7 +112,7 @@ def _from_tar(place: Path, wanted: Callable[[str], bool]) -> list[tuple[str, byt
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise InputError(
             f"root={str(place)!r}: not readable as a tar archive ({one_line(error)}); give the unpacked "
-            "folder, or obtain it anew"
+            "folder, or obtain it again"
         ) from error
     return sorted(contents.items(), key=lambda item: item[0].rpartition("/")[2])
 
@@ -128,7 +128,7 @@ def labelled_rows(
     header, _, body = contents.partition(b"\n")
     if _numeric(header.decode(errors="replace").split(",")[:1]):
         raise InputError(
-            f"{name}, line 1: expected a header, got {header[:60]!r}; is the first line lost? Obtain it anew"
+            f"{name}, line 1: expected a header, got {header[:60]!r}; is the first line lost? Obtain it again"
         )
     if not body.strip():
         _blame(body, name, columns, labels)
@@ -159,8 +159,8 @@ def _blame(body: bytes, name: str, columns: int, labels: list[str]) -> NoReturn:
         elif cells[-1].strip() not in labels:
             what = f"expected a label among {', '.join(labels)}, got {cells[-1]!r}"
         if what:
-            raise InputError(f"{name}, line {number}: {what}; is the file half-written? Obtain it anew")
-    raise InputError(f"{name}: no rows after the header; is the file half-written? Obtain it anew")
+            raise InputError(f"{name}, line {number}: {what}; is the file half-written? Obtain it again")
+    raise InputError(f"{name}: no rows after the header; is the file half-written? Obtain it again")
 
 
 def _numeric(cells: list[str]) -> bool:

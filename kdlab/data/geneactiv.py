@@ -186,7 +186,7 @@ def read_window(contents: bytes, name: str, window: int) -> NDArray[np.float32]:
     except Exception as error:  # a half-written .mat raises almost anything
         raise InputError(
             f"{name}: no variable 'xw' can be read from it ({type(error).__name__}: {error}); is the file "
-            "half-written? Obtain it anew"
+            "half-written? Obtain it again"
         ) from error
     if values.shape == (window, 3):
         values = values.T
@@ -196,5 +196,5 @@ def read_window(contents: bytes, name: str, window: int) -> NDArray[np.float32]:
             "windows with window="
         )
     if not np.isfinite(values).all():
-        raise InputError(f"{name}: {int((~np.isfinite(values)).sum())} NaN or infinite samples; obtain it anew")
+        raise InputError(f"{name}: {int((~np.isfinite(values)).sum())} NaN or infinite samples; obtain it again")
     return np.ascontiguousarray(values, dtype=np.float32)

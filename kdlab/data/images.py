@@ -149,7 +149,7 @@ class ImageFiles(_Images):
 
 
 def _gone(file: str, error: OSError) -> MissingFileError:
-    return MissingFileError(f"{file}: not readable any more ({error.strerror}); obtain it anew")
+    return MissingFileError(f"{file}: not readable any more ({error.strerror}); obtain it again")
 
 
 def decode(contents: bytes, name: str) -> Image.Image:
@@ -168,7 +168,7 @@ def decode(contents: bytes, name: str) -> Image.Image:
         raise
     except (OSError, ValueError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name}: not readable as a picture ({one_line(error)}); is it half-written? Obtain it anew"
+            f"{name}: not readable as a picture ({one_line(error)}); is it half-written? Obtain it again"
         ) from error
 
 
@@ -188,7 +188,7 @@ def fitted(picture: Image.Image, size: int, resize: int | None, name: str) -> ND
         if (width, height) != (size, size):
             raise InputError(
                 f"{name}: expected {size} x {size} pixels, got {width} x {height}; this data set has images of one "
-                "size, obtain it anew (ImageFolder resizes)"
+                "size, obtain it again (ImageFolder resizes)"
             )
         return planes(picture)
     if min(width, height) != resize:

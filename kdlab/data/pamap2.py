@@ -175,14 +175,14 @@ def _read_slowly(contents: bytes, name: str) -> NDArray[np.float64]:
             raise InputError(
                 f"{name}, line {number}: expected {COLUMNS} finite numbers or NaN, got {len(cells)} "
                 f"values ({line[:40].strip()!r}"
-                "...); is the file half-written? Obtain it anew"
+                "...); is the file half-written? Obtain it again"
             )
         if row[1] not in ACTIVITIES and row[1] not in DROPPED:
             known = ", ".join(str(a) for a in sorted({*ACTIVITIES, *DROPPED}))
             raise InputError(f"{name}, line {number}: expected an activity id among {known}, got {row[1]:g}")
         rows.append(row)
     if not rows:
-        raise InputError(f"{name}: an empty file; obtain it anew")
+        raise InputError(f"{name}: an empty file; obtain it again")
     return np.array(rows)
 
 

@@ -70,7 +70,7 @@ class TinyImageNet(ImageDataModule):
         if lost:
             raise InputError(
                 f"root={str(self.root)!r}: no file val/images/{lost[0]} ({len(lost)} of val_annotations.txt missing); "
-                "obtain it anew"
+                "obtain it again"
             )
         return self.image_set(
             store(place, files, 64, self.in_memory), target, class_names(wnids, texts["words.txt"]), test
@@ -80,7 +80,7 @@ class TinyImageNet(ImageDataModule):
 def _label(file: Found, annotated: dict[str, str], label: dict[str, int]) -> int:
     wnid = file.groups[0] or annotated.get(file.groups[1], "")
     if not wnid:
-        raise InputError(f"{file.place}: no label in val_annotations.txt; obtain it anew")
+        raise InputError(f"{file.place}: no label in val_annotations.txt; obtain it again")
     if wnid not in label:
         raise InputError(f"{file.place}: unknown class {wnid!r}; expected one of the {len(label)} of wnids.txt")
     return label[wnid]

@@ -113,7 +113,9 @@ def read_classes(contents: bytes, name: str) -> list[str]:
     """
     rows = [line.split() for line in contents.decode(errors="replace").splitlines() if line.strip()]
     if not rows or [row[0] for row in rows] != [str(k) for k in range(1, len(rows) + 1)] or {*map(len, rows)} != {2}:
-        raise InputError(f"{name}: expected lines of a number from 1 and a name, got {contents[:60]!r}; obtain it anew")
+        raise InputError(
+            f"{name}: expected lines of a number from 1 and a name, got {contents[:60]!r}; obtain it again"
+        )
     return [row[1] for row in rows]
 
 
@@ -124,7 +126,7 @@ def read_table(contents: bytes, name: str, columns: int) -> NDArray[np.float64]:
         InputError: with file and line of a row that is not complete or not numeric.
     """
     if not contents.strip():
-        raise InputError(f"{name}: an empty file; obtain it anew")
+        raise InputError(f"{name}: an empty file; obtain it again")
     try:
         rows = np.loadtxt(io.BytesIO(contents), ndmin=2, comments=None)
     except ValueError:
@@ -140,6 +142,6 @@ def read_table(contents: bytes, name: str, columns: int) -> NDArray[np.float64]:
         if not fine:
             raise InputError(
                 f"{name}, line {number}: expected {columns} finite numbers, got {len(cells)} values "
-                f"({line[:40].strip()!r}...); is the file half-written? Obtain it anew"
+                f"({line[:40].strip()!r}...); is the file half-written? Obtain it again"
             )
-    raise InputError(f"{name}: not readable as lines of {columns} numbers; obtain it anew")
+    raise InputError(f"{name}: not readable as lines of {columns} numbers; obtain it again")

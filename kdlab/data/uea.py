@@ -148,7 +148,7 @@ class UEA(WindowDataModule):
             )
         widths = sorted({len(v) for v in values})
         if len(widths) > 1:
-            raise InputError(f"{self.problem}: recordings of {widths[0]} and {widths[-1]} dimensions; obtain it anew")
+            raise InputError(f"{self.problem}: recordings of {widths[0]} and {widths[-1]} dimensions; obtain it again")
         return stored(np.stack([v if self.length is None else stretch(v, self.length, np.float64) for v in values]))
 
 
@@ -226,7 +226,7 @@ def read_ts(contents: bytes, name: str) -> Series:
     if folded:
         rank_zero_info(f"{name}: {folded} labels are written in another case than in @classLabel, whose names they get")
     if not values:
-        raise InputError(f"{name}: no series after '@data'; is the file half-written? Obtain it anew")
+        raise InputError(f"{name}: no series after '@data'; is the file half-written? Obtain it again")
     return Series(values, labels, classes or sorted(set(labels)))
 
 
@@ -252,17 +252,17 @@ def _row(text: str, where: str, header: dict[str, list[str]]) -> tuple[NDArray[n
     if not dimensions or (told and str(len(dimensions)) != told[0]):
         raise InputError(
             f"{where}: expected {told[0] if told else 'some'} dimensions and a class, separated by ':', got "
-            f"{len(dimensions)} dimensions and {label[:20]!r}; is the file half-written? Obtain it anew"
+            f"{len(dimensions)} dimensions and {label[:20]!r}; is the file half-written? Obtain it again"
         )
     try:
         rows = [[float("nan" if v.strip() == "?" else v) for v in part.split(",")] for part in dimensions]
     except ValueError as error:
-        raise InputError(f"{where}: expected numbers or '?', separated by ',' ({error}); obtain it anew") from error
+        raise InputError(f"{where}: expected numbers or '?', separated by ',' ({error}); obtain it again") from error
     lengths = sorted({len(row) for row in rows})
     if len(lengths) > 1:
         raise InputError(
             f"{where}: dimensions of {lengths[0]} and of {lengths[-1]} values; expected as many in each; is the file "
-            "half-written? Obtain it anew"
+            "half-written? Obtain it again"
         )
     series = np.array(rows)
     if np.isinf(series).any():

@@ -146,7 +146,7 @@ def read_trial(contents: bytes, name: str, source: str) -> NDArray[np.float64]:
     except Exception as error:  # a half-written .mat raises almost anything
         raise InputError(
             f"{name}: no variable {variable!r} can be read from it ({type(error).__name__}: {error}); is the file "
-            "half-written? Obtain it anew"
+            "half-written? Obtain it again"
         ) from error
     shape = values.shape
     if source == "skeleton" and values.ndim == 3 and shape[:2] == (20, 3) and shape[2] > 1:
@@ -157,5 +157,5 @@ def read_trial(contents: bytes, name: str, source: str) -> NDArray[np.float64]:
         expected = "(20, 3, frames)" if source == "skeleton" else "(samples, 6)"
         raise InputError(f"{name}: expected {variable} of shape {expected}, got {shape}")
     if not np.isfinite(values).all():
-        raise InputError(f"{name}: {int((~np.isfinite(values)).sum())} NaN or infinite samples; obtain it anew")
+        raise InputError(f"{name}: {int((~np.isfinite(values)).sum())} NaN or infinite samples; obtain it again")
     return values
