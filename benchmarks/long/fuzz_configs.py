@@ -146,6 +146,8 @@ def _judge(end: SystemExit, text: str) -> tuple[str, str]:
         return "fault", f"a traceback: {text[-600:]}"
     if "error: " not in last or len(last) > LONGEST:
         return "fault", f"no reason in the last line: {last[:LONGEST]}"
+    if ": the fit diverged in epoch" in last:  # the config is valid, and its fit began
+        return "accepted", last
     return "refused", last
 
 
