@@ -112,7 +112,7 @@ class WeightAnnealing(Callback):
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
-        if self.setting in getattr(pl_module, "moves", ()):
+        if self.setting in (*getattr(pl_module, "moves", ()), *objective.moves):
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
                 "of its own. Set those, or anneal another setting."

@@ -16,12 +16,22 @@ from torch import Tensor
 
 from kdlab import distributed
 from kdlab.cache import Answers, TeacherCache
-from kdlab.methods.base import Method, check_view, leave_out_adapters, sgd, try_objective, view_settings
+from kdlab.methods.base import (
+    Method,
+    check_view,
+    leave_out_adapters,
+    run_schedule,
+    sgd,
+    terms_of,
+    try_objective,
+    view_settings,
+)
 from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone, MemoryFormat
-from kdlab.objective import Objective, SoftTargets, WeighedTeachers
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets, WeightedTeachers
 from kdlab.types import Batch, InputError, Output
 
 
@@ -76,7 +86,7 @@ class Distillation(Method):
                 f"(and not train, keys, ...), got {teachers!r:.200}."
             )
         self.objective = objective if objective is not None else SoftTargets()
-        fixed = self.objective.weights if isinstance(self.objective, WeighedTeachers) else None
+        fixed = self.objective.weights if isinstance(self.objective, WeightedTeachers) else None
         if fixed is not None and abs(sum(fixed.values()) - 1) > 1e-3:
             rank_zero_warn(
                 f"{type(self).__name__}: the weights of the teachers sum to {sum(fixed.values()):g}, not to 1, and are "
@@ -195,11 +205,12 @@ class Distillation(Method):
         return {name: count / max(windows, 1) for name, count in zip(teachers, counts, strict=True)}
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """Ask the teachers and weigh their answers against the student's."""
-        terms: dict[str, Tensor] = self.objective(
-            student=student, teachers=self.ask_teachers(batch), target=batch.target
-        )
-        return terms
+        """The terms of the objective, from the outputs of student and teachers."""
+        return terms_of(self.objective, batch, student, self.ask_teachers(batch))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what the objective's own schedule changes."""
+        run_schedule(self, self.objective, batch)
 
     def ask_teachers(self, batch: Batch) -> dict[str, Output]:
         """What the teachers say of a batch, now or earlier."""

@@ -7,9 +7,10 @@ from typing import Any
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from kdlab.methods.base import Method, leave_out_adapters, sgd, try_objective
+from kdlab.methods.base import Method, leave_out_adapters, run_schedule, sgd, terms_of, try_objective
 from kdlab.nets.base import Backbone, MemoryFormat
-from kdlab.objective import CrossEntropy, Objective
+from kdlab.objective import Objective
+from kdlab.objectives import CrossEntropy
 from kdlab.types import Batch, Output
 
 
@@ -70,8 +71,11 @@ class Supervised(Method):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms of the objective, without teachers."""
-        terms: dict[str, Tensor] = self.objective(student=student, teachers={}, target=batch.target)
-        return terms
+        return terms_of(self.objective, batch, student, {})
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what the objective's own schedule changes."""
+        run_schedule(self, self.objective, batch)
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""
