@@ -208,10 +208,22 @@ def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
         if name not in notes:
             raise TypeError(f"{cls.__name__}: {name} must have a type, as in {name}: Setting = setting(...).")
         delattr(cls, name)
-        scope = vars(sys.modules[cls.__module__])
-        kind = eval(notes[name], dict(scope), dict(vars(cls))) if isinstance(notes[name], str) else notes[name]
+        kind = _resolved(notes[name], cls, name)
         fields[name] = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
     return fields
+
+
+def _resolved(note: Any, cls: type, name: str) -> Any:
+    """The type of an annotation, which is text under ``from __future__ import annotations``."""
+    if not isinstance(note, str):
+        return note
+    try:
+        return eval(note, globals() | vars(sys.modules[cls.__module__]), dict(vars(cls)))
+    except NameError as error:
+        raise TypeError(
+            f"{cls.__name__}: the type of {name} must be known where its module begins, but got {note!r} ({error}). "
+            "Import or define it at the top of the module, not within a function."
+        ) from error
 
 
 def _completed(field: Field, inherited: Field | None, cls: type, name: str) -> Field:
@@ -244,7 +256,7 @@ def texts(fields: Mapping[str, Field]) -> dict[str, str]:
 
 
 def documented(doc: str | None, arguments: Mapping[str, str]) -> str | None:
-    """A docstring with an ``Args:`` section of these arguments, before its other sections.
+    r"""A docstring with an ``Args:`` section of these arguments, before its other sections.
 
     Args:
         doc: a Google docstring; what its own ``Args:`` say of an argument stays.

@@ -99,9 +99,7 @@ class Objective(nn.Module, ABC):
         given = inspect.signature(cls.forward).parameters
         cls.takes_index = "index" in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
         written = next(base for base in cls.__mro__ if "__init__" in vars(base))
-        if written is Objective or getattr(
-            vars(written)["__init__"], "declared", False
-        ):  # no constructor written by hand
+        if written is Objective or getattr(vars(written)["__init__"], "declared", False):  # none by hand
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
             cls.__doc__ = documented(cls.__doc__, texts(cls._fields))
 
