@@ -24,6 +24,8 @@ from kdlab.nets import (
     MobileNetV2,
     RecurrentNet,
     ResNet,
+    ResNet8x4,
+    ResNet32x4,
     TransformerEncoder,
     WideResNet,
     build,
@@ -313,6 +315,110 @@ def test_released_key_names_are_read():
     assert {"layer2.0.downsample.1.weight", "layer4.1.bn2.bias", "fc.weight", "bn1.weight"} <= set(released)
     ours = {key for key in net.state_dict() if not key.startswith("standardize.")}
     assert set(ResNet.rename_released(released)) == ours
+
+
+class ReleasedVGG(nn.Module):
+    """VGG8 under the key names of the released weights, for 32 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        channels = 3
+        for i, width in enumerate((64, 128, 256, 512, 512)):
+            setattr(self, f"block{i}", nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)))
+            channels = width
+        self.classifier = nn.Linear(512, 7)
+
+    def forward(self, x):
+        for i in range(5):
+            x = F.relu(getattr(self, f"block{i}")(x))
+            x = F.max_pool2d(x, 2) if i < 3 else x
+        return self.classifier(x.mean((2, 3)))
+
+
+class ReleasedInverted(nn.Module):
+    def __init__(self, inside, channels, out, stride):
+        super().__init__()
+        wide = inside * channels
+        self.conv = nn.Sequential(
+            *(nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Conv2d(wide, out, 1, bias=False), nn.BatchNorm2d(out)),
+        )
+        self.add = stride == 1 and channels == out
+
+    def forward(self, x):
+        return x + self.conv(x) if self.add else self.conv(x)
+
+
+class ReleasedMobileNet(nn.Module):
+    """MobileNetV2 at width 1/2 under the key names of the released weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.blocks, channels = nn.ModuleList(), 16
+        sizes = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
+        for i, (full, count, stride) in enumerate(sizes):
+            parts = []
+            for j in range(count):
+                parts.append(ReleasedInverted(6 if i else 1, channels, full // 2, stride if j == 0 else 1))
+                channels = full // 2
+            self.blocks.append(nn.Sequential(*parts))
+        self.conv2 = nn.Sequential(nn.Conv2d(channels, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU())
+        self.classifier = nn.Sequential(nn.Linear(1280, 7))
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(self.conv2(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("released", "net"),
+    [
+        (ReleasedVGG, VGG(8, 2, num_classes=7)),
+        (ReleasedMobileNet, MobileNetV2(ndim=2, num_classes=7, activation="relu")),
+    ],
+)
+def test_weights_under_released_key_names_give_the_released_outputs(released, net, tmp_path):
+    torch.manual_seed(0)
+    theirs = released()
+    for module in theirs.modules():  # statistics and weights that matter
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.weight, 2.0, 6.0)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "released.pth")
+    teacher = kdlab.Teacher(checkpoint=str(tmp_path / "released.pth"), net=net, mean=[0.0] * 3, std=[1.0] * 3)
+    teacher.load()
+    x = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(x).logits, theirs.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_released_weights_of_another_activation_are_refused():
+    with pytest.raises(InputError, match=r"MobileNetV2: activation must be 'relu'.*got 'relu6'.*activation='relu'"):
+        MobileNetV2(ndim=2).rename_released(ReleasedMobileNet().state_dict())
+    with pytest.raises(InputError, match="activation must be 'relu6' or 'relu', but got 'tanh'"):
+        MobileNetV2(activation="tanh")
+    ours = MobileNetV2(ndim=2)  # kdlab's own key names are read as they are
+    assert set(ours.rename_released(ours.state_dict())) == set(ours.state_dict())
+
+
+def test_released_four_stage_nets_call_the_head_linear():
+    assert list(ResNet.rename_released({"linear.weight": torch.zeros(1)})) == ["head.weight"]
+
+
+@pytest.mark.parametrize(("cls", "parameters"), [(ResNet8x4, 1_233_540), (ResNet32x4, 7_433_860)])
+def test_nets_four_times_as_wide(cls, parameters):
+    net = cls(ndim=2, num_classes=100)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert net.stem[0].out_channels == 32
+    assert [f.shape[1] for f in net(torch.randn(2, 3, 32, 32)).features.values()] == [64, 128, 256, 256]
+    assert build(net.spec).spec == net.spec
+    with pytest.raises(InputError, match="stem_width"):
+        CifarResNet(8, stem_width=0)
 
 
 # ------------------------------------------------------------------------------------------- nets of different families

@@ -7,7 +7,7 @@ from kdlab.nets.described import register
 from kdlab.nets.fusion import SPAMFM, SensorFusion
 from kdlab.nets.mobilenet import MobileNetV2
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
-from kdlab.nets.resnet import CifarResNet, ResNet
+from kdlab.nets.resnet import CifarResNet, ResNet, ResNet8x4, ResNet32x4
 from kdlab.nets.reused import ReusedClassifier
 from kdlab.nets.transformer import TransformerEncoder
 from kdlab.nets.vgg import VGG
@@ -25,6 +25,8 @@ __all__ = [
     "MobileNetV2",
     "RecurrentNet",
     "ResNet",
+    "ResNet8x4",
+    "ResNet32x4",
     "ReusedClassifier",
     "SensorFusion",
     "Standardize",

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from kdlab.nets.base import CONV, NORM, Backbone, kaiming
+from kdlab.nets.released import rename
 from kdlab.types import InputError
 
 #: channels at width 1, blocks and stride of each of the seven groups
 _GROUPS = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 #: group -> the name of its output
 _TAPS = {1: "stage1", 2: "stage2", 4: "stage3"}
+
+
+# key names of RepDistiller's MobileNetV2 -> ours
+_RELEASED = (
+    (r"^conv1\.", "stem."),
+    (r"^blocks\.(\d)\.(\d)\.conv\.", r"groups.\1.\2.layers."),
+    (r"^conv2\.", "last."),
+    (r"^classifier\.0\.", "head."),
+)
+#: name -> the activation behind a norm
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "relu": nn.ReLU}
 
 
 def _conv_norm(
@@ -25,14 +38,22 @@ def _conv_norm(
 class _InvertedResidual(nn.Module):
     """Widen by a 1x1 convolution, convolve each channel by itself, narrow again; plus the input where shapes agree."""
 
-    def __init__(self, ndim: int, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self,
+        ndim: int,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        expansion: int,
+        activation: Callable[[], nn.Module],
+    ) -> None:
         super().__init__()
         inner = expansion * in_channels
         self.layers = nn.Sequential(
             *_conv_norm(ndim, in_channels, inner, 1),
-            nn.ReLU6(),
+            activation(),
             *_conv_norm(ndim, inner, inner, 3, stride, groups=inner),
-            nn.ReLU6(),
+            activation(),
             *_conv_norm(ndim, inner, out_channels, 1),
         )
         self.residual = stride == 1 and in_channels == out_channels
@@ -55,13 +76,14 @@ class MobileNetV2(Backbone):
         ndim: 1 for signals, 2 for images.
         in_channels: channels of the view.
         num_classes: number of classes.
+        activation: ``"relu6"`` as in the paper, or ``"relu"`` as in the reference code, whose weights need it.
 
     Shapes:
         ``(B, C, T)`` or ``(B, C, H, W)`` with sides from 16 on to logits ``(B, K)``; for T = 100 the taps have lengths
         50, 25 and 13.
 
     Raises:
-        InputError: when the width leaves no channel or the expansion is below 1.
+        InputError: when the width leaves no channel, the expansion is below 1, or there is no such activation.
 
     References:
         Sandler, Howard, Zhu, Zhmoginov and Chen, MobileNetV2: inverted residuals and linear bottlenecks, CVPR 2018,
@@ -69,7 +91,7 @@ class MobileNetV2(Backbone):
         models/mobilenetv2.py (its second group has stride 1; the first keeps its 1x1 convolution).
 
     Differences from the reference code:
-        ReLU6, as in the paper. The 1-D form is ours.
+        ReLU6 by default, as in the paper; there ReLU. The 1-D form is ours.
 
     Example:
         >>> net = MobileNetV2(0.5, ndim=2, in_channels=3, num_classes=10)
@@ -81,25 +103,35 @@ class MobileNetV2(Backbone):
     paper: ClassVar[tuple[str, ...]] = ("sandler2018mobilenetv2",)
 
     def __init__(
-        self, width: float = 0.5, expansion: int = 6, ndim: int = 1, in_channels: int = 3, num_classes: int = 10
+        self,
+        width: float = 0.5,
+        expansion: int = 6,
+        ndim: int = 1,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        activation: Literal["relu6", "relu"] = "relu6",
     ) -> None:
         super().__init__(in_channels, num_classes, ndim, stride=16)
         if not width >= 1 / 16 or expansion < 1:
             raise InputError(
                 f"MobileNetV2: expected width >= 1/16 and expansion >= 1, got width={width}, expansion={expansion}."
             )
+        if activation not in _ACTIVATIONS:
+            raise InputError(f"MobileNetV2: activation must be 'relu6' or 'relu', but got {activation!r}.")
+        self.activation = activation
+        make = _ACTIVATIONS[activation]
         channels = int(32 * width)
-        self.stem = nn.Sequential(*_conv_norm(ndim, in_channels, channels, 3, stride=2), nn.ReLU6())
+        self.stem = nn.Sequential(*_conv_norm(ndim, in_channels, channels, 3, stride=2), make())
         self.groups = nn.ModuleList()
         for i, (full, blocks, stride) in enumerate(_GROUPS):
             group = nn.Sequential()
             for j in range(blocks):
                 args = (stride if j == 0 else 1, 1 if i == 0 else expansion)
-                group.append(_InvertedResidual(ndim, channels, int(full * width), *args))
+                group.append(_InvertedResidual(ndim, channels, int(full * width), *args, make))
                 channels = int(full * width)
             self.groups.append(group)
         last = int(1280 * max(1.0, width))
-        self.last = nn.Sequential(*_conv_norm(ndim, channels, last, 1), nn.ReLU6())
+        self.last = nn.Sequential(*_conv_norm(ndim, channels, last, 1), make())
         self.head = nn.Linear(last, num_classes)
         kaiming(self)
 
@@ -120,3 +152,16 @@ class MobileNetV2(Backbone):
             stage3 = group(stage3)
         out: Tensor = self.last(stage3).flatten(2).mean(2)
         return out
+
+    def rename_released(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give the weights of RepDistiller's net our key names (`kdlab.Teacher` calls this).
+
+        Raises:
+            InputError: if this net has another activation than the one that those weights were trained with.
+        """
+        if "conv2.0.weight" in state and self.activation != "relu":
+            raise InputError(
+                "MobileNetV2: activation must be 'relu' for weights under RepDistiller's key names, which were trained "
+                f"with it, but got {self.activation!r}. Set activation='relu'."
+            )
+        return rename(state, _RELEASED)

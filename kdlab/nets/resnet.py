@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming
+from kdlab.nets.released import rename
 from kdlab.types import InputError
 
 # key names of torchvision's and RepDistiller's ResNets -> ours
@@ -19,7 +19,7 @@ _RELEASED = (
     (r"^layer(\d)\.", lambda m: f"stages.{int(m[1]) - 1}."),
     (r"\.bn(\d)\.", r".norm\1."),
     (r"\.downsample\.", ".shortcut."),
-    (r"^fc\.", "head."),
+    (r"^(?:fc|linear)\.", "head."),  # RepDistiller's four-stage nets call it linear
 )
 
 
@@ -85,15 +85,23 @@ class _ResidualNet(Backbone):
     lays_out = True
     paper: ClassVar[tuple[str, ...]] = ("he2016deep",)
 
-    def _assemble(self, block: type[_Basic | _Bottleneck], width: int, blocks: Sequence[int], wide_stem: bool) -> None:
-        if self.ndim == 2 and width % 16:
+    def _assemble(
+        self,
+        block: type[_Basic | _Bottleneck],
+        width: int,
+        blocks: Sequence[int],
+        wide_stem: bool,
+        stem: int | None = None,
+    ) -> None:
+        channels = width if stem is None else stem
+        if self.ndim == 2 and (width % 16 or channels % 16):
             # in channels last, the gradient of a 1 x 1 convolution with strides writes outside its memory for such
             # widths (torch 2.13 on processors with AVX-512: 8 channels of 50 x 50 pixels end the process)
             self.memory_format = "contiguous"
-        ndim, channels = self.ndim, width
+        ndim = self.ndim
         kernel, stride = (7, 2) if wide_stem else (3, 1)
-        conv = CONV[ndim](self.in_channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
-        self.stem = nn.Sequential(conv, NORM[ndim](width), nn.ReLU())
+        conv = CONV[ndim](self.in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+        self.stem = nn.Sequential(conv, NORM[ndim](channels), nn.ReLU())
         if wide_stem:
             self.stem.append(MAX_POOL[ndim](3, stride=2, padding=1))
         self.stages = nn.ModuleList()
@@ -124,12 +132,7 @@ class _ResidualNet(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of torchvision's and RepDistiller's nets our key names (`kdlab.Teacher` calls this)."""
-        renamed = {}
-        for key, value in state.items():
-            for pattern, replacement in _RELEASED:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = value
-        return renamed
+        return rename(state, _RELEASED)
 
 
 class ResNet(_ResidualNet):
@@ -197,12 +200,13 @@ class CifarResNet(_ResidualNet):
         ndim: 1 for signals, 2 for images.
         in_channels: channels of the view.
         num_classes: number of classes.
+        stem_width: channels of the stem; ``None`` is ``w``. `ResNet8x4` and `ResNet32x4` have ``w / 2``.
 
     Shapes:
         ``(B, C, T)`` or ``(B, C, H, W)`` to logits ``(B, K)``; for T = 100 the taps have lengths 100, 50 and 25.
 
     Raises:
-        InputError: when the depth is not 6 n + 2 or the width is below 1.
+        InputError: when the depth is not 6 n + 2 or a width is below 1.
 
     References:
         He, Zhang, Ren and Sun, Deep residual learning for image recognition, CVPR 2016, doi:10.1109/CVPR.2016.90,
@@ -216,12 +220,60 @@ class CifarResNet(_ResidualNet):
     """
 
     def __init__(
-        self, depth: int = 20, width: int = 16, ndim: int = 1, in_channels: int = 3, num_classes: int = 10
+        self,
+        depth: int = 20,
+        width: int = 16,
+        ndim: int = 1,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        stem_width: int | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, ndim, stride=4)
-        if depth < 8 or (depth - 2) % 6 or width < 1:
+        if depth < 8 or (depth - 2) % 6 or width < 1 or (stem_width is not None and stem_width < 1):
             raise InputError(
-                f"CifarResNet: expected depth = 6 n + 2 (8, 14, 20, 26, 44, ...) and width >= 1, got depth={depth}, "
-                f"width={width}. ResNet has depths 18, 34, 50 and 101."
+                "CifarResNet: depth must be 6 n + 2 (8, 14, 20, 26, 44, ...), width and stem_width at least 1, but got "
+                f"depth={depth}, width={width}, stem_width={stem_width}. ResNet has depths 18, 34, 50 and 101."
             )
-        self._assemble(_Basic, width, [(depth - 2) // 6] * 3, wide_stem=False)
+        self._assemble(_Basic, width, [(depth - 2) // 6] * 3, wide_stem=False, stem=stem_width)
+
+
+class ResNet8x4(CifarResNet):
+    """ResNet-8, four times as wide: a stem of 32 channels, stages of 64, 128 and 256; the field's usual student.
+
+    Args:
+        ndim: 1 for signals, 2 for images.
+        in_channels: channels of the view.
+        num_classes: number of classes.
+
+    References:
+        Code HobbitLong/RepDistiller@b84f547 models/resnet.py; see `CifarResNet`.
+
+    Example:
+        >>> net = ResNet8x4(ndim=2, num_classes=100)
+        >>> sum(p.numel() for p in net.parameters())
+        1233540
+    """
+
+    def __init__(self, ndim: int = 1, in_channels: int = 3, num_classes: int = 10) -> None:
+        super().__init__(8, 64, ndim, in_channels, num_classes, stem_width=32)
+
+
+class ResNet32x4(CifarResNet):
+    """ResNet-32, four times as wide: a stem of 32 channels, stages of 64, 128 and 256; the field's usual teacher.
+
+    Args:
+        ndim: 1 for signals, 2 for images.
+        in_channels: channels of the view.
+        num_classes: number of classes.
+
+    References:
+        Code HobbitLong/RepDistiller@b84f547 models/resnet.py; see `CifarResNet`.
+
+    Example:
+        >>> net = ResNet32x4(ndim=2, num_classes=100)
+        >>> sum(p.numel() for p in net.parameters())
+        7433860
+    """
+
+    def __init__(self, ndim: int = 1, in_channels: int = 3, num_classes: int = 10) -> None:
+        super().__init__(32, 64, ndim, in_channels, num_classes, stem_width=32)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming
+from kdlab.nets.released import rename
 from kdlab.types import InputError
 
 #: depth -> how many convolutions each of the five blocks has
 _DEPTHS = {8: (1, 1, 1, 1, 1), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+# key names of RepDistiller's VGG nets with batch normalisation -> ours
+_RELEASED = ((r"^block(\d)\.", r"blocks.\1."), (r"^classifier\.", "head."))
 _WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -91,3 +95,8 @@ class VGG(Backbone):
     def _block(self, i: int, x: Tensor) -> Tensor:
         out: Tensor = self.blocks[i](self.pool(x) if 0 < i <= self.pools else x)
         return out
+
+    @staticmethod
+    def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give the weights of RepDistiller's nets our key names (`kdlab.Teacher` calls this)."""
+        return rename(state, _RELEASED)
