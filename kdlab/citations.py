@@ -510,6 +510,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2201.00007}
 }
 
+@inproceedings{yang2023knowledge,
+  title = {From knowledge distillation to self-knowledge distillation: a unified approach with normalized loss and
+    customized soft labels},
+  author = {Yang, Zhendong and Zeng, Ailing and Li, Zhe and Zhang, Tianke and Yuan, Chun and Li, Yu},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year = {2023},
+  note = {arXiv:2303.13005}
+}
+
 @inproceedings{zhao2022decoupled,
   title = {Decoupled knowledge distillation},
   author = {Zhao, Borui and Cui, Quan and Song, Renjie and Qiu, Yiyu and Liang, Jiajun},
