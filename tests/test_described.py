@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdlab.data import BasicMotions
 from kdlab.methods import SP, TGD, Supervised, Teacher
-from kdlab.methods.base import objective_arguments
+from kdlab.methods.arguments import objective_arguments
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.tgd import TGDObjective
 from kdlab.objective import CrossEntropy, Objective, SoftTargets

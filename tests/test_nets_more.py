@@ -15,7 +15,7 @@ from kdlab.citations import BIBTEX
 from kdlab.data import BasicMotions
 from kdlab.evaluate import macs, nets_table, parameters
 from kdlab.functional import attention_transfer, gram, similarity_preserving
-from kdlab.methods.base import check_view
+from kdlab.methods.view_checks import check_view
 from kdlab.nets import (
     VGG,
     Adapter,

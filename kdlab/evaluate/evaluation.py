@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
 from kdlab.evaluate.kept import read_evaluation
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
-from kdlab.files import replacing, write_json
+from kdlab.files import as_plain, replacing, write_json
 from kdlab.fingerprint import check_fingerprint, check_inputs
-from kdlab.methods.base import Method, check_view, view_settings
+from kdlab.methods.base import Method
+from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.types import InputError, MissingFileError
 
 #: the kinds of `kdlab.augment.Corruption`, in the order in which they are shown
@@ -85,7 +85,7 @@ class Evaluation:
         with replacing(folder / ARRAYS) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
         said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
-        write_json(folder / JSON, _plain(said))
+        write_json(folder / JSON, as_plain(said, _plain, finite=True))
         return folder
 
     @classmethod
@@ -260,13 +260,5 @@ def _left_as_they_are(module: Method, datamodule: WindowDataModule) -> Iterator[
 
 
 def _plain(value: Any) -> Any:
-    """The same in what JSON knows, which has no NaN, no infinity and no arrays."""
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | None) else str(value)
+    """A NumPy array or number as plain values, anything else as text."""
+    return as_plain(value.tolist(), str, finite=True) if isinstance(value, np.ndarray | np.generic) else str(value)

@@ -30,7 +30,7 @@ from kdlab import functional
 from kdlab.methods.supervised import Supervised
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective, gather
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int = 0) -> float:
@@ -158,15 +158,13 @@ class AMC(Supervised):
         self.geodesic_weight = geodesic_weight
         self.ramp_up, self.ramp_down, self.epochs = ramp_up, ramp_down, epochs
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that batches hold pairs and the ramp has its end, when a fit begins."""
-        if stage == "fit":
-            size = getattr(datamodule, "batch_size", None)
-            if size is not None and size < 2:
-                raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
-            if self._trainer is not None:
-                self._planned()
-        super().prepare(datamodule, stage)
+    def check_data(self, windows: Windows) -> None:
+        """Check that batches hold pairs and the ramp has its end."""
+        size = windows.batch_size
+        if size is not None and size < 2:
+            raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
+        if self._trainer is not None:
+            self._planned()
 
     def _planned(self) -> int | None:
         epochs = self.trainer.max_epochs if self.epochs is None else self.epochs

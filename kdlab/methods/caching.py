@@ -7,26 +7,28 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from kdlab.cache import Answers, Question, TeacherCache, gather_answers, size
+from kdlab.cache import Answers, Question, TeacherCache, gather_answers
+from kdlab.cache import size as as_size
 from kdlab.distributed import world_size
 from kdlab.files import part_prefix, remove_leftovers
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import lacks, name_of, windows_in
 from kdlab.objective import Objective
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 if TYPE_CHECKING:
     from kdlab.methods.distillation import Distillation
 
-_ASKED_OF_DATA = ("training_view", "train_index", "batches", "skip_views", "view_shape")
+_READ_OF_DATA = ("training_view", "train_index", "batches", "skip_views", "view_shape")
 
 
-def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], datamodule: Any) -> None:
+def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], windows: Windows) -> None:
     """Refuse what cannot be cached, before anything is trained or written.
 
     Raises:
@@ -40,8 +42,8 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
                 "so it cannot be kept. Train without the cache."
             )
     with torch.no_grad():
-        questions = _questions(cache, objective, teachers, datamodule)
-        cache.plan(questions, len(datamodule.train_index))
+        questions = _questions(cache, objective, teachers, windows)
+        cache.plan(questions, len(windows.train_index))
 
 
 def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
@@ -81,13 +83,13 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
     plan = answers.plan
     where = "in memory" if folder is None else f"in {folder}"
     asked = ", ".join(answers.asked)
-    how = f"asked {asked} ({size(plan.scratch_bytes)} of room meanwhile)" if asked else "all of it was there"
-    rank_zero_info(f"teacher cache: {size(plan.bytes)} {where} ({plan}); {how}")
+    how = f"asked {asked} ({as_size(plan.scratch_bytes)} of room meanwhile)" if asked else "all of it was there"
+    rank_zero_info(f"teacher cache: {as_size(plan.bytes)} {where} ({plan}); {how}")
     return answers
 
 
 def _gather(cache: TeacherCache, method: Distillation, folder: str | None) -> Answers:
-    datamodule: Any = getattr(method.trainer, "datamodule", None)
+    windows = windows_in(method.trainer)
     plugin = method.trainer.precision_plugin
 
     def deliver(batch: Batch) -> Batch:
@@ -97,27 +99,28 @@ def _gather(cache: TeacherCache, method: Distillation, folder: str | None) -> An
     teachers = dict(method.named_teachers())
     setting = f"{method.trainer.precision} on {method.device.type}"
     with torch.no_grad(), plugin.forward_context():
-        questions = _questions(cache, method.objective, teachers, datamodule, setting, deliver)
-        return gather_answers(cache, questions, datamodule.train_index, folder)
+        questions = _questions(cache, method.objective, teachers, windows, setting, deliver)
+        return gather_answers(cache, questions, windows.train_index, folder)
 
 
 def _questions(
     cache: TeacherCache,
     objective: Objective,
     teachers: Mapping[str, Teacher],
-    datamodule: Any,
+    windows: Windows,
     precision: str = "",
     deliver: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> dict[str, Question]:
-    if not all(hasattr(datamodule, name) for name in _ASKED_OF_DATA):
+    size = windows.batch_size
+    if size is None or lacks(windows, *_READ_OF_DATA):
         raise InputError(
             "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
-            f"{'plain loaders' if datamodule is None else type(datamodule).__name__}. Use one, or train without cache."
+            f"{name_of(windows)}. Use one, or train without cache."
         )
     needs = objective.needs(teachers)
     questions = {}
     for name, teacher in teachers.items():
-        seen = datamodule.training_view(teacher.view)
+        seen = dict(windows.training_view(teacher.view))
         changes = seen.pop("augmentation")
         if changes is not None and cache.teacher_input != "clean":
             raise InputError(
@@ -132,13 +135,13 @@ def _questions(
             "net": teacher.net.spec,
             "precision": precision if teacher.precision is None else f"{teacher.precision} within {precision}",
             "memory_format": teacher.net.memory_format,
-            "batch_size": datamodule.batch_size,
+            "batch_size": size,
             "processes": world_size(),
         }
-        outputs = functools.partial(_outputs, teacher, datamodule, deliver)
-        zeros = torch.zeros(1, *datamodule.view_shape(teacher.view))
+        outputs = functools.partial(_outputs, teacher, windows, size, deliver)
+        zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))
-        questions[name] = Question(key, needs.get(name, {}), probe, outputs, datamodule.batch_size * world_size())
+        questions[name] = Question(key, needs.get(name, {}), probe, outputs, size * world_size())
     return questions
 
 
@@ -147,10 +150,9 @@ def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Te
     return deliver(Batch({view: x}, nothing, nothing)).views[view]
 
 
-def _outputs(teacher: Teacher, datamodule: Any, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
+def _outputs(teacher: Teacher, windows: Windows, full: int, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
     """Answers in batches of the training's size; the last one is filled up with zeros, which are not handed on."""
-    full: int = datamodule.batch_size
-    for batch in datamodule.batches("train", full, views=[teacher.view]):
+    for batch in windows.batches("train", full, views=[teacher.view]):
         x = batch.views[teacher.view]
         count = len(x)
         if count < full:

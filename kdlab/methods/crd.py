@@ -39,9 +39,10 @@ from torch import Tensor, nn
 from kdlab import distributed, functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import lacks
 from kdlab.nets.base import Backbone
 from kdlab.objective import Classifier, SoftTargets, gather
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class Memory(nn.Module):
@@ -348,11 +349,11 @@ class CRD(Distillation):
         )
         super().__init__(student, teachers, objective, **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also make room for the training windows, when a fit begins."""
-        if stage == "fit" and hasattr(datamodule, "train_index"):
-            self.objective.remember(datamodule.train_index)
-        super().prepare(datamodule, stage)
+    def build(self, windows: Windows) -> None:
+        """Also make room for the training windows in the memory."""
+        if not lacks(windows, "train_index"):
+            self.objective.remember(windows.train_index)
+        super().build(windows)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers, and say which windows these are."""

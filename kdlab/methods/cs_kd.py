@@ -26,10 +26,10 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.methods.supervised import Supervised
-from kdlab.methods.versions import check_version
+from kdlab.methods.view_checks import check_version
 from kdlab.nets.base import Backbone
 from kdlab.objective import WeighedTeachers
-from kdlab.types import Batch, Output
+from kdlab.types import Batch, Output, Windows
 
 
 class CSKDObjective(WeighedTeachers):
@@ -108,11 +108,9 @@ class CSKD(Supervised):
     ) -> None:
         super().__init__(net, objective=CSKDObjective(kd_weight, temperature, kl_reduction), **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that there are pairs, when a fit begins."""
-        if stage == "fit":
-            check_version("CSKD", self.view, "pair", datamodule)
-        super().prepare(datamodule, stage)
+    def check_data(self, windows: Windows) -> None:
+        """Check that there are pairs."""
+        check_version("CSKD", self.view, "pair", windows)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the net about the partners, and weigh that against the student's answer."""

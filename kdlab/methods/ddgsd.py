@@ -31,10 +31,10 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.functional import full_precision
 from kdlab.methods.supervised import Supervised
-from kdlab.methods.versions import check_version
+from kdlab.methods.view_checks import check_version
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective, gather
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 @full_precision
@@ -172,16 +172,14 @@ class DDGSD(Supervised):
         objective = DDGSDObjective(kd_weight, discrepancy_weight, temperature, ce_weight, detach_targets, kl_reduction)
         super().__init__(net, objective=objective, **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that there are two distortions, when a fit begins."""
-        if stage == "fit":
-            check_version("DDGSD", self.view, "second", datamodule)
-            if getattr(datamodule, "augment", True) is None:
-                raise InputError(
-                    "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
-                    "are the window itself. Set the data module's augment, for example to Mix2."
-                )
-        super().prepare(datamodule, stage)
+    def check_data(self, windows: Windows) -> None:
+        """Check that there are two distortions."""
+        check_version("DDGSD", self.view, "second", windows)
+        if windows.augment is None:
+            raise InputError(
+                "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
+                "are the window itself. Set the data module's augment, for example to Mix2."
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on both distortions, as one batch."""

@@ -16,13 +16,16 @@ from torch import Tensor
 
 from kdlab import distributed
 from kdlab.cache import Answers, TeacherCache
-from kdlab.methods.base import Method, check_view, leave_out_adapters, sgd, try_objective, view_settings
+from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import ask_all, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
+from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.methods.windows import lacks, windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective, SoftTargets, WeighedTeachers
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class Distillation(Method):
@@ -97,36 +100,44 @@ class Distillation(Method):
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
         """Hook: refuse a teacher by what is known of how it was trained (``stopped_early``, ``epoch``, ``reason``)."""
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also load and check the teachers, when a fit begins.
+    def check_data(self, windows: Windows) -> None:
+        """Check the sizes of batches, and the names of the teachers, against the objective."""
+        for size in batch_sizes(windows):
+            self.objective.check(batch_size=size, teachers=self.teachers)
+
+    def load_teachers(self, windows: Windows) -> None:
+        """Load the teachers, and check them against the student, the data and the cache.
 
         Raises:
             InputError: naming the teacher and what does not fit.
         """
-        if stage == "fit":
-            for size in _batch_sizes(datamodule):
-                self.objective.check(batch_size=size, teachers=self.teachers)
-            for name, teacher in self.named_teachers():
-                teacher.load(self.teacher_files, name)
-                assert teacher.net is not None
-                self.check_teacher(name, teacher.description.get("provenance", {}))
-                if teacher.net.num_classes != self.net.num_classes:
-                    raise InputError(
-                        f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
-                        "Take a teacher that was trained on the same classes."
-                    )
-                if datamodule is not None:
-                    check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
-                    teacher.check_split(getattr(datamodule, "fingerprint", None), name)
-                    trained = teacher.description.get("view_settings")
-                    teacher.check_view_settings(view_settings(datamodule, teacher.view, trained), name)
-            if self.cache is not None:
-                check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
-        super().prepare(datamodule, stage)
-        if stage == "fit" and hasattr(datamodule, "view_shape"):
-            shapes = {name: tuple(datamodule.view_shape(t.view)) for name, t in self.named_teachers()}
-            nets = {name: (t.net, shapes[name]) for name, t in self.named_teachers() if t.net is not None}
-            self.tried = try_objective(self.objective, (self.net, tuple(datamodule.view_shape(self.view))), nets)
+        for name, teacher in self.named_teachers():
+            teacher.load(self.teacher_files, name)
+            assert teacher.net is not None
+            self.check_teacher(name, teacher.description.get("provenance", {}))
+            if teacher.net.num_classes != self.net.num_classes:
+                raise InputError(
+                    f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
+                    "Take a teacher that was trained on the same classes."
+                )
+            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows)
+            teacher.check_split(windows.fingerprint, name)
+            trained = teacher.description.get("view_settings")
+            teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+        if self.cache is not None:
+            check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
+
+    def build(self, windows: Windows) -> None:
+        """Put empty windows through student, teachers and objective; adapters are made from the outputs."""
+        own = windows.view_shape(self.view)
+        if own is None:
+            return
+        nets: dict[str, tuple[Backbone, tuple[int, ...]]] = {}
+        for name, teacher in self.named_teachers():
+            shape = windows.view_shape(teacher.view)
+            if teacher.net is not None and shape is not None:
+                nets[name] = (teacher.net, shape)
+        self.tried = try_objective(self.objective, (self.net, own), nets)
 
     def configure_model(self) -> None:
         """See that what the objective learns besides the student is there before the optimiser is made."""
@@ -149,8 +160,7 @@ class Distillation(Method):
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         if self.cache is not None:
             self._answers = ask_all(self.cache, self)
-            datamodule: Any = getattr(self.trainer, "datamodule", None)
-            datamodule.skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
+            windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
 
     def on_fit_end(self) -> None:
         """Let go of what the teachers said."""
@@ -173,10 +183,10 @@ class Distillation(Method):
     def _accuracies(self) -> dict[str, float]:
         """The part of the validation windows that each teacher gets right, in one pass over their views."""
         teachers = dict(self.named_teachers())
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        windows = windows_in(self.trainer)
         loader: Any = self.trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
-        if hasattr(datamodule, "ordered_loader"):
-            loader = datamodule.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
+        if not lacks(windows, "ordered_loader"):
+            loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
         right = torch.zeros(2 * len(teachers) + 1, device=self.device)  # and windows with outputs that are not finite
         classes = torch.zeros(self.net.num_classes, device=self.device)
         precision = self.trainer.precision_plugin
@@ -188,11 +198,11 @@ class Distillation(Method):
             hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
             right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
             classes.scatter_add_(0, batch.target, keep.float())
-        *counts, windows = distributed.total(right).tolist()
-        self._majority = float(distributed.total(classes).max()) / max(windows, 1)
+        *counts, count = distributed.total(right).tolist()
+        self._majority = float(distributed.total(classes).max()) / max(count, 1)
         counts, broken = counts[: len(teachers)], counts[len(teachers) :]
         self._broken = {name: int(count) for name, count in zip(teachers, broken, strict=True)}
-        return {name: count / max(windows, 1) for name, count in zip(teachers, counts, strict=True)}
+        return {name: hits / max(count, 1) for name, hits in zip(teachers, counts, strict=True)}
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers and weigh their answers against the student's."""
@@ -232,10 +242,10 @@ class Distillation(Method):
         return super().describe() | {"teachers": teachers}
 
 
-def _batch_sizes(datamodule: Any) -> list[int | None]:
+def batch_sizes(windows: Windows) -> list[int | None]:
     """The sizes that training batches have, the last, smaller one included where it is not dropped."""
-    size = getattr(datamodule, "batch_size", None)
-    if size is None or getattr(datamodule, "drop_last", True) or not hasattr(datamodule, "counts"):
+    size = windows.batch_size
+    if size is None or windows.drop_last or not windows.counts:
         return [size]
-    tail = datamodule.counts["train"]["windows"] % size
+    tail = windows.counts["train"]["windows"] % size
     return [size, tail] if tail else [size]

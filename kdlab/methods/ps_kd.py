@@ -30,7 +30,7 @@ from kdlab import distributed, functional
 from kdlab.methods.supervised import Supervised
 from kdlab.nets.base import Backbone
 from kdlab.objective import WeighedTeachers
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class PastPredictions:
@@ -143,15 +143,14 @@ class PSKD(Supervised):
         self.past_weight, self.epochs = past_weight, epochs
         self.past = PastPredictions(net.num_classes)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also refuse mixed windows, when a fit begins."""
-        mix = getattr(datamodule, "mix", None)
-        if stage == "fit" and mix is not None:
+    def check_data(self, windows: Windows) -> None:
+        """Refuse mixed windows."""
+        if windows.mix is not None:
             raise InputError(
-                f"PSKD: softens labels with what the net said of the same window an epoch ago, but {mix} makes another "
-                "mixture of it in every epoch. Leave out the data module's mix, or take another method."
+                "PSKD: softens labels with the output of the net for the same window in the epoch before, but "
+                f"{windows.mix} makes another mixture of it in every epoch. Leave out the data module's mix, or take "
+                "another method."
             )
-        super().prepare(datamodule, stage)
 
     def setup(self, stage: str) -> None:
         """Also forget what an earlier fit said; a checkpoint to resume from is read afterwards."""

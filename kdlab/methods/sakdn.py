@@ -48,9 +48,10 @@ from kdlab.methods.dask import translator
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone
 from kdlab.objective import Classifier, Need, Objective, WeighedTeachers, checked_taps, gather
-from kdlab.types import Batch, InputError, MissingFileError, Output
+from kdlab.types import Batch, InputError, MissingFileError, Output, Windows
 
 
 def sensors_of(output: Output) -> list[str]:
@@ -238,22 +239,20 @@ class SAKDNTeacher(Supervised):
     ) -> None:
         super().__init__(net, view, SAKDNTeacherObjective(semantic_weight, class_embeddings), **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also see that net and class embeddings fit, and make what the objective learns.
+    def build(self, windows: Windows) -> None:
+        """Check that net and class embeddings fit, and make the adapters.
 
         Raises:
             InputError: naming the lengths that differ.
         """
-        super().prepare(datamodule, stage)
-        if stage == "fit":
-            self.try_objective(datamodule)
-            self._keep_embeddings()
+        self.try_objective(windows)
+        self._keep_embeddings()
 
     @torch.no_grad()
     def _keep_embeddings(self) -> None:
         """Copy the class embeddings into a net that has room for them."""
-        kept, objective = getattr(self.net, "class_embeddings", None), self.objective
-        if isinstance(kept, Tensor) and isinstance(objective, SAKDNTeacherObjective):
+        kept, objective = _embeddings_of(self.net), self.objective
+        if kept is not None and isinstance(objective, SAKDNTeacherObjective):
             kept.copy_(objective.embeddings(kept.T))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -460,17 +459,16 @@ class SAKDN(Distillation):
         super().__init__(student, teachers, objective, **kwargs)
         self._said_of_zeros: dict[tuple[str, int], dict[str, Tensor]] = {}
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
+    def load_teachers(self, windows: Windows) -> None:
         """Also take the class embeddings that the teachers carry.
 
         Raises:
-            InputError: for teachers that were trained towards different ones, or whose answers cannot be cached.
+            InputError: for teachers that were trained towards different ones, or whose outputs cannot be cached.
         """
-        if stage == "fit":
-            for name, teacher in self.named_teachers():
-                teacher.load(self.teacher_files, name)
-            self._take_embeddings()
-        super().prepare(datamodule, stage)
+        for name, teacher in self.named_teachers():
+            teacher.load(self.teacher_files, name)
+        self._take_embeddings()
+        super().load_teachers(windows)
 
     def on_fit_start(self) -> None:
         """Forget what the teachers of another fit said."""
@@ -480,8 +478,8 @@ class SAKDN(Distillation):
     def _take_embeddings(self) -> None:
         objective = self.objective
         assert isinstance(objective, SAKDNObjective)
-        tables = {name: getattr(t.net, "class_embeddings", None) for name, t in self.named_teachers()}
-        carried = {name: table for name, table in tables.items() if isinstance(table, Tensor) and table.any()}
+        tables = {name: _embeddings_of(t.net) for name, t in self.named_teachers()}
+        carried = {name: table for name, table in tables.items() if table is not None and table.any()}
         if objective.given:
             return
         if not carried:
@@ -530,5 +528,12 @@ class SAKDN(Distillation):
         if view in batch.views:
             like = batch.views[view]
             return like.new_zeros(count, *like.shape[1:])
-        datamodule: Any = getattr(self.trainer, "datamodule", None)  # a cache leaves out the teachers' views
-        return batch.views[self.view].new_zeros(count, *datamodule.view_shape(view))
+        shape = windows_in(self.trainer).view_shape(view) or ()  # a cache leaves out the teachers' views
+        return batch.views[self.view].new_zeros(count, *shape)
+
+
+def _embeddings_of(net: Backbone | None) -> Tensor | None:
+    """The class embeddings that a net carries, ``(E, K)``."""
+    if net is None:
+        return None
+    return (dict(net.named_parameters(recurse=False)) | dict(net.named_buffers(recurse=False))).get("class_embeddings")

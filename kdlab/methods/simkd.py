@@ -28,7 +28,7 @@ from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.nets.reused import ReusedClassifier
 from kdlab.objective import WeighedTeachers
-from kdlab.types import InputError, Output
+from kdlab.types import InputError, Output, Windows
 
 
 class SimKDObjective(WeighedTeachers):
@@ -148,18 +148,10 @@ class SimKD(Distillation):
         objective = SimKDObjective(feature_weight, ce_weight, kd_weight, temperature, resize, kl_reduction)
         super().__init__(student, teachers, objective, **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also take over the teacher's classifier, when a fit begins."""
-        if stage == "fit":
-            self.objective.check(batch_size=None, teachers=self.teachers)
-            self._reuse()  # a classifier that does not fit is named before features are compared
-        super().prepare(datamodule, stage)
-        if stage == "fit":
-            self._reuse()  # again, for student_init brings another
-
-    def _reuse(self) -> None:
+    def start_weights(self, windows: Windows) -> None:
+        """Also take over the teacher's classifier, in place of the one that ``student_init`` brings."""
+        super().start_weights(windows)
         assert isinstance(self.net, ReusedClassifier)
-        for name, teacher in self.named_teachers():
-            teacher.load(self.teacher_files, name)
+        for _, teacher in self.named_teachers():
             if teacher.net is not None:
                 self.net.reuse(teacher.net)

@@ -193,7 +193,8 @@ class TFKDSelf(Distillation):
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
         """Refuse a teacher that is not a copy of the student."""
         teacher = dict(self.named_teachers())[name]
-        copy, own = (teacher.view, getattr(teacher.net, "spec", None)), (self.view, self.net.spec)
+        copy = (teacher.view, None if teacher.net is None else teacher.net.spec)
+        own = (self.view, self.net.spec)
         if copy != own:
             raise InputError(
                 f"TFKDSelf: teacher {name!r} must be an earlier copy of the student, {own[1]} on view {own[0]!r}, but "

@@ -34,15 +34,24 @@ def windows_of(datamodule: object) -> Windows:
     return PartialWindows(datamodule)
 
 
+def datamodule_in(trainer: Trainer | None) -> Any:
+    """The data module of a trainer, None where there are only loaders."""
+    return getattr(trainer, "datamodule", None)  # Lightning sets it only where there is one
+
+
 def windows_in(trainer: Trainer | None) -> Windows:
     """The data module of a trainer as methods read it."""
-    # a trainer that was given loaders alone has no such attribute
-    return windows_of(getattr(trainer, "datamodule", None))
+    return windows_of(datamodule_in(trainer))
 
 
 def lacks(windows: Windows, *members: str) -> list[str]:
     """Those of the members that the data module does not have."""
     return [name for name in members if isinstance(windows, PartialWindows) and not windows.has(name)]
+
+
+def name_of(windows: Windows) -> str:
+    """How to call a data module in a message."""
+    return windows.name if isinstance(windows, PartialWindows) else type(windows).__name__
 
 
 class PartialWindows:
