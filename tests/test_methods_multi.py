@@ -514,8 +514,8 @@ def test_second_part_starts_from_the_best_of_the_first(teachers: dict[str, str],
     pl.seed_everything(0)
     asked = []
     module = Watched(net(), ask(teachers, "raw"), regression_epochs=6, t_max=3)
-    answer = module.ask_teachers
-    module.ask_teachers = lambda batch: (asked.append(module.current_epoch), answer(batch))[1]  # type: ignore
+    answer = module.teacher_outputs
+    module.teacher_outputs = lambda batch: (asked.append(module.current_epoch), answer(batch))[1]  # type: ignore
     fit = trainer(tmp_path, max_epochs=9, num_sanity_val_steps=1)
     fit.fit(module, BasicMotions(batch_size=8))
     factors = [1 / 3, 1 / 3, 2 / 3, 2 / 3, 1.0, 1.0]

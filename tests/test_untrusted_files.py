@@ -578,7 +578,7 @@ def test_cached_outputs(place):
     file = place / "x.answers"
     for what, content in BAD.items():
         file.write_bytes(content)
-        assert kdlab.cache._open(file, part) is None, what
+        assert kdlab.cache.store.open_array(file, part) is None, what
     assert not (place / "pwned").exists()
 
 

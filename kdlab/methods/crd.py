@@ -357,7 +357,7 @@ class CRD(Distillation):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers, and say which windows these are."""
-        teachers = self.ask_teachers(batch)
+        teachers = self.teacher_outputs(batch)
         terms: dict[str, Tensor] = self.objective(
             student=student, teachers=teachers, target=batch.target, index=batch.index
         )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
-from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -15,14 +13,15 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from kdlab import distributed
-from kdlab.cache import Answers, TeacherCache
+from kdlab.cache import CachedOutputs, TeacherCache
 from kdlab.methods.base import Method, sgd
-from kdlab.methods.caching import ask_all, check_cache
+from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.teacher_scores import validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
-from kdlab.methods.windows import lacks, windows_in
+from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective, SoftTargets, WeighedTeachers
 from kdlab.types import Batch, InputError, Output, Windows
@@ -32,18 +31,18 @@ class Distillation(Method):
     """Train a student with any `Objective` over any number of named teachers.
 
     The teachers are loaded when the fit begins, checked against the data's split, and their validation accuracy is
-    logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction ask the student alone.
+    logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction run the student alone.
 
     Args:
         student: the net that is trained.
-        teachers: name -> `Teacher`; objectives weigh and pick teachers by these names.
+        teachers: name -> `Teacher`; objectives weight and select teachers by these names.
         objective: turns outputs into named terms; `SoftTargets` by default.
         student_view: name of the view that the student reads.
         optimizer: makes the optimiser from the parameters.
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
             (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
-        cache: ask each teacher once for each training window and keep what it says; ``None`` asks in every step.
+        cache: run each teacher once for each training window and keep its outputs; ``None`` runs it in every step.
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
 
@@ -87,10 +86,9 @@ class Distillation(Method):
             )
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
-        self._answers: Answers | None = None
-        #: what student and teachers said of empty windows before the fit, as shapes; None where no shape was known
+        self._cached: CachedOutputs | None = None
+        #: outputs of student and teachers for empty windows before the fit, as shapes; None where no shape was known
         self.tried: tuple[Output, dict[str, Output]] | None = None
-        self._majority, self._broken = 0.0, dict.fromkeys(teachers, 0)  # of the validation windows, with the accuracies
 
     @property
     def student(self) -> Backbone:
@@ -140,7 +138,7 @@ class Distillation(Method):
         self.tried = try_objective(self.objective, (self.net, own), nets)
 
     def configure_model(self) -> None:
-        """See that what the objective learns besides the student is there before the optimiser is made."""
+        """Check that the objective has its adapters before the optimiser is made."""
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
@@ -154,76 +152,51 @@ class Distillation(Method):
         return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
 
     def on_fit_start(self) -> None:
-        """With a cache, ask the teachers about the training windows, and have their views computed no more."""
+        """With a cache, run the teachers on the training windows, and leave out their views from then on."""
         super().on_fit_start()
         # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         if self.cache is not None:
-            self._answers = ask_all(self.cache, self)
+            self._cached = cached_outputs(self.cache, self.objective, dict(self.named_teachers()), self)
             windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
 
     def on_fit_end(self) -> None:
-        """Let go of what the teachers said."""
+        """Free the cached outputs."""
         super().on_fit_end()
-        self._answers = None
+        self._cached = None
 
     def on_train_start(self) -> None:
-        """Ask the teachers once for the validation windows, and log how good each is."""
+        """Log the validation accuracy of each teacher."""
         super().on_train_start()
         if not self.trainer.val_dataloaders:
             return
-        for name, accuracy in self._accuracies().items():
-            teacher = dict(self.named_teachers())[name]
-            rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
-            teacher.check_outputs(name, accuracy, self._majority, self._broken[name])
+        teachers = dict(self.named_teachers())
+        for name, (accuracy, majority, broken) in validation_scores(self, teachers).items():
+            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
+            teachers[name].check_outputs(name, accuracy, majority, broken)
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
-    @torch.no_grad()
-    def _accuracies(self) -> dict[str, float]:
-        """The part of the validation windows that each teacher gets right, in one pass over their views."""
-        teachers = dict(self.named_teachers())
-        windows = windows_in(self.trainer)
-        loader: Any = self.trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
-        if not lacks(windows, "ordered_loader"):
-            loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
-        right = torch.zeros(2 * len(teachers) + 1, device=self.device)  # and windows with outputs that are not finite
-        classes = torch.zeros(self.net.num_classes, device=self.device)
-        precision = self.trainer.precision_plugin
-        for batch in islice(loader, int(min(self.trainer.num_val_batches[0], sys.maxsize))):
-            batch = precision.convert_input(self.transfer_batch_to_device(batch, self.device, 0))
-            keep = batch.index >= 0
-            with precision.val_step_context():
-                logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
-            hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
-            right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
-            classes.scatter_add_(0, batch.target, keep.float())
-        *counts, count = distributed.total(right).tolist()
-        self._majority = float(distributed.total(classes).max()) / max(count, 1)
-        counts, broken = counts[: len(teachers)], counts[len(teachers) :]
-        self._broken = {name: int(count) for name, count in zip(teachers, broken, strict=True)}
-        return {name: hits / max(count, 1) for name, hits in zip(teachers, counts, strict=True)}
-
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """Ask the teachers and weigh their answers against the student's."""
+        """The terms of the objective on the outputs of student and teachers."""
         terms: dict[str, Tensor] = self.objective(
-            student=student, teachers=self.ask_teachers(batch), target=batch.target
+            student=student, teachers=self.teacher_outputs(batch), target=batch.target
         )
         return terms
 
-    def ask_teachers(self, batch: Batch) -> dict[str, Output]:
-        """What the teachers say of a batch, now or earlier."""
-        if self._answers is None:
+    def teacher_outputs(self, batch: Batch) -> dict[str, Output]:
+        """The outputs of the teachers for a batch, computed or cached."""
+        if self._cached is None:
             return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
         everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
-        return dict(self._answers.read(batch.index, everyone))
+        return dict(self._cached.read(batch.index, everyone))
 
     def settings(self) -> dict[str, Tensor]:
-        """The objective's temperature and weights, and what it observed."""
+        """The objective's temperature and weights, and what it observes."""
         return self.objective.settings() | self.objective.observed()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing is going to be learnt."""
+        """Leave out the objective's adapters where nothing will be trained."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 

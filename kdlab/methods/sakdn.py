@@ -496,7 +496,7 @@ class SAKDN(Distillation):
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Ask the teachers about the windows, and all nets about zeros."""
         student = Output(student.logits, student.features | self._zeros_for_student(batch))
-        teachers = self.ask_teachers(batch)
+        teachers = self.teacher_outputs(batch)
         for name, output in teachers.items():
             output.features.update(self._zeros_for_teacher(name, batch))
         terms: dict[str, Tensor] = self.objective(student=student, teachers=teachers, target=batch.target)
