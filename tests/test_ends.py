@@ -254,8 +254,9 @@ def test_a_teacher_that_knows_the_majority_class_only_is_warned_of(teachers, tmp
     with pytest.warns(UserWarning, match=r"teacher 'dull': its validation accuracy must be above"):
         run.fit(KD(net(), taught), data)
     targets = torch.cat([batch.target for batch in data.val_dataloader()])
-    assert KD(net(), taught)._majority == 0  # known once a fit begins
-    assert float(targets.bincount().max()) / len(targets) == pytest.approx(run.lightning_module._majority)
+    assert KD(net(), taught).teacher_scores == {}  # known once a fit begins
+    majority = float(targets.bincount().max()) / len(targets)
+    assert majority == pytest.approx(run.lightning_module.teacher_scores["dull"].majority)
 
 
 def test_an_early_stopped_teacher_that_learnt_nothing_is_warned_of(tmp_path):

@@ -68,8 +68,8 @@ class TeacherCache:
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(self.budget))
         if match is None or match[2] not in _UNITS:
             raise InputError(
-                f"cache: budget must be a size such as '2GiB', '500MB' or a number of bytes, but got {self.budget!r}. Set "
-                "budget= to one."
+                f"cache: budget must be a size such as '2GiB', '500MB' or a number of bytes, but got {self.budget!r}. "
+                "Set one of these."
             )
         return int(float(match[1]) * _UNITS[match[2]])
 
@@ -87,8 +87,8 @@ class TeacherCache:
         if plan.bytes > self.bytes:
             where = "memory" if self.folder is None else "disk"
             raise InputError(
-                f"cache: the teachers' outputs for {windows} training windows take {size(plan.bytes)} in their smallest "
-                f"exact form ({plan}), but budget is {size(self.bytes)} of {where}. Set budget= to at least "
+                f"cache: the outputs of the teachers for {windows} training windows take {size(plan.bytes)} in their "
+                f"smallest exact form ({plan}), but budget is {size(self.bytes)} of {where}. Set budget= to at least "
                 f"'{math.ceil(plan.bytes / 2**20)}MiB'"
                 + (", give a folder= to keep them on disk" if where == "memory" else "")
                 + ", use fewer taps, or train without the cache."

@@ -1,4 +1,4 @@
-"""Temperatures and weights that change while the student learns."""
+"""Temperatures and weights that change during training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from kdlab.methods.arguments import objective_of
+from kdlab.methods.base import Method
 from kdlab.types import Batch, InputError
 
 Schedule = Literal["linear", "cosine", "exponential"]
@@ -23,7 +25,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
         steps: length of the schedule in steps.
         start: first value.
         end: last value.
-        schedule: the form.
+        schedule: its form.
 
     Example:
         >>> [anneal(step, 4, 8.0, 1.0) for step in (0, 2, 4, 9)]
@@ -42,7 +44,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
 class WeightAnnealing(Callback):
     """Move one weight of the objective along a schedule, step by step.
 
-    By default the distillation weight lambda goes from .9 (learn from the teachers) to .1 (learn from the labels). The
+    By default the distillation weight lambda goes from .9 (mostly the teachers) to .1 (mostly the labels). The
     value is a pure function of the step, is written into the objective's buffer without waiting for the device, and is
     logged as ``train/<setting>``; an interrupted and resumed run equals an uninterrupted one, as long as both plan the
     same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
@@ -52,7 +54,7 @@ class WeightAnnealing(Callback):
         start: first value.
         end: last value.
         schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
-        epochs: length of the schedule in epochs; the whole fit by default.
+        epochs: length of the schedule in epochs; that of the fit by default.
 
     Raises:
         InputError: for an unknown schedule, an exponential one through zero, or a setting that the objective lacks.
@@ -105,14 +107,14 @@ class WeightAnnealing(Callback):
 
     def check(self, pl_module: LightningModule) -> None:
         """Raise unless the module's objective has the setting, and it may take both ends."""
-        objective: Any = getattr(pl_module, "objective", None)
+        objective = objective_of(pl_module)
         if objective is None or self.setting not in objective.settings():
             known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
-        if self.setting in getattr(pl_module, "moves", ()):
+        if isinstance(pl_module, Method) and self.setting in pl_module.moves:
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
                 "of its own. Set those, or anneal another setting."
@@ -137,7 +139,7 @@ class WeightAnnealing(Callback):
         objective.set(self.setting, self.value(trainer.global_step, self.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """The planned schedule, so that a checkpoint says what it was made with."""
+        """The planned schedule, for the checkpoint."""
         return {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
 
 
@@ -150,7 +152,7 @@ class TemperatureAnnealing(WeightAnnealing):
         start: first temperature.
         end: last temperature.
         schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
-        epochs: length of the schedule in epochs; the whole fit by default.
+        epochs: length of the schedule in epochs; that of the fit by default.
 
     References:
         Jafari et al., Annealing Knowledge Distillation, EACL 2021, doi:10.18653/v1/2021.eacl-main.212, which scales

@@ -1,4 +1,4 @@
-"""Pictures of a run: its views, and at the end its confusion matrix; beside the checkpoints and in Weights & Biases."""
+"""Figures of a run: its views, and at the end its confusion matrix; beside the checkpoints and in Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kdlab.files import replacing, unused
+from kdlab.methods.windows import lacks, windows_in
 
 
 def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
     """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
 
-    An earlier picture of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
+    An earlier figure of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
     first one saves.
     """
-    folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
+    folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes take part
     if not trainer.is_global_zero:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,10 +34,10 @@ def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
 
 
 class ViewPictures(Callback):
-    """Show one training window a class in every view of the data module, when the fit begins (``views.png``).
+    """Draw training windows of each class in every view of the data module, when the fit begins (``views.png``).
 
     Args:
-        per_class: windows a class.
+        per_class: windows per class.
     """
 
     def __init__(self, per_class: int = 1) -> None:
@@ -45,9 +46,9 @@ class ViewPictures(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if hasattr(datamodule, "plot_views"):
-            save_picture(trainer, "views", datamodule.plot_views(per_class=self.per_class))
+        windows = windows_in(trainer)
+        if not lacks(windows, "plot_views"):
+            save_picture(trainer, "views", windows.plot_views(per_class=self.per_class))
 
 
 class ConfusionMatrixPicture(Callback):
@@ -72,7 +73,7 @@ class ConfusionMatrixPicture(Callback):
     def _draw(self, trainer: Trainer, name: str) -> None:
         assert self._matrix is not None
         matrix = self._matrix.compute().cpu()
-        classes = list(getattr(getattr(trainer, "datamodule", None), "classes", range(len(matrix))))
+        classes = windows_in(trainer).classes or range(len(matrix))
         save_picture(trainer, name, plot_confusion(matrix, [str(c) for c in classes]))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

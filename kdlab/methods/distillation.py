@@ -19,7 +19,7 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.teacher import Teacher
-from kdlab.methods.teacher_scores import validation_scores
+from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
@@ -87,6 +87,8 @@ class Distillation(Method):
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._cached: CachedOutputs | None = None
+        #: how good the teachers are on the validation windows; empty before a fit
+        self.teacher_scores: dict[str, Scores] = {}
         #: outputs of student and teachers for empty windows before the fit, as shapes; None where no shape was known
         self.tried: tuple[Output, dict[str, Output]] | None = None
 
@@ -171,7 +173,8 @@ class Distillation(Method):
         if not self.trainer.val_dataloaders:
             return
         teachers = dict(self.named_teachers())
-        for name, (accuracy, majority, broken) in validation_scores(self, teachers).items():
+        self.teacher_scores = validation_scores(self, teachers)
+        for name, (accuracy, majority, broken) in self.teacher_scores.items():
             rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
             teachers[name].check_outputs(name, accuracy, majority, broken)
             for logger in self.trainer.loggers:
