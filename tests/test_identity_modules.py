@@ -15,9 +15,10 @@ import yaml
 from kdlab.augment import Noise
 from kdlab.callbacks.predictions import write_predictions
 from kdlab.data import UEA, ArrayDataModule, BasicMotions, WindowDataModule, WindowSet, check_fingerprint, slide
+from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
 from kdlab.data.split_table import in_words
-from kdlab.data.splits import Groups, make_split
+from kdlab.data.splits import make_split
 from kdlab.fingerprint import comparable, hashed, is_hashed, salt_mark, with_hashes, without_people
 from kdlab.methods.checkpoints import leaks, split_differences
 from kdlab.types import InputError, MissingFileError

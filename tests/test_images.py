@@ -39,7 +39,9 @@ from kdlab.data import (
     check_fingerprint,
 )
 from kdlab.data.cifar import read_pickle
-from kdlab.data.images import ImageFiles, Pixels, blocks, decode
+from kdlab.data.image_store import ImageFiles, Pixels
+from kdlab.data.images import blocks
+from kdlab.data.pictures import decode
 from kdlab.data.sampler import stream
 from kdlab.ends import said
 from kdlab.evaluate import evaluate
@@ -202,7 +204,7 @@ def test_files_left_on_disk_are_the_same_images(layouts, kind):
 def test_a_study_tells_files_apart_without_decoding_them(layouts, tmp_path, monkeypatch):
     root = tmp_path / "folder"
     shutil.copytree(layouts["folder"], root)
-    monkeypatch.setattr(kdlab.data.images, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(kdlab.data.image_store, "decode", lambda *_: pytest.fail("decoded"))
 
     def found(**settings):
         return contents(ImageFolder(root, **{"size": 48, "resize": 60, **settings}).load())

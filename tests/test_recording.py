@@ -18,10 +18,12 @@ from scipy.signal import firwin, resample_poly
 import kdlab
 from benchmarks.recording import write_npz
 from kdlab.data import RecordingDataModule
-from kdlab.data import recording_files as files
-from kdlab.data.recording_files import MISSING, Stored
-from kdlab.data.resample import NO_LABEL
-from kdlab.data.windows import check_finite, chunks, moments, slide
+from kdlab.data.cutting import slide
+from kdlab.data.moments import chunks, moments
+from kdlab.data.recordings import store as files
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING, Stored
+from kdlab.data.windows import check_finite
 from kdlab.files import part_prefix
 from kdlab.types import InputError, MissingFileError
 

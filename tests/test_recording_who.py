@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kdlab.data import RecordingDataModule
-from kdlab.data.recording_layout import Where
-from kdlab.data.recording_who import candidates, named_like_a_person
+from kdlab.data.recordings.where import Where
+from kdlab.data.recordings.who import candidates, named_like_a_person
 from kdlab.types import InputError, MissingFileError
 
 from .fixtures import movement_recording, write_recording_csv

@@ -23,13 +23,16 @@ from kdlab.augment import Augmentation, Constants
 from kdlab.data.auto_views import AutoViews, Sample
 from kdlab.data.constants import channel_constants, named_constants
 from kdlab.data.dataset import Scaler, Wanted, WindowDataset, WindowLoader, as_is
+from kdlab.data.groups import Groups
 from kdlab.data.identified import Merged, identified
-from kdlab.data.identity import merge_map, text, words
+from kdlab.data.identity import merge_map, words
 from kdlab.data.mixing import Mixing
+from kdlab.data.moments import chunks, moments
 from kdlab.data.sampler import OrderedSampler, TrainSampler
+from kdlab.data.spelling import text
 from kdlab.data.split_table import Part, as_csv, in_words, split_table
-from kdlab.data.splits import STAGES, Groups, Split, make_split
-from kdlab.data.windows import WindowSet, check_finite, chunks, moments, sample_length
+from kdlab.data.splits import STAGES, Split, make_split
+from kdlab.data.windows import WindowSet, check_finite, sample_length
 from kdlab.files import write_text
 from kdlab.fingerprint import comparable, hashed, is_hashed, salt, with_hashes
 from kdlab.types import Batch, InputError, Name

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kdlab.augment import Constants
 from kdlab.data.dataset import Scaler
-from kdlab.data.windows import chunks, moments
+from kdlab.data.moments import chunks, moments
 
 
 def channel_constants(
