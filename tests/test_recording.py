@@ -145,7 +145,7 @@ def test_loader_workers_read_the_same(folder):
 def test_split_is_by_subject_and_deterministic(folder):
     data, again = module(folder), module(folder)
     subject = np.asarray(data.data.subject)
-    parts = [set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
+    parts = [set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
     assert [len(p) for p in parts] == [2, 2, 2]
     assert len(set.union(*parts)) == 6
     assert data.fingerprint == again.fingerprint

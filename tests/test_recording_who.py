@@ -61,7 +61,7 @@ def test_six_people_in_folders_are_not_four_times_of_day(tmp_path):
     data = module(root, subject={"folder": 0})
     data.setup()
     subject = np.asarray(data.data.subject)
-    parts = {stage: set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
+    parts = {stage: set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
     assert sorted(p for part in parts.values() for p in part) == [f"P{p}" for p in range(6)]  # each in one part only
 
 

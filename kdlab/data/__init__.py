@@ -1,7 +1,7 @@
 """Data: recordings are cut into windows, split by subject and seen in views."""
 
 from kdlab.data.arrays import ArrayDataModule
-from kdlab.data.base import Scale, WindowDataModule
+from kdlab.data.base import WindowDataModule
 from kdlab.data.basic_motions import BasicMotions
 from kdlab.data.cifar import CIFAR10, CIFAR100
 from kdlab.data.cinic10 import CINIC10
@@ -16,6 +16,7 @@ from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.intervals import Intervals
 from kdlab.data.recordings.module import RecordingDataModule
 from kdlab.data.recordings.where import Where
+from kdlab.data.scaling import Scale
 from kdlab.data.shoulder_watch import ShoulderWatch
 from kdlab.data.spswhar import SPSWHAR
 from kdlab.data.tiny_imagenet import TinyImageNet

@@ -9,10 +9,11 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.base import Scale, WindowDataModule
+from kdlab.data.base import WindowDataModule
 from kdlab.data.dataset import Wanted
 from kdlab.data.held_out import generator
 from kdlab.data.image_store import ImageFiles, Pixels
+from kdlab.data.scaling import Scale
 from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError

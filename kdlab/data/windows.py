@@ -20,8 +20,8 @@ class WindowSet:
     Args:
         windows: source name -> ``(N, C, T)`` float32 (images: ``(N, C, H, W)``), in physical units; an array,
             memory-mapped or not, or what is read like one by rows (:class:`~kdlab.data.mapped.MappedWindows`,
-            :class:`~kdlab.data.image_store.Pixels`). Sources may differ in ``C`` and ``T``, never in ``N``: row ``i`` of
-            each is the same moment.
+            :class:`~kdlab.data.image_store.Pixels`). Sources may differ in ``C`` and ``T``, never in ``N``: row ``i``
+            of each is the same moment.
         target: class of each window, ``(N,)``, in ``0 .. K-1``.
         classes: the ``K`` class names.
         channels: source name -> channel names.
