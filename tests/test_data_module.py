@@ -44,7 +44,7 @@ def gather(loader):
 def test_scale_rests_on_training_subjects():
     data = arrays()
     data.setup()
-    rows = data._split.rows["train"]
+    rows = data._ready.split.rows["train"]
     x = data.data.windows["raw"][rows].astype(float)
     numbers = data.fingerprint["scale"]["raw"]
     np.testing.assert_allclose(numbers["offset"], x.mean(axis=(0, 2)), rtol=1e-9, atol=1e-9)
@@ -64,7 +64,9 @@ def test_scale_words_and_constants():
     batch = next(plain.batches("test"))
     np.testing.assert_array_equal(batch.views["raw"], plain.data.windows["raw"][batch.index])
     mean, std = plain.view_statistics("raw")
-    np.testing.assert_allclose(mean, plain.data.windows["raw"][plain._split.rows["train"]].mean(axis=(0, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        mean, plain.data.windows["raw"][plain._ready.split.rows["train"]].mean(axis=(0, 2)), rtol=1e-4
+    )
     assert len(std) == 3
     given = arrays(scale=Scale([5, -7, 0], [1, 20, 3]))
     np.testing.assert_allclose(
@@ -446,7 +448,7 @@ TWO = """
     folder = sys.argv[1]
     data = BasicMotions(augment=Noise(), test_subjects=None, batch_size=4, train_per_class=7)
     data.setup()
-    data._split.rows["test"] = data._split.rows["test"][:39]  # an odd number, so that one rank repeats
+    data._ready.split.rows["test"] = data._ready.split.rows["test"][:39]  # an odd number, so that one rank repeats
     settings = dict(strategy="ddp_fork", devices=2, max_epochs=1)
     trainer(folder, **settings).fit(Plain(folder), data)
     trainer(folder, **settings).test(Plain(folder), data, verbose=False)

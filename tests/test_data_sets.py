@@ -172,7 +172,7 @@ def test_pamap2_released_constants(pamap2):
     data.setup()
     low, span = (np.array(data.fingerprint["scale"]["raw"][k]) for k in ("offset", "divisor"))
     assert (low[2], low[2] + span[2]) == pytest.approx((-114.755, 47.6314))
-    x = data.data.windows["raw"][data._split.rows["test"]].astype(float)
+    x = data.data.windows["raw"][data._ready.split.rows["test"]].astype(float)
     want = (x - low[:, None]) / span[:, None]
     want[want > 1], want[want < 0] = 0.99, 0.0
     got = np.concatenate([b.views["raw"].numpy() for b in data.batches("test")])

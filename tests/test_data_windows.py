@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from kdlab.data.cutting import slide, window_starts
 from kdlab.data.files import stretch
+from kdlab.data.held_out import split_groups, split_recordings
+from kdlab.data.moments import chunks, moments
 from kdlab.data.splits import make_split
-from kdlab.data.windows import WindowSet, chunks, moments, slide, split_groups, split_recordings, window_starts
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 

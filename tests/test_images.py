@@ -39,7 +39,9 @@ from kdlab.data import (
     check_fingerprint,
 )
 from kdlab.data.cifar import read_pickle
-from kdlab.data.images import ImageFiles, Pixels, blocks, decode
+from kdlab.data.image_store import ImageFiles, Pixels
+from kdlab.data.images import blocks
+from kdlab.data.pictures import decode
 from kdlab.data.sampler import stream
 from kdlab.ends import said
 from kdlab.evaluate import evaluate
@@ -127,7 +129,7 @@ def test_cinic10_validates_on_its_own_part(layouts, archive, tmp_path):
         part, kind, _ = name.split("/")
         assert data.classes[data.data.target[row]] == kind
         stage = {"train": "train", "valid": "val", "test": "test"}[part]
-        assert row in data._parted().rows[stage]
+        assert row in data._ready.split.rows[stage]
     assert any(Image.open(root / name).mode == "L" for name in files)
 
 
@@ -202,7 +204,7 @@ def test_files_left_on_disk_are_the_same_images(layouts, kind):
 def test_a_study_tells_files_apart_without_decoding_them(layouts, tmp_path, monkeypatch):
     root = tmp_path / "folder"
     shutil.copytree(layouts["folder"], root)
-    monkeypatch.setattr(kdlab.data.images, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(kdlab.data.image_store, "decode", lambda *_: pytest.fail("decoded"))
 
     def found(**settings):
         return contents(ImageFolder(root, **{"size": 48, "resize": 60, **settings}).load())
@@ -453,7 +455,7 @@ def test_wrong_npz_is_refused(changes, message, tmp_path):
 def test_validation_is_stratified_seeded_and_in_the_fingerprint(recordings):
     root = recordings / "cifar10_small.npz"
     one, again, other = CIFAR10(root), CIFAR10(root), CIFAR10(root, split_seed=1)
-    rows = {data: data._parted().rows for data in (one, again, other)}
+    rows = {data: data._ready.split.rows for data in (one, again, other)}
     for data in (one, other):
         counted = np.bincount(data.data.target[rows[data]["val"]], minlength=10)
         assert counted.tolist() == [50] * 10
@@ -496,7 +498,7 @@ def test_few_images_per_class_leave_validation_and_test_alone(layouts):
     assert np.bincount(few.data.target[few.train_index]).tolist() == [4] * 10
     assert set(few.train_index) < set(whole.train_index)
     for stage in ("val", "test"):
-        assert np.array_equal(few._parted().rows[stage], whole._parted().rows[stage])
+        assert np.array_equal(few._ready.split.rows[stage], whole._ready.split.rows[stage])
 
 
 def test_a_teacher_of_another_split_is_refused_and_of_this_one_is_taken(layouts, tmp_path):

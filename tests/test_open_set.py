@@ -16,7 +16,7 @@ from kdlab import KD, Batch, InputError, Supervised, Teacher, cli, functional
 from kdlab.augment import Corruption
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import ArrayDataModule, BasicMotions
-from kdlab.data.base import known_classes
+from kdlab.data.classes import known_classes
 from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.report import write_report

@@ -18,10 +18,12 @@ from scipy.signal import firwin, resample_poly
 import kdlab
 from benchmarks.recording import write_npz
 from kdlab.data import RecordingDataModule
-from kdlab.data import recording_files as files
-from kdlab.data.recording_files import MISSING, Stored
-from kdlab.data.resample import NO_LABEL
-from kdlab.data.windows import check_finite, chunks, moments, slide
+from kdlab.data.cutting import slide
+from kdlab.data.moments import chunks, moments
+from kdlab.data.recordings import store as files
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING, Stored
+from kdlab.data.windows import check_finite
 from kdlab.files import part_prefix
 from kdlab.types import InputError, MissingFileError
 
@@ -143,7 +145,7 @@ def test_loader_workers_read_the_same(folder):
 def test_split_is_by_subject_and_deterministic(folder):
     data, again = module(folder), module(folder)
     subject = np.asarray(data.data.subject)
-    parts = [set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
+    parts = [set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
     assert [len(p) for p in parts] == [2, 2, 2]
     assert len(set.union(*parts)) == 6
     assert data.fingerprint == again.fingerprint

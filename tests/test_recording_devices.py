@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdlab.data import RecordingDataModule
-from kdlab.data.devices import FORMS
+from kdlab.data.recordings.devices import FORMS
 from kdlab.types import InputError
 
 

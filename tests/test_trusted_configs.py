@@ -14,8 +14,8 @@ import yaml
 import kdlab
 from kdlab import cli
 from kdlab.data import BasicMotions, WindowDataModule
-from kdlab.data.recording_layout import Where
-from kdlab.data.text_rows import Csv
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
 from kdlab.export import main as export
 from kdlab.types import InputError

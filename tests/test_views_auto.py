@@ -66,7 +66,7 @@ def test_ranges_are_those_of_the_rule(settings: dict[str, Any]) -> None:
     data.setup()
     view = data.views["pi"]
     assert isinstance(view, PersistenceImage)
-    scaled = data._scalers["raw"](data.data.windows["raw"][data.train_index])
+    scaled = data._ready.scalers["raw"](data.data.windows["raw"][data.train_index])
     assert len(scaled) < SAMPLE  # all of them
     for found, expected in zip(view.ranges, reference_ranges(scaled, view), strict=True):
         assert found[0] == pytest.approx(expected[0], abs=view.sigma / 99)
@@ -89,7 +89,7 @@ def test_the_numbers_stand_wherever_the_view_does() -> None:
     assert view.digest in data.training_view("pi")["view"]
     assert view.digest != wish.digest
     batch = next(data.batches("train", 4))
-    x = data._scalers["raw"](data.data.windows["raw"][batch.index.numpy()])
+    x = data._ready.scalers["raw"](data.data.windows["raw"][batch.index.numpy()])
     assert torch.equal(batch.views["pi"], view(x))
     other = BasicMotions(views={"pi": wish})
     assert other.view_settings("pi") == data.view_settings("pi")  # the same data, the same numbers
@@ -275,7 +275,7 @@ def test_setup_says_what_part_of_the_points_lies_inside(monkeypatch: pytest.Monk
     view = PersistenceImage(birth=(-0.5, 0.5), persistence=(0.0, 2.0), channels=("c", "a"))
     data = arrays(views={"pi": view, "raw": Raw()})
     told, warned = said(data, monkeypatch)
-    windows = data._scalers["raw"](data.data.windows["raw"][data.train_index])
+    windows = data._ready.scalers["raw"](data.data.windows["raw"][data.train_index])
     expected = []
     for channel, name in ((2, "c"), (0, "a")):
         inside = total = 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,9 +21,10 @@ from kdlab.data.identity import (
     refuse_missing,
 )
 from kdlab.data.mapped import MappedWindows, Place
+from kdlab.data.npz import read_npz
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
-from kdlab.types import InputError, MissingFileError, Name, plain_array
+from kdlab.types import InputError, Name, plain_array
 
 
 class ArrayDataModule(WindowDataModule):
@@ -302,60 +300,3 @@ def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 def _words(values: Any) -> list[str]:
     return [v.decode() if isinstance(v, bytes) else str(v) for v in np.asarray(values).tolist()]
-
-
-def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an npz file once, without unpickling anything.
-
-    Args:
-        path: the file.
-        keys: our name -> the name in the file.
-
-    Returns:
-        Arrays under our names; the ``_train`` of ``x_train``, ``y_train`` and ``subject_train`` is taken off.
-
-    Raises:
-        MissingFileError: not there.
-        InputError: not an npz, half-written, or holding objects.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise MissingFileError(f"path={str(file)!r}: no such file; expected an npz with x and y (np.savez)")
-    try:
-        with file.open("rb") as stream:
-            begin = stream.read(6)
-        if not begin.startswith((b"PK", b"\x93NUMPY")):  # np.load takes it for a pickle, and says that
-            raise InputError(
-                f"path={str(file)!r}: not an npz file (a zip archive of arrays). Write one with np.savez; recordings "
-                "in CSV files are read by RecordingDataModule"
-            )
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
-        with archive:
-            stored = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"path={str(file)!r}: not readable as npz ({error}); is it half-written, or does it hold Python objects? "
-            "Write it again with np.savez"
-        ) from error
-    found: dict[str, NDArray[Any]] = {}
-    ours = ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels")
-    if unknown := [name for name in keys or {} if name not in ours]:
-        raise InputError(
-            f"keys: unknown name {', '.join(map(repr, unknown))}; expected some of {', '.join(ours)} (our name -> the "
-            "array's name in the file)"
-        )
-    for name in ours:
-        asked = (keys or {}).get(name)
-        candidates: Sequence[str] = (asked,) if asked else (name, f"{name}_train")
-        for candidate in candidates:
-            if candidate in stored:
-                found[name] = stored[candidate]
-                break
-        else:
-            if asked:
-                raise InputError(f"keys: no array {asked!r} in {file.name}; it has {', '.join(sorted(stored))}")
-    return found

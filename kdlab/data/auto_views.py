@@ -12,7 +12,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.dataset import Scaler, Wanted
+from kdlab.data.dataset import Wanted
+from kdlab.data.scaling import Scaler
+from kdlab.data.spread import spread
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 from kdlab.views import PersistenceImage, View
@@ -41,8 +43,7 @@ class Sample:
         """The windows of a source: the same ones for the same training windows."""
         x = self.data.windows[source]
         most = min(len(self.rows), SAMPLE, max(16, VALUES // math.prod(x.shape[1:])))
-        rows = self.rows[np.linspace(0, len(self.rows) - 1, most).round().astype(np.int64)]
-        return torch.from_numpy(self.scalers[source](np.asarray(x[rows])))
+        return torch.from_numpy(self.scalers[source](np.asarray(x[spread(self.rows, most)])))
 
 
 class AutoViews:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.arrays import read_npz
 from kdlab.data.files import expanded, official_files
-from kdlab.data.images import ImageDataModule, Pixels
+from kdlab.data.image_store import Pixels
+from kdlab.data.images import ImageDataModule
+from kdlab.data.npz import read_npz
 from kdlab.data.pickles import PlainUnpickler
 from kdlab.data.windows import WindowSet
 from kdlab.files import one_line

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from kdlab.data.cifar import CIFAR10_CLASSES
-from kdlab.data.images import ImageDataModule, find_images, store
+from kdlab.data.image_store import store
+from kdlab.data.images import ImageDataModule
+from kdlab.data.pictures import find_images
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 

@@ -9,7 +9,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from kdlab.data.windows import WindowSet, chunk_size
+from kdlab.data.moments import chunk_size
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.augment import Constants
-from kdlab.data.dataset import Scaler
-from kdlab.data.windows import chunks, moments
+from kdlab.data.moments import chunks, moments
+from kdlab.data.scaling import Scaler
 
 
 def channel_constants(

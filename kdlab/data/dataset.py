@@ -10,39 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.sampler import ClassPairs, stream
+from kdlab.data.scaling import Scaler
 from kdlab.types import Batch
 from kdlab.views import View
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """``(x - offset) / divisor`` per channel in float64; with ``clip``, above 1 becomes 0.99 and below 0 becomes 0."""
-
-    offset: NDArray[np.float64]
-    divisor: NDArray[np.float64]
-    clip: bool = False
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Windows ``(B, C, T)`` or images ``(B, C, H, W)`` in scaled units."""
-        if not self.clip and not self.offset.any() and (self.divisor == 1.0).all():
-            same: NDArray[np.float32] = x.astype(np.float32, copy=False)
-            return same
-        shape = (-1,) + (1,) * (x.ndim - 2)
-        y = (x - self.offset.reshape(shape)) / self.divisor.reshape(shape)
-        if self.clip:
-            y = np.where(y > 1.0, 0.99, np.where(y < 0.0, 0.0, y))
-        scaled: NDArray[np.float32] = y.astype(np.float32)
-        return scaled
-
-    def one(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """One window or image in scaled units."""
-        scaled: NDArray[np.float32] = self(x[None])[0]
-        return scaled
 
 
 @dataclass(frozen=True)
@@ -151,19 +126,3 @@ class WindowDataset(Dataset[Batch]):
         change = self.changes.get(source, self.augment)
         changed = [change(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)
-
-
-class WindowLoader(DataLoader[Batch]):
-    """A loader that needs no state to resume: its sampler is told the epoch and the batch to begin with."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; that the method is there tells Lightning that an epoch can be resumed in its middle."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
-def as_is(batch: Any) -> Any:
-    """Collate nothing: the data set already returns whole batches."""
-    return batch

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files
-from kdlab.data.windows import WindowSet, natural_key
+from kdlab.data.spelling import natural_key
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 CHANNELS = ["acc_x", "acc_y", "acc_z"]

@@ -10,7 +10,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.identity import alike, merge_map, names, text
+from kdlab.data.identity import alike, merge_map, names
+from kdlab.data.spelling import text
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 

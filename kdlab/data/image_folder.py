@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdlab.data.images import ImageDataModule, ImageFiles, find_images
+from kdlab.data.image_store import ImageFiles
+from kdlab.data.images import ImageDataModule
+from kdlab.data.pictures import find_images
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 

@@ -10,9 +10,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.base import Scale, WindowDataModule
+from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import window_starts
 from kdlab.data.files import official_files
-from kdlab.data.windows import WindowSet, window_starts
+from kdlab.data.scaling import Scale
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 # activity id of the data set -> class

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import slide
 from kdlab.data.pickles import PlainUnpickler
-from kdlab.data.windows import WindowSet, slide
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, MissingFileError
 
 SENSORS = {"accelerometer": "g", "gyroscope": "rad/s"}

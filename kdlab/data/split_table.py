@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdlab.data.splits import Groups, Split
+from kdlab.data.groups import Groups
+from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet
 from kdlab.files import cell
 

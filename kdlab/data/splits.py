@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.identity import likeness, text, words, yaml_word
-from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
+from kdlab.data.groups import Groups
+from kdlab.data.held_out import generator, split_groups, split_recordings
+from kdlab.data.identity import words
+from kdlab.data.spelling import likeness, yaml_word
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
 STAGES = ("train", "val", "test")
@@ -26,57 +28,6 @@ class Split:
     grouping: str
     rows: dict[str, NDArray[np.int64]]
     groups: dict[str, list[str]]
-
-
-def names_of(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Ids as text: ``101``, ``101.0`` and ``"101"`` are the same subject."""
-    as_text = str if values.dtype.kind in "iu" else text
-    return np.array([as_text(v) for v in values.tolist()], dtype=np.str_)
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which group each window is of: ``names[code]``, the names in natural order.
-
-    >>> groups = Groups.of(np.array([101, 7, 101]))
-    >>> groups.names, groups.code.tolist(), groups.among(np.array([0, 2]))
-    (['7', '101'], [1, 0, 1], ['101'])
-    """
-
-    names: list[str]
-    code: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Groups:
-        """Ids of any kind, one per window."""
-        if values.dtype.kind not in "biuUS":
-            values = names_of(values)
-        distinct, code = np.unique(values, return_inverse=True)
-        return cls.named(names_of(distinct).tolist(), code)
-
-    @classmethod
-    def named(cls, text: list[str], code: NDArray[np.int64]) -> Groups:
-        """Windows of group ``text[code]``, where names may come twice."""
-        names = sorted(set(text), key=natural_key)
-        place = {name: i for i, name in enumerate(names)}
-        return cls(names, np.array([place[t] for t in text], dtype=np.int32)[code])
-
-    def among(self, rows: NDArray[Any]) -> list[str]:
-        """The groups that windows of these rows are of."""
-        present = np.bincount(self.code[rows], minlength=len(self.names))
-        return [self.names[i] for i in np.flatnonzero(present)]
-
-    def isin(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Which windows are of one of these groups."""
-        wanted = set(names)
-        return np.array([name in wanted for name in self.names])[self.code]
-
-    def labels(self, target: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[str, int, int]]:
-        """Each group among the rows with each class that it has, in order, and how many windows of it."""
-        many = int(target.max()) + 1
-        pairs, counts = np.unique(self.code[rows].astype(np.int64) * many + target[rows], return_counts=True)
-        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-            yield self.names[pair // many], pair % many, count
 
 
 def make_split(
@@ -239,7 +190,7 @@ def _test_rows(
                 f"{'two' if least == 4 else least - 2} for validation; give test_subjects and val_subjects"
             )
         count = max(1, math.ceil(TEST_FRACTION * len(names) - 1e-9))
-        order = _rng(seed, 0).permutation(len(names))
+        order = generator(seed, 0).permutation(len(names))
         return group.isin(names[i] for i in order[:count])
     rows, test = np.flatnonzero(kept), np.zeros(len(data), dtype=np.bool_)
     test[rows] = _held_by_label(data, group, rows, TEST_FRACTION, seed + (1 << 20))
@@ -276,7 +227,7 @@ def _val_rows(
     if data.block is not None:
         names = group.among(rest)
         many = min(max(1, math.ceil(fraction * len(names) - 1e-9)), len(names) - 1)
-        return group.isin(names[i] for i in _rng(seed, 1).permutation(len(names))[:many])[rest]
+        return group.isin(names[i] for i in generator(seed, 1).permutation(len(names))[:many])[rest]
     if grouping != "subject":
         return _held_by_label(data, group, rest, fraction, seed)
     windows: dict[str, dict[int, int]] = {}
@@ -294,7 +245,7 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
     if per_class < 1:
         raise InputError(f"train_per_class={per_class}: expected at least one, or null for all")
     unit = _units(data)
-    rng, kept = _rng(seed, 4), []
+    rng, kept = generator(seed, 4), []
     for k in range(len(data.classes)):
         mine = rows[data.target[rows] == k]
         names = unit.among(mine)

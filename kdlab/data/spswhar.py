@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import slide
 from kdlab.data.files import labelled_rows, official_files
-from kdlab.data.windows import WindowSet, slide
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 CLASSES = ["SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.windows import chunks, moments
+from kdlab.data.moments import chunks, moments
 
 LOST = 1e-4  # parts of a channel's standard deviation that rounding may change
 ROUNDING = 2.0**-24  # of float32, relative

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kdlab.data.images import Found, ImageDataModule, contents_of, find_images, store
+from kdlab.data.image_store import store
+from kdlab.data.images import ImageDataModule
+from kdlab.data.pictures import Found, contents_of, find_images
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 

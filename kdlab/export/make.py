@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdlab.data import WindowDataModule
+from kdlab.data.spread import spread
 from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
@@ -100,7 +101,7 @@ def export(
     module = PhysicalNet(net, **card["scale"]).eval()
     rows = None
     if quantize:
-        rows = _spread(datamodule.train_index, _CALIBRATION)
+        rows = spread(datamodule.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
@@ -220,10 +221,6 @@ def _physical(
     datamodule: WindowDataModule, source: str, channels: list[int], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.asarray(datamodule.data.windows[source][rows])[:, channels], dtype=np.float32)
-
-
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
 
 
 @torch.no_grad()

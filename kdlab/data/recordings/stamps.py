@@ -10,9 +10,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recording_time import Repeated, Times
-from kdlab.data.resample import Piece, joined
-from kdlab.data.time_report import TimeReport
+from kdlab.data.recordings.report import TimeReport
+from kdlab.data.recordings.resample import Piece, joined
+from kdlab.data.recordings.times import Repeated, Times
 from kdlab.types import InputError
 
 HEAD, MOST, FEW = 2**14, 2**20, 16  # samples from which the pace is found, at most, and with how many time stamps
@@ -152,7 +152,7 @@ def pace(time: NDArray[np.float64], run: NDArray[np.int64], repeated: Repeated =
     Args:
         time: seconds, ``(n,)``.
         run: number of each row's run, ``(n,)``.
-        repeated: as in :class:`~kdlab.data.recording_time.Times`.
+        repeated: as in :class:`~kdlab.data.recordings.times.Times`.
 
     Returns:
         None where no run has two time stamps.

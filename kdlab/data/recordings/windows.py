@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recording_arrays import ROWS
-from kdlab.data.recording_files import MISSING, Stored
-from kdlab.data.resample import NO_LABEL
-from kdlab.data.windows import window_starts
+from kdlab.data.cutting import window_starts
+from kdlab.data.recordings.arrays import ROWS
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING, Stored
 
 
 class RecordingWindows:

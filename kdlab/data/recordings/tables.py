@@ -8,23 +8,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.devices import Prepared, prepared, started
-from kdlab.data.identity import text
-from kdlab.data.recording_book import Book
-from kdlab.data.recording_dates import looks_like_a_date
-from kdlab.data.recording_time import SECOND
-from kdlab.data.recording_who import named_like_a_person
-from kdlab.data.resample import NO_LABEL, Piece
-from kdlab.data.text_rows import Csv, Rows, blocks, opened, variants
+from kdlab.data.recordings.book import Book
+from kdlab.data.recordings.dates import looks_like_a_date
+from kdlab.data.recordings.devices import Prepared, prepared, started
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.resample import NO_LABEL, Piece
+from kdlab.data.recordings.rows import Rows, blocks, opened, variants
+from kdlab.data.recordings.times import SECOND
+from kdlab.data.recordings.who import named_like_a_person
+from kdlab.data.spelling import text
 from kdlab.types import InputError
-
-if TYPE_CHECKING:
-    from kdlab.data.recording_files import Reading
 
 LOOKED_AT = 20  # files that are looked into for columns that may tell who was recorded
 _VALUE = re.compile(r"[-+]?\d[-+\d.eE:/ TZ]*")  # a number or a date

@@ -14,32 +14,25 @@ from tqdm import tqdm
 
 from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
-from kdlab.data.devices import DEVICES, FORMS, Device
 from kdlab.data.files import expanded
-from kdlab.data.recording_arrays import persons_in_arrays
-from kdlab.data.recording_csv import LOOKED_AT, persons_in
-from kdlab.data.recording_files import Reading, Stored, store
-from kdlab.data.recording_labels import Intervals, Spans
-from kdlab.data.recording_layout import (
-    EXPECTED,
-    SUFFIXES,
-    Recording,
-    Where,
-    listed,
-    matching,
-    stem_of,
-    subject_pattern,
-    suffix_of,
-)
-from kdlab.data.recording_time import SECOND, Times
-from kdlab.data.recording_who import whose
-from kdlab.data.recording_windows import RecordingWindows, cut
-from kdlab.data.regular import Grid
-from kdlab.data.resample import NO_LABEL
+from kdlab.data.recordings.arrays import persons_in_arrays
+from kdlab.data.recordings.devices import DEVICES, FORMS, Device
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.grid import Grid
+from kdlab.data.recordings.intervals import Intervals, Spans
+from kdlab.data.recordings.layout import EXPECTED, SUFFIXES, Recording, listed, matching, subject_pattern
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.report import TimeReport, lost_to_missing
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import Stored, store
+from kdlab.data.recordings.tables import LOOKED_AT, persons_in
+from kdlab.data.recordings.times import SECOND, Times
+from kdlab.data.recordings.where import Where, stem_of, suffix_of
+from kdlab.data.recordings.who import whose
+from kdlab.data.recordings.windows import RecordingWindows, cut
+from kdlab.data.spelling import natural_key, text
 from kdlab.data.splits import Split
-from kdlab.data.text_rows import Csv
-from kdlab.data.time_report import TimeReport, lost_to_missing
-from kdlab.data.windows import WindowSet, natural_key
+from kdlab.data.windows import WindowSet
 from kdlab.files import remove_leftovers
 from kdlab.types import InputError, Name
 
@@ -343,8 +336,8 @@ class RecordingDataModule(WindowDataModule):
         for pair in pairs.tolist():
             recording, one = recordings[pair >> 32], stored[pair >> 32]
             told = one.groups[pair & 0xFFFFFFFF] if one.groups else ("", "")
-            subject = identity.text(recording.subject or told[0], "subject")
-            session = identity.text(recording.session or told[1], "session")
+            subject = text(recording.subject or told[0], "subject")
+            session = text(recording.session or told[1], "session")
             who.append(subject)
             names.append(
                 f"{subject}/{session}" if session else f"{recording.name}/{subject}" if told[0] else recording.name

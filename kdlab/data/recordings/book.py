@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.identity import NO_LABEL_WORDS, text
-from kdlab.data.recording_time import Clock
-from kdlab.data.resample import NO_LABEL
+from kdlab.data.identity import NO_LABEL_WORDS
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.times import Clock
+from kdlab.data.spelling import text
 from kdlab.types import InputError
 
 MOST_LABELS = 1000

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal, get_args
 
-from kdlab.data.text_rows import Csv, cells, head, line_from
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.rows import cells, head, line_from
 from kdlab.types import InputError
 
 Device = Literal["actigraph", "axivity", "geneactiv", "empatica"]
 DEVICES = get_args(Device)
-#: what each device sets of :class:`~kdlab.data.text_rows.Csv`; a user's own settings replace it
+#: what each device sets of :class:`~kdlab.data.recordings.rows.Csv`; a user's own settings replace it
 FORMS: dict[str, dict[str, Any]] = {
     "actigraph": {"skip": 10},
     "axivity": {"header": False},

@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,55 +18,25 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from kdlab.data.recording_arrays import read_npy, read_npz, side
-from kdlab.data.recording_book import Book
-from kdlab.data.recording_csv import read_csv
-from kdlab.data.recording_labels import Labelled, Spans
-from kdlab.data.recording_layout import SIDE, stem_of
-from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BORDER, NO_LABEL, Piece
+from kdlab.data.recordings.arrays import read_npy, read_npz, side
+from kdlab.data.recordings.book import Book
+from kdlab.data.recordings.grid import regular
+from kdlab.data.recordings.intervals import Spans
+from kdlab.data.recordings.labels import Labelled
+from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.report import TimeReport
+from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece
+from kdlab.data.recordings.segments import Segments
+from kdlab.data.recordings.tables import read_csv
+from kdlab.data.recordings.where import stem_of
 from kdlab.data.stored import LOST, ROUNDING
-from kdlab.data.text_rows import Csv
-from kdlab.data.time_report import TimeReport
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
 VERSION = 2  # of the stored files
 SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What is read from a recording, and at which rate it is kept.
-
-    Args:
-        grid: the channels, the common rate, and how times are read.
-        label: column of the label; None: labels are intervals in another table.
-        time: column of the time; None: there is none, or a device's own.
-        subject: column of the person, where it tells.
-        session: column of the session, where it tells.
-        csv: how tables are written.
-        device: whose software wrote them.
-    """
-
-    grid: Grid
-    label: str | None
-    time: str | None = None
-    subject: str | None = None
-    session: str | None = None
-    csv: Csv = field(default_factory=Csv)
-    device: str | None = None
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Their names, in order."""
-        return self.grid.channels
-
-    @cached_property
-    def told(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -278,38 +247,3 @@ class Spread:
         std = np.sqrt(self.square / np.maximum(self.count, 1))
         moving = std > 64 * np.finfo(np.float64).eps * np.abs(self.mean)
         return bool((ROUNDING * np.abs(self.mean) <= LOST * std)[moving].all())
-
-
-class Segments:
-    """Rows of one person and session, one after the other; missing samples between two of them belong to none.
-
-    >>> segments = Segments()
-    >>> segments.add(np.array([0, 0, BORDER, 0, BORDER, 1]), 6)
-    >>> segments.add(None, 0)
-    >>> segments.found()
-    [[0, 4, 0], [5, 6, 1]]
-    """
-
-    def __init__(self) -> None:
-        self._ends: list[list[int]] = []
-        self._rows = 0
-
-    def add(self, group: NDArray[Any] | None, count: int) -> None:
-        """Rows with their groups; None: one group."""
-        if not count:
-            return
-        group = np.zeros(count, np.int64) if group is None else np.asarray(group)
-        starts = np.flatnonzero(np.diff(group, prepend=BORDER - 1))
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
-            code = int(group[start])
-            if code == BORDER:
-                continue
-            if self._ends and self._ends[-1][2] == code:
-                self._ends[-1][1] = self._rows + stop
-            else:
-                self._ends.append([self._rows + start, self._rows + stop, code])
-        self._rows += count
-
-    def found(self) -> list[list[int]]:
-        """``[start, stop, group]`` of each."""
-        return self._ends

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from kdlab.data.recording_layout import Recording, Where, cut_name, few, stem_of
-from kdlab.data.windows import natural_key
+from kdlab.data.recordings.layout import Recording, few
+from kdlab.data.recordings.where import Where, cut_name, stem_of
+from kdlab.data.spelling import natural_key
 from kdlab.types import InputError
 
 _PIECES = re.compile(r"\d+|[^\W\d_]+")
