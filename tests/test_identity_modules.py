@@ -18,8 +18,16 @@ from kdlab.data import UEA, ArrayDataModule, BasicMotions, WindowDataModule, Win
 from kdlab.data.identified import identified
 from kdlab.data.split_table import in_words
 from kdlab.data.splits import Groups, make_split
-from kdlab.fingerprint import comparable, hashed, is_hashed, salt_mark, with_hashes, without_people
-from kdlab.methods.checkpoints import leaks, split_differences
+from kdlab.fingerprint import (
+    comparable,
+    hashed,
+    is_hashed,
+    leaks,
+    salt_mark,
+    split_differences,
+    with_hashes,
+    without_people,
+)
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 

@@ -43,7 +43,7 @@ from kdlab.data.images import ImageFiles, Pixels, blocks, decode
 from kdlab.data.sampler import stream
 from kdlab.ends import said
 from kdlab.evaluate import evaluate
-from kdlab.methods.checkpoints import split_differences
+from kdlab.fingerprint import split_differences
 from kdlab.nets import WideResNet
 from kdlab.study.windows import contents
 from kdlab.types import InputError, MissingFileError

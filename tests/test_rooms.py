@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "methods": {"types", "functional", "distributed", "objective", "nets", "cache", "fingerprint"},
     "cache": {"types", "objective"},
     "callbacks": {"functional", "methods", "types"},
-    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks"},
+    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks", "fingerprint"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
 }
 

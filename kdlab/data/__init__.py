@@ -1,7 +1,7 @@
 """Data: recordings are cut into windows, split by subject and seen in views."""
 
 from kdlab.data.arrays import ArrayDataModule
-from kdlab.data.base import Scale, WindowDataModule, check_fingerprint
+from kdlab.data.base import Scale, WindowDataModule
 from kdlab.data.basic_motions import BasicMotions
 from kdlab.data.cifar import CIFAR10, CIFAR100
 from kdlab.data.cinic10 import CINIC10
@@ -21,6 +21,7 @@ from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
 from kdlab.data.utdmhad import UTDMHAD
 from kdlab.data.windows import WindowSet, slide, split_groups
+from kdlab.fingerprint import check_fingerprint
 
 __all__ = [
     "CIFAR10",

@@ -31,7 +31,7 @@ from kdlab.data.split_table import Part, as_csv, in_words, split_table
 from kdlab.data.splits import STAGES, Groups, Split, make_split
 from kdlab.data.windows import WindowSet, check_finite, chunks, moments, sample_length
 from kdlab.files import write_text
-from kdlab.fingerprint import comparable, hashed, is_hashed, salt, with_hashes
+from kdlab.fingerprint import check_fingerprint, hashed, is_hashed, make_fingerprint, salt
 from kdlab.types import Batch, InputError, Name
 from kdlab.views import Raw, View
 
@@ -434,11 +434,7 @@ class WindowDataModule(LightningDataModule):
         if any(self._merged.values()):  # how many windows of each class, and of people, who are not named here
             people = sum(self._merged["subjects"].values())
             result["merged"] = {"labels": self._merged["labels"], "subjects": people}
-        if self._salt is not None:
-            result = with_hashes(result, self._salt)
-        text = json.dumps(result, sort_keys=True)
-        result["id"] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return result
+        return make_fingerprint(result, self._salt)
 
     def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
         """What else tells the data apart, for the fingerprint."""
@@ -910,53 +906,3 @@ def known_classes(
             f"unknown_classes: of {', '.join(names)}, {len(known)} would be known; leave at least two to learn"
         )
     return known
-
-
-def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], stage: str) -> None:
-    """Compare the split that a checkpoint was trained on with the one at hand.
-
-    Args:
-        trained: fingerprint in the checkpoint.
-        current: fingerprint of the data module.
-        stage: ``"fit"``: they must be the same; ``"validate"``, ``"test"``, ``"predict"``: nobody who trained, or whom
-            the training was stopped by, may be tested, and nobody who trained may validate.
-
-    Raises:
-        InputError: naming what differs, or who is in both.
-
-    >>> a = {"dataset": "d", "grouping": "subject", "train": ["1", "2"], "val": ["3"], "test": ["4"]}
-    >>> check_fingerprint(a, {**a, "train": ["3"], "test": ["2"]}, "test")
-    Traceback (most recent call last):
-    kdlab.types.InputError: subject 2 would be tested, but the checkpoint was trained or stopped on it; ...
-    """
-    trained, current = comparable(trained, current)
-    if stage == "fit":
-        differing = sorted(k for k in {*trained, *current} - {"id"} if trained.get(k) != current.get(k))
-        if differing:
-            shown = "; ".join(f"{k}: {_short(trained.get(k))} then, {_short(current.get(k))} now" for k in differing)
-            raise InputError(
-                f"the checkpoint was trained on other data or another split ({shown}); go on with the settings that it "
-                "was trained with, or start a new run"
-            )
-        return
-    if trained.get("dataset") != current.get("dataset"):
-        return
-    grouping = current["grouping"]
-    if trained["grouping"] != grouping:
-        raise InputError(
-            f"the checkpoint was trained on a split by {trained['grouping']}, this one is by {grouping}: that training "
-            "and test data are disjoint cannot be shown; use the same kind of split"
-        )
-    fold, verb = ("val", "validate") if stage == "validate" else ("test", "be tested")
-    seen = {*trained["train"], *(() if stage == "validate" else trained["val"])}
-    both = [g for g in current[fold] if g in seen]
-    if both:
-        raise InputError(
-            f"{grouping} {_short(both)} would {verb}, but the checkpoint was trained or stopped on it; use the split "
-            f"of the checkpoint ({fold}: {_short(trained[fold])}, split_seed {trained.get('seed')})"
-        )
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
-    return text if len(text) <= 120 else text[:117] + "..."

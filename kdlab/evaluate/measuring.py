@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from kdlab import functional
 from kdlab.augment import Corruption
-from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES, Evaluation
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
+from kdlab.fingerprint import check_fingerprint, check_inputs
 from kdlab.methods.base import Method, check_view, view_settings
-from kdlab.methods.checkpoints import input_differences
 from kdlab.types import InputError
 
 
@@ -103,14 +103,8 @@ def check_use(module: Method, datamodule: WindowDataModule, stage: Literal["test
         return
     check_fingerprint(trained, here, "validate" if stage == "val" else "test")
     now = view_settings(datamodule, module.view, module.view_settings, again=True)
-    differences = input_differences(trained, here)
-    if module.view_settings and module.view_settings != now:
-        differences.append(f"its view is {module.view_settings}, here {now}")
-    if differences:
-        raise InputError(
-            f"{who}: the net was trained on other inputs: {'; '.join(differences)}. Use the data settings that it was "
-            "trained with (config.yaml beside its checkpoints)."
-        )
+    other_view = bool(module.view_settings) and module.view_settings != now
+    check_inputs(f"{who}: the net", trained, here, *[f"its view is {module.view_settings}, here {now}"] * other_view)
 
 
 def costs(module: Method, datamodule: WindowDataModule) -> dict[str, float]:

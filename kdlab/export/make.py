@@ -21,14 +21,13 @@ from kdlab.export.module import Exported, card_path, load, open_exported, sha256
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.writing import write
 from kdlab.files import remove_leftovers, scratch_folder, write_text
-from kdlab.fingerprint import without_people
+from kdlab.fingerprint import check_same_split, without_people
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
     find_checkpoint,
     net_of,
     read_checkpoint,
-    split_differences,
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
@@ -197,11 +196,8 @@ def _target(checkpoint: Path, path: str | PathLike[str] | None, format: str, qua
 
 
 def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> None:
-    if differences := split_differences(described["fingerprint"], datamodule.fingerprint):
-        raise InputError(
-            f"CKPT: the checkpoint was trained on other data than these: {'; '.join(differences)}. Use the data "
-            "settings that it was trained with (config.yaml beside its checkpoints)."
-        )
+    remedy = "Use the data settings that it was trained with (config.yaml beside its checkpoints)"
+    check_same_split(described["fingerprint"], datamodule.fingerprint, "CKPT: the checkpoint", remedy)
 
 
 def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict[str, Any]:

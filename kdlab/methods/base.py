@@ -19,15 +19,8 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from kdlab import distributed
-from kdlab.methods.checkpoints import (
-    KEY,
-    description,
-    find_checkpoint,
-    input_differences,
-    leaks,
-    read_checkpoint,
-    split_differences,
-)
+from kdlab.fingerprint import check_same_split, check_use
+from kdlab.methods.checkpoints import KEY, description, find_checkpoint, read_checkpoint
 from kdlab.methods.finite import Watch, check_finite, check_settings, diverged, first_of, not_finite, weights_of
 from kdlab.methods.saving import write_whole
 from kdlab.nets.base import Backbone, MemoryFormat
@@ -191,18 +184,18 @@ class Method(LightningModule):
         fingerprint = getattr(datamodule, "fingerprint", None)
         if stage != "fit":
             if getattr(self._trainer, "ckpt_path", None) is None:  # else the checkpoint is what is asked
-                _check_use("the net", self.trained_on, fingerprint)
+                check_use("the net", self.trained_on, fingerprint)
                 self._check_view_settings("the net", datamodule)
             return
         if self._backend:
             check_compiler(self._backend)
-        if self.trained_on and fingerprint:
-            differences = split_differences(self.trained_on, fingerprint)
-            if differences:
-                raise InputError(
-                    f"{type(self).__name__}: this net was trained on another split before: {'; '.join(differences)}. "
-                    "Train a new net, or go on with the split that it knows."
-                )
+        check_same_split(
+            self.trained_on,
+            fingerprint,
+            f"{type(self).__name__}: this net",
+            "Train a new net, or resume with the split of its training",
+            before=" before",
+        )
         if not self._initialised and self.init is not None:
             self._load_init(self.init, datamodule)
             self._initialised = True
@@ -227,13 +220,8 @@ class Method(LightningModule):
         if described is None:
             raise InputError(f"{what}: {str(path)!r} was not written by kdlab; expected a kdlab checkpoint.")
         fingerprint = getattr(datamodule, "fingerprint", None)
-        if fingerprint and described.get("fingerprint"):
-            differences = split_differences(described["fingerprint"], fingerprint)
-            if differences:
-                raise InputError(
-                    f"{what}: {str(path)!r} was trained on another split: {'; '.join(differences)}. "
-                    "Start from a net of the same fold."
-                )
+        who = f"{what}: {str(path)!r}"
+        check_same_split(described.get("fingerprint"), fingerprint, who, "Start from a net of the same fold")
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
         check_finite(state, f"{what}: {str(path)!r}")
         try:
@@ -397,24 +385,7 @@ class Method(LightningModule):
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
         self._check_view_settings("ckpt_path: this net", datamodule)
-        _check_use("ckpt_path: this net", self.trained_on, getattr(datamodule, "fingerprint", None))
-
-
-def _check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> None:
-    """Refuse to use a net on what it was trained or selected on, or on windows that mean something else to it."""
-    if not trained or not current:
-        return
-    seen = leaks(trained, current)
-    if seen:
-        raise InputError(
-            f"{who} was trained or selected on {current['grouping']}s {', '.join(seen[:12])}, which are test data "
-            "here; the result would be a leak. Use the split that it was trained with."
-        )
-    if differences := input_differences(trained, current):
-        raise InputError(
-            f"{who} was trained on other inputs: {'; '.join(differences)}. Use the data settings that it was trained "
-            "with (config.yaml beside its checkpoints)."
-        )
+        check_use("ckpt_path: this net", self.trained_on, getattr(datamodule, "fingerprint", None))
 
 
 @contextmanager

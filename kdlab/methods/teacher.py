@@ -12,14 +12,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from kdlab.fingerprint import check_teacher_split
 from kdlab.methods.checkpoints import (
     assign,
     description,
     find_checkpoint,
-    input_differences,
     net_of,
     read_checkpoint,
-    split_differences,
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
@@ -182,25 +181,9 @@ class Teacher(nn.Module):
             InputError: naming the teacher and every difference.
         """
         trained = self.description.get("fingerprint")
-        if not fingerprint:
-            return
-        if not trained:
-            rank_zero_warn(f"teacher {name!r} does not say what it was trained on: its split cannot be checked.")
-            return
-        who, differences = f"teacher {name!r} ({self.file})", split_differences(trained, fingerprint)
-        if wrong := input_differences(trained, fingerprint, same_split=False):
-            switch = " (allow_other_split=True waives who was held out, and nothing else)" * self.allow_other_split
-            raise InputError(
-                f"{who} was trained on other inputs or classes: {'; '.join(wrong)}. Take a teacher that was trained "
-                f"with this run's data settings{switch}."
-            )
-        if differences and not self.allow_other_split:
-            raise InputError(
-                f"{who} was trained on another split: {'; '.join(differences)}. Train it with this run's data "
-                "settings, or set allow_other_split=True if this is meant."
-            )
-        if scaled := input_differences(trained, fingerprint):
-            rank_zero_warn(f"{who} sees windows that are not scaled as those of its training: {'; '.join(scaled)}.")
+        who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
+        if warning := check_teacher_split(who, trained, fingerprint, self.allow_other_split):
+            rank_zero_warn(f"{who} {warning}.")
 
     def check_outputs(self, name: str, accuracy: float, majority: float, broken: int) -> None:
         """Refuse a teacher whose outputs are not finite, and warn of one that knows no more than the class frequencies.
