@@ -23,8 +23,9 @@ MAY_IMPORT = {
     "data": {"types", "views", "augment", "fingerprint"},
     "methods": {"types", "functional", "distributed", "objective", "nets", "cache", "fingerprint"},
     "cache": {"types", "objective"},
-    "callbacks": {"functional", "methods", "types"},
-    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks", "fingerprint"},
+    "figures": {"types"},
+    "callbacks": {"types", "functional", "figures", "methods"},
+    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
 }
 

@@ -42,7 +42,7 @@ def write(results: Mapping[str, Evaluation], out: Path) -> None:
 
 def figures_of(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
     """``reliability``, one confusion matrix each and, where they were asked for, ``robustness`` and ``embeddings``."""
-    from kdlab.callbacks.pictures import plot_confusion
+    from kdlab.figures.confusion import plot_confusion
 
     figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
     if curves := {name: one.robustness for name, one in results.items() if one.robustness}:
