@@ -433,7 +433,7 @@ def test_pictures(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def PLOT(*arguments: Any) -> Any:
-    from kdlab.callbacks.margin_maps import _images, _signals
+    from kdlab.figures.margin_maps import _images, _signals
 
     return (_signals if arguments[0].ndim == 3 else _images)(*arguments)
 

@@ -17,7 +17,7 @@ import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files
+from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files, lightning_cli
 from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import FINISHED, read_checkpoint
@@ -38,6 +38,7 @@ FAST = [
 ]
 
 
+REAL_CHECKPOINTS = lightning_cli.checkpoint_callbacks
 STEPS = 4  # of an epoch of 32 windows
 
 
@@ -290,7 +291,11 @@ def test_a_signal_ends_fit_and_test_with_its_status(name, status, here, monkeypa
     number = int(getattr(signal, name))
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "checkpoint_callbacks", lambda real=cli.checkpoint_callbacks: [*real(), Signal(number)])
+        patch.setattr(
+            lightning_cli,
+            "checkpoint_callbacks",
+            lambda real=lightning_cli.checkpoint_callbacks: [*real(), Signal(number)],
+        )
         assert main(patch, "fit", "--config", SCRATCH, *FAST) == status
     assert last_line(capsys).startswith("error: ")
     run = here / "runs/basic_motions/scratch/version_0"
@@ -307,7 +312,9 @@ def test_a_signal_ends_fit_and_test_with_its_status(name, status, here, monkeypa
     assert json.loads(finished.read_text(encoding="utf-8")) == {"epochs": 2, "steps": 2 * STEPS}
     with monkeypatch.context() as patch:
         more = [Signal(number, "on_test_batch_start")]
-        patch.setattr(cli, "checkpoint_callbacks", lambda real=cli.checkpoint_callbacks: [*real(), *more])
+        patch.setattr(
+            lightning_cli, "checkpoint_callbacks", lambda real=lightning_cli.checkpoint_callbacks: [*real(), *more]
+        )
         assert main(patch, "test", "--config", SCRATCH, *FAST, "--ckpt_path", str(last)) == status
 
 
@@ -317,7 +324,7 @@ def test_a_caller_of_run_sees_the_signal(here, monkeypatch):
     for number, kind in ((signal.SIGTERM, SIGTERMException), (signal.SIGINT, KeyboardInterrupt)):
         callbacks = lambda number=number: [Signal(int(number))]  # noqa: E731
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "checkpoint_callbacks", callbacks)
+            patch.setattr(lightning_cli, "checkpoint_callbacks", callbacks)
             with pytest.raises(kind) as ended:
                 cli.run(["fit", "--config", SCRATCH, *FAST])
         if kind is SIGTERMException:
@@ -390,7 +397,7 @@ def test_a_worker_that_is_killed(here, monkeypatch, capsys):
                 os.kill(child.pid, signal.SIGKILL)
                 child.join()
 
-    monkeypatch.setattr(cli, "checkpoint_callbacks", lambda: [Kill()])
+    monkeypatch.setattr(lightning_cli, "checkpoint_callbacks", lambda: [Kill()])
     words = ["fit", "--config", SCRATCH, *FAST, "--data.init_args.num_workers=1", "--data.init_args.batch_size=1"]
     assert main(monkeypatch, *words) == 1
     assert last_line(capsys).startswith("error: num_workers: a worker process of the data loader ended")
@@ -429,7 +436,7 @@ def ends_line(number):
 FULL = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from kdlab import cli
+from kdlab import cli, lightning_cli
 from lightning.pytorch import Callback
 
 class Fill(Callback):
@@ -437,8 +444,8 @@ class Fill(Callback):
         if trainer.current_epoch == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-real = cli.checkpoint_callbacks
-cli.checkpoint_callbacks = lambda: [*real(), Fill()]
+real = lightning_cli.checkpoint_callbacks
+lightning_cli.checkpoint_callbacks = lambda: [*real(), Fill()]
 sys.argv = ["kdlab", *sys.argv[1:]]
 cli.main()
 """

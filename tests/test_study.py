@@ -19,9 +19,10 @@ from kdlab import cli
 from kdlab.study import plan as planning
 from kdlab.study import windows
 from kdlab.study.configs import set_value, stack
+from kdlab.study.job import attempt
 from kdlab.study.plan import Study, make_folds
 from kdlab.study.results import identity
-from kdlab.study.run import attempt, run_jobs
+from kdlab.study.run import run_jobs
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
 
@@ -323,7 +324,7 @@ def fake(monkeypatch, fails=(), stop_after=None):
             raise ValueError(f"{job.name} exploded")
         return write_row(job)
 
-    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    monkeypatch.setattr("kdlab.study.job.run_job", run_job)
     return ran
 
 
@@ -342,7 +343,7 @@ def test_a_request_to_end_ends_the_study_and_fails_no_job(tmp_path, monkeypatch)
         raise SIGTERMException
 
     jobs = plan(toy(tmp_path), tmp_path / "runs")
-    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    monkeypatch.setattr("kdlab.study.job.run_job", run_job)
     with pytest.raises(SIGTERMException):
         run_jobs(jobs, lambda *a: SimpleNamespace())
     assert not list(tmp_path.rglob("error.txt"))

@@ -17,8 +17,9 @@ from benchmarks.long.small_study import STUDY, marked, start, write_study
 from kdlab import cli
 from kdlab.study import ends
 from kdlab.study.command import LOCK, main
+from kdlab.study.job import attempt, run_job
 from kdlab.study.locks import alone
-from kdlab.study.run import attempt, run_job, run_jobs
+from kdlab.study.run import run_jobs
 from kdlab.types import InputError
 from tests.conftest import PATIENCE
 from tests.test_study import plan, toy, write_row

@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kdlab.study.statistics import (
-    comparisons,
-    conditions,
-    fold_means,
-    independent,
-    paired_difference,
-    partner,
-    summarise,
-)
+from kdlab.study.conditions import conditions
+from kdlab.study.differences import comparisons, paired_difference, partner
+from kdlab.study.statistics import fold_means, independent, summarise
 from kdlab.types import InputError
 
 METRIC = "test_accuracy"

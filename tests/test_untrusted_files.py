@@ -23,9 +23,9 @@ import kdlab.cache
 import kdlab.export
 from kdlab import cli, data
 from kdlab.evaluate import Evaluation, command, evaluate, trust
-from kdlab.export.formats import read_card
 from kdlab.export.make import read_net
 from kdlab.export.module import card_path
+from kdlab.export.stored import read_card
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.sakdn import read_embeddings
 from kdlab.types import InputError

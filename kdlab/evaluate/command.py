@@ -1,9 +1,9 @@
-"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, pictures and predictions."""
+"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, figures_of and predictions."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import torch
 
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import tables, trust
-from kdlab.evaluate.evaluation import Evaluation, evaluate
-from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
-from kdlab.files import replacing, write_text
+from kdlab.evaluate.evaluation import Evaluation
+from kdlab.evaluate.measuring import evaluate
+from kdlab.evaluate.writing import slug, warnings_of, write
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
 from kdlab.methods.finite import check_finite
@@ -21,7 +21,7 @@ from kdlab.methods.supervised import Supervised
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
 Build = Callable[[Path, list[str]], tuple[Method, WindowDataModule]]
@@ -70,7 +70,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         kept = ("method", "objective", "teachers", "provenance")
         told: dict[str, Any] = {key: described[key] for key in kept if key in described}
         results[name].description.update(told, checkpoint=str(file))
-        results[name].save(out / _slug(name))
+        results[name].save(out / slug(name))
     write(results, out)
     print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
     return results
@@ -101,69 +101,6 @@ def restore(file: Path, datamodule: WindowDataModule) -> Method:
     module = Supervised(net, view=checkpoint[KEY]["view"])
     load(module, datamodule, file)
     return module
-
-
-def write(results: Mapping[str, Evaluation], out: Path) -> None:
-    """Write ``results.md`` and the pictures of all evaluations together into a folder.
-
-    Args:
-        results: name of the row -> evaluation.
-        out: the folder.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    for name, figure in pictures(results).items():
-        with replacing(out / f"{name}.png") as part:
-            figure.savefig(part, bbox_inches="tight")
-    where = [f"- {name}: `{one.description.get('checkpoint', 'in memory')}`" for name, one in results.items()]
-    parts = ["# Evaluation", *warnings_of(results), tables.summary(results), "\n".join(where)]
-    if any(one.robustness for one in results.values()):
-        parts += ["## Accuracy (%) on corrupted windows", tables.robustness(results)]
-    if any("macs" in one.scalars for one in results.values()):
-        parts += ["## Cost of one window, on one thread of this CPU", tables.cost(results)]
-    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
-        same = {name: one for name, one in results.items() if tuple(one.classes) == classes}
-        parts += ["## F1 (%) of each class, and its windows", tables.per_class(same)]
-    write_text(out / "results.md", "\n\n".join(parts) + "\n")
-
-
-def pictures(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
-    """``reliability``, one confusion matrix each and, where they were asked for, ``robustness`` and ``embeddings``."""
-    from kdlab.callbacks.pictures import plot_confusion
-
-    figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
-    if curves := {name: one.robustness for name, one in results.items() if one.robustness}:
-        figures["robustness"] = plot_robustness(curves)
-    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
-        embedded = {
-            name: (one.embedding, one.target)
-            for name, one in results.items()
-            if one.embedding.shape[1] and tuple(one.classes) == classes
-        }
-        if embedded:
-            figures[f"embeddings{_more(figures)}"] = plot_embeddings(embedded, classes)
-    for name, one in results.items():
-        figure = plot_confusion(torch.from_numpy(one.confusion), one.classes)
-        figure.suptitle(name, fontsize=10)
-        figures[f"confusion_{_slug(name)}"] = figure
-    return figures
-
-
-def _more(figures: Mapping[str, Figure]) -> str:
-    taken = sum(name.startswith("embeddings") for name in figures)
-    return f"-{taken}" if taken else ""
-
-
-def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
-    """A line where the rows cannot be compared, because the nets were not asked about the same windows."""
-    groups: dict[tuple[object, ...], list[str]] = {}
-    for name, one in results.items():
-        data = one.description["tested_on"]
-        key = (data["dataset"], data["window"], one.description["stage"], one.index.tobytes(), one.target.tobytes())
-        groups.setdefault(key, []).append(name)
-    if len(groups) < 2:
-        return []
-    sets = " / ".join(", ".join(names) for names in groups.values())
-    return [f"warning: not the same windows, so these rows cannot be compared with each other: {sets}"]
 
 
 def row_names(files: Sequence[Path]) -> list[str]:
@@ -203,10 +140,6 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         reason = str(error).splitlines()[0]
         raise InputError(f"--device: {name!r} cannot be used here; leave it out to use the CPU ({reason})") from error
-
-
-def _slug(name: str) -> str:
-    return name.strip("/").replace("/", "-")
 
 
 def _parser() -> argparse.ArgumentParser:

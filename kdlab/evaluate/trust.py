@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from kdlab.augment import Augmentation
 from kdlab.data import Csv, Intervals, Scale, Where, WindowDataModule
 from kdlab.data.mixing import Mixing
+from kdlab.evaluate.own_classes import arguments, full_name, own_class
 from kdlab.files import one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
 from kdlab.views import View
@@ -137,7 +137,7 @@ class _Reader:
             raise self._error(f"{key}.init_args", f"arguments of {cls.__name__}", ", ".join(unknown))
         where, largest = (f"{key}.", _LARGEST if base is WindowDataModule else _SIDE)
         read = {n: self.value(f"{where}{n}", v, hints[n], largest) for n, v in given.items()}
-        return {"class_path": _path(cls), "init_args": read}
+        return {"class_path": full_name(cls), "init_args": read}
 
     def value(self, key: str, value: Any, hint: Any, largest: int) -> Any:
         """One value, as the kind that an argument takes."""
@@ -204,49 +204,3 @@ def _said(kind: Any) -> str:
         return "null"
     text = str(kind).replace("typing.", "").replace("collections.abc.", "")
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else text
-
-
-def own_class(path: Any, base: type[Any]) -> type[Any] | None:
-    """The class of kdlab, derived from ``base``, that a path (``Raw``, ``kdlab.views.Raw``) names, if there is one."""
-    if type(path) is not str:
-        return None
-    own = own_classes(base)
-    module, _, name = path.rpartition(".")
-    named = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no __getattr__ of a module
-    return next((cls for cls in own if cls is named or path in (cls.__name__, _path(cls))), None)
-
-
-def own_classes(base: type[Any]) -> list[type[Any]]:
-    """The classes of kdlab that are derived from ``base``, and ``base``, as far as they can be made."""
-    own = [cls for cls in _walk(base) if cls.__module__.partition(".")[0] == "kdlab" and cls.__name__[0] != "_"]
-    return [cls for cls in own if not any(getattr(v, "__isabstractmethod__", False) for v in _members(cls))]
-
-
-def _members(cls: type[Any]) -> list[Any]:
-    return [getattr(cls, name, None) for name in dir(cls)]
-
-
-def _walk(cls: type[Any]) -> Iterator[type[Any]]:
-    yield cls
-    for child in cls.__subclasses__():
-        yield from _walk(child)
-
-
-def _path(cls: type[Any]) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def arguments(cls: type[Any]) -> dict[str, Any]:
-    """Argument -> kind, of a class and, where it passes keywords on, of those it is derived from."""
-    found: dict[str, Any] = {}
-    for one in cls.__mro__:
-        init = one.__dict__.get("__init__")
-        if init is None or one is object:
-            continue
-        code = init.__code__
-        names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-        hints = typing.get_type_hints(init)
-        found = {name: hints.get(name, Any) for name in names if name != "self"} | found
-        if not code.co_flags & 0x08:  # takes no **keywords
-            break
-    return found

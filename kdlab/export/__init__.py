@@ -17,6 +17,7 @@ entry ``kdlab`` of an ``.onnx``). Its keys are listed in :mod:`kdlab.export.card
 from kdlab.export.command import main
 from kdlab.export.formats import FORMATS
 from kdlab.export.make import export
-from kdlab.export.module import Exported, PhysicalNet, load
+from kdlab.export.module import Exported, load
+from kdlab.export.physical import PhysicalNet
 
 __all__ = ["FORMATS", "Exported", "PhysicalNet", "export", "load", "main"]

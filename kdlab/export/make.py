@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from lightning.pytorch.utilities import rank_zero_warn
-from numpy.typing import NDArray
-from torch import Tensor
-
 from kdlab.data import WindowDataModule
 from kdlab.data.spread import spread
-from kdlab.evaluate.cost import latency
 from kdlab.export.card import describe, metrics, run_name, source_of
-from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
-from kdlab.export.module import Exported, PhysicalNet, card_path, load, open_exported, sha256
+from kdlab.export.comparing import compare, judge, latencies, net_bytes, physical_windows, reference
+from kdlab.export.formats import FORMATS, need
+from kdlab.export.module import Exported, card_path, load, open_exported, sha256
+from kdlab.export.physical import PhysicalNet
+from kdlab.export.writing import write
 from kdlab.files import remove_leftovers, scratch_folder, write_text
 from kdlab.fingerprint import check_same_split, without_people
 from kdlab.methods.checkpoints import (
@@ -37,11 +32,7 @@ from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
-#: the files that a run folder is searched for, in this order
-#: largest difference between the logits of a float file and those of its checkpoint
-FLOAT_TOLERANCE = 1e-4
 _CALIBRATION = 512  # windows; ranges settle long before
-_BATCH = 256
 
 
 def export(
@@ -92,7 +83,7 @@ def export(
     described, net = read_net(found)
     _check_data(described, datamodule)
     source, channels = source_of(described, datamodule)
-    logits, labels = _reference(net, described["view"], datamodule, windows)
+    logits, labels = reference(net, described["view"], datamodule, windows)
     card = describe(described, datamodule, source, channels, format) | {
         "name": run_name(found.absolute()),
         "provenance": _provenance(described, net, found),
@@ -110,14 +101,16 @@ def export(
     remove_leftovers(target.parent)
     with _naming(target), scratch_folder(target.parent) as folder:
         made = Path(folder, target.name)
-        write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
+        write(
+            module, made, format, card, None if rows is None else physical_windows(datamodule, source, channels, rows)
+        )
         ready = open_exported(made, check=False)
-        check = _compare(ready, logits, labels, datamodule, source, channels, windows)
+        check = compare(ready, logits, labels, datamodule, source, channels, windows)
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
-            "check": check | _judge(check, bool(quantize), tolerance),
-            "size": {"before": found.stat().st_size, "weights": _bytes(net), "after": made.stat().st_size},
-            "latency": _latency(module, ready),
+            "check": check | judge(check, bool(quantize), tolerance),
+            "size": {"before": found.stat().st_size, "weights": net_bytes(net), "after": made.stat().st_size},
+            "latency": latencies(module, ready),
         }
         write_text(card_path(made), json.dumps(card, indent=2))
         os.replace(made, target)
@@ -215,74 +208,3 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }
-
-
-def _physical(
-    datamodule: WindowDataModule, source: str, channels: list[int], rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    return np.ascontiguousarray(np.asarray(datamodule.data.windows[source][rows])[:, channels], dtype=np.float32)
-
-
-@torch.no_grad()
-def _reference(net: Backbone, view: str, datamodule: WindowDataModule, stage: str) -> tuple[Tensor, Tensor]:
-    """What the checkpoint says of the views of a stage, and the labels."""
-    logits, labels = [], []
-    for batch in datamodule.batches(stage, _BATCH, [view]):
-        logits.append(net(batch.views[view]).logits)
-        labels.append(batch.target)
-    return torch.cat(logits), torch.cat(labels)
-
-
-def _compare(
-    ready: Exported,
-    expected: Tensor,
-    labels: Tensor,
-    datamodule: WindowDataModule,
-    source: str,
-    channels: list[int],
-    stage: str,
-) -> dict[str, Any]:
-    """The file against its checkpoint on the windows of a stage."""
-    batches = datamodule.batches(stage, _BATCH, [])
-    got = torch.cat([ready(_physical(datamodule, source, channels, batch.index.numpy())) for batch in batches])
-    right, was = got.argmax(1) == labels, expected.argmax(1) == labels
-    return {
-        "windows": stage,
-        "count": len(labels),
-        "largest_logit_difference": float((got - expected).abs().max()),
-        "agreement": float((got.argmax(1) == expected.argmax(1)).double().mean()),
-        "accuracy": {"before": float(was.double().mean()), "after": float(right.double().mean())},
-    }
-
-
-def _judge(check: Mapping[str, Any], int8: bool, tolerance: float) -> dict[str, Any]:
-    """Refuse a float file that differs; warn of an int8 file that is worse than it may be."""
-    if not int8:
-        largest = check["largest_logit_difference"]
-        if not largest <= FLOAT_TOLERANCE:
-            raise InputError(
-                f"export: the file's logits differ from the checkpoint's by {largest:.2g} on {check['windows']} "
-                f"windows, more than {FLOAT_TOLERANCE:g}; it was not kept. Try another format."
-            )
-        return {"tolerance": None, "passed": True}
-    before, after = check["accuracy"]["before"], check["accuracy"]["after"]
-    passed = bool(100 * abs(after - before) <= tolerance + 1e-9)
-    if not passed:
-        rank_zero_warn(
-            f"export: int8 accuracy on {check['count']} {check['windows']} windows is {100 * after:.1f} %, the "
-            f"checkpoint's {100 * before:.1f} %: off by more than {tolerance:g} points. Leave out "
-            "quantize, or raise tolerance if that is good enough."
-        )
-    return {"tolerance": tolerance, "passed": passed}
-
-
-def _bytes(net: Backbone) -> int:
-    return sum(t.numel() * t.element_size() for t in net.state_dict().values())
-
-
-def _latency(module: PhysicalNet, ready: Exported) -> dict[str, Any]:
-    after = OnnxModule(ready.path, threads=1) if isinstance(ready.module, OnnxModule) else ready.module
-    with quiet():
-        turns = [(latency(module, ready.shape), latency(after, ready.shape)) for _ in range(3)]
-    before, after_ms = (min(times) for times in zip(*turns, strict=True))
-    return {"before": before, "after": after_ms, "machine": platform.processor() or platform.machine()}

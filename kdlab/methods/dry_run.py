@@ -50,8 +50,7 @@ def try_objective(
     Raises:
         InputError: naming what does not fit.
     """
-    # only some objectives cut the batch into patches, of which each takes two windows
-    windows = 2 * getattr(objective, "patches", 1)
+    windows = 2 * getattr(objective, "patches", 1)  # some objectives cut the batch into patches of two or more
     nets = [student[0], *(net for net, _ in teachers.values())]
     device = next(student[0].parameters()).device
 

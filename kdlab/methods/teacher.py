@@ -160,7 +160,7 @@ class Teacher(nn.Module):
                 f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
                 "for example net={class_path: WideResNet, init_args: {...}}."
             )
-        rename: Any = getattr(self.net, "rename_released", None)
+        rename: Any = getattr(self.net, "rename_released", None)  # of nets that others released weights of
         if rename is not None:
             state = rename(state)
         if not any(key.startswith("standardize.") for key in state):
