@@ -1,17 +1,20 @@
-"""Objectives: what the outputs of a student and its teachers become, as named terms whose sum is the loss."""
+"""Objective: what the outputs of a student and its teachers become, as named terms whose sum is the loss."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 import torch
 from torch import Tensor, nn
 
 from kdlab import distributed, functional
+from kdlab.fields import Field, argument, declare, documented, in_words, parameters, setting, texts
 from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
@@ -21,7 +24,7 @@ Classifier = Callable[[Tensor], Tensor]
 
 
 class CachedOutput(Output):
-    """What a frozen teacher said earlier of the windows of a batch.
+    """The cached output of a frozen teacher for the windows of a batch.
 
     Attributes:
         grams: tap -> Gram matrix of the whole batch over all ranks, in place of the tap's feature. A tap of which only
@@ -37,83 +40,152 @@ class CachedOutput(Output):
         return output
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(setting, argument))
 class Objective(nn.Module, ABC):
     """Named, weighted, finite 0-dim terms from the outputs of a student and its teachers.
 
-    A subclass implements :meth:`forward` and declares what a user may rely on. Every number that may change during
-    training (a temperature, the weight of a term) is a 0-dim float32 buffer made by :meth:`_setting`; it is no part of
-    the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a device.
+    A subclass declares its arguments as fields (:func:`kdlab.fields.setting` for a number that may change during
+    training, :func:`kdlab.fields.argument` for all others), inherits those of the classes above it, and implements
+    :meth:`forward`. Constructor, signature, ``--help`` and the checks of types and ranges are made from the fields;
+    checks of several fields together belong into ``__post_init__``. A setting is a 0-dim float32 buffer; it is no part
+    of the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a
+    device. A subclass with a constructor of its own may register settings with :meth:`setting`.
 
-    What has to learn besides the student (a regressor onto a teacher's feature, an embedding) are its ``adapters``: a
-    subclass makes them in :meth:`make_adapters`, whose shapes are those of the features. They are made once, by
-    :meth:`adapt` or by the first call; call :meth:`adapt` before you make an optimiser, as `Distillation` does.
+    Modules that are trained with the student (a regressor onto a teacher's feature, an embedding) are its
+    ``adapters``: a subclass makes them in :meth:`make_adapters` from features of the right shapes. They are made once,
+    by :meth:`adapt` or by the first call; call :meth:`adapt` before you make an optimiser, as `Distillation` does.
 
     Attributes:
-        adapters: name -> module that learns besides the student; empty in most objectives.
-        paper: keys in :data:`kdlab.citations.BIBTEX` of what the equation comes from.
+        adapters: name -> module that is trained with the student; empty in most objectives.
+        paper: keys in :data:`kdlab.citations.BIBTEX` of the source of the equation.
         taps: names of the features that student and teachers must have.
         reads: what it reads of a teacher's taps; see :meth:`needs`.
+        moves: settings that :meth:`at` changes, so that no callback can.
+        takes_index: whether :meth:`forward` takes ``index``.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
         order_invariant: the order of the batch does not matter.
         reason: why one of the two does not hold.
+
+    Example:
+        >>> from kdlab.fields import Setting, setting
+        >>> class Confidence(Objective):
+        ...     entropy_weight: Setting = setting("weight of the entropy, at least 0", default=0.1)
+        ...     def forward(self, *, student, teachers, target, index=None):
+        ...         p = student.logits.softmax(1)
+        ...         entropy = -(p * p.log()).sum(1).mean()
+        ...         return {"ce": functional.cross_entropy(student.logits, target), "h": self.entropy_weight * entropy}
+        >>> terms = Confidence()(student=Output(torch.zeros(1, 2), {}), teachers={}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.6931, 'h': 0.0693}
     """
 
     paper: ClassVar[tuple[str, ...]] = ()
     taps: tuple[str, ...] = ()
     reads: ClassVar[Need] = "feature"
+    moves: tuple[str, ...] = ()
+    takes_index: ClassVar[bool] = True
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
+    _fields: ClassVar[dict[str, Field]] = {}
 
-    def __init__(self) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make constructor, signature and docstring from the declared fields."""
+        super().__init_subclass__(**kwargs)
+        above: dict[str, Field] = {}
+        for base in reversed(cls.__mro__[1:]):
+            above |= vars(base).get("_fields", {})
+        cls._fields = declare(cls, above)
+        given = inspect.signature(cls.forward).parameters
+        cls.takes_index = "index" in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
+        written = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        if written is Objective or getattr(vars(written)["__init__"], "declared", False):  # none by hand
+            cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
+            cls.__doc__ = documented(cls.__doc__, texts(cls._fields))
+
+    @classmethod
+    def declared(cls) -> dict[str, Field]:
+        """Name -> declaration of every argument, those of the classes above first."""
+        return dict(cls._fields)
+
+    def __init__(self, **values: Any) -> None:
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
         self.adapters = nn.ModuleDict()
-        self._asked = False
+        self._adapted = False
+        who, fields = type(self).__name__, self._fields
+        if unknown := sorted(values.keys() - {name for name, field in fields.items() if field.init}):
+            names = ", ".join(name for name, field in fields.items() if field.init) or "none"
+            raise TypeError(f"{who}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {names}.")
+        for name, field in fields.items():
+            value = field.checked(who, name, values.get(name, field.default))
+            if field.annealed and value is not None:
+                self.setting(name, value, *field.range)
+            else:
+                setattr(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Check fields together and derive what follows from them; call ``super().__post_init__()`` first."""
 
     @abstractmethod
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The terms of one batch.
 
         Args:
             student: the student's output.
             teachers: teacher name -> output; receives no gradient.
             target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+            index: ``Batch.index`` of the windows ``(B,)``, for objectives that keep something of each window.
+        """
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """Set what the objective's own schedule changes; called before every training step.
+
+        It is a function of its arguments alone, so that a resumed fit equals one that was not interrupted.
+
+        Args:
+            epoch: epochs before this one, from 0.
+            batch_size: training windows of this step on this process.
+            step: steps of the optimiser before this one, from 0.
+            epochs: planned epochs; ``None`` where the fit has no planned end.
         """
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise before the first step when batches of this size or these teachers cannot be used.
 
         Args:
-            batch_size: training windows per process and step; ``None`` where nobody knows.
+            batch_size: training windows per process and step; ``None`` where it is unknown.
             teachers: names of the teachers.
 
         Raises:
-            InputError: naming the argument, what came, and what to do.
+            InputError: naming the argument, the value, and the remedy.
         """
 
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
-        """The modules that learn besides the student, by name, for features of these shapes; none by default.
+        """The modules that are trained with the student, by name, for features of these shapes; none by default.
 
         Args:
-            student: what the student says of a few windows.
-            teachers: teacher name -> what it says of them.
-            classifiers: teacher name -> what it makes of a map in the place of its tap ``"stage3"``, where that is
-                known; they stay with the teachers and are not to be registered here.
+            student: the student's output for a few windows.
+            teachers: teacher name -> its output for them.
+            classifiers: teacher name -> its head, from a map in the place of its tap ``"stage3"`` to class logits,
+                where that is known; they stay with the teachers and are not to be registered here.
         """
         return {}
 
     @property
     def adapts(self) -> bool:
-        """Whether anything learns besides the student."""
+        """Whether there are adapters."""
         return type(self).make_adapters is not Objective.make_adapters
 
     @property
     def ready(self) -> bool:
-        """Whether all that learns besides the student is there, which may be nothing for features that fit as is."""
-        return self._asked or len(self.adapters) > 0 or not self.adapts
+        """Whether the adapters are made; true where features fit without any."""
+        return self._adapted or len(self.adapters) > 0 or not self.adapts
 
     def adapt(
         self,
@@ -122,16 +194,16 @@ class Objective(nn.Module, ABC):
         teachers: dict[str, Output],
         classifiers: Mapping[str, Classifier] | None = None,
     ) -> None:
-        """Make the adapters, unless they are there already; see :meth:`make_adapters`."""
+        """Make the adapters, unless they are made already; see :meth:`make_adapters`."""
         if not self.ready:
             like = functional.promote(student.logits)
             made = self.make_adapters(student, teachers, classifiers or {})
             self.adapters.update(made)
             self.adapters.to(like.device, like.dtype).train(self.training)
-            self._asked = True
+            self._adapted = True
 
     def adapted(self, name: str, *features: Tensor) -> Tensor:
-        """What an adapter makes of features, in at least float32.
+        """The output of an adapter for features, in at least float32.
 
         Raises:
             InputError: if there is no such adapter, as of a teacher whose weight was 0 when they were made.
@@ -141,18 +213,18 @@ class Objective(nn.Module, ABC):
                 f"{type(self).__name__}: has no adapter {name!r}, but {', '.join(map(repr, self.adapters)) or 'none'}. "
                 "A teacher whose weight is 0 as the fit begins gets none: begin with a small weight."
             )
-        return _answer(self.adapters[name], *features)
+        return _output_of(self.adapters[name], *features)
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
-        """Teacher -> tap -> what is read of it besides the logits, so that nothing else need be kept of its answers."""
+        """Teacher -> tap -> what is read of it besides the logits, so that a cache keeps nothing else."""
         return {name: dict.fromkeys(self.taps, self.reads) for name in teachers}
 
     def settings(self) -> dict[str, Tensor]:
         """Name -> 0-dim buffer of everything that may be annealed."""
-        return {name: getattr(self, name) for name in self._ranges}
+        return {name: self._buffers[name] for name in self._ranges}  # type: ignore[misc]
 
     def observed(self) -> dict[str, Tensor]:
-        """Name -> what was found in the last batch and is worth logging, such as weights of teachers."""
+        """Name -> value of the last batch that is worth logging, such as adaptive weights of teachers."""
         return {}
 
     def set(self, name: str, value: float) -> None:
@@ -166,10 +238,10 @@ class Objective(nn.Module, ABC):
                 f"{type(self).__name__} has no setting {name!r}; it has {', '.join(map(repr, self._ranges)) or 'none'}."
             )
         self._check_value(name, value)
-        getattr(self, name).fill_(value)
+        self._buffers[name].fill_(value)  # type: ignore[union-attr]
 
-    def _setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
-        """Register a setting in ``[low, high]``."""
+    def setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
+        """Register a setting in ``[low, high]``, in a constructor or ``__post_init__``."""
         self._ranges[name] = (low, high)
         self._check_value(name, value)
         self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
@@ -177,11 +249,19 @@ class Objective(nn.Module, ABC):
     def _check_value(self, name: str, value: float) -> None:
         low, high = self._ranges[name]
         if not (low <= value <= high and math.isfinite(value)):
-            wanted = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g} and finite"
-            raise InputError(f"{type(self).__name__}: {name} must be {wanted}, but is {value}.")
+            raise InputError(f"{type(self).__name__}: {name} must be {in_words(low, high)}, but got {value}.")
 
-    def _feature(self, output: Output, tap: str, who: str) -> Tensor:
-        """The feature that a tap names."""
+    def feature(self, output: Output, tap: str, who: str) -> Tensor:
+        """The feature that a tap names.
+
+        Args:
+            output: of a net.
+            tap: name of the feature.
+            who: whose output it is, for the message, such as ``"teacher 'raw'"``.
+
+        Raises:
+            InputError: if the net has no such tap.
+        """
         if tap not in output.features:
             raise InputError(
                 f"{type(self).__name__}: {who} has no tap {tap!r}; it has "
@@ -190,8 +270,8 @@ class Objective(nn.Module, ABC):
         return output.features[tap]
 
     @contextmanager
-    def _comparing(self, who: str, tap: str) -> Iterator[None]:
-        """Have an error say whose tap did not fit, such as ``"teacher 'raw'"``."""
+    def comparing(self, who: str, tap: str) -> Iterator[None]:
+        """Name in an error whose tap did not fit, such as ``"teacher 'raw'"``."""
         try:
             yield
         except InputError as error:
@@ -202,236 +282,27 @@ class Objective(nn.Module, ABC):
         before = self.settings()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
-            self._buffers[name] = old.to(getattr(self, name).device)
+            self._buffers[name] = old.to(self.settings()[name].device)
         if any(p.is_floating_point() and p.element_size() < 4 for p in self.adapters.parameters()):
             self.adapters.float()
         return self
 
 
-class CrossEntropy(Objective):
-    """Cross-entropy with the labels, ``{"ce": ...}``; teachers are ignored.
+def _constructor(cls: type[Objective]) -> Callable[..., None]:
+    """The constructor of a class with declared fields, with their signature."""
 
-    Example:
-        >>> output = Output(torch.tensor([[2.0, 0.0]]), {})
-        >>> terms = CrossEntropy()(student=output, teachers={}, target=torch.tensor([0]))
-        >>> print(f"{terms['ce']:.4f}")
-        0.1269
-    """
+    def __init__(self: Objective, **values: Any) -> None:
+        super(cls, self).__init__(**values)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
-        """``{"ce": cross-entropy}``."""
-        return {"ce": functional.cross_entropy(student.logits, target)}
-
-
-class WeighedTeachers(Objective):
-    """An objective that weighs any number of teachers by name, the same in every step.
-
-    Args:
-        weights: teacher name -> ``w_m``; ``None`` stands for ``default_weights``.
-
-    Attributes:
-        default_weights: the weights that ``weights=None`` stands for; ``None`` weighs all equally, with sum 1.
-        windows: the fewest windows of a step, over all ranks, that teach something.
-
-    Raises:
-        InputError: for a negative weight, or if ``weights`` does not name exactly the teachers.
-    """
-
-    default_weights: ClassVar[Mapping[str, float] | None] = None
-    windows: int = 1
-
-    def __init__(self, weights: dict[str, float] | None = None) -> None:
-        super().__init__()
-        given = self.default_weights if weights is None else weights
-        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
-            raise InputError(f"{type(self).__name__}: weights must be at least 0 and not all 0, but are {dict(given)}.")
-        self.weights: dict[str, float] | None = None if given is None else dict(given)
-        self._fixed: dict[str, Tensor] = {}
-
-    def observed(self) -> dict[str, Tensor]:
-        """``weight_<teacher>`` of each, where there are several."""
-        return self._fixed
-
-    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise unless there are teachers, the weights name exactly them and a step has windows enough."""
-        weights = self._weights_of(list(teachers))
-        if len(weights) > 1:
-            self._fixed = {f"weight_{name}": torch.tensor(weight) for name, weight in weights.items()}
-        if batch_size is not None and batch_size * distributed.world_size() < self.windows:
-            raise InputError(
-                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least "
-                f"{self.windows}, but batch_size is {batch_size}. Use a larger batch_size."
-            )
-
-    def _weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
-        """The weight of every teacher, by name."""
-        names = list(teachers)
-        if not names:
-            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
-        if self.weights is None:
-            return dict.fromkeys(names, 1 / len(names))
-        if set(names) != set(self.weights):
-            raise InputError(
-                f"{type(self).__name__}: weights must name exactly the teachers, but the teachers are {sorted(names)} "
-                f"and the weights are for {sorted(self.weights)}. Rename the teachers or set weights=."
-            )
-        return {name: self.weights[name] for name in names}
-
-    def _weighty(self, teachers: Iterable[str]) -> dict[str, float]:
-        """The weight of every teacher that has one besides 0, by name."""
-        return {name: weight for name, weight in self._weights_of(teachers).items() if weight != 0}
-
-    def _weigh(self, teachers: dict[str, Output], distance: Callable[[Output], Tensor]) -> Tensor:
-        """``sum_m w_m distance(m)``."""
-        weights = self._weights_of(teachers)
-        return torch.stack([weight * distance(teachers[name]) for name, weight in weights.items()]).sum(0)
-
-    def _over_taps(
-        self,
-        student: Output,
-        teachers: dict[str, Output],
-        distance: Callable[[Tensor, Tensor], Tensor],
-        whole_batch: bool = False,
-    ) -> Tensor:
-        """``sum_m w_m mean_l distance(F_s^l, F_m^l)``, on this rank's samples or on those of the whole batch.
-
-        A teacher of weight 0 is not compared, so its features need not fit.
-        """
-        weights, values = self._weighty(teachers), []
-        collect = gather(student) if whole_batch else functional.promote
-        for tap in self.taps:
-            own = collect(self._feature(student, tap, "the student"))
-            for name, weight in weights.items():
-                other = collect(self._feature(teachers[name], tap, f"teacher {name!r}").detach())
-                with self._comparing(f"teacher {name!r}", tap):
-                    values.append(weight * distance(own, other))
-        return torch.stack(values).sum(0) / len(self.taps)
-
-
-class SoftTargets(WeighedTeachers):
-    r"""Labels and the softened class probabilities of any number of teachers.
-
-    .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
-
-    with ``KD`` as in :func:`kdlab.functional.soft_target_kl`; the terms are ``"ce"`` and ``"kd"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all teachers equally, with sum 1.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as some released code has.
-
-    Raises:
-        InputError: for a parameter out of range, or if ``weights`` does not name exactly the teachers.
-
-    References:
-        G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", NIPS Deep Learning Workshop
-        2014, arXiv:1503.02531. Code: HobbitLong/RepDistiller@b84f547.
-
-    Example:
-        >>> student, teacher = Output(torch.tensor([[0.0, 0.0]]), {}), Output(torch.tensor([[4.0, 0.0]]), {})
-        >>> terms = SoftTargets()(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
-        >>> {name: round(float(term), 4) for name, term in terms.items()}
-        {'ce': 0.0693, 'kd': 1.5976}
-    """
-
-    paper: ClassVar[tuple[str, ...]] = ("hinton2015distilling",)
-
-    temperature: Tensor
-    kd_weight: Tensor
-
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(weights)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("kd_weight", kd_weight, high=1.0)
-        functional.check_choice(f"{type(self).__name__}: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.kl_reduction = kl_reduction
-
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
-        """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
-        kd = self._weigh(
-            teachers,
-            lambda teacher: functional.soft_target_kl(
-                student.logits, teacher.logits, self.temperature, self.kl_reduction
-            ),
-        )
-        return {
-            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
-            "kd": self.kd_weight * kd,
-        }
-
-
-class SimilarityTargets(SoftTargets):
-    r"""Soft targets and a term on the Gram matrices of the whole batch, over all ranks, averaged over taps.
-
-    .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
-        + \frac{\gamma}{|L|} \sum_l S(G_s^l, \{G_m^l\})
-
-    A subclass says what ``S`` is; the term is named ``"similarity"``. Each rank gathers the features of all of them,
-    with gradients, so that ``S`` and its gradient do not depend on how the batch is spread.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        similarity_weight: ``gamma``, at least 0.
-        weights: teacher name -> ``w_m``, for the soft targets and the Gram matrices.
-        taps: names of the features.
-        kl_reduction: as in :class:`SoftTargets`.
-    """
-
-    paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)
-    reads: ClassVar[Need] = "gram"
-    windows = 2
-
-    similarity_weight: Tensor
-
-    def __init__(
-        self,
-        temperature: float,
-        kd_weight: float,
-        similarity_weight: float,
-        weights: dict[str, float] | None,
-        taps: tuple[str, ...],
-        kl_reduction: Literal["batchmean", "mean"],
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("similarity_weight", similarity_weight)
-        self.taps = checked_taps(taps, type(self).__name__)
-
-    @abstractmethod
-    def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-        """``S`` of one tap: from ``(B, B)`` Gram matrices to a 0-dim tensor."""
-
-    def grams(self, student: Output, teachers: dict[str, Output]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """The Gram matrices of student and teachers over all ranks, tap by tap."""
-        whole = gather(student)
-        for tap in self.taps:
-            feature = self._feature(student, tap, "the student")
-            held = {
-                n: out.grams[tap] for n, out in teachers.items() if isinstance(out, CachedOutput) and tap in out.grams
-            }
-            others = {n: self._feature(out, tap, f"teacher {n!r}") for n, out in teachers.items() if n not in held}
-            for name, other in others.items():
-                functional.check_same_batch(feature, other, f"teacher {name!r}")
-            grams = {name: functional.gram(whole(other.detach())) for name, other in others.items()} | held
-            yield functional.gram(whole(feature)), {name: grams[name] for name in teachers}
-
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
-        """``{"ce": ..., "kd": ..., "similarity": gamma mean_l S_l}``."""
-        terms = super().forward(student=student, teachers=teachers, target=target)
-        weights = self._weights_of(teachers)
-        values = [self.similarity(own, others, weights) for own, others in self.grams(student, teachers)]
-        return {**terms, "similarity": self.similarity_weight * torch.stack(values).mean()}
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    __init__.__signature__ = inspect.Signature([own, *parameters(cls._fields)], return_annotation=None)  # type: ignore[attr-defined]
+    __init__.declared = True  # type: ignore[attr-defined]
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"
+    return __init__
 
 
 def gather(student: Output) -> Callable[[Tensor], Tensor]:
-    """What brings tensors ``(B, ...)`` of this batch to at least float32 and together over all ranks, with gradients.
+    """A function that promotes tensors ``(B, ...)`` to float32 or more and gathers them over all ranks, with gradients.
 
     Raises:
         ValueError: on every rank, if they hold different numbers of samples.
@@ -441,13 +312,13 @@ def gather(student: Output) -> Callable[[Tensor], Tensor]:
 
 
 @functional.full_precision
-def _answer(adapter: nn.Module, *features: Tensor) -> Tensor:
-    """What a module makes of features, in at least float32 with autocast off."""
+def _output_of(adapter: nn.Module, *features: Tensor) -> Tensor:
+    """The output of a module for features, in at least float32 with autocast off."""
     made: Tensor = adapter(*features)
     return made
 
 
-def checked_taps(taps: Iterable[str], who: str) -> tuple[str, ...]:
+def checked_taps(who: str, taps: Iterable[str]) -> tuple[str, ...]:
     """The taps as a tuple.
 
     Raises:
@@ -455,5 +326,12 @@ def checked_taps(taps: Iterable[str], who: str) -> tuple[str, ...]:
     """
     names = (taps,) if isinstance(taps, str) else tuple(taps)
     if not names or len(set(names)) < len(names):
-        raise InputError(f"{who}: taps must name at least one feature and none twice, but is {names}.")
+        raise InputError(f"{who}: taps must name at least one feature and none twice, but got {names}.")
     return names
+
+
+def __getattr__(name: str) -> Any:
+    """The bases that methods pick from, which were defined here before they moved to `kdlab.objectives`."""
+    if name in ("CrossEntropy", "SoftTargets", "SimilarityTargets"):
+        return getattr(importlib.import_module("kdlab.objectives"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -104,7 +104,7 @@ class Compared:
         return found
 
 
-class Everything(kdlab.objective.SoftTargets):
+class Everything(kdlab.objectives.SoftTargets):
     """Reads whole features, as an objective does that declares nothing."""
 
     taps = ("stage2", "embedding")

@@ -17,7 +17,8 @@ from kdlab.methods import SP, TGD, Supervised, Teacher
 from kdlab.methods.arguments import objective_arguments
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.tgd import TGDObjective
-from kdlab.objective import CrossEntropy, Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import CrossEntropy, SoftTargets
 from kdlab.types import Output
 from tests.conftest import net, trainer
 from tests.test_objectives import OBJECTIVES

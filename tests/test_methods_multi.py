@@ -30,7 +30,8 @@ from kdlab.methods.aver import AVERObjective
 from kdlab.methods.ca_mkd import CAMKDObjective
 from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.ebkd import EBKDObjective
-from kdlab.objective import Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 from kdlab.views import GramianAngularField, PersistenceImage, Raw
 from tests import references as ref

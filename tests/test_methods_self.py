@@ -27,7 +27,8 @@ from kdlab.methods.cs_kd import CSKDObjective
 from kdlab.methods.ddgsd import DDGSDObjective, symmetric_kl
 from kdlab.methods.ps_kd import PastPredictions, PSKDObjective
 from kdlab.methods.tf_kd import TFKDSelfObjective, TFKDVirtualObjective, virtual_teacher
-from kdlab.objective import Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets
 from kdlab.types import Batch, InputError, Output
 from kdlab.views import GramianAngularField, Raw
 from tests import references as ref

@@ -19,7 +19,8 @@ from kdlab.methods.rkd import RKDObjective
 from kdlab.methods.sp import SPObjective
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.topological_kd import TopologicalKDObjective
-from kdlab.objective import Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets
 from kdlab.types import Batch, InputError, Output
 from tests import references as ref
 from tests.conftest import net, trainer

@@ -38,7 +38,8 @@ from kdlab.methods.topological_kd import TopologicalKD, TopologicalKDObjective
 from kdlab.methods.tpkd import TPKD, TPKDObjective
 from kdlab.nets import ReusedClassifier, WideResNet
 from kdlab.nets.base import Backbone
-from kdlab.objective import CrossEntropy, Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import CrossEntropy, SoftTargets
 from kdlab.types import InputError, Output
 from tests import references as ref
 

@@ -21,7 +21,7 @@ import torch
 
 import kdlab
 from kdlab import Distillation
-from kdlab.objective import SoftTargets
+from kdlab.objectives import SoftTargets
 from kdlab.views import View
 
 
@@ -46,7 +46,7 @@ class ToyObjective(SoftTargets):
 
     def __init__(self, toy_weight: float = 2.0, kd_weight: float = 0.5) -> None:
         super().__init__(kd_weight=kd_weight)
-        self._setting("toy_weight", toy_weight)
+        self.setting("toy_weight", toy_weight)
 
     def make_adapters(self, student, teachers, classifiers):
         (teacher,) = teachers.values()

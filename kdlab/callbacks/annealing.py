@@ -114,7 +114,8 @@ class WeightAnnealing(Callback):
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
-        if isinstance(pl_module, Method) and self.setting in pl_module.moves:
+        own = pl_module.moves if isinstance(pl_module, Method) else ()
+        if self.setting in (*own, *objective.moves):
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
                 "of its own. Set those, or anneal another setting."

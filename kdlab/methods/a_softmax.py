@@ -59,11 +59,13 @@ class ASoftmaxObjective(Objective):
         if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
             raise InputError(f"ASoftmaxObjective: margin must be a whole number of at least 1, but is {margin!r}.")
         self.margin = margin
-        self._setting("cosine_weight", cosine_weight)
+        self.setting("cosine_weight", cosine_weight)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": the angular cross-entropy}``."""
-        embedding = self._feature(student, "embedding", "the net")
+        embedding = self.feature(student, "embedding", "the net")
         ce = functional.angular_softmax(student.logits, embedding, target, self.margin, self.cosine_weight)
         return {"ce": ce}
 

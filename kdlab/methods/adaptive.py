@@ -1,4 +1,4 @@
-"""What the methods share that weigh their teachers anew in every batch."""
+"""Adaptive weights of the teachers, per batch: the base of the methods that have them."""
 
 from __future__ import annotations
 
@@ -10,51 +10,76 @@ import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.objective import SoftTargets
+from kdlab.fields import argument
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
 class AdaptiveTargets(SoftTargets):
-    r"""Labels and soft targets of teachers that a subclass weighs sample by sample; terms ``"ce"`` and ``"kd"``.
+    r"""Labels and soft targets with a weight of each teacher per sample; terms ``"ce"`` and ``"kd"``.
 
     .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \frac{\lambda}{B} \sum_i \sum_m w_{mi}\, \mathrm{KD}_i(m, s)
 
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        mkd_scale: ``"normalised"`` weighs with sum 1; ``"released"`` multiplies that by :meth:`released_scale`.
+    A subclass defines :meth:`adaptive_weights`.
 
     Attributes:
-        weighed: ``"weight_<teacher>"`` -> mean weight in the last batch.
+        found: ``"weight_<teacher>"`` -> mean weight in the last batch.
     """
 
-    def __init__(
-        self,
-        temperature: float,
-        kd_weight: float,
-        kl_reduction: Literal["batchmean", "mean"],
-        mkd_scale: Literal["normalised", "released"] = "normalised",
-    ) -> None:
-        super().__init__(temperature, kd_weight, None, kl_reduction)
-        functional.check_choice(f"{type(self).__name__}: mkd_scale", mkd_scale, ("normalised", "released"))
-        self.mkd_scale = mkd_scale
-        self.weighed: dict[str, Tensor] = {}
+    weights: dict[str, float] | None = argument(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without weights."""
+        super().__post_init__()
+        self.found: dict[str, Tensor] = {}
 
     def observed(self) -> dict[str, Tensor]:
         """The teachers' mean weights in the last batch."""
-        return self.weighed
+        return self.found
 
     @abstractmethod
-    def weigh(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """Teacher name -> weight of each sample ``(B,)``, or one for all, 0-dim; sum 1, without gradients."""
 
-    def released_scale(self, teachers: int) -> float:
-        """What the weights sum to in the released code."""
+    def scale(self, teachers: int) -> float:
+        """The sum of the weights of a sample."""
         return 1.0
 
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"ce": (1 - lambda) CE, "kd": lambda mean_i sum_m w_mi KD_mi}``."""
+        self.check(batch_size=None, teachers=teachers)
+        ce = (1 - self.kd_weight) * functional.cross_entropy(student.logits, target)
+        scale = self.scale(len(teachers))
+        weights = self.adaptive_weights(student=student, teachers=teachers, target=target)
+        self.found = {f"weight_{name}": scale * weight.mean() for name, weight in weights.items()}
+        values = [
+            weights[name] * functional.soft_target_kl(student.logits, output.logits, self.temperature, "none")
+            for name, output in teachers.items()
+        ]
+        kd = self.kd_weight * scale * torch.stack(values).sum(0).mean()
+        return {"ce": ce, "kd": kd if self.kl_reduction == "batchmean" else kd / student.logits.shape[1]}
+
+
+class ScaledTargets(AdaptiveTargets):
+    """Adaptive weights whose sum may be that of the released code."""
+
+    mkd_scale: Literal["normalised", "released"] = argument(
+        '``"normalised"`` weights have the sum 1; ``"released"`` multiplies them as the released code does.',
+        default="normalised",
+    )
+
+    @abstractmethod
+    def released_scale(self, teachers: int) -> float:
+        """The sum of the weights in the released code."""
+
+    def scale(self, teachers: int) -> float:
+        """1, or the sum in the released code."""
+        return self.released_scale(teachers) if self.mkd_scale == "released" else 1.0
+
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise also where the released scale means nothing."""
+        """Raise also where the released scale is not defined."""
         names = list(teachers)
         super().check(batch_size=batch_size, teachers=names)
         if self.mkd_scale == "released" and len(names) < 2:
@@ -62,17 +87,3 @@ class AdaptiveTargets(SoftTargets):
                 f"{type(self).__name__}: mkd_scale='released' needs at least two teachers, but there is {names[0]!r} "
                 "alone. Add a teacher, or use KD."
             )
-
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
-        """``{"ce": (1 - lambda) CE, "kd": lambda mean_i sum_m w_mi KD_mi}``."""
-        self.check(batch_size=None, teachers=teachers)
-        ce = (1 - self.kd_weight) * functional.cross_entropy(student.logits, target)
-        scale = self.released_scale(len(teachers)) if self.mkd_scale == "released" else 1.0
-        weights = self.weigh(student=student, teachers=teachers, target=target)
-        self.weighed = {f"weight_{name}": scale * weight.mean() for name, weight in weights.items()}
-        values = [
-            weights[name] * functional.soft_target_kl(student.logits, output.logits, self.temperature, "none")
-            for name, output in teachers.items()
-        ]
-        kd = self.kd_weight * scale * torch.stack(values).sum(0).mean()
-        return {"ce": ce, "kd": kd if self.kl_reduction == "batchmean" else kd / student.logits.shape[1]}

@@ -54,7 +54,7 @@ class AEKDObjective(AdaptiveTargets):
         >>> for max_weight in (1.0, 0.6):
         ...     objective = AEKDObjective(max_weight=max_weight)
         ...     terms = objective(student=student, teachers=teachers, target=torch.tensor([0]))
-        ...     weights = {name: round(float(weight), 3) for name, weight in objective.weighed.items()}
+        ...     weights = {name: round(float(weight), 3) for name, weight in objective.found.items()}
         ...     print(weights, round(float(terms["kd"]), 3))
         {'weight_raw': 0.212, 'weight_pi': 0.788} 0.427
         {'weight_raw': 0.4, 'weight_pi': 0.6} 0.706
@@ -81,7 +81,7 @@ class AEKDObjective(AdaptiveTargets):
         if len(names) > 8:
             raise InputError(f"AEKDObjective: weighs at most 8 teachers, but there are {len(names)}: {sorted(names)}.")
 
-    def weigh(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """By gradients."""
         logits = {name: output.logits for name, output in teachers.items()}
         gradients = functional.logit_gradients(student.logits, logits, self.temperature)

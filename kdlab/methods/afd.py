@@ -35,7 +35,8 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Classifier, SoftTargets, checked_taps
+from kdlab.objective import Classifier, checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
@@ -119,10 +120,10 @@ class AFDObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("attention_weight", attention_weight)
+        self.setting("attention_weight", attention_weight)
         if width < 1:
             raise InputError(f"AFDObjective: width must be at least 1, but is {width}.")
-        self.taps, self.width = checked_taps(taps, "AFDObjective"), width
+        self.taps, self.width = checked_taps("AFDObjective", taps), width
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also for batches of one window, which batch norm cannot read."""
@@ -138,16 +139,16 @@ class AFDObjective(SoftTargets):
     ) -> Mapping[str, nn.Module]:
         """One attention for each teacher that has a weight."""
         made = {}
-        for name in self._weighty(teachers):
+        for name in self.nonzero_weights(teachers):
             own, others = self._maps(student, "the student"), self._maps(teachers[name], f"teacher {name!r}")
             for tap, mine, other in zip(self.taps, own, others, strict=True):
-                with self._comparing(f"teacher {name!r}", tap):
+                with self.comparing(f"teacher {name!r}", tap):
                     functional.fit_maps(mine, other, resize="pool")  # says which shapes do not fit
             made[name] = LayerAttention([f.shape[1] for f in own], [f.shape[1] for f in others], self.width)
         return made
 
     def _maps(self, output: Output, who: str) -> list[Tensor]:
-        return [functional.promote(self._feature(output, tap, who)) for tap in self.taps]
+        return [functional.promote(self.feature(output, tap, who)) for tap in self.taps]
 
     def _distance(self, name: str, student: Output, teacher: Output) -> Tensor:
         own = self._maps(student, "the student")
@@ -161,11 +162,13 @@ class AFDObjective(SoftTargets):
             values.append((weights[:, t] * squares).sum(1).mean())
         return torch.stack(values).sum()
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "attention": beta sum_m w_m AFD_m}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         self.adapt(student=student, teachers=teachers)
-        weights = self._weighty(teachers)
+        weights = self.nonzero_weights(teachers)
         values = [weight * self._distance(name, student, teachers[name]) for name, weight in weights.items()]
         return {**terms, "attention": self.attention_weight * torch.stack(values).sum()}
 

@@ -120,7 +120,7 @@ class AFDSObjective(HintTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self._setting("channel_weight", channel_weight)
+        self.setting("channel_weight", channel_weight)
         functional.check_choice("AFDSObjective: resize", resize or "pool", ("pool",))
         if not ratio > 0:
             raise InputError(f"AFDSObjective: ratio must be above 0, but is {ratio}.")
@@ -135,7 +135,9 @@ class AFDSObjective(HintTargets):
         """Weighted squared difference of normalised channels."""
         return self.adapted(name, *functional.fit_maps(student, teacher, self.resize))
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "channels": beta mean_l sum_m w_m AFDS}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         return {**terms, "channels": self.channel_weight * self.hints(student, teachers)}

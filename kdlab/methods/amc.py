@@ -93,16 +93,18 @@ class AMCObjective(Objective):
         tap: str = "embedding",
     ) -> None:
         super().__init__()
-        self._setting("geodesic_weight", geodesic_weight)
+        self.setting("geodesic_weight", geodesic_weight)
         functional.check_choice("AMCObjective: pairs", pairs, ("labels", "predictions"))
         if not 0 <= margin < math.inf:
             raise InputError(f"AMCObjective: margin must be at least 0 (radians), but is {margin}.")
         self.margin, self.pairs, self.tap = margin, pairs, tap
         self.taps = (tap,)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "geodesic": gamma AMC}``."""
-        feature, whole = self._feature(student, self.tap, "the net"), gather(student)
+        feature, whole = self.feature(student, self.tap, "the net"), gather(student)
         label = student.logits.detach().argmax(1) if self.pairs == "predictions" else target
         x, label = whole(feature.flatten(2).mean(2) if feature.ndim > 2 else feature), whole(label)
         half = len(x) // 2

@@ -34,7 +34,8 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Need, SoftTargets, checked_taps
+from kdlab.objective import Need, checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
@@ -93,8 +94,8 @@ class AMDObjective(SoftTargets):
         super().__init__(temperature, kd_weight, weights, kl_reduction)
         self.weighs_labels = ce_weight is not None
         if ce_weight is not None:
-            self._setting("ce_weight", ce_weight)
-        self._setting("margin_weight", margin_weight)
+            self.setting("ce_weight", ce_weight)
+        self.setting("margin_weight", margin_weight)
         if not (margin > 0 and scale > 0 and 0 <= local_weight <= 1):
             raise InputError(
                 "AMDObjective: margin and scale must be positive and local_weight from 0 to 1, "
@@ -102,7 +103,7 @@ class AMDObjective(SoftTargets):
             )
         self.margin, self.scale, self.local_weight = margin, scale, local_weight
         self.map_teacher, self.resize = map_teacher, resize
-        self.taps = checked_taps(taps, "AMDObjective")
+        self.taps = checked_taps("AMDObjective", taps)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also when it is not clear which teacher gives the maps."""
@@ -126,14 +127,16 @@ class AMDObjective(SoftTargets):
             )
         return self.map_teacher
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "margin": gamma mean_l L_AMD}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         name, values = self._map_teacher(teachers), []
         for tap in self.taps:
-            own = self._feature(student, tap, "the student")
-            other = self._feature(teachers[name], tap, f"teacher {name!r}")
-            with self._comparing(f"teacher {name!r}", tap):
+            own = self.feature(student, tap, "the student")
+            other = self.feature(teachers[name], tap, f"teacher {name!r}")
+            with self.comparing(f"teacher {name!r}", tap):
                 values.append(
                     functional.angular_margin(own, other, self.margin, self.scale, self.local_weight, self.resize)
                 )

@@ -78,15 +78,17 @@ class AnnealingKDObjective(Objective):
 
     def __init__(self, kd_weight: float = 0.5, factor: float = 1.0) -> None:
         super().__init__()
-        self._setting("kd_weight", kd_weight, high=1.0)
-        self._setting("factor", factor, high=1.0)
+        self.setting("kd_weight", kd_weight, high=1.0)
+        self.setting("factor", factor, high=1.0)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise without teachers."""
         if not list(teachers):
             raise InputError("AnnealingKDObjective: needs at least one teacher, but got none.")
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - w) CE, "regression": w mean (z_s - Phi z_t)^2}``."""
         self.check(batch_size=None, teachers=teachers)
         mean = torch.stack([functional.promote(output.logits) for output in teachers.values()]).mean(0)

@@ -30,7 +30,8 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Need, SoftTargets, checked_taps
+from kdlab.objective import Need, checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
@@ -77,18 +78,20 @@ class ATObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("attention_weight", attention_weight)
-        self.taps, self.resize = checked_taps(taps, "ATObjective"), resize
+        self.setting("attention_weight", attention_weight)
+        self.taps, self.resize = checked_taps("ATObjective", taps), resize
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
         """Energies of the maps; the features themselves where they are pooled first."""
         need: Need = "feature" if self.resize else self.reads
         return {name: dict.fromkeys(self.taps, need) for name in teachers}
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "attention": beta mean_l sum_m w_m AT}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
-        distance = self._over_taps(student, teachers, partial(functional.attention_transfer, resize=self.resize))
+        distance = self.over_taps(student, teachers, partial(functional.attention_transfer, resize=self.resize))
         return {**terms, "attention": self.attention_weight * distance}
 
 

@@ -28,7 +28,7 @@ from kdlab.functional import check_choice, promote
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
@@ -67,7 +67,9 @@ class AVERObjective(SoftTargets):
         check_choice("AVERObjective: mode", mode, ("loss", "logits"))
         self.mode = mode
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda KD}``."""
         if self.mode == "logits" and teachers:
             mean = torch.stack([promote(output.logits) for output in teachers.values()]).mean(0)

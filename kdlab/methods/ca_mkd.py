@@ -77,7 +77,7 @@ class CAMKDObjective(AdaptiveTargets):
         >>> terms = objective(student=student, teachers=teachers, target=torch.tensor([0]))
         >>> {name: round(float(term), 4) for name, term in terms.items()}
         {'ce': 0.0693, 'kd': 0.9635}
-        >>> {name: round(float(weight), 4) for name, weight in objective.weighed.items()}
+        >>> {name: round(float(weight), 4) for name, weight in objective.found.items()}
         {'weight_raw': 0.5732, 'weight_pi': 0.4268}
     """
 
@@ -102,7 +102,7 @@ class CAMKDObjective(AdaptiveTargets):
         self._classifiers: dict[str, Classifier] = {}
         if self._on_maps:
             self.taps = (_MAP,)
-            self._setting("feature_weight", feature_weight)
+            self.setting("feature_weight", feature_weight)
             self.zero_when_equal = False
             self.reason = "the embedding is no identity until it has learnt to be one"
 
@@ -129,8 +129,8 @@ class CAMKDObjective(AdaptiveTargets):
         return made
 
     def _maps(self, name: str, student: Output, teacher: Output) -> tuple[Tensor, Tensor]:
-        own = functional.promote(self._feature(student, _MAP, "the student"))
-        other = functional.promote(self._feature(teacher, _MAP, f"teacher {name!r}")).detach()
+        own = functional.promote(self.feature(student, _MAP, "the student"))
+        other = functional.promote(self.feature(teacher, _MAP, f"teacher {name!r}")).detach()
         size = other.shape[2:]
         if self.resize == "resample" and own.ndim == other.ndim and own.ndim > 2 and own.shape[2:] != size:
             if all(a >= b for a, b in zip(own.shape[2:], size, strict=True)):
@@ -150,7 +150,9 @@ class CAMKDObjective(AdaptiveTargets):
             "with feature_weight=0."
         )
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "feature": beta mean_i sum_m v_mi mean (E_m(F_s) - F_m)_i^2}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         if not self._on_maps:
@@ -162,7 +164,7 @@ class CAMKDObjective(AdaptiveTargets):
             said = {name: functional.promote(self._classifiers[name](map)) for name, map in embedded.items()}
         weights = functional.confidence_weights(said, target)
         scale = self.released_scale(len(teachers)) if self.mkd_scale == "released" else 1.0
-        self.weighed |= {f"weight_{name}_feature": scale * weight.mean() for name, weight in weights.items()}
+        self.found |= {f"weight_{name}_feature": scale * weight.mean() for name, weight in weights.items()}
         values = [
             weights[name] * (embedded[name] - other).square().flatten(1).mean(1) for name, (_, other) in maps.items()
         ]
@@ -173,7 +175,7 @@ class CAMKDObjective(AdaptiveTargets):
         """``1 / M``."""
         return 1 / teachers
 
-    def weigh(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """By cross-entropy with the labels."""
         return functional.confidence_weights({name: output.logits for name, output in teachers.items()}, target)
 

@@ -41,7 +41,8 @@ from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks
 from kdlab.nets.base import Backbone
-from kdlab.objective import Classifier, SoftTargets, gather
+from kdlab.objective import Classifier, gather
+from kdlab.objectives import SoftTargets
 from kdlab.types import Batch, InputError, Output, Windows
 
 
@@ -161,7 +162,7 @@ class CRDObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("contrast_weight", contrast_weight)
+        self.setting("contrast_weight", contrast_weight)
         if width < 1 or negatives < 1 or not contrast_temperature > 0 or not 0 <= momentum < 1:
             raise InputError(
                 "CRDObjective: width and negatives must be at least 1, contrast_temperature above 0 and momentum from "
@@ -198,8 +199,8 @@ class CRDObjective(SoftTargets):
         made: dict[str, nn.Module] = {}
         for name, output in teachers.items():
             for key, feature in (
-                (f"student_{name}", self._feature(student, self.tap, "the student")),
-                (f"teacher_{name}", self._feature(output, self.tap, f"teacher {name!r}")),
+                (f"student_{name}", self.feature(student, self.tap, "the student")),
+                (f"teacher_{name}", self.feature(output, self.tap, f"teacher {name!r}")),
             ):
                 made[key] = nn.Linear(feature.flatten(1).shape[1], self.width)
             if self._keys is not None:
@@ -219,14 +220,14 @@ class CRDObjective(SoftTargets):
         """
         terms = super().forward(student=student, teachers=teachers, target=target)
         self.adapt(student=student, teachers=teachers)
-        weights = self._weights_of(teachers)
+        weights = self.weights_of(teachers)
         values = [weight * self._contrast(name, student, teachers[name], index) for name, weight in weights.items()]
         return {**terms, "contrast": self.contrast_weight * torch.stack(values).sum()}
 
     def _contrast(self, name: str, student: Output, teacher: Output, index: Tensor | None) -> Tensor:
         features = (
-            self._feature(student, self.tap, "the student"),
-            self._feature(teacher, self.tap, f"teacher {name!r}").detach(),
+            self.feature(student, self.tap, "the student"),
+            self.feature(teacher, self.tap, f"teacher {name!r}").detach(),
         )
         who = (f"student_{name}", f"teacher_{name}")
         own = torch.stack(

@@ -28,11 +28,11 @@ from kdlab import functional
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.view_checks import check_version
 from kdlab.nets.base import Backbone
-from kdlab.objective import WeighedTeachers
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import Batch, Output, Windows
 
 
-class CSKDObjective(WeighedTeachers):
+class CSKDObjective(WeightedTeachers):
     """Terms ``"ce"`` and ``"kd"``; the teacher is the net's own output for other windows of the same classes.
 
     With several teachers, say several partners of each window, the divergence is their mean.
@@ -64,14 +64,16 @@ class CSKDObjective(WeighedTeachers):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__()
-        self._setting("kd_weight", kd_weight)
-        self._setting("temperature", temperature, low=1e-3)
+        self.setting("kd_weight", kd_weight)
+        self.setting("temperature", temperature, low=1e-3)
         functional.check_choice("CSKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.kl_reduction = kl_reduction
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "kd": lambda KD}``."""
-        kd = self._weigh(
+        kd = self.weighted(
             teachers,
             lambda partner: functional.soft_target_kl(
                 student.logits, partner.logits, self.temperature, self.kl_reduction

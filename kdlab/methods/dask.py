@@ -33,11 +33,12 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Classifier, WeighedTeachers, checked_taps
+from kdlab.objective import Classifier, checked_taps
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import InputError, Output
 
 
-class DASKObjective(WeighedTeachers):
+class DASKObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"kd"``, ``"relation"`` and ``"semantic"``.
 
     Args:
@@ -81,10 +82,10 @@ class DASKObjective(WeighedTeachers):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(weights)
-        self._setting("relation_weight", relation_weight)
-        self._setting("semantic_weight", semantic_weight)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("kd_weight", kd_weight)
+        self.setting("relation_weight", relation_weight)
+        self.setting("semantic_weight", semantic_weight)
+        self.setting("temperature", temperature, low=1e-3)
+        self.setting("kd_weight", kd_weight)
         functional.check_choice("DASKObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.taps, self.tap, self.kl_reduction = checked_taps(tap, "DASKObjective"), tap, kl_reduction
 
@@ -92,27 +93,29 @@ class DASKObjective(WeighedTeachers):
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
         """A linear layer to the embedding of each teacher; the identity where the lengths are equal."""
-        own = self._feature(student, self.tap, "the student")
-        others = {name: self._feature(out, self.tap, f"teacher {name!r}") for name, out in teachers.items()}
+        own = self.feature(student, self.tap, "the student")
+        others = {name: self.feature(out, self.tap, f"teacher {name!r}") for name, out in teachers.items()}
         return {name: translator(own, other) for name, other in others.items()}
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "kd": w_st KD, "relation": beta (L_D + L_A), "semantic": gamma L_S}``."""
         self.adapt(student=student, teachers=teachers)
-        kd = self._weigh(
+        kd = self.weighted(
             teachers,
             lambda teacher: functional.soft_target_kl(
                 student.logits, teacher.logits, self.temperature, self.kl_reduction
             ),
         )
-        relation = self._over_taps(student, teachers, _relations, whole_batch=True)
-        own = self._feature(student, self.tap, "the student")
+        relation = self.over_taps(student, teachers, _relations, gathered=True)
+        own = self.feature(student, self.tap, "the student")
         semantic = [
             weight
             * functional.mean_square(
-                self.adapted(name, own), self._feature(teachers[name], self.tap, f"teacher {name!r}").detach()
+                self.adapted(name, own), self.feature(teachers[name], self.tap, f"teacher {name!r}").detach()
             )
-            for name, weight in self._weights_of(teachers).items()
+            for name, weight in self.weights_of(teachers).items()
         ]
         return {
             "ce": functional.cross_entropy(student.logits, target),

@@ -108,21 +108,23 @@ class DDGSDObjective(Objective):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__()
-        self._setting("kd_weight", kd_weight)
-        self._setting("discrepancy_weight", discrepancy_weight)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("ce_weight", ce_weight)
+        self.setting("kd_weight", kd_weight)
+        self.setting("discrepancy_weight", discrepancy_weight)
+        self.setting("temperature", temperature, low=1e-3)
+        self.setting("ce_weight", ce_weight)
         functional.check_choice("DDGSDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.detach_targets, self.kl_reduction = detach_targets, kl_reduction
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE_a + CE_b, "kd": lambda (KL_ab + KL_ba), "discrepancy": mu |mean h_a - mean h_b|^2}``."""
         rows = len(student.logits)
         if rows % 2:
             raise InputError(
                 f"DDGSDObjective: expected the two distortions of a batch, one after the other, but got {rows} rows."
             )
-        embedding, whole = self._feature(student, "embedding", "the student"), gather(student)
+        embedding, whole = self.feature(student, "embedding", "the student"), gather(student)
         one, two = (whole(embedding[half]) for half in (slice(rows // 2), slice(rows // 2, None)))
         return {
             "ce": 2 * self.ce_weight * functional.cross_entropy(student.logits, target),

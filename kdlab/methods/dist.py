@@ -26,11 +26,12 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import WeighedTeachers, gather
+from kdlab.objective import gather
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import Output
 
 
-class DISTObjective(WeighedTeachers):
+class DISTObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"inter"`` and ``"intra"``.
 
     Args:
@@ -70,12 +71,14 @@ class DISTObjective(WeighedTeachers):
         weights: dict[str, float] | None = None,
     ) -> None:
         super().__init__(weights)
-        self._setting("inter_weight", inter_weight)
-        self._setting("intra_weight", intra_weight)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("ce_weight", ce_weight)
+        self.setting("inter_weight", inter_weight)
+        self.setting("intra_weight", intra_weight)
+        self.setting("temperature", temperature, low=1e-3)
+        self.setting("ce_weight", ce_weight)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "inter": beta T^2 (1 - rho), "intra": gamma T^2 (1 - rho)}``."""
         whole = gather(student)
         own = whole(student.logits)
@@ -84,7 +87,7 @@ class DISTObjective(WeighedTeachers):
             logits = (own, whole(teacher.logits.detach()), self.temperature)
             return torch.stack([functional.inter_class_distance(*logits), functional.intra_class_distance(*logits)])
 
-        inter, intra = self._weigh(teachers, distances)
+        inter, intra = self.weighted(teachers, distances)
         return {
             "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
             "inter": self.inter_weight * inter,

@@ -18,12 +18,14 @@ from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
-from kdlab.objective import Objective, SoftTargets, WeighedTeachers
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets, WeightedTeachers
 from kdlab.types import Batch, InputError, Output, Windows
 
 
@@ -78,7 +80,7 @@ class Distillation(Method):
                 f"(and not train, keys, ...), got {teachers!r:.200}."
             )
         self.objective = objective if objective is not None else SoftTargets()
-        fixed = self.objective.weights if isinstance(self.objective, WeighedTeachers) else None
+        fixed = self.objective.weights if isinstance(self.objective, WeightedTeachers) else None
         if fixed is not None and abs(sum(fixed.values()) - 1) > 1e-3:
             rank_zero_warn(
                 f"{type(self).__name__}: the weights of the teachers sum to {sum(fixed.values()):g}, not to 1, and are "
@@ -182,10 +184,11 @@ class Distillation(Method):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms of the objective on the outputs of student and teachers."""
-        terms: dict[str, Tensor] = self.objective(
-            student=student, teachers=self.teacher_outputs(batch), target=batch.target
-        )
-        return terms
+        return terms_of(self.objective, batch, student, self.teacher_outputs(batch))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what the objective's own schedule changes."""
+        run_schedule(self, self.objective, batch)
 
     def teacher_outputs(self, batch: Batch) -> dict[str, Output]:
         """The outputs of the teachers for a batch, computed or cached."""

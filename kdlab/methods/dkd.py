@@ -19,31 +19,20 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
-from kdlab.objective import WeighedTeachers
-from kdlab.types import Batch, InputError, Output
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
+from kdlab.objectives import Reduction, WeightedTeachers
+from kdlab.types import Output
 
 
-class DKDObjective(WeighedTeachers):
+class DKDObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"target"`` and ``"others"``, and the setting ``"ramp"``, a factor on the latter two.
-
-    The factor is 1; :class:`DKD` makes it grow.
-
-    Args:
-        target_weight: ``alpha``, at least 0.
-        others_weight: ``beta``, at least 0; the published 6 to 8 on CIFAR-100 (2 for small ResNets), .5 on ImageNet.
-        temperature: ``T > 0``.
-        ce_weight: weight of the cross-entropy, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``: ``TCKD`` 2 times smaller, ``NCKD`` ``K - 1``.
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for two classes.
@@ -59,38 +48,44 @@ class DKDObjective(WeighedTeachers):
 
     paper: ClassVar[tuple[str, ...]] = ("zhao2022decoupled",)
 
-    target_weight: Tensor
-    others_weight: Tensor
-    temperature: Tensor
-    ce_weight: Tensor
-    ramp: Tensor
+    target_weight: Setting = setting("``alpha``, at least 0.", default=1.0)
+    others_weight: Setting = setting(
+        "``beta``, at least 0; the published 6 to 8 on CIFAR-100 (2 for small ResNets), .5 on ImageNet.", default=8.0
+    )
+    temperature: Setting = setting("``T > 0``.", default=4.0, low=1e-3)
+    ce_weight: Setting = setting("weight of the cross-entropy, at least 0.", default=1.0)
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``: ``TCKD`` 2 times smaller, ``NCKD`` ``K - 1``.',
+        default="batchmean",
+    )
+    warm_up: int = argument(
+        "epochs in which ``r`` grows, at least 0; 0: ``r`` is 1. The original has 20 of 240 on CIFAR-100 and 1 on "
+        "ImageNet.",
+        default=0,
+        low=0,
+    )
+    ramp: Setting = setting("``r``.", default=1.0, high=1.0, init=False)
 
-    def __init__(
-        self,
-        target_weight: float = 1.0,
-        others_weight: float = 8.0,
-        temperature: float = 4.0,
-        ce_weight: float = 1.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(weights)
-        self._setting("target_weight", target_weight)
-        self._setting("others_weight", others_weight)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("ce_weight", ce_weight)
-        self._setting("ramp", 1.0, high=1.0)
-        functional.check_choice("DKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.kl_reduction = kl_reduction
+    def __post_init__(self) -> None:
+        """Leave the factor to callbacks where it has no schedule."""
+        super().__post_init__()
+        self.moves = ("ramp",) if self.warm_up else ()
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """``r = min(e / warm_up, 1)``, with ``e`` counted from 1."""
+        if self.warm_up:
+            self.set("ramp", min((epoch + 1) / self.warm_up, 1.0))
+
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "target": r alpha TCKD, "others": r beta NCKD}``."""
 
         def divergences(teacher: Output) -> Tensor:
             logits = (student.logits, teacher.logits, target, self.temperature, self.kl_reduction)
             return torch.stack([functional.target_class_kl(*logits), functional.other_classes_kl(*logits)])
 
-        true_class, others = self._weigh(teachers, divergences)
+        true_class, others = self.weighted(teachers, divergences)
         return {
             "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
             "target": self.ramp * self.target_weight * true_class,
@@ -98,44 +93,5 @@ class DKDObjective(WeighedTeachers):
         }
 
 
-class DKD(Distillation):
-    """Distil the logits of any teachers, decoupled into the true class and the others.
-
-    Args:
-        student: the net that learns, of at least three classes.
-        teachers: teacher name -> teacher.
-        target_weight: ``alpha``, at least 0.
-        others_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        ce_weight: weight of the cross-entropy, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``: ``TCKD`` 2 times smaller, ``NCKD`` ``K - 1``.
-        warm_up: epochs in which ``r`` grows; the original has 20 of 240 on CIFAR-100 and 1 on ImageNet.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    moves: ClassVar[tuple[str, ...]] = ("ramp",)
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        target_weight: float = 1.0,
-        others_weight: float = 8.0,
-        temperature: float = 4.0,
-        ce_weight: float = 1.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        warm_up: int = 20,
-        **kwargs: Any,
-    ) -> None:
-        objective = DKDObjective(target_weight, others_weight, temperature, ce_weight, weights, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
-        if warm_up < 0:
-            raise InputError(f"DKD: warm_up must be at least 0 epochs, but is {warm_up}.")
-        self.warm_up = warm_up
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the factor of this epoch, a function of the epoch alone."""
-        self.objective.set("ramp", min((self.trainer.current_epoch + 1) / self.warm_up, 1.0) if self.warm_up else 1.0)
+class DKD(Distilled, objective=DKDObjective, warm_up=20):
+    """Distil the logits of any teachers, decoupled into the true class and the others, of at least three classes."""

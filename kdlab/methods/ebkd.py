@@ -51,7 +51,7 @@ class EBKDObjective(AdaptiveTargets):
         >>> terms = objective(student=student, teachers=teachers, target=torch.tensor([0]))
         >>> {name: round(float(term), 4) for name, term in terms.items()}
         {'ce': 0.0693, 'kd': 1.3985}
-        >>> {name: round(float(weight), 4) for name, weight in objective.weighed.items()}
+        >>> {name: round(float(weight), 4) for name, weight in objective.found.items()}
         {'weight_raw': 0.866, 'weight_pi': 0.134}
     """
 
@@ -70,7 +70,7 @@ class EBKDObjective(AdaptiveTargets):
         """``(M - 1) / M``."""
         return (teachers - 1) / teachers
 
-    def weigh(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """By entropy."""
         return functional.entropy_weights({name: output.logits for name, output in teachers.items()})
 

@@ -122,7 +122,7 @@ class FitNetObjective(HintTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self._setting("hint_weight", hint_weight)
+        self.setting("hint_weight", hint_weight)
         functional.check_choice("FitNetObjective: resize", resize or "pool", ("pool", "strided"))
         self.relu, self.resize = relu, resize
 
@@ -142,7 +142,9 @@ class FitNetObjective(HintTargets):
             return functional.fit_maps(student, teacher)  # which says why not
         return student, teacher
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "hint": beta mean_l sum_m w_m mean (r(F_s) - F_m)^2}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         return {**terms, "hint": self.hint_weight * self.hints(student, teachers)}

@@ -1,15 +1,16 @@
-"""What the methods share whose features are compared through adapters, tap by tap and teacher by teacher."""
+"""Hints: the base of the methods that compare features through adapters, tap by tap and teacher by teacher."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from kdlab.objective import Classifier, SoftTargets, checked_taps
+from kdlab.fields import argument
+from kdlab.objective import Classifier, checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
@@ -24,35 +25,21 @@ def adapter_name(teacher: str, tap: str) -> str:
 
 
 class HintTargets(SoftTargets):
-    r"""Soft targets and a distance of features between which an adapter learns to translate.
+    r"""Soft targets and a distance of features, the student's read through an adapter.
 
     .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
         + \frac{1}{|L|} \sum_l \sum_m w_m\, D_{ml}(F_s^l, F_m^l)
 
-    A subclass makes an adapter for each pair of features and says what ``D`` is. A teacher of weight 0 gets none.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: as in :class:`~kdlab.objective.SoftTargets`.
+    A subclass makes an adapter for each pair of features and defines ``D``. A teacher of weight 0 gets none.
     """
 
-    def __init__(
-        self,
-        temperature: float,
-        kd_weight: float,
-        weights: dict[str, float] | None,
-        taps: tuple[str, ...],
-        kl_reduction: Literal["batchmean", "mean"],
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.taps = checked_taps(taps, type(self).__name__)
+    taps: tuple[str, ...] = argument(
+        "names of the features.", default=("stage1", "stage2", "stage3"), check=checked_taps
+    )
 
     @abstractmethod
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
-        """What learns between two features of these shapes."""
+        """The adapter between two features of these shapes."""
 
     @abstractmethod
     def distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
@@ -63,16 +50,16 @@ class HintTargets(SoftTargets):
     ) -> Mapping[str, nn.Module]:
         """One for each teacher that has a weight, and tap."""
         made: dict[str, nn.Module] = {}
-        for name in self._weighty(teachers):
+        for name in self.nonzero_weights(teachers):
             for tap in self.taps:
-                own = self._feature(student, tap, "the student")
+                own = self.feature(student, tap, "the student")
                 if adapter_name(name, tap) in made:
                     raise InputError(
                         f"{type(self).__name__}: teacher {name!r} with tap {tap!r} and another pair would share the "
                         f"adapter {adapter_name(name, tap)!r}. Rename the teacher."
                     )
-                other = self._feature(teachers[name], tap, f"teacher {name!r}")
-                with self._comparing(f"teacher {name!r}", tap):
+                other = self.feature(teachers[name], tap, f"teacher {name!r}")
+                with self.comparing(f"teacher {name!r}", tap):
                     made[adapter_name(name, tap)] = self.make_adapter(own, other)
         return made
 
@@ -83,10 +70,10 @@ class HintTargets(SoftTargets):
             weight
             * self.distance(
                 adapter_name(name, tap),
-                self._feature(student, tap, "the student"),
-                self._feature(teachers[name], tap, f"teacher {name!r}").detach(),
+                self.feature(student, tap, "the student"),
+                self.feature(teachers[name], tap, f"teacher {name!r}").detach(),
             )
-            for name, weight in self._weighty(teachers).items()
+            for name, weight in self.nonzero_weights(teachers).items()
             for tap in self.taps
         ]
         return torch.stack(values).sum() / len(self.taps)

@@ -3,7 +3,7 @@ r"""KD: the student matches the softened class probabilities of its teachers.
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, T^2\, \mathrm{KL}(p_m \,\|\, p_s),
     \qquad p = \mathrm{softmax}(z / T)
 
-The function is :func:`kdlab.functional.soft_target_kl`, the objective :class:`kdlab.objective.SoftTargets`.
+The function is :func:`kdlab.functional.soft_target_kl`, the objective :class:`kdlab.objectives.SoftTargets`.
 
 References:
     G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", NIPS Deep Learning Workshop 2014,
@@ -18,37 +18,13 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets
+from kdlab.methods.made import Distilled
+from kdlab.objectives import SoftTargets
 
 
-class KD(Distillation):
+class KD(Distilled, objective=SoftTargets):
     """Distil the logits of any teachers.
 
     Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        temperature: ``T > 0``.
         kd_weight: ``lambda``, 0 to 1 (.9 on images; the wearable papers have .7 on GENEActiv and .99 on PAMAP2).
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
     """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = SoftTargets(temperature, kd_weight, weights, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)

@@ -25,7 +25,7 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
@@ -68,9 +68,11 @@ class LogitStandardisationObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("factor", factor)
+        self.setting("factor", factor)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda c sum_m w_m KD_m}``."""
         own = functional.standardise_logits(student.logits)
 
@@ -80,7 +82,7 @@ class LogitStandardisationObjective(SoftTargets):
 
         return {
             "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
-            "kd": self.kd_weight * self.factor * self._weigh(teachers, divergence),
+            "kd": self.kd_weight * self.factor * self.weighted(teachers, divergence),
         }
 
 

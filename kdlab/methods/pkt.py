@@ -27,7 +27,8 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets, checked_taps
+from kdlab.objective import checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
@@ -72,15 +73,17 @@ class PKTObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("affinity_weight", affinity_weight)
-        self.taps, self.self_pairs = checked_taps(taps, "PKTObjective"), self_pairs
+        self.setting("affinity_weight", affinity_weight)
+        self.taps, self.self_pairs = checked_taps("PKTObjective", taps), self_pairs
         self.windows = 2 if self_pairs else 3  # with one other to pick there is no choice
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "affinity": beta mean_l sum_m w_m PKT}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         distance = partial(functional.affinity_divergence, self_pairs=self.self_pairs)
-        value = self._over_taps(student, teachers, distance, whole_batch=True)
+        value = self.over_taps(student, teachers, distance, gathered=True)
         return {**terms, "affinity": self.affinity_weight * value}
 
 

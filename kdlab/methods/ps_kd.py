@@ -29,7 +29,7 @@ from torch import Tensor
 from kdlab import distributed, functional
 from kdlab.methods.supervised import Supervised
 from kdlab.nets.base import Backbone
-from kdlab.objective import WeighedTeachers
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import Batch, InputError, Output, Windows
 
 
@@ -75,7 +75,7 @@ class PastPredictions:
         return rows
 
 
-class PSKDObjective(WeighedTeachers):
+class PSKDObjective(WeightedTeachers):
     """Terms ``"ce"``, ``(1 - alpha) CE`` with the label, and ``"past"``, ``alpha CE`` with a teacher's probabilities.
 
     The teacher is the net itself an epoch ago; of its logits the logarithm of its probabilities will do.
@@ -101,9 +101,11 @@ class PSKDObjective(WeighedTeachers):
 
     def __init__(self, past_weight: float = 0.8) -> None:
         super().__init__()
-        self._setting("past_weight", past_weight, high=1.0)
+        self.setting("past_weight", past_weight, high=1.0)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - alpha) CE(z, y), "past": alpha CE(z, p)}``."""
 
         def softened(past: Output) -> Tensor:
@@ -111,7 +113,7 @@ class PSKDObjective(WeighedTeachers):
 
         return {
             "ce": (1 - self.past_weight) * functional.cross_entropy(student.logits, target),
-            "past": self.past_weight * self._weigh(teachers, softened),
+            "past": self.past_weight * self.weighted(teachers, softened),
         }
 
 

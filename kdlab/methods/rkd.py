@@ -28,7 +28,8 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SoftTargets, checked_taps
+from kdlab.objective import checked_taps
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
@@ -74,14 +75,16 @@ class RKDObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self._setting("distance_weight", distance_weight)
-        self._setting("angle_weight", angle_weight)
-        self.taps = checked_taps(taps, "RKDObjective")
+        self.setting("distance_weight", distance_weight)
+        self.setting("angle_weight", angle_weight)
+        self.taps = checked_taps("RKDObjective", taps)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "distance": w_D L_D, "angle": w_A L_A}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
-        distance, angle = self._over_taps(student, teachers, _relations, whole_batch=True)
+        distance, angle = self.over_taps(student, teachers, _relations, gathered=True)
         return {**terms, "distance": self.distance_weight * distance, "angle": self.angle_weight * angle}
 
 

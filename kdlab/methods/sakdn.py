@@ -50,7 +50,8 @@ from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone
-from kdlab.objective import Classifier, Need, Objective, WeighedTeachers, checked_taps, gather
+from kdlab.objective import Classifier, Need, Objective, checked_taps, gather
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import Batch, InputError, MissingFileError, Output, Windows
 
 
@@ -169,7 +170,7 @@ class SAKDNTeacherObjective(Objective):
 
     def __init__(self, semantic_weight: float = 1.0, class_embeddings: str | list[list[float]] = "learned") -> None:
         super().__init__()
-        self._setting("semantic_weight", semantic_weight)
+        self.setting("semantic_weight", semantic_weight)
         self.learned = class_embeddings == "learned"
         self.register_buffer("table", None if self.learned else read_embeddings(class_embeddings), persistent=False)
 
@@ -178,7 +179,7 @@ class SAKDNTeacherObjective(Objective):
     ) -> Mapping[str, nn.Module]:
         """The table of classes where it is learned, and a linear layer for a net whose embedding has another length."""
         classes, sensor = student.logits.shape[1], sensors_of(student)[0]
-        size = self._feature(student, _vector(student, sensor), "the net").shape[1]
+        size = self.feature(student, _vector(student, sensor), "the net").shape[1]
         if self.learned:
             return {"classes": nn.Embedding(classes, size)}
         wanted = classes if self.table is None else self.table.shape[1]
@@ -195,14 +196,16 @@ class SAKDNTeacherObjective(Objective):
         _check_classes(self.table, like)
         return self.table.to(like.dtype)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": mean_m CE_m, "semantic": alpha mean_m |f_m - e_y|}``."""
         self.adapt(student=student, teachers=teachers)
         sensors, embeddings = sensors_of(student), self.embeddings(functional.promote(student.logits))
         ce = [functional.cross_entropy(_logits(student, sensor), target) for sensor in sensors]
         semantic = []
         for sensor in sensors:
-            vector = self._feature(student, _vector(student, sensor), "the net")
+            vector = self.feature(student, _vector(student, sensor), "the net")
             vector = self.adapted("semantic", vector) if "semantic" in self.adapters else vector
             semantic.append(functional.class_semantic_distance(vector, target, embeddings))
         return {"ce": torch.stack(ce).mean(), "semantic": self.semantic_weight * torch.stack(semantic).mean()}
@@ -261,7 +264,7 @@ class SAKDNTeacher(Supervised):
             self._keep_embeddings()
 
 
-class SAKDNObjective(WeighedTeachers):
+class SAKDNObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"kd"``, ``"map"`` and ``"semantic"``.
 
     A teacher with sensors (`SensorFusion`) counts as ``M`` of equal weight, any other net as one. What student and
@@ -320,14 +323,14 @@ class SAKDNObjective(WeighedTeachers):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(weights)
-        self._setting("map_weight", map_weight)
-        self._setting("semantic_weight", semantic_weight)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("kd_weight", kd_weight)
+        self.setting("map_weight", map_weight)
+        self.setting("semantic_weight", semantic_weight)
+        self.setting("temperature", temperature, low=1e-3)
+        self.setting("kd_weight", kd_weight)
         functional.check_choice("SAKDNObjective: gsdm_weight", gsdm_weight, ("cosine", "relative"))
         functional.check_choice("SAKDNObjective: collapse", collapse or "rows", ("rows",))
         functional.check_choice("SAKDNObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.taps, self.kl_reduction = checked_taps(taps, "SAKDNObjective"), kl_reduction
+        self.taps, self.kl_reduction = checked_taps("SAKDNObjective", taps), kl_reduction
         self.gsdm_weight, self.collapse, self.given = gsdm_weight, collapse, class_embeddings is not None
         self.register_buffer("table", None, persistent=False)
         if class_embeddings is not None:
@@ -353,13 +356,15 @@ class SAKDNObjective(WeighedTeachers):
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
     ) -> Mapping[str, nn.Module]:
         """A linear layer to the semantic vectors of each teacher; the identity where the lengths are equal."""
-        own = self._feature(student, "embedding", "the student")
+        own = self.feature(student, "embedding", "the student")
         return {
-            name: translator(own, self._feature(out, _vector(out, sensors_of(out)[0]), f"teacher {name!r}"))
+            name: translator(own, self.feature(out, _vector(out, sensors_of(out)[0]), f"teacher {name!r}"))
             for name, out in teachers.items()
         }
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": CE, "kd": w_st KD, "map": beta GSDM, "semantic": gamma mse}``, means over sensors."""
         self.adapt(student=student, teachers=teachers)
         if self.table is not None:
@@ -367,20 +372,20 @@ class SAKDNObjective(WeighedTeachers):
         whole, zeros = gather(student), _ablated(student, "")
         own = [whole(self._map(student, tap, student.logits, zeros, "the student")) for tap in self.taps]
         terms: dict[str, list[Tensor]] = {"kd": [], "map": [], "semantic": []}
-        for name, weight in self._weights_of(teachers).items():
+        for name, weight in self.weights_of(teachers).items():
             output, sensors = teachers[name], sensors_of(teachers[name])
-            translated = self.adapted(name, self._feature(student, "embedding", "the student"))
+            translated = self.adapted(name, self.feature(student, "embedding", "the student"))
             for sensor in sensors:
                 who, share = f"teacher {name!r}", weight / len(sensors)
                 logits = _logits(output, sensor)
-                vector = self._feature(output, _vector(output, sensor), who).detach()
+                vector = self.feature(output, _vector(output, sensor), who).detach()
                 kd = functional.soft_target_kl(student.logits, logits, self.temperature, self.kl_reduction)
                 terms["kd"].append(share * kd)
                 terms["semantic"].append(share * functional.mean_square(translated, vector))
                 for mine, tap in zip(own, self.taps, strict=True):
                     tap = f"{sensor}/{tap}" if sensor else tap
                     other = whole(self._map(output, tap, logits, _ablated(output, sensor), who).detach())
-                    with self._comparing(who, tap):
+                    with self.comparing(who, tap):
                         distance = functional.ablation_distance(mine, other, self.collapse)
                     terms["map"].append(share / len(self.taps) * distance)
         kd, maps, semantic = (torch.stack(values).sum(0) for values in terms.values())
@@ -393,10 +398,10 @@ class SAKDNObjective(WeighedTeachers):
 
     def _map(self, output: Output, tap: str, logits: Tensor, ablated: Tensor | None, who: str) -> Tensor:
         """The ablation map of one tap, ``(B, *S)``."""
-        feature, weight = self._feature(output, tap, who), None
+        feature, weight = self.feature(output, tap, who), None
         if ablated is not None:
             weight = functional.semantic_weight(logits.argmax(1), ablated.argmax(1), self.table, self.gsdm_weight)
-        with self._comparing(who, tap):
+        with self.comparing(who, tap):
             return functional.ablation_map(feature, weight)
 
 

@@ -27,11 +27,11 @@ from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.nets.reused import ReusedClassifier
-from kdlab.objective import WeighedTeachers
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import InputError, Output, Windows
 
 
-class SimKDObjective(WeighedTeachers):
+class SimKDObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"kd"`` and ``"feature"``.
 
     Args:
@@ -73,10 +73,10 @@ class SimKDObjective(WeighedTeachers):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__()
-        self._setting("feature_weight", feature_weight)
-        self._setting("ce_weight", ce_weight)
-        self._setting("kd_weight", kd_weight)
-        self._setting("temperature", temperature, low=1e-3)
+        self.setting("feature_weight", feature_weight)
+        self.setting("ce_weight", ce_weight)
+        self.setting("kd_weight", kd_weight)
+        self.setting("temperature", temperature, low=1e-3)
         functional.check_choice("SimKDObjective: resize", resize or "pool", ("pool",))
         functional.check_choice("SimKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.resize, self.kl_reduction = resize, kl_reduction
@@ -90,11 +90,13 @@ class SimKDObjective(WeighedTeachers):
             )
         super().check(batch_size=batch_size, teachers=names)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": gamma CE, "kd": lambda KD, "feature": beta mean (P(F_s) - F_t)^2}``."""
         self.check(batch_size=None, teachers=teachers)
         ((name, teacher),) = teachers.items()
-        pair = (self._feature(student, "stage3", "the student"), self._feature(teacher, "stage3", f"teacher {name!r}"))
+        pair = (self.feature(student, "stage3", "the student"), self.feature(teacher, "stage3", f"teacher {name!r}"))
         if pair[0].shape[1] != pair[1].shape[1]:
             raise InputError(
                 f"SimKDObjective: the student's projected map has {tuple(pair[0].shape)}, the teacher's "

@@ -28,7 +28,7 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SimilarityTargets
+from kdlab.objectives import SimilarityTargets
 
 
 class SPObjective(SimilarityTargets):

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.nets.base import Backbone, MemoryFormat
-from kdlab.objective import CrossEntropy, Objective
+from kdlab.objective import Objective
+from kdlab.objectives import CrossEntropy
 from kdlab.types import Batch, Output, Windows
 
 
@@ -65,8 +67,11 @@ class Supervised(Method):
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms of the objective, without teachers."""
-        terms: dict[str, Tensor] = self.objective(student=student, teachers={}, target=batch.target)
-        return terms
+        return terms_of(self.objective, batch, student, {})
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set what the objective's own schedule changes."""
+        run_schedule(self, self.objective, batch)
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""

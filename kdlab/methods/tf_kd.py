@@ -33,7 +33,8 @@ from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Objective, SoftTargets
+from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
@@ -90,18 +91,20 @@ class TFKDSelfObjective(SoftTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, None, kl_reduction)
-        self._setting("multiplier", multiplier)
+        self.setting("multiplier", multiplier)
 
-    def _weights_of(self, teachers: Any) -> dict[str, float]:
+    def weights_of(self, teachers: Any) -> dict[str, float]:
         names = list(teachers)
         if len(names) > 1:
             raise InputError(
                 f"TFKDSelfObjective: expected one teacher, the net's earlier copy, but got {', '.join(names)}. Use KD "
                 "for several."
             )
-        return super()._weights_of(names)
+        return super().weights_of(names)
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - alpha) CE, "kd": alpha m KD}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         return {**terms, "kd": self.multiplier * terms["kd"]}
@@ -144,15 +147,17 @@ class TFKDVirtualObjective(Objective):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__()
-        self._setting("kd_weight", kd_weight, high=1.0)
-        self._setting("temperature", temperature, low=1e-3)
-        self._setting("multiplier", multiplier)
+        self.setting("kd_weight", kd_weight, high=1.0)
+        self.setting("temperature", temperature, low=1e-3)
+        self.setting("multiplier", multiplier)
         if not 0 < correct < 1:
             raise InputError(f"TFKDVirtualObjective: correct must be above 0 and below 1, but is {correct}.")
         functional.check_choice("TFKDVirtualObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         self.correct, self.kl_reduction = correct, kl_reduction
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - alpha) CE, "kd": alpha m KL(softmax(u / T), softmax(z))}``."""
         ce = functional.cross_entropy(student.logits, target)
         u = virtual_teacher(target, student.logits.shape[1], self.correct)

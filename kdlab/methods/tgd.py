@@ -22,30 +22,18 @@ Differences from the reference code:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
-from kdlab.objective import SimilarityTargets
-from kdlab.types import InputError
+from kdlab.fields import argument
+from kdlab.methods.made import Distilled
+from kdlab.objectives import SimilarityTargets
 
 
 class TGDObjective(SimilarityTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"similarity"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        similarity_weight: ``gamma``, at least 0.
-        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
-            ``{"raw": 0.99, "pi": 0.01}``.
-        merge: ``"raw"`` merges Gram matrices as they are, ``"normalised"`` normalises each one's rows first.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -66,56 +54,18 @@ class TGDObjective(SimilarityTargets):
     paper: ClassVar[tuple[str, ...]] = ("jeon2024leveraging",)
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.99, "pi": 0.01}
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        similarity_weight: float = 3000.0,
-        weights: dict[str, float] | None = None,
-        merge: Literal["raw", "normalised"] = "raw",
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, similarity_weight, weights, taps, kl_reduction)
-        if merge not in ("raw", "normalised"):
-            raise InputError(f"TGDObjective: merge must be 'raw' or 'normalised', but is {merge!r}.")
-        self.merge = merge
+    weights: dict[str, float] | None = argument(
+        'teacher name -> weight of its logits and Gram matrices; ``None`` is ``{"raw": 0.99, "pi": 0.01}``.',
+        default=None,
+    )
+    merge: Literal["raw", "normalised"] = argument(
+        '``"raw"`` merges Gram matrices as they are, ``"normalised"`` normalises the rows of each first.', default="raw"
+    )
 
     def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """Distance of the student's Gram matrix and the merged one of the teachers."""
         return functional.gram_distance(student, functional.merge_grams(teachers, weights, self.merge))
 
 
-class TGD(Distillation):
-    """Distil logits and merged batch similarities of teachers on different views.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher; ``"raw"`` and ``"pi"`` with the default weights.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        similarity_weight: ``gamma``, at least 0.
-        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
-            ``{"raw": 0.99, "pi": 0.01}``.
-        merge: ``"raw"`` merges Gram matrices as they are, ``"normalised"`` normalises each one's rows first.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"`` as in the released code.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        similarity_weight: float = 3000.0,
-        weights: dict[str, float] | None = None,
-        merge: Literal["raw", "normalised"] = "raw",
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = TGDObjective(temperature, kd_weight, similarity_weight, weights, merge, taps, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class TGD(Distilled, objective=TGDObjective):
+    """Distil logits and merged batch similarities of teachers on different views; ``"raw"`` and ``"pi"`` by default."""

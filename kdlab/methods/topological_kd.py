@@ -31,11 +31,11 @@ from kdlab import functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import WeighedTeachers
+from kdlab.objectives import WeightedTeachers
 from kdlab.types import InputError, Output
 
 
-class TopologicalKDObjective(WeighedTeachers):
+class TopologicalKDObjective(WeightedTeachers):
     """Terms ``"ce"`` and ``"kd"``.
 
     Args:
@@ -75,16 +75,18 @@ class TopologicalKDObjective(WeighedTeachers):
         eps: float = 1e-7,
     ) -> None:
         super().__init__(weights)
-        self._setting("kd_weight", kd_weight, high=1.0)
-        self._setting("scale", scale)
-        self._setting("factor", factor)
+        self.setting("kd_weight", kd_weight, high=1.0)
+        self.setting("scale", scale)
+        self.setting("factor", factor)
         functional.check_choice("TopologicalKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
         if not 0 <= eps < math.inf:
             raise InputError(f"TopologicalKDObjective: eps must be at least 0 and finite, but is {eps}.")
         self.kl_reduction: Literal["batchmean", "mean"] = kl_reduction
         self.eps = eps
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda c sum_m w_m KL_m}``."""
         own = functional.standardise_logits(student.logits, self.eps)
 
@@ -94,7 +96,7 @@ class TopologicalKDObjective(WeighedTeachers):
 
         return {
             "ce": (1 - self.kd_weight) * functional.cross_entropy(own, target),
-            "kd": self.kd_weight * self.factor * self._weigh(teachers, divergence),
+            "kd": self.kd_weight * self.factor * self.weighted(teachers, divergence),
         }
 
 

@@ -30,7 +30,7 @@ from kdlab import distributed, functional
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import SimilarityTargets
+from kdlab.objectives import SimilarityTargets
 from kdlab.types import InputError
 
 

@@ -120,7 +120,7 @@ class VIDObjective(HintTargets):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
     ) -> None:
         super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self._setting("information_weight", information_weight)
+        self.setting("information_weight", information_weight)
         functional.check_choice("VIDObjective: resize", resize or "pool", ("pool",))
         self.resize = resize
 
@@ -136,7 +136,9 @@ class VIDObjective(HintTargets):
         assert isinstance(guess, Gaussian)
         return functional.variational_information(mean, teacher, guess.variance())
 
-    def forward(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "information": beta mean_l sum_m w_m VID}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
         return {**terms, "information": self.information_weight * self.hints(student, teachers)}

@@ -1,0 +1,294 @@
+"""Declared arguments: a class writes each argument once, with its text, default and range; the rest is made from that.
+
+A class body declares ``temperature: Setting = setting("``T > 0``", default=4.0, low=1e-3)``. The signature, the
+``Args:`` of the docstring (and so ``--help``), the check of the range and the entry in ``--print_config`` are made from
+it; a subclass inherits it, and changes its default with ``temperature: Setting = setting(default=2.0)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args, get_origin, overload
+
+from torch import Tensor
+
+from kdlab.types import InputError
+
+
+class Setting:
+    """Type of a declared number that may change during training: a ``float`` is given, a 0-dim ``Tensor`` is read."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> Tensor: ...
+    def __get__(self, instance: object | None, owner: Any) -> Any:
+        """For type checkers: the declaration leaves the class when it is made, and the buffer is found."""
+        return self
+
+    def __set__(self, instance: object, value: float) -> None:
+        """For type checkers: what the constructor takes."""
+
+
+class OptionalSetting:
+    """As `Setting`, but ``None`` leaves it out: ``float | None`` is given, ``Tensor | None`` is read."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> Tensor | None: ...
+    def __get__(self, instance: object | None, owner: Any) -> Any:
+        """For type checkers, see `Setting`."""
+        return self
+
+    def __set__(self, instance: object, value: float | None) -> None:
+        """For type checkers: what the constructor takes."""
+
+
+_GIVEN = {Setting: float, OptionalSetting: float | None}
+_INHERITED: Any = object()  # a part of a declaration that a subclass does not change
+
+
+@dataclass(frozen=True)
+class Field:
+    """One declared argument.
+
+    Attributes:
+        text: what it is, in the words of a docstring.
+        default: its default.
+        low: the least value, included.
+        high: the greatest value, included.
+        above: the values are greater than this.
+        check: ``check(who, value) -> value``, a check beyond range and type.
+        init: whether the constructor takes it; a subclass withdraws an argument with ``init=False``.
+        annealed: whether it is a 0-dim buffer that callbacks may change.
+        type: what the constructor takes, resolved from the annotation.
+    """
+
+    text: str
+    default: Any
+    low: float | None
+    high: float | None
+    above: float | None
+    check: Callable[[str, Any], Any] | None
+    init: bool
+    annealed: bool
+    type: Any = None
+
+    def checked(self, who: str, name: str, value: Any) -> Any:
+        """The value, if it is one that this argument may have.
+
+        Args:
+            who: name of the class, for the message.
+            name: name of the argument.
+            value: what came.
+
+        Raises:
+            InputError: naming class and argument, the constraint and the value.
+        """
+        if value is None and type(None) in get_args(self.type):
+            return None
+        if (choices := self.choices) and not (isinstance(value, str) and value in choices):
+            raise _refused(who, name, " or ".join(map(repr, choices)), value)
+        if wanted := self._number():
+            whole = self.type is int or int in get_args(self.type)
+            number = isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
+            if not number or not self._contains(float(value)) or (whole and not isinstance(value, numbers.Integral)):
+                raise _refused(who, name, wanted, value)
+        return value if self.check is None else self.check(who, value)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words of a ``Literal``, if its type is one."""
+        kinds = (self.type, *get_args(self.type))
+        return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and greatest value."""
+        return (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+
+    def _contains(self, value: float) -> bool:
+        low, high = self.range
+        return math.isfinite(value) and low <= value <= high and (self.above is None or value > self.above)
+
+    def _number(self) -> str:
+        """The range in words; empty without one."""
+        if self.low is None and self.high is None and self.above is None:
+            return ""
+        whole = "a whole number " if self.type is int or int in get_args(self.type) else ""
+        return whole + in_words(self.low, self.high, self.above)
+
+
+def in_words(low: float | None, high: float | None, above: float | None = None) -> str:
+    """A range in the words of a message.
+
+    Example:
+        >>> in_words(0.0, 1.0), in_words(0.0, None), in_words(None, 2.0, above=0.0)
+        ('from 0 to 1', 'at least 0 and finite', 'above 0 and at most 2')
+    """
+    low, high = (None if low == -math.inf else low), (None if high == math.inf else high)
+    if above is not None:
+        return f"above {above:g} and " + ("finite" if high is None else f"at most {high:g}")
+    if low is None:
+        return f"at most {high:g} and finite" if high is not None else "finite"
+    return f"at least {low:g} and finite" if high is None else f"from {low:g} to {high:g}"
+
+
+def _refused(who: str, name: str, wanted: str, value: Any) -> InputError:
+    return InputError(f"{who}: {name} must be {wanted}, but got {value!r}.")
+
+
+def setting(
+    text: str = "",
+    *,
+    default: float | None = _INHERITED,
+    low: float | None = _INHERITED,
+    high: float | None = _INHERITED,
+    init: bool = True,
+) -> Any:
+    """Declare a number that may change during training: a float32 0-dim buffer, logged, annealed by callbacks.
+
+    Args:
+        text: what it is; empty: that of the class above.
+        default: its default; ``None`` (of an `OptionalSetting`) leaves it out.
+        low: the least value, 0 unless given.
+        high: the greatest value; unbounded unless given.
+        init: ``False`` withdraws the argument of a class above.
+    """
+    return Field(text, default, low, high, None, None, init, annealed=True)
+
+
+def argument(
+    text: str = "",
+    *,
+    default: Any = _INHERITED,
+    low: float | None = _INHERITED,
+    high: float | None = _INHERITED,
+    above: float | None = _INHERITED,
+    check: Callable[[str, Any], Any] | None = _INHERITED,
+    init: bool = True,
+) -> Any:
+    """Declare an argument that stays as it is given; the words of a ``Literal`` are checked by themselves.
+
+    Args:
+        text: what it is; empty: that of the class above.
+        default: its default.
+        low: the least value, included.
+        high: the greatest value, included.
+        above: the values are greater than this.
+        check: ``check(who, value) -> value``, which raises `InputError` for a wrong value.
+        init: ``False`` withdraws the argument of a class above.
+    """
+    return Field(text, default, low, high, above, check, init, annealed=False)
+
+
+def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
+    """Take the declarations out of a class body, where they would hide the attributes of instances.
+
+    Args:
+        cls: a class that has just been made.
+        above: the fields of the classes above it.
+
+    Returns:
+        All fields of the class, inherited ones first.
+
+    Raises:
+        TypeError: for a declaration without annotation or default.
+    """
+    fields = dict(above)
+    notes = inspect.get_annotations(cls)
+    for name, field in [(n, f) for n, f in vars(cls).items() if isinstance(f, Field)]:
+        if name not in notes:
+            raise TypeError(f"{cls.__name__}: {name} must have a type, as in {name}: Setting = setting(...).")
+        delattr(cls, name)
+        kind = _resolved(notes[name], cls, name)
+        fields[name] = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
+    return fields
+
+
+def _resolved(note: Any, cls: type, name: str) -> Any:
+    """The type of an annotation, which is text under ``from __future__ import annotations``."""
+    if not isinstance(note, str):
+        return note
+    try:
+        return eval(note, globals() | vars(sys.modules[cls.__module__]), dict(vars(cls)))
+    except NameError as error:
+        raise TypeError(
+            f"{cls.__name__}: the type of {name} must be known where its module begins, but got {note!r} ({error}). "
+            "Import or define it at the top of the module, not within a function."
+        ) from error
+
+
+def _completed(field: Field, inherited: Field | None, cls: type, name: str) -> Field:
+    """A declaration with the parts that the class above says of it, or the defaults of a new one."""
+    new = {"low": 0.0 if field.annealed else None, "high": None, "above": None, "check": None, "default": _INHERITED}
+    parts: dict[str, Any] = {
+        part: getattr(inherited, part) if inherited is not None else value
+        for part, value in new.items()
+        if getattr(field, part) is _INHERITED
+    }
+    if inherited is not None and not field.text:
+        parts["text"] = inherited.text
+    if parts.get("default") is _INHERITED:
+        raise TypeError(f"{cls.__name__}: {name} must have a default, as in setting(..., default=1.0).")
+    return replace(field, **parts)
+
+
+def parameters(fields: Mapping[str, Field]) -> list[inspect.Parameter]:
+    """The keyword-only parameters of the constructor."""
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for name, field in fields.items()
+        if field.init
+    ]
+
+
+def texts(fields: Mapping[str, Field]) -> dict[str, str]:
+    """Argument -> what it is."""
+    return {name: field.text for name, field in fields.items() if field.init and field.text}
+
+
+def documented(doc: str | None, arguments: Mapping[str, str]) -> str | None:
+    r"""A docstring with an ``Args:`` section of these arguments, before its other sections.
+
+    Args:
+        doc: a Google docstring; what its own ``Args:`` say of an argument stays.
+        arguments: argument -> text.
+
+    Example:
+        >>> print(documented("Terms.\n\nRaises:\n    ValueError: never.", {"width": "how wide"}))
+        Terms.
+        <BLANKLINE>
+        Args:
+            width: how wide
+        <BLANKLINE>
+        Raises:
+            ValueError: never.
+    """
+    if doc is None:
+        return None  # python -OO
+    lines = inspect.cleandoc(doc).splitlines()
+    own = lines.index("Args:") if "Args:" in lines else None
+    if own is None:
+        heads = ("Attributes:", "Raises:", "References:", "Example:", "Examples:", "Returns:")
+        at = next((i for i, line in enumerate(lines) if line in heads), len(lines))
+        lines[at:at] = ["Args:", ""] if at < len(lines) else ["", "Args:"]
+        own = lines.index("Args:")
+    block = own + 1
+    while block < len(lines) and lines[block].startswith(" "):
+        block += 1
+    written = {line.strip().partition(":")[0] for line in lines[own + 1 : block] if not line.startswith("     ")}
+    added = [line for name, text in arguments.items() if name not in written for line in _entry(name, text)]
+    lines[own + 1 : own + 1] = added
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name}: {text}", 112, initial_indent="    ", subsequent_indent="        ")

@@ -1,0 +1,139 @@
+"""Methods made from their objective: flat arguments, each declared once, in the objective's fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import docstring_parser
+
+from kdlab.fields import Field, documented, parameters, texts
+from kdlab.methods.distillation import Distillation
+from kdlab.methods.supervised import Supervised
+from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective
+from kdlab.objectives import CrossEntropy
+
+
+class Distilled(Distillation):
+    """A distillation method whose objective is built from flat arguments: ``class TGD(Distilled, objective=...)``.
+
+    A subclass names the class of its objective, and may change the defaults of its fields:
+    ``class DKD(Distilled, objective=DKDObjective, warm_up=20)``. Constructor, signature, ``--help`` and the docstring's
+    ``Args:`` are made from the fields of the objective and the arguments of `Distillation`. A constructor of its own,
+    ``def __init__(self, student, teachers, *, extra=1, **kwargs)``, adds arguments of the method.
+
+    Args:
+        student: the net that is trained.
+        teachers: teacher name -> `Teacher`; objectives weight and pick teachers by these names.
+        arguments: the fields of the objective, and the arguments of `Distillation`.
+    """
+
+    #: the class of the objective
+    made_from: ClassVar[type[Objective]] = CrossEntropy
+    _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
+    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of a constructor written by hand
+
+    def __init_subclass__(cls, objective: type[Objective] | None = None, **defaults: Any) -> None:
+        super().__init_subclass__()
+        make(cls, Distillation, objective, defaults)
+
+    def __init__(self, student: Backbone, teachers: dict[str, Teacher], **arguments: Any) -> None:
+        objective, others = build(type(self), arguments)
+        super().__init__(student, teachers, objective, **others)
+
+
+class TeacherFree(Supervised):
+    """A method without teachers whose objective is built from flat arguments; see `Distilled`.
+
+    Args:
+        net: the net that is trained.
+        arguments: the fields of the objective, and the arguments of `Supervised`.
+    """
+
+    #: the class of the objective
+    made_from: ClassVar[type[Objective]] = CrossEntropy
+    _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
+    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of a constructor written by hand
+
+    def __init_subclass__(cls, objective: type[Objective] | None = None, **defaults: Any) -> None:
+        super().__init_subclass__()
+        make(cls, Supervised, objective, defaults)
+
+    def __init__(self, net: Backbone, **arguments: Any) -> None:
+        objective, others = build(type(self), arguments)
+        super().__init__(net, objective=objective, **others)
+
+
+def make(
+    cls: type[Distilled] | type[TeacherFree],
+    base: type[Distillation] | type[Supervised],
+    objective: type[Objective] | None,
+    defaults: Mapping[str, Any],
+) -> None:
+    """Give a method's class the signature and docstring that follow from its objective.
+
+    Args:
+        cls: the class.
+        base: the class whose arguments all such methods share.
+        objective: class of its objective; ``None``: that of the class above.
+        defaults: field -> the method's default, where it is another than the objective's.
+
+    Raises:
+        TypeError: for a default of a field that the objective does not have.
+    """
+    if objective is not None:
+        cls.made_from, cls._fields = objective, {n: f for n, f in objective.declared().items() if f.init}
+    if unknown := sorted(set(defaults) - set(cls._fields)):
+        raise TypeError(f"{cls.__name__}: {cls.made_from.__name__} has no field {', '.join(map(repr, unknown))}.")
+    cls._fields = {n: replace(f, default=defaults.get(n, f.default)) for n, f in cls._fields.items()}
+    shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name != "objective"]
+    constructor = vars(cls).get("__init__")
+    if constructor is not None:
+        written = list(inspect.signature(constructor, eval_str=True).parameters.values())[1:]
+        cls._own = [p for p in written if p.kind is not p.VAR_KEYWORD]
+    names = {p.name for p in cls._own}
+    made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
+    listed = sorted([*cls._own, *(p for p in made if p.name not in names)], key=lambda p: (p.kind, not _required(p)))
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    declare: Any = constructor or _constructor(cls)
+    declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
+    cls.__init__ = declare  # type: ignore[method-assign]
+    known = _described(base) | texts(cls._fields)
+    cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
+
+
+def build(cls: type[Distilled] | type[TeacherFree], arguments: Mapping[str, Any]) -> tuple[Objective, dict[str, Any]]:
+    """The objective of a method from its flat arguments, and the arguments that are not the objective's.
+
+    Raises:
+        TypeError: for an argument that the method does not have, with all that it has.
+    """
+    names = list(inspect.signature(cls).parameters)
+    if unknown := [name for name in arguments if name not in names]:
+        raise TypeError(
+            f"{cls.__name__}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {', '.join(names)}."
+        )
+    fields = {name: arguments.get(name, field.default) for name, field in cls._fields.items()}
+    return cls.made_from(**fields), {name: value for name, value in arguments.items() if name not in fields}
+
+
+def _required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty
+
+
+def _constructor(cls: Any) -> Any:
+    def __init__(self: Any, *args: Any, **arguments: Any) -> None:
+        super(cls, self).__init__(*args, **arguments)
+
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"
+    return __init__
+
+
+def _described(base: type) -> dict[str, str]:
+    """Argument -> text, from a Google docstring."""
+    listed = docstring_parser.parse(base.__doc__ or "").params
+    return {param.arg_name: " ".join((param.description or "").split()) for param in listed}

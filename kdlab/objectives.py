@@ -1,0 +1,232 @@
+"""The bases that a method picks its objective from: labels, weighted teachers, soft targets, batch similarities."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from kdlab import distributed, functional
+from kdlab.fields import Setting, argument, setting
+from kdlab.objective import CachedOutput, Need, Objective, checked_taps, gather
+from kdlab.types import InputError, Output
+
+#: how a Kullback-Leibler divergence is reduced, see `SoftTargets`
+Reduction = Literal["batchmean", "mean"]
+
+
+class CrossEntropy(Objective):
+    """Cross-entropy with the labels, ``{"ce": ...}``; teachers are ignored.
+
+    Example:
+        >>> output = Output(torch.tensor([[2.0, 0.0]]), {})
+        >>> terms = CrossEntropy()(student=output, teachers={}, target=torch.tensor([0]))
+        >>> print(f"{terms['ce']:.4f}")
+        0.1269
+    """
+
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"ce": cross-entropy}``."""
+        return {"ce": functional.cross_entropy(student.logits, target)}
+
+
+class WeightedTeachers(Objective):
+    """An objective with a fixed weight per teacher, by name.
+
+    Attributes:
+        default_weights: the weights of ``weights=None``; ``None`` gives all teachers the same, with sum 1.
+        windows: the fewest windows of a step, over all ranks, that the terms are defined for.
+
+    Raises:
+        InputError: for a negative weight, or if ``weights`` does not name exactly the teachers.
+    """
+
+    default_weights: ClassVar[Mapping[str, float] | None] = None
+    windows = 1
+
+    weights: dict[str, float] | None = argument(
+        "teacher name -> ``w_m``; ``None`` weights all teachers equally, with sum 1.", default=None
+    )
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        super().__post_init__()
+        given = self.default_weights if self.weights is None else self.weights
+        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
+            raise InputError(
+                f"{type(self).__name__}: weights must be at least 0, finite and not all 0, but got {dict(given)}."
+            )
+        self.weights = None if given is None else dict(given)
+        self._fixed: dict[str, Tensor] = {}
+
+    def observed(self) -> dict[str, Tensor]:
+        """``weight_<teacher>`` of each, where there are several."""
+        return self._fixed
+
+    def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
+        """Raise unless there are teachers, the weights name exactly them and a step has windows enough."""
+        weights = self.weights_of(list(teachers))
+        if len(weights) > 1:
+            self._fixed = {f"weight_{name}": torch.tensor(weight) for name, weight in weights.items()}
+        if batch_size is not None and batch_size * distributed.world_size() < self.windows:
+            raise InputError(
+                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least "
+                f"{self.windows}, but batch_size is {batch_size}. Use a larger batch_size."
+            )
+
+    def weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of every teacher, by name.
+
+        Raises:
+            InputError: without teachers, or if the weights name others.
+        """
+        names = list(teachers)
+        if not names:
+            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
+        if self.weights is None:
+            return dict.fromkeys(names, 1 / len(names))
+        if set(names) != set(self.weights):
+            raise InputError(
+                f"{type(self).__name__}: weights must name exactly the teachers, but the teachers are {sorted(names)} "
+                f"and the weights are for {sorted(self.weights)}. Rename the teachers or set weights=."
+            )
+        return {name: self.weights[name] for name in names}
+
+    def nonzero_weights(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of every teacher whose weight is not 0, by name."""
+        return {name: weight for name, weight in self.weights_of(teachers).items() if weight != 0}
+
+    def weighted(self, teachers: dict[str, Output], distance: Callable[[Output], Tensor]) -> Tensor:
+        """``sum_m w_m distance(m)``."""
+        weights = self.weights_of(teachers)
+        return torch.stack([weight * distance(teachers[name]) for name, weight in weights.items()]).sum(0)
+
+    def over_taps(
+        self,
+        student: Output,
+        teachers: dict[str, Output],
+        distance: Callable[[Tensor, Tensor], Tensor],
+        gathered: bool = False,
+    ) -> Tensor:
+        """``sum_m w_m mean_l distance(F_s^l, F_m^l)``.
+
+        A teacher of weight 0 is not compared, so its features need not fit.
+
+        Args:
+            student: the student's output.
+            teachers: teacher name -> output.
+            distance: of the student's feature and a teacher's, 0-dim.
+            gathered: compare the windows of all ranks, not those of this process.
+        """
+        weights, values = self.nonzero_weights(teachers), []
+        collect = gather(student) if gathered else functional.promote
+        for tap in self.taps:
+            own = collect(self.feature(student, tap, "the student"))
+            for name, weight in weights.items():
+                other = collect(self.feature(teachers[name], tap, f"teacher {name!r}").detach())
+                with self.comparing(f"teacher {name!r}", tap):
+                    values.append(weight * distance(own, other))
+        return torch.stack(values).sum(0) / len(self.taps)
+
+
+class SoftTargets(WeightedTeachers):
+    r"""Labels and the softened class probabilities of any number of teachers.
+
+    .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+
+    with ``KD`` as in :func:`kdlab.functional.soft_target_kl`; the terms are ``"ce"`` and ``"kd"``.
+
+    Raises:
+        InputError: for a parameter out of range, or if ``weights`` does not name exactly the teachers.
+
+    References:
+        G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", NIPS Deep Learning Workshop
+        2014, arXiv:1503.02531. Code: HobbitLong/RepDistiller@b84f547.
+
+    Example:
+        >>> student, teacher = Output(torch.tensor([[0.0, 0.0]]), {}), Output(torch.tensor([[4.0, 0.0]]), {})
+        >>> terms = SoftTargets()(student=student, teachers={"raw": teacher}, target=torch.tensor([0]))
+        >>> {name: round(float(term), 4) for name, term in terms.items()}
+        {'ce': 0.0693, 'kd': 1.5976}
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("hinton2015distilling",)
+
+    temperature: Setting = setting("``T > 0`` of the soft targets.", default=4.0, low=1e-3)
+    kd_weight: Setting = setting("``lambda``, 0 to 1.", default=0.9, high=1.0)
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as in some released code.',
+        default="batchmean",
+    )
+
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
+        kd = self.weighted(
+            teachers,
+            lambda teacher: functional.soft_target_kl(
+                student.logits, teacher.logits, self.temperature, self.kl_reduction
+            ),
+        )
+        return {
+            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "kd": self.kd_weight * kd,
+        }
+
+
+class SimilarityTargets(SoftTargets):
+    r"""Soft targets and a term on the Gram matrices of the batch of all ranks, averaged over taps.
+
+    .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+        + \frac{\gamma}{|L|} \sum_l S(G_s^l, \{G_m^l\})
+
+    A subclass defines ``S``; the term is named ``"similarity"``. Each rank gathers the features of all of them,
+    with gradients, so that ``S`` and its gradient do not depend on how the batch is spread.
+    """
+
+    paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)
+    reads: ClassVar[Need] = "gram"
+    windows = 2
+
+    similarity_weight: Setting = setting("``gamma``, at least 0.", default=3000.0)
+    weights: dict[str, float] | None = argument(
+        "teacher name -> ``w_m``, for the soft targets and the Gram matrices; ``None`` weights all equally.",
+        default=None,
+    )
+    taps: tuple[str, ...] = argument(
+        "names of the features.", default=("stage1", "stage2", "stage3"), check=checked_taps
+    )
+
+    @abstractmethod
+    def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+        """``S`` of one tap: from ``(B, B)`` Gram matrices to a 0-dim tensor."""
+
+    def grams(self, student: Output, teachers: dict[str, Output]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """The Gram matrices of student and teachers over all ranks, tap by tap."""
+        gathered = gather(student)
+        for tap in self.taps:
+            feature = self.feature(student, tap, "the student")
+            held = {
+                n: out.grams[tap] for n, out in teachers.items() if isinstance(out, CachedOutput) and tap in out.grams
+            }
+            others = {n: self.feature(out, tap, f"teacher {n!r}") for n, out in teachers.items() if n not in held}
+            for name, other in others.items():
+                functional.check_same_batch(feature, other, f"teacher {name!r}")
+            grams = {name: functional.gram(gathered(other.detach())) for name, other in others.items()} | held
+            yield functional.gram(gathered(feature)), {name: grams[name] for name in teachers}
+
+    def forward(
+        self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"ce": ..., "kd": ..., "similarity": gamma mean_l S_l}``."""
+        terms = super().forward(student=student, teachers=teachers, target=target)
+        weights = self.weights_of(teachers)
+        values = [self.similarity(own, others, weights) for own, others in self.grams(student, teachers)]
+        return {**terms, "similarity": self.similarity_weight * torch.stack(values).mean()}
