@@ -28,7 +28,7 @@ from kdlab.cache import TeacherCache
 
 def made_methods() -> dict[str, type[Distilled] | type[TeacherFree]]:
     """Name -> class of every method of `kdlab.methods` that is made from its objective."""
-    found = {name: getattr(kdlab.methods, name) for name in kdlab.methods.__all__}
+    found = {name: vars(kdlab.methods)[name] for name in kdlab.methods.__all__}
     return {n: c for n, c in found.items() if inspect.isclass(c) and issubclass(c, Distilled | TeacherFree)}
 
 
