@@ -260,7 +260,7 @@ def test_resumed_judging_equals_uninterrupted(tmp_path):
 
 @pytest.mark.parametrize("kwargs", [{"patience": 0}, {"smoothing": 0}, {"min_delta": -1.0}, {"epochs": [-1]}])
 def test_wrong_arguments(kwargs):
-    with pytest.raises(InputError, match="expected patience"):
+    with pytest.raises(InputError, match="must be patience"):
         EarlyStoppedTeacher(**kwargs)
 
 

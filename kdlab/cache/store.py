@@ -148,10 +148,10 @@ def open_array(path: Path, part: Part) -> NDArray[Any] | None:
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(_HEADER))
-        whole = path.stat().st_size == _HEADER + part.bytes and header["crc32"] == _checksum(path)
+        complete = path.stat().st_size == _HEADER + part.bytes and header["crc32"] == _checksum(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return _map(path, part) if whole else None
+    return _map(path, part) if complete else None
 
 
 def _checksum(path: Path) -> int:

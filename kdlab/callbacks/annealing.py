@@ -42,7 +42,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
 
 
 class WeightAnnealing(Callback):
-    """Move one weight of the objective along a schedule, step by step.
+    """Change one weight of the objective along a schedule, step by step.
 
     By default the distillation weight lambda goes from .9 (mostly the teachers) to .1 (mostly the labels). The
     value is a pure function of the step, is written into the objective's buffer without waiting for the device, and is
@@ -78,14 +78,16 @@ class WeightAnnealing(Callback):
         super().__init__()
         name = type(self).__name__
         if schedule not in ("linear", "cosine", "exponential"):
-            raise InputError(f"{name}: expected schedule linear, cosine or exponential, got {schedule!r}.")
+            raise InputError(
+                f"{name}: schedule must be linear, cosine or exponential, but got {schedule!r}. Choose one."
+            )
         if start < 0 or end < 0 or (schedule == "exponential" and min(start, end) <= 0):
             raise InputError(
-                f"{name}: expected start and end of at least 0 (above 0 for an exponential schedule), got "
-                f"start={start}, end={end}."
+                f"{name}: start and end must be at least 0 (above 0 for an exponential schedule), but got "
+                f"start={start}, end={end}. Raise them."
             )
         if epochs is not None and epochs < 1:
-            raise InputError(f"{name}: expected epochs >= 1, got {epochs}.")
+            raise InputError(f"{name}: epochs must be at least 1, but got {epochs}. Raise it.")
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
         #: keys in `kdlab.citations.BIBTEX`
@@ -145,7 +147,7 @@ class WeightAnnealing(Callback):
 
 
 class TemperatureAnnealing(WeightAnnealing):
-    """Move the temperature along a schedule, logged as ``train/temperature``.
+    """Change the temperature along a schedule, logged as ``train/temperature``.
 
     Off in the papers' presets, which keep it constant.
 
@@ -168,6 +170,8 @@ class TemperatureAnnealing(WeightAnnealing):
         self, start: float = 8.0, end: float = 1.0, schedule: Schedule = "linear", epochs: int | None = None
     ) -> None:
         if min(start, end) <= 0:
-            raise InputError(f"TemperatureAnnealing: expected temperatures above 0, got start={start}, end={end}.")
+            raise InputError(
+                f"TemperatureAnnealing: start and end must be above 0, but got start={start}, end={end}. Raise them."
+            )
         super().__init__("temperature", start, end, schedule, epochs)
         self.paper = ("jafari2021annealing",)

@@ -30,7 +30,7 @@ class EarlyStoppedTeacher(Callback):
 
     In the run's ``checkpoints`` folder it leaves ``teacher.ckpt`` (written when the fit ends), with
     ``stop=False`` also ``teacher-full.ckpt`` (the last epoch, for Full KD), and ``teacher-epoch=<k>.ckpt`` for every
-    further epoch that was asked for. Each says which data, view, epoch and metric made it, and why. Where a folder
+    further epoch in ``epochs``. Each describes its data, view, epoch and metric, and the reason. Where a folder
     holds a teacher already (without a logger there are no version folders), the next is ``teacher-v1.ckpt``;
     :attr:`checkpoint` names it.
 
@@ -71,9 +71,9 @@ class EarlyStoppedTeacher(Callback):
         super().__init__()
         if patience < 1 or smoothing < 1 or min_delta < 0 or min_epochs < 0 or any(e < 0 for e in epochs):
             raise InputError(
-                "EarlyStoppedTeacher: expected patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 and "
-                f"epochs >= 0, got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
-                f"min_epochs={min_epochs}, epochs={list(epochs)}."
+                "EarlyStoppedTeacher: arguments must be patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 "
+                f"and epochs >= 0, but got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
+                f"min_epochs={min_epochs}, epochs={list(epochs)}. Raise what is too small."
             )
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
@@ -110,7 +110,8 @@ class EarlyStoppedTeacher(Callback):
         """Check that the module describes its checkpoints."""
         if stage == "fit" and not isinstance(pl_module, Method):
             raise InputError(
-                f"EarlyStoppedTeacher: expected a kdlab method (kdlab.Supervised, ...), got {type(pl_module).__name__}."
+                "EarlyStoppedTeacher: the module must be a method of kdlab (kdlab.Supervised, ...), but got "
+                f"{type(pl_module).__name__}. Train one of those, or leave the callback out."
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

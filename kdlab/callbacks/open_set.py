@@ -1,4 +1,4 @@
-"""How well a net tells windows of unknown classes from those that it knows."""
+"""How well a net separates windows of unknown classes from those of known ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdlab.types import InputError
 
 
 class OpenSetScore(Callback):
-    """Log ``test/open_set_auroc``: how well a score tells test windows of known classes from those of unknown ones.
+    """Log ``test/open_set_auroc``: how well a score separates test windows of known classes from unknown ones.
 
     The unknown classes are the ``unknown_classes`` of the data module, of which the net saw no window; both kinds
     of windows are of the same test subjects. 1/2 is chance. It works for any method; the score is the net's alone.

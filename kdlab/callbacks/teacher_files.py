@@ -40,7 +40,7 @@ class TeacherFiles:
         return _folder(trainer) / f"{name}{self._suffix}.ckpt"
 
     def write(self, trainer: Trainer, module: Method, name: str, provenance: dict[str, Any]) -> str:
-        """Write the weights of now with their provenance, and return the path."""
+        """Write the current weights with their provenance, and return the path."""
         path, before = self.path(trainer, name), module.provenance
         module.provenance = provenance
         try:

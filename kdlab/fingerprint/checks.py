@@ -113,8 +113,8 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
     Args:
         trained: fingerprint in the checkpoint.
         current: fingerprint of the data module.
-        stage: ``"fit"``: they must be the same; ``"validate"``, ``"test"``, ``"predict"``: nobody who trained, or whom
-            the training was stopped by, may be tested, and nobody who trained may validate.
+        stage: ``"fit"``: they must be the same; ``"validate"``, ``"test"``, ``"predict"``: training subjects, and those
+            that the training was stopped by, must not be tested, and training subjects must not validate.
 
     Raises:
         InputError: naming what differs, or who is in both.
@@ -130,8 +130,8 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
         if differing:
             shown = "; ".join(f"{k}: {_short(trained.get(k))} then, {_short(current.get(k))} now" for k in differing)
             raise InputError(
-                f"the checkpoint was trained on other data or another split ({shown}); go on with the settings that it "
-                "was trained with, or start a new run"
+                f"the checkpoint was trained on other data or another split ({shown}); resume with the settings of "
+                "its training, or start a new run"
             )
         return
     if trained.get("dataset") != current.get("dataset"):

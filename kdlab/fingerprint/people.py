@@ -48,7 +48,7 @@ def salt() -> str:
 
 
 def salt_mark(value: str) -> str:
-    """A short digest that tells salts apart, and from which no salt is found."""
+    """A short digest that differs between salts, and from which no salt can be computed."""
     return hashlib.blake2b(value.encode(), digest_size=4, person=b"kdlab salt").hexdigest()
 
 
@@ -92,7 +92,7 @@ def with_hashes(fingerprint: Mapping[str, Any], value: str | None = None) -> dic
     value = salt() if value is None else value
     for part in PEOPLE:
         if part in result:
-            result[part] = sorted(hashed(name, value) for name in result[part])  # an order tells of names
+            result[part] = sorted(hashed(name, value) for name in result[part])  # the order would disclose names
             if len(set(result[part])) < len(set(fingerprint[part])):
                 raise InputError("subject_ids: two names have one hash under this salt. Take another salt.")
     result["salt"] = salt_mark(value)

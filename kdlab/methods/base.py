@@ -58,15 +58,15 @@ class Method(Preparation):
         super().__init__()
         if memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
-                f"{type(self).__name__}: expected memory_format 'channels_last', 'contiguous' or none, got "
-                f"{memory_format!r}."
+                f"{type(self).__name__}: memory_format must be 'channels_last', 'contiguous' or None, but got "
+                f"{memory_format!r}. Choose one of them."
             )
         self.net, self.view, self.init = net, view, init
         self._backend = "inductor" if compile is True else compile or ""
         if memory_format is not None:
             net.memory_format = memory_format
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        #: what is known of how these weights came to be; `EarlyStoppedTeacher` writes into it
+        #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
         self._initialised = init is None
@@ -98,7 +98,7 @@ class Method(Preparation):
         self.net._compiled_call_impl = None  # torch has no other way back
 
     def on_train_epoch_start(self) -> None:
-        """Note how far the weights are trained, for their checkpoints."""
+        """Record how far the weights are trained, for their checkpoints."""
         epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
         self._known = {
             "epoch": epoch,
@@ -121,7 +121,7 @@ class Method(Preparation):
     def on_train_start(self) -> None:
         """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
         self.net.train()
-        if not self.net.standardize.filled:  # no data module knows: one pass over the training loader
+        if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             loader: Any = self.trainer.train_dataloader
             self.net.standardize.fill(*loader_statistics(loader, self.view))
 

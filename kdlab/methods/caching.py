@@ -48,7 +48,7 @@ def cached_outputs(
 
     Args:
         cache: the setting.
-        objective: tells what is read of the outputs.
+        objective: determines what is read of the outputs.
         teachers: loaded teachers by name.
         module: the method that trains, with its trainer.
 

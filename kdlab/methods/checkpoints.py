@@ -41,9 +41,11 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
     """
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"{what}: expected a checkpoint file, but {str(path)!r} does not exist.")
+        raise MissingFileError(
+            f"{what} must be a checkpoint file, but {str(path)!r} does not exist. Name one that does."
+        )
     if not path.is_file():
-        raise InputError(f"{what}: expected a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
+        raise InputError(f"{what} must be a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
     try:
         check_archive(path, sums=False)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,15 +63,17 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
             f"({one_line(error)})"
         ) from error
     if not isinstance(loaded, dict):
-        raise InputError(f"{what}: expected {str(path)!r} to hold a dict of weights, got {type(loaded).__name__}.")
+        raise InputError(
+            f"{what}: {str(path)!r} must hold a dict of weights, but holds {type(loaded).__name__}. Name another file."
+        )
     description(loaded, f"{what}: {str(path)!r}")
     return loaded
 
 
 def check_archive(path: Path, sums: bool = True) -> None:
-    """Check that a zip archive is no bomb and whole; another kind of file is not looked at.
+    """Check that a zip archive is complete and no bomb; other kinds of files pass.
 
-    PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would go unseen.
+    PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would not be found.
 
     Args:
         path: the file.
@@ -92,7 +96,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | None:
-    """What a checkpoint says of itself; None when it was not written by kdlab.
+    """The description in a checkpoint; None when it was not written by kdlab.
 
     Raises:
         InputError: when the description or the weights are damaged.
@@ -111,7 +115,7 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
 
     Args:
         checkpoint: as read.
-        what: how to call it in a message, with its file.
+        what: its name in a message, with its file.
         net: the net to give the weights to; by default it is made from the description.
 
     Raises:
@@ -119,7 +123,7 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
     """
     described = description(checkpoint, what)
     if described is None:
-        raise InputError(f"{what} was not written by kdlab; expected a kdlab checkpoint.")
+        raise InputError(f"{what} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab.")
     state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
     if net is None:
         try:
@@ -147,13 +151,13 @@ def find_checkpoint(
 ) -> Path:
     """Resolve a checkpoint file, a version folder or a run folder to one file.
 
-    A run folder stands for its newest finished version; which one that is gets logged.
+    A run folder resolves to its newest finished version, which is logged.
 
     Args:
         path: a file, ``runs/<data set>/<run>`` or ``runs/<data set>/<run>/version_k``.
         files: file names to look for, the first that exists is taken.
         what: how to call it in an error message.
-        finished: only versions whose fit came to its end (an interrupted one is resumed, not learnt from).
+        finished: only versions whose fit came to its end (an interrupted one is resumed, not read).
 
     Raises:
         MissingFileError: when nothing is there; names the command that makes it.
@@ -177,7 +181,7 @@ def find_checkpoint(
 
 
 def _is_final(folder: Path, name: str) -> bool:
-    by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, so nobody marks its end
+    by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, which marks the end
     return name.startswith("teacher") or by_hand or (folder / FINISHED).is_file()
 
 

@@ -72,12 +72,12 @@ class Distillation(Method):
     ) -> None:
         super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
         if not teachers:
-            raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
+            raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
         if wrong or set(teachers) & set(dir(torch.nn.ModuleDict)):
             raise InputError(
-                f"{type(self).__name__}: expected teachers={{name: Teacher(...)}} with names of letters, digits and _ "
-                f"(and not train, keys, ...), got {teachers!r:.200}."
+                f"{type(self).__name__}: teachers must be {{name: Teacher(...)}} with names of letters, digits and _ "
+                f"(and not train, keys, ...), but got {teachers!r:.200}. Rename them."
             )
         self.objective = objective if objective is not None else SoftTargets()
         fixed = self.objective.weights if isinstance(self.objective, WeightedTeachers) else None

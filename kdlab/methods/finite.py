@@ -115,7 +115,7 @@ class Watch:
             step: its number.
 
         Returns:
-            The names of terms that are known not to be finite; `where` says in which steps.
+            The names of terms that are known not to be finite; `where` names the steps.
         """
         terms, names = terms.detach(), tuple(names)
         if at_once(terms.device):

@@ -147,7 +147,9 @@ class Preparation(LightningModule):
         described = description(checkpoint, what)
         who = f"{what}: {str(path)!r}"
         if described is None:
-            raise InputError(f"{who} was not written by kdlab; expected a kdlab checkpoint.")
+            raise InputError(
+                f"{who} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab."
+            )
         remedy = "Start from a net of the same fold"
         check_same_split(described.get("fingerprint"), windows.fingerprint, who, remedy)
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}

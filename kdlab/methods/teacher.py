@@ -30,7 +30,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 class Teacher(nn.Module):
-    """A trained net that is only asked: frozen, always in evaluation mode, without gradients, never saved.
+    """A trained net for forward passes only: frozen, always in evaluation mode, without gradients, never saved.
 
     It reads its file when a fit begins, so students are tested and used with the teachers' files gone. Checkpoints of
     kdlab describe their net themselves. Foreign weights (a plain state dict, ``{"state_dict" | "model" |
@@ -84,19 +84,20 @@ class Teacher(nn.Module):
         super().__init__()
         if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
-                "Teacher: expected precision '32', 'bf16' or '16' and memory_format 'channels_last' or 'contiguous', "
-                f"or none of them, got precision={precision!r} and memory_format={memory_format!r}."
+                "Teacher: precision must be '32', 'bf16', '16' or None, and memory_format 'channels_last', "
+                f"'contiguous' or None, but got precision={precision!r} and memory_format={memory_format!r}. Choose among these."
             )
         if checkpoint is None and net is None:
             raise InputError(
-                "Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither."
+                "Teacher: checkpoint must be a file or run folder where there is no net, but got neither. Set "
+                "checkpoint= or net= (a trained net)."
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.precision, self.memory_format = precision, memory_format
         self.net = copy.deepcopy(net)  # freezing it is no business of its owner
         self.mean, self.std = mean, std
         self.loaded = False
-        #: what its checkpoint says of it: net, view, data fingerprint, provenance
+        #: the description in its checkpoint: net, view, data fingerprint, provenance
         self.description: dict[str, Any] = {}
         self.file, self.hash = "", ""
         self._prefix = ""
@@ -154,7 +155,7 @@ class Teacher(nn.Module):
                 break
         state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
         if not state:
-            raise InputError(f"{what}: {str(path)!r} holds no weights; expected a state dict.")
+            raise InputError(f"{what}: {str(path)!r} must hold a state dict, but holds no weights. Name another file.")
         if self.net is None:
             raise InputError(
                 f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
@@ -224,7 +225,7 @@ class Teacher(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Output:
-        """The teacher's answer to its view, without gradients."""
+        """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
             raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
         with torch.no_grad(), self._autocast(x.device.type):
@@ -237,7 +238,7 @@ class Teacher(nn.Module):
         return torch.autocast(device, _DTYPES[self.precision], enabled=self.precision != "32")
 
     def train(self, mode: bool = True) -> Teacher:
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever ``mode`` is."""
         super().train(False)
         return self
 

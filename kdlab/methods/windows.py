@@ -55,9 +55,9 @@ def name_of(windows: Windows) -> str:
 
 
 class PartialWindows:
-    """A data module of another origin: what it has, and for what it lacks the value that stands for "not known".
+    """A data module of another origin: what it has, and a value for what is not known.
 
-    Members that have no such value raise; :func:`lacks` tells beforehand.
+    Members that have no such value raise; :func:`lacks` names them beforehand.
 
     Args:
         datamodule: any object; None where there are only loaders.
