@@ -85,7 +85,8 @@ class Teacher(nn.Module):
         if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
                 "Teacher: precision must be '32', 'bf16', '16' or None, and memory_format 'channels_last', "
-                f"'contiguous' or None, but got precision={precision!r} and memory_format={memory_format!r}. Choose among these."
+                f"'contiguous' or None, but got precision={precision!r} and memory_format={memory_format!r}. Choose "
+                "among these."
             )
         if checkpoint is None and net is None:
             raise InputError(
