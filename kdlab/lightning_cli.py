@@ -29,7 +29,7 @@ from kdlab.parser import Parser, reason
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun, checkpoint_callbacks
 from kdlab.study.loggers import check_loggers, closing
-from kdlab.types import InputError
+from kdlab.types import InputError, input_error_in
 
 
 class KdlabCLI(LightningCLI):
@@ -216,10 +216,7 @@ class KdlabCLI(LightningCLI):
 
 def input_error(error: BaseException) -> InputError:
     """The `InputError` behind what jsonargparse raises, or one that says the same."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
-        cause = cause.__cause__ or cause.__context__
-    return InputError(one_line(reason(str(error)))) if cause is None else cause
+    return input_error_in(error) or InputError(one_line(reason(str(error))))
 
 
 class Reading(KdlabCLI):

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
+from kdlab.dropped import refuse_dropped, word_sections
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
 
@@ -74,16 +75,22 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
+        self._given: list[tuple[str, Any]] = []  # sections of config files and words that are parsed, and where from
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.
 
         Raises:
-            InputError: a config file cannot be read.
+            InputError: a config file cannot be read, or a name with an empty mapping is not accepted.
         """
-        for word in sys.argv[1:] if args is None else args:
-            _check_word(str(word))
-        return super().parse_args(args, *more, **kwargs)
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        for word in words:
+            _check_word(word)
+        self._given = list(word_sections(words))
+        parsed: Namespace = super().parse_args(args, *more, **kwargs)
+        for where, content in self._given:
+            refuse_dropped(content, parsed, where)
+        return parsed
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a config file.
@@ -92,7 +99,9 @@ class Parser(LightningArgumentParser):
             InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, or a section of it is none.
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
-            self._check_sections(read_yaml(os.fspath(path), "--config"), f"--config: {os.fspath(path)!r}")
+            where, content = f"--config: {os.fspath(path)!r}", read_yaml(os.fspath(path), "--config")
+            self._check_sections(content, where)
+            self._given.append((where, content))
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
         return parsed
 

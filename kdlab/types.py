@@ -225,3 +225,21 @@ def dense(values: Tensor, argument: str) -> Tensor:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def input_error_in(error: BaseException) -> InputError | None:
+    """The `InputError` that an error is, or that led to it; None where there is none.
+
+    >>> try:
+    ...     try:
+    ...         raise InputError("size must be at least 1, but got 0. Raise it.")
+    ...     except InputError as error:
+    ...         raise TypeError("of a parser") from error
+    ... except TypeError as error:
+    ...     print(input_error_in(error))
+    size must be at least 1, but got 0. Raise it.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return cause

@@ -17,12 +17,13 @@ import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files, lightning_cli
+from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files, lightning_cli, remedies
 from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import FINISHED, read_checkpoint
 from kdlab.methods.finite import EVERY, DivergedError, Watch, check_settings, not_finite
 from kdlab.methods.saving import WholeCheckpointIO
+from kdlab.remedies import error_line
 from kdlab.run_folder import RunLogger
 from kdlab.types import InputError
 from tests.conftest import PATIENCE, REPOSITORY, net, trainer
@@ -359,7 +360,7 @@ def test_a_caller_of_run_sees_the_signal(here, monkeypatch):
     ],
 )
 def test_what_is_said_of_an_error(error, parts):
-    line = ends.said(error)
+    line = error_line(error)
     assert "\n" not in line
     for part in parts:
         assert part in line
@@ -367,7 +368,7 @@ def test_what_is_said_of_an_error(error, parts):
 
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), KeyError("a"), AssertionError(), TypeError("x")])
 def test_an_error_of_the_program_keeps_its_traceback(error):
-    assert ends.said(error) is None
+    assert error_line(error) is None
     with pytest.raises(type(error)), ends.ending():
         raise error
 
@@ -429,7 +430,7 @@ def test_a_pipe_that_is_closed_is_quiet_and_output_that_is_full_is_not():
 
 
 def ends_line(number):
-    return f"error: {ends.said(OSError(number, os.strerror(number)))}"
+    return f"error: {error_line(OSError(number, os.strerror(number)))}"
 
 
 # ---------------------------------------------------------------- files
@@ -463,7 +464,7 @@ def test_a_full_disk_leaves_the_checkpoints_of_the_epoch_before(here):
     run = here / "runs/basic_motions/scratch/version_0"
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: '")
-    assert line.endswith(f"{os.strerror(errno.EFBIG)}. {ends._FULL}.")
+    assert line.endswith(f"{os.strerror(errno.EFBIG)}. {remedies._FULL}.")
     assert ".ckpt'" in line
     assert "Traceback" not in done.stderr
     assert not (run / FINISHED).exists()
@@ -540,7 +541,7 @@ def test_an_export_on_a_full_disk_ends_in_one_line_and_the_old_file_stays(tmp_pa
     assert done.stdout.split() == [word for format in formats for word in (format, "1")]
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     for name, line in zip(formats.values(), lines, strict=True):
-        assert line == f"error: '{tmp_path / name}': {os.strerror(errno.EFBIG)}. {ends._FULL}."
+        assert line == f"error: '{tmp_path / name}': {os.strerror(errno.EFBIG)}. {remedies._FULL}."
         assert (tmp_path / name).read_bytes() == b"old"
     assert not leftovers(tmp_path)
 

@@ -21,7 +21,7 @@ import kdlab
 import kdlab.export
 from kdlab.data import CIFAR10, SPSWHAR, UTDMHAD, BasicMotions
 from kdlab.evaluate.command import restore
-from kdlab.export import make
+from kdlab.export import comparing, make
 from kdlab.fingerprint import without_people
 from kdlab.nets import WideResNet
 from kdlab.nets.base import Backbone
@@ -372,10 +372,10 @@ def test_a_file_that_differs_is_not_kept(student, tmp_path, monkeypatch):
 def test_int8_that_is_worse_is_said():
     check = {"windows": "test", "count": 1000, "accuracy": {"before": 0.9, "after": 0.894}}
     with pytest.warns(UserWarning, match=r"1000 test windows is 89.4 %, the checkpoint's 90.0 %: off by more than 0.5"):
-        assert make._judge(check, int8=True, tolerance=0.5) == {"tolerance": 0.5, "passed": False}
+        assert comparing.judge(check, int8=True, tolerance=0.5) == {"tolerance": 0.5, "passed": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert make._judge(check, int8=True, tolerance=0.6)["passed"] is True
+        assert comparing.judge(check, int8=True, tolerance=0.6)["passed"] is True
 
 
 class FixedBatch(Backbone):

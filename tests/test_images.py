@@ -43,10 +43,10 @@ from kdlab.data.image_store import ImageFiles, Pixels
 from kdlab.data.images import blocks
 from kdlab.data.pictures import decode
 from kdlab.data.sampler import stream
-from kdlab.ends import said
 from kdlab.evaluate import evaluate
 from kdlab.fingerprint import split_differences
 from kdlab.nets import WideResNet
+from kdlab.remedies import error_line
 from kdlab.study.windows import contents
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw, RawImage, ScanPersistenceImage, sublevel_diagram
@@ -825,8 +825,8 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", said(raised.value))
-    assert said(InputError("plain: a\nb")) == "plain: a\nb"
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", error_line(raised.value))
+    assert error_line(InputError("plain: a\nb")) == "plain: a\nb"
 
 
 def test_parts_that_are_links_are_followed(layouts, tmp_path):

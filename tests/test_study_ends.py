@@ -157,8 +157,11 @@ def test_a_study_survives_an_error_that_it_cannot_write_down(here):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--root", "file"], r"^kdlab study: .*file.*Name a folder with --root\.$"),
-        (["--root", "file/below"], r"^kdlab study: .*Not a directory.*Name a folder with --root\.$"),
+        (["--root", "file"], r"^kdlab study: 'file/.*A folder is needed there.*another folder with --root\.$"),
+        (
+            ["--root", "file/below"],
+            r"^kdlab study: .*Not a directory\. A folder is needed.*with --root\.$",
+        ),
         (["--root", "x" * 300], r"^kdlab study: .*too long.*Shorten"),
         (["--root", "file", "--only", "teacher/shared"], r"^teacher/shared: .*"),
         (["--dry-run", "--root", "/dev/null/x"], None),

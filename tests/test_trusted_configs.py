@@ -13,10 +13,11 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.data import BasicMotions, WindowDataModule
+from kdlab.data import BasicMotions, Intervals, WindowDataModule
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
+from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY
@@ -225,16 +226,17 @@ def test_arguments_of_kdlab_take_no_callables():
     plain = {str, int, float, bool, type(None), Path, list, tuple, dict, typing.Any, typing.Sequence}
     checked = 0
     for base in trust.KINDS:
-        for cls in trust.own_classes(base):
-            hints = trust.arguments(cls)
+        for cls in own_classes(base):
+            hints = arguments(cls)
             named = {n for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_KEYWORD}
             assert named <= set(hints), cls
             for name, hint in hints.items():
-                known = {*plain, *trust.KINDS, *trust.SETTINGS}
+                known = {*plain, *trust.KINDS, *trust.settings()}
                 odd = {k for k in kinds(hint) if k not in known and isinstance(k, type)}
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150
+    assert set(trust.settings()) == {Where, Csv, Intervals}  # of the signatures, and nothing else that they name
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ def read_evaluation(told: Path, arrays: Path) -> dict[str, Any]:
         raise _damaged(told, f"it is of {classes} classes, {arrays.name} is not")
     if any(len(array) != windows for array in held.values()):
         raise _damaged(arrays, "its arrays have different numbers of windows")
+    if not ((held["target"] >= 0) & (held["target"] < classes)).all():
+        raise _damaged(arrays, f"target must be from 0 to {classes - 1}")
+    if not np.isfinite(held["embedding"]).all():
+        raise _damaged(arrays, "embedding must be finite")
     reliability = {name: np.array(values, dtype=float) for name, values in said["reliability"].items()}
     known = {key: said[key] for key in _FIELDS}
     subjects = held["subjects"].tolist()

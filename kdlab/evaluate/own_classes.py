@@ -53,3 +53,16 @@ def arguments(cls: type[Any]) -> dict[str, Any]:
         if not code.co_flags & 0x08:  # takes no **keywords
             break
     return found
+
+
+def leaves(hint: Any) -> Iterator[Any]:
+    """The types that a type hint is made of.
+
+    >>> list(leaves(dict[str, int | None]))
+    [<class 'str'>, <class 'int'>, <class 'NoneType'>]
+    """
+    inner = typing.get_args(hint)
+    if not inner:
+        yield hint
+    for part in inner:
+        yield from leaves(part)

@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.evaluate.metrics import calibration_error, v_measure
+from kdlab.figures.style import COLOURS, DASHES, MARKERS, new_figure
 from kdlab.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; beyond eight, markers and dashes go on
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", ":", "-.")
 _TITLES = {
     "noise": "white noise",
     "missing": "missing instants",
@@ -41,7 +38,7 @@ def plot_robustness(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figu
     kinds = list(dict.fromkeys(kind for net in curves.values() for kind in net))
     if not kinds:
         raise InputError("curves: expected at least one net with one kind of corruption; evaluate with robustness=True")
-    figure = _figure(2.9 * len(kinds) + 0.6, 3.3 + 0.22 * math.ceil(len(curves) / 4))
+    figure = new_figure(2.9 * len(kinds) + 0.6, 3.3 + 0.22 * math.ceil(len(curves) / 4), dpi=130)
     axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axis, kind in zip(axes, kinds, strict=True):
         for i, (name, net) in enumerate(curves.items()):
@@ -84,7 +81,7 @@ def plot_reliability(bins: Mapping[str, Mapping[str, NDArray[Any]]]) -> Figure:
     from matplotlib.patches import Patch
 
     columns, rows = _grid(len(bins))
-    figure = _figure(2.6 * columns + 0.4, 3.5 * rows)
+    figure = new_figure(2.6 * columns + 0.4, 3.5 * rows, dpi=130)
     panels = figure.subfigures(rows, columns, squeeze=False)
     for i, (name, net) in enumerate(bins.items()):
         _reliability(panels[i // columns, i % columns], name, net, left=i % columns == 0)
@@ -146,7 +143,7 @@ def plot_embeddings(
         raise InputError("embeddings: expected at least one net")
     columns, rows = _grid(len(embeddings))
     legend = math.ceil(len(classes) / (2 * columns))
-    figure = _figure(2.9 * columns, 3.0 * rows + 0.2 * legend + 0.1)
+    figure = new_figure(2.9 * columns, 3.0 * rows + 0.2 * legend + 0.1, dpi=130)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (name, (x, y)) in zip(axes, embeddings.items(), strict=False):
         points, label = _tsne(x, y, most, seed)
@@ -187,9 +184,3 @@ def _tsne(x: NDArray[Any], y: NDArray[Any], most: int, seed: int) -> tuple[NDArr
 def _grid(count: int) -> tuple[int, int]:
     columns = count if count <= 4 else math.ceil(count / math.ceil(count / 4))
     return columns, math.ceil(count / columns)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=130)

@@ -7,6 +7,8 @@ theirs, and may name any class.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import json
 import types
@@ -20,17 +22,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.augment import Augmentation
-from kdlab.data import Csv, Intervals, Scale, Where, WindowDataModule
+from kdlab.data import Scale, WindowDataModule
 from kdlab.data.mixing import Mixing
-from kdlab.evaluate.own_classes import arguments, full_name, own_class
+from kdlab.evaluate.own_classes import arguments, full_name, leaves, own_class, own_classes
 from kdlab.files import one_line, parse_yaml, read_yaml
-from kdlab.types import InputError
+from kdlab.types import InputError, input_error_in
 from kdlab.views import View
 
 #: what a config may name, and where kdlab's own classes of it lie
 KINDS: tuple[type[Any], ...] = (WindowDataModule, View, Augmentation, Mixing, Scale)
-#: arguments that are several values under names, and no class in a config
-SETTINGS: tuple[type[Any], ...] = (Where, Csv, Intervals)
 #: arguments that say where a data module writes
 WRITES = ("cache_dir",)
 REMEDY = (
@@ -90,12 +90,17 @@ class _Parser(LightningArgumentParser):
 
 
 def _input_error(error: BaseException, config: Path) -> InputError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return InputError(f"{str(config)!r}: data cannot be made of it ({one_line(error)}). {REMEDY}.")
+    return input_error_in(error) or InputError(
+        f"{str(config)!r}: data cannot be made of it ({one_line(error)}). {REMEDY}."
+    )
+
+
+@functools.cache
+def settings() -> tuple[type[Any], ...]:
+    """Dataclasses among the arguments of kdlab's data modules: several values under names, and no class in a config."""
+    hints = [hint for module in own_classes(WindowDataModule) for hint in arguments(module).values()]
+    kinds = dict.fromkeys(kind for hint in hints for kind in leaves(hint) if dataclasses.is_dataclass(kind))
+    return tuple(kind for kind in kinds if isinstance(kind, type) and not issubclass(kind, KINDS))
 
 
 class _Reader:
@@ -145,13 +150,13 @@ class _Reader:
             return self._plain(key, value)
         options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
         if isinstance(value, Mapping):
-            options = tuple(option for option in options if option in SETTINGS) or options
+            options = tuple(option for option in options if option in settings()) or options
         last: InputError | None = None
         for option in options:
             try:
                 return self._one(key, value, option, largest)
             except InputError as error:
-                if last is None or (isinstance(value, Mapping) and option in (*KINDS, *SETTINGS)):
+                if last is None or (isinstance(value, Mapping) and option in (*KINDS, *settings())):
                     last = error
         assert last is not None
         raise last
@@ -160,7 +165,7 @@ class _Reader:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
         if kind in KINDS:
             return self._object(key, value, kind)
-        if kind in SETTINGS and isinstance(value, Mapping) and "class_path" not in value:
+        if kind in settings() and isinstance(value, Mapping) and "class_path" not in value:
             hints = arguments(kind)
             if unknown := [str(name) for name in value if name not in hints]:
                 raise self._error(key, f"a mapping with some of {', '.join(hints)}", ", ".join(unknown))

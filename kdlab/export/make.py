@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.writing import write
-from kdlab.files import remove_leftovers, scratch_folder, write_text
+from kdlab.files import remove_leftovers, replacing
 from kdlab.fingerprint import check_same_split, without_people
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
@@ -97,13 +95,11 @@ def export(
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
         }
+    shown = None if rows is None else physical_windows(datamodule, source, channels, rows)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
-    with _naming(target), scratch_folder(target.parent) as folder:
-        made = Path(folder, target.name)
-        write(
-            module, made, format, card, None if rows is None else physical_windows(datamodule, source, channels, rows)
-        )
+    with replacing(card_path(target)) as beside, replacing(target) as made:
+        write(module, made, format, card, shown)
         ready = open_exported(made, check=False)
         check = compare(ready, logits, labels, datamodule, source, channels, windows)
         card |= {
@@ -112,21 +108,8 @@ def export(
             "size": {"before": found.stat().st_size, "weights": net_bytes(net), "after": made.stat().st_size},
             "latency": latencies(module, ready),
         }
-        write_text(card_path(made), json.dumps(card, indent=2))
-        os.replace(made, target)
-        os.replace(card_path(made), card_path(target))
+        beside.write_text(json.dumps(card, indent=2), encoding="utf-8")
     return load(target)
-
-
-@contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """An error of writing names the file that was to be made, not the unfinished one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or isinstance(error, InputError):
-            raise
-        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:

@@ -7,7 +7,8 @@ A picture can lie in memory as channels last, for which a CPU has faster kernels
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -19,6 +20,7 @@ from kdlab.types import InputError, Output
 
 #: how the features of a net lie in memory
 MemoryFormat = Literal["channels_last", "contiguous"]
+Replacement = str | Callable[[re.Match[str]], str]
 
 
 class Conv1d(nn.Conv1d):
@@ -78,6 +80,25 @@ def kaiming(net: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def renamed(state: Mapping[str, Tensor], rules: Iterable[tuple[str, Replacement]]) -> dict[str, Tensor]:
+    """Weights under other names.
+
+    Args:
+        state: name -> tensor.
+        rules: pattern and replacement, applied in their order to every name.
+
+    Example:
+        >>> list(renamed({"fc.weight": torch.zeros(1)}, [(r"^fc\\.", "head.")]))
+        ['head.weight']
+    """
+    result = {}
+    for name, value in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        result[name] = value
+    return result
 
 
 class Standardize(nn.Module):

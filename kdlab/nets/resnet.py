@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming
+from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming, renamed
 from kdlab.types import InputError
 
 # key names of torchvision's and RepDistiller's ResNets -> ours
@@ -124,12 +123,7 @@ class _ResidualNet(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of torchvision's and RepDistiller's nets our key names (`kdlab.Teacher` calls this)."""
-        renamed = {}
-        for key, value in state.items():
-            for pattern, replacement in _RELEASED:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = value
-        return renamed
+        return renamed(state, _RELEASED)
 
 
 class ResNet(_ResidualNet):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, NORM, Backbone
+from kdlab.nets.base import CONV, NORM, Backbone, renamed
 from kdlab.types import InputError
 
 # key names of two widely used public implementations -> ours (jeunsom/TDA_KD@23c6814 and xternalz/WideResNet-pytorch)
@@ -121,9 +120,4 @@ class WideResNet(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of the public implementations our key names (`kdlab.Teacher` calls this)."""
-        renamed = {}
-        for key, value in state.items():
-            for pattern, replacement in _RELEASED:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = value
-        return renamed
+        return renamed(state, _RELEASED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import signal
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from kdlab.files import one_line, remove_leftovers
+from kdlab.remedies import error_line
+from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
 from kdlab.study.locks import alone
@@ -26,6 +27,7 @@ from kdlab.study.run import Outcome, run_jobs
 from kdlab.types import InputError
 
 LOCK = ".study.lock"
+_KEPT = "What is done is kept: run the same command again, or name another folder with --root"
 
 
 def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
@@ -59,28 +61,17 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"kdlab study: {one_line(error)}. {_REMEDIES.get(error.errno or 0, _REMEDY)}.") from error
+        raise InputError(f"kdlab study: {error_line(error)} {_KEPT}.") from error
     except (KeyboardInterrupt, SystemExit, ends.Ended) as error:
         if (end := ends.end_of(error)) is None:
             raise
-        ends.say(f"error: {signal.Signals(end.signum).name} ended the study; the same command resumes it.")
+        last_line(f"error: {signal.Signals(end.signum).name} ended the study; the same command resumes it.")
         sys.exit(end.status)
-
-
-_REMEDY = "What is done is kept: mend it and run the same command again"
-_REMEDIES = {
-    errno.ENOSPC: "Free some space and run the same command again; what is done is kept",
-    errno.EACCES: "Name another folder with --root, or make this one writable",
-    errno.EROFS: "Name another folder with --root, or make this one writable",
-    errno.ENOTDIR: "Name a folder with --root",
-    errno.EEXIST: "Name a folder with --root",
-    errno.ENAMETOOLONG: "Shorten --root and the names in the study file",
-}
 
 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
     quiet()
-    ends.print_anything()
+    never_refuse()
     study = Study.read(given.file)
     folds, jobs = plan(study, Path(given.root))
     folder = Path(given.root) / study.name

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kdlab.figures.style import BLACK, new_figure, style
 from kdlab.study.conditions import Condition
-from kdlab.study.plot_style import BLACK, new_figure, style
 from kdlab.study.statistics import Summary, summarise
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from kdlab.figures.style import BLACK, BLUE, GREY, new_figure, style
 from kdlab.study.conditions import Condition, natural, number
 from kdlab.study.differences import Difference
-from kdlab.study.plot_style import BLACK, BLUE, GREY, new_figure, style
 from kdlab.study.statistics import Summary, summarise
 
 if TYPE_CHECKING:

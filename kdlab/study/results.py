@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
-
 from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
@@ -22,7 +20,6 @@ from kdlab.types import InputError, MissingFileError
 _SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
 _NUMBERS = (*_SHARES, "test_nll", "test_ece", "seconds", "test_windows", "best_epoch", "parameters", "macs")
 _BINS = {"confidence", "accuracy", "count"}
-MOST_ARRAYS = 2**32  # bytes of the arrays in predictions.npz
 
 
 @dataclass
@@ -127,42 +124,12 @@ def _check_evaluation(job: Job, windows: int) -> None:
     """``evaluation.json`` and ``predictions.npz``, where they are there; the row has what the tables need."""
     if not any((job.folder / name).exists() for name in (JSON, ARRAYS)):
         return
-    found = load_evaluation(job.folder)
-    lengths = {len(part) for part in (found.index, found.target, found.probabilities, found.embedding, found.subjects)}
-    if lengths != {windows}:
+    found = Evaluation.load(job.folder)
+    if len(found.index) != windows:
         raise InputError(
             f"{job.name}: {str(job.folder / ARRAYS)!r} must hold {windows} windows, but got "
-            f"{', '.join(map(str, sorted(lengths)))}. It is damaged."
+            f"{len(found.index)}. It is damaged."
         )
-
-
-def load_evaluation(folder: Path) -> Evaluation:
-    """Read an evaluation that may be damaged.
-
-    Raises:
-        InputError: it is.
-    """
-    try:
-        read_json(folder / JSON, JSON)
-        with zipfile.ZipFile(folder / ARRAYS) as arrays:
-            size = sum(part.file_size for part in arrays.infolist())
-        if size > MOST_ARRAYS:
-            raise ValueError(f"arrays of {size:,} bytes")
-        found = Evaluation.load(folder)
-        parts = (found.index, found.target, found.probabilities, found.embedding)
-        if [part.ndim for part in parts] != [1, 1, 2, 2] or found.probabilities.shape[1] != len(found.classes):
-            raise ValueError("arrays of other shapes than those of an evaluation")
-        if found.target.dtype.kind != "i" or not ((found.target >= 0) & (found.target < len(found.classes))).all():
-            raise ValueError("targets that are none of its classes")
-        if found.embedding.dtype.kind != "f" or not np.isfinite(found.embedding).all():
-            raise ValueError("an embedding that is not finite")
-    except InputError:
-        raise
-    except (Exception, MemoryError) as error:  # whatever numpy makes of damaged bytes
-        raise InputError(
-            f"{str(folder)!r}: {ARRAYS} or {JSON} is damaged ({one_line(error)}). Measure the job again."
-        ) from error
-    return found
 
 
 def finished_checkpoint(job: Job) -> Path | None:

@@ -13,7 +13,6 @@ from kdlab.study.job import sources
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.report import write_report
 from kdlab.study.report_run import log_report, wandb_of
-from kdlab.study.results import load_evaluation
 from kdlab.study.run import Outcome
 
 DRAWN = 12  # nets in the picture of embeddings
@@ -70,7 +69,7 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[s
     for job in jobs.values():
         whole = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
         if len(first) < DRAWN and job.run not in first and whole:
-            first[job.run] = load_evaluation(job.folder)
+            first[job.run] = Evaluation.load(job.folder)
     if not first:
         return []
     classes = next(iter(first.values())).classes
