@@ -1,6 +1,7 @@
 """Imports go one way."""
 
 import ast
+import sys
 from pathlib import Path
 
 import kdlab
@@ -38,15 +39,21 @@ MAY_IMPORT = {
 
 
 def imported_rooms(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for name in imported_names(path):
+        if name.split(".")[0] == "kdlab":
+            yield name.split(".")[1]
+
+
+def imported_names(path):
+    """Dotted names of all imports of a file, those in functions and under TYPE_CHECKING included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module else []
-        for name in names:
-            if name.split(".")[0] == "kdlab":
-                yield name.split(".")[1]
+            assert not node.level, f"{path} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from names
 
 
 def test_imports_go_one_way():
@@ -97,28 +104,62 @@ def test_one_file_takes_the_data_module_out_of_a_trainer():
     assert users == {"windows.py"}
 
 
-def modules():
-    """Name of every module of kdlab -> its file."""
-    return {
-        ".".join(p.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): p
-        for p in ROOT.rglob("*.py")
+def import_graph(root):
+    """Module -> the modules of its package that it imports, at any place in the file."""
+    paths = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for module, path in paths.items():
+        graph[module] = set()
+        for name in imported_names(path):
+            while name and name not in paths:
+                name = name.rpartition(".")[0]
+            graph[module] |= {name} - {"", module}
+    return graph
+
+
+def circles(graph):
+    """The strongly connected components of two modules and more (Tarjan, SIAM J. Comput. 1972, doi:10.1137/0201010)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(module):
+        order[module] = low[module] = len(order)
+        stack.append(module)
+        for other in graph[module]:
+            if other not in order:
+                visit(other)
+            if other in stack:
+                low[module] = min(low[module], low[other])
+        if low[module] == order[module]:
+            circle = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(circle) > 1:
+                found.append(frozenset(circle))
+
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 10 * len(graph) + 1000))
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other():
+    found = circles(import_graph(ROOT))
+    assert not found, f"import circles: {[sorted(circle) for circle in found]}"
+
+
+def test_circles_are_found(tmp_path):
+    files = {
+        "__init__": "",
+        "a": "import p.b",
+        "b": "def f():\n    from p import c",
+        "c": "from p.a import x",
+        "d": "from p.a import x\nfrom p.e import y",
+        "e": "",
     }
-
-
-def test_no_import_circle():
-    """Of modules, also not in functions or for type checkers alone."""
-    files = modules()
-    graph = {name: set() for name in files}
-    for name, path in files.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            asked = []
-            if isinstance(node, ast.Import):
-                asked = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                asked = [m if (m := f"{node.module}.{a.name}") in files else node.module for a in node.names]
-            graph[name] |= {m for m in asked if m in files and m != name}
-    while graph:
-        ends = [name for name, others in graph.items() if not others & graph.keys()]
-        assert ends, f"circle among {sorted(graph)}"
-        for name in ends:
-            del graph[name]
+    (tmp_path / "p").mkdir()
+    for name, text in files.items():
+        (tmp_path / "p" / f"{name}.py").write_text(text, encoding="utf-8")
+    assert circles(import_graph(tmp_path / "p")) == [frozenset({"p.a", "p.b", "p.c"})]

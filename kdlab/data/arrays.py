@@ -22,6 +22,7 @@ from kdlab.data.identity import (
 )
 from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.npz import read_npz
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
@@ -94,7 +95,7 @@ class ArrayDataModule(WindowDataModule):
         x_predict: Any = None,
         keys: dict[str, str] | None = None,
         dataset: str = "arrays",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if layout not in ("NCT", "NTC"):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.shared import SharedButBatchSize, Unpack
 from kdlab.data.windows import WindowSet
 
 CHANNELS = [f"{sensor}_{axis}" for sensor in ("accelerometer", "gyroscope") for axis in "xyz"]
@@ -33,7 +32,7 @@ class BasicMotions(WindowDataModule):
     name = "basic_motions"
     paper = ("bagnall2018uea",)
 
-    def __init__(self, *, batch_size: int = 8, **common: Any) -> None:
+    def __init__(self, *, batch_size: int = 8, **common: Unpack[SharedButBatchSize]) -> None:
         super().__init__(batch_size=batch_size, **common)
 
     def load(self) -> WindowSet:

@@ -15,6 +15,7 @@ from kdlab.data.image_store import Pixels
 from kdlab.data.images import ImageDataModule
 from kdlab.data.npz import read_npz
 from kdlab.data.pickles import PlainUnpickler
+from kdlab.data.shared import Shared, SharedButLabels, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.files import one_line
 from kdlab.types import InputError
@@ -37,7 +38,7 @@ class _CIFAR(ImageDataModule):
     _meta: ClassVar[str]
     _names: ClassVar[dict[str, str]]  # kind of label -> text file of its names in the binary version
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root = root
 
@@ -130,7 +131,7 @@ class CIFAR10(_CIFAR):
     _meta = "batches.meta"
     _names: ClassVar = {"label": "batches.meta.txt"}
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(root, **common)
         if Path(root).suffix == ".npz":
             self.name = Path(root).stem
@@ -187,7 +188,9 @@ class CIFAR100(_CIFAR):
     _meta = "meta"
     _names: ClassVar = {"coarse": "coarse_label_names.txt", "fine": "fine_label_names.txt"}  # in the order of a record
 
-    def __init__(self, root: str | Path, labels: Literal["fine", "coarse"] = "fine", **common: Any) -> None:
+    def __init__(
+        self, root: str | Path, labels: Literal["fine", "coarse"] = "fine", **common: Unpack[SharedButLabels]
+    ) -> None:
         super().__init__(root, **common)
         if labels not in self._names:
             raise InputError(f'labels={labels!r}: expected "fine" or "coarse"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from kdlab.data.cifar import CIFAR10_CLASSES
 from kdlab.data.image_store import store
 from kdlab.data.images import ImageDataModule
 from kdlab.data.pictures import find_images
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -45,7 +45,7 @@ class CINIC10(ImageDataModule):
     name = "cinic10"
     paper = ("darlow2018cinic",)
 
-    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Any) -> None:
+    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root, self.in_memory = root, in_memory
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.spelling import natural_key
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -66,7 +66,7 @@ class GENEActiv(WindowDataModule):
         classes: list[int] | dict[str, list[int]] | None = None,
         test_fraction: float = 0.25,
         train_fraction: float | None = None,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if window < 2:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kdlab.data.image_store import ImageFiles
 from kdlab.data.images import ImageDataModule
 from kdlab.data.pictures import find_images
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -65,7 +65,7 @@ class ImageFolder(ImageDataModule):
         train: str = "train",
         test: str = "val",
         dataset: str = "image_folder",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if not 1 <= size <= resize:

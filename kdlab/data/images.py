@@ -14,6 +14,7 @@ from kdlab.data.dataset import Wanted
 from kdlab.data.held_out import generator
 from kdlab.data.image_store import ImageFiles, Pixels
 from kdlab.data.scaling import Scale
+from kdlab.data.shared import SharedButScaleBatchSizeValFraction, Unpack
 from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -84,7 +85,7 @@ class ImageDataModule(WindowDataModule):
         scale: Literal["standard", "minmax", "none"] | Scale | dict[str, Scale] = "none",
         val_fraction: float = 0.1,
         batch_size: int = 128,
-        **common: Any,
+        **common: Unpack[SharedButScaleBatchSizeValFraction],
     ) -> None:
         super().__init__(scale=scale, val_fraction=val_fraction, batch_size=batch_size, **common)
         self.views = {

@@ -14,6 +14,7 @@ from kdlab.data.base import WindowDataModule
 from kdlab.data.cutting import window_starts
 from kdlab.data.files import official_files
 from kdlab.data.scaling import Scale
+from kdlab.data.shared import SharedButScaleTestSubjects, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -98,7 +99,7 @@ class PAMAP2(WindowDataModule):
         *,
         test_subject: int | str = 101,
         scale: Literal["minmax", "released", "standard", "none"] | Scale | dict[str, Scale] = "minmax",
-        **common: Any,
+        **common: Unpack[SharedButScaleTestSubjects],
     ) -> None:
         if "test_subjects" in common:
             raise InputError("test_subjects: PAMAP2 leaves one subject out; give test_subject instead")

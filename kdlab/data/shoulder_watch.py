@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdlab.data.base import WindowDataModule
 from kdlab.data.cutting import slide
 from kdlab.data.pickles import PlainUnpickler
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, MissingFileError
 
@@ -68,7 +69,7 @@ class ShoulderWatch(WindowDataModule):
         sensors: Sequence[Literal["accelerometer", "gyroscope"]] = ("accelerometer", "gyroscope"),
         window: int = 200,
         step: int = 100,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         chosen = [sensors] if isinstance(sensors, str) else list(sensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kdlab.data.base import WindowDataModule
 from kdlab.data.cutting import slide
 from kdlab.data.files import labelled_rows, official_files
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -55,7 +56,11 @@ class SPSWHAR(WindowDataModule):
     paper = ("mateysanz2023dataset",)
 
     def __init__(
-        self, root: str | Path, *, devices: Sequence[Literal["phone", "watch"]] = ("phone", "watch"), **common: Any
+        self,
+        root: str | Path,
+        *,
+        devices: Sequence[Literal["phone", "watch"]] = ("phone", "watch"),
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         chosen = [devices] if isinstance(devices, str) else list(devices)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kdlab.data.image_store import store
 from kdlab.data.images import ImageDataModule
 from kdlab.data.pictures import Found, contents_of, find_images
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -46,7 +46,7 @@ class TinyImageNet(ImageDataModule):
     name = "tiny_imagenet"
     paper = ("le2015tiny",)
 
-    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Any) -> None:
+    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root, self.in_memory = root, in_memory
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -50,7 +50,7 @@ class UCIHAR(WindowDataModule):
     name = "uci_har"
     paper = ("anguita2013public",)
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root = root
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
 from kdlab.data.identity import NO_LABEL_WORDS
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
 from kdlab.fingerprint import spelt
@@ -65,7 +66,7 @@ class UEA(WindowDataModule):
         missing: Literal["error", "drop", "interpolate"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if length is not None and length < 2:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -77,7 +78,7 @@ class UTDMHAD(WindowDataModule):
         inertial_length: int = 128,
         skeleton_length: int = 64,
         skeleton_origin: Literal["camera", "start"] = "camera",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         self.root = root

@@ -30,6 +30,7 @@ from kdlab.data.recordings.times import SECOND, Times
 from kdlab.data.recordings.where import Where, stem_of, suffix_of
 from kdlab.data.recordings.who import whose
 from kdlab.data.recordings.windows import RecordingWindows, cut
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.spelling import natural_key, text
 from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet
@@ -148,7 +149,7 @@ class RecordingDataModule(WindowDataModule):
         units: list[str] | None = None,
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         step = window if step is None else step
