@@ -103,6 +103,8 @@ def make(
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
     known = _described(base) | texts(cls._fields)
+    if objective is None:  # what the method above writes of its arguments holds here too
+        known |= _described(cls.__bases__[0])
     cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
 
 
