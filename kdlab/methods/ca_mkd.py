@@ -29,7 +29,7 @@ Differences from the reference code:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +40,6 @@ from kdlab.fields import Setting, argument, setting
 from kdlab.methods.adaptive import ScaledTargets
 from kdlab.methods.fitnet import regressor
 from kdlab.methods.made import Distilled
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
 from kdlab.objective import Classifier
 from kdlab.types import InputError, Output
 
@@ -54,7 +52,6 @@ class CAMKDObjective(ScaledTargets):
     The part on maps needs the teachers' classifiers, which :meth:`adapt` is given.
 
     Attributes:
-        first_epoch: the epoch in which the part on maps begins, from 0.
         feature_part: 0 leaves out the part on maps in this epoch, 1 has it in.
 
     Raises:
@@ -87,11 +84,12 @@ class CAMKDObjective(ScaledTargets):
         "the teacher's, and interpolates a smaller one linearly, as the original does.",
         default=None,
     )
+    first_epoch: int = argument("epoch in which the part on maps begins, counted from 0.", default=0, low=0)
 
     def __post_init__(self) -> None:
         """Decide whether there is a part on maps; without it, its weight is no setting."""
         super().__post_init__()
-        self.first_epoch, self.feature_part = 0, 1.0
+        self.feature_part = 1.0
         self._classifiers: dict[str, Classifier] = {}
         self._on_maps = bool(self.feature_weight != 0)
         if self._on_maps:
@@ -179,14 +177,8 @@ class CAMKDObjective(ScaledTargets):
         return functional.confidence_weights({name: output.logits for name, output in teachers.items()}, target)
 
 
-class CAMKD(Distilled, objective=CAMKDObjective):
+class CAMKD(Distilled, objective=CAMKDObjective, fixed={"first_epoch": 1}):
     """Distil several teachers, those that predict the label more; ``train/weight_<teacher>`` is the weight of each.
 
     The part on maps, where it has a weight, begins with the second epoch, as the original does.
     """
-
-    objective: CAMKDObjective
-
-    def __init__(self, student: Backbone, teachers: dict[str, Teacher], **kwargs: Any) -> None:
-        super().__init__(student, teachers, **kwargs)
-        self.objective.first_epoch = 1
