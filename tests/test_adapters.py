@@ -303,6 +303,9 @@ def test_camkd_without_the_part_on_maps_has_nothing_to_learn() -> None:
     flat, images = output(1), {"raw": output(2), "pi": output(3, "2-D")}
     assert list(objective(student=flat, teachers=images, target=TARGET)) == ["ce", "kd"]
     assert not objective.adapters
+    assert "feature_weight" not in objective.settings()
+    with pytest.raises(InputError, match="no setting 'feature_weight'"):
+        objective.set("feature_weight", 1.0)
     with pytest.raises(InputError, match=r"classifiers.*\['raw'\].*net.classify"):
         CAMKDObjective(feature_weight=1.0)(student=flat, teachers={"raw": output(2)}, target=TARGET)
 
@@ -853,6 +856,14 @@ def test_camkd_has_its_part_on_maps_from_the_second_epoch_on(teachers: dict[str,
     trainer(tmp_path, max_epochs=3).fit(module, windows())
     assert {epoch for epoch, _ in seen} == {0, 1, 2}
     assert all((value > 0) == (epoch > 0) for epoch, value in seen)
+
+
+def test_camkd_objective_by_itself_has_its_part_on_maps_from_the_first_epoch_on() -> None:
+    by_itself, method = CAMKDObjective(feature_weight=50.0), CAMKD(net(), {"raw": Teacher(net=net())}).objective
+    for objective, expected in ((by_itself, [1.0, 1.0, 1.0]), (method, [0.0, 1.0, 1.0])):
+        for epoch in (2, 0, 1, 0):  # the epoch alone decides, as in a fit that resumes
+            objective.at(epoch, 8, step=5)
+            assert objective.feature_part == expected[epoch]
 
 
 def test_camkd_asks_its_teachers_own_classifiers(teachers: dict[str, str], tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_adaptive_terms(cls: type[Any], count: int, target: Tensor) -> None:
         assert float(terms["kd"]) == pytest.approx(expected / divisor, rel=1e-6)
         assert float(terms["ce"]) == pytest.approx(0.3 * ref.cross_entropy(student.numpy(), target.numpy()), rel=1e-6)
         means = {f"weight_{name}": row.mean() for name, row in zip(teachers, weights, strict=True)}
-        assert {k: float(v) for k, v in objective.weighed.items()} == pytest.approx(means, abs=1e-5)
+        assert {k: float(v) for k, v in objective.found.items()} == pytest.approx(means, abs=1e-5)
     assert sum(means.values()) == pytest.approx(1)
 
 
@@ -237,7 +237,7 @@ def test_released_scales(count: int, target: Tensor) -> None:
         objective = cls(kd_weight=1.0, mkd_scale="released")
         terms = objective(student=Output(student, {}), teachers=outputs(teachers), target=target)
         assert float(terms["kd"]) == pytest.approx((weights * values).sum() / (BATCH * count), rel=1e-6)
-        assert sum(map(float, objective.weighed.values())) == pytest.approx((weights / count).sum(0).mean(), rel=1e-6)
+        assert sum(map(float, objective.found.values())) == pytest.approx((weights / count).sum(0).mean(), rel=1e-6)
         ours = cls(kd_weight=1.0)(student=Output(student, {}), teachers=outputs(teachers), target=target)
         assert float(ours["kd"]) > 1.2 * float(terms["kd"])
         with pytest.raises(InputError, match=r"mkd_scale='released'.*'raw' alone"):

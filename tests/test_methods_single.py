@@ -104,7 +104,7 @@ def test_sp() -> None:
     values = [ref.similarity_preserving(feature(STUDENT, tap), feature(IMAGES, tap)) for tap in TAPS]
     assert terms(SPObjective(), pi=IMAGES) == near({"ce": CE, "kd": 0, "similarity": 1000 * sum(values)})
     other = ref.similarity_preserving(feature(STUDENT, "stage2"), feature(RAW, "stage2"))
-    two = SPObjective(10.0, weights={"pi": 0.8, "raw": 0.2}, taps=("stage2",))
+    two = SPObjective(similarity_weight=10.0, weights={"pi": 0.8, "raw": 0.2}, taps=("stage2",))
     assert terms(two, raw=RAW, pi=IMAGES)["similarity"] == near(10 * (0.8 * values[1] + 0.2 * other))
 
 
@@ -122,7 +122,7 @@ def test_rkd() -> None:
     assert terms(RKDObjective(), pi=IMAGES) == near(expected)
     own, other = feature(STUDENT, "stage1"), feature(IMAGES, "stage1")
     stage = ref.relational_distance(own, other), ref.relational_angle(own, other)
-    metric = terms(RKDObjective(1.0, 2.0, taps=("embedding", "stage1")), pi=IMAGES)
+    metric = terms(RKDObjective(distance_weight=1.0, angle_weight=2.0, taps=("embedding", "stage1")), pi=IMAGES)
     assert metric["distance"] == near((distance + stage[0]) / 2)
     assert metric["angle"] == near(angle + stage[1])
 
@@ -140,7 +140,7 @@ def test_pkt() -> None:
     expected = {"ce": CE, "kd": 0, "affinity": 30000 * ref.affinity_divergence(own, other)}
     assert terms(PKTObjective(), raw=RAW) == near(expected)
     paper = ref.affinity_divergence(own, other, self_pairs=False)
-    assert terms(PKTObjective(64.0, self_pairs=False), raw=RAW)["affinity"] == near(64 * paper)
+    assert terms(PKTObjective(affinity_weight=64.0, self_pairs=False), raw=RAW)["affinity"] == near(64 * paper)
     PKTObjective().check(batch_size=2, teachers=["raw"])
     with pytest.raises(InputError, match=r"at least 3.*batch_size is 2"):
         PKTObjective(self_pairs=False).check(batch_size=2, teachers=["raw"])
@@ -220,7 +220,8 @@ def test_dist() -> None:
     assert terms(DISTObjective(), raw=RAW) == near({"ce": CE, "inter": 2 * inter, "intra": 2 * intra})
     first = ref.relations_of_classes(logits(STUDENT), logits(RAW), 1.0)
     second = ref.relations_of_classes(logits(STUDENT), logits(OTHER), 1.0)
-    two = terms(DISTObjective(1.0, 3.0, 1.0, 0.5, {"raw": 0.9, "other": 0.1}), raw=RAW, other=OTHER)
+    mixed = {"inter_weight": 1.0, "intra_weight": 3.0, "temperature": 1.0, "ce_weight": 0.5}
+    two = terms(DISTObjective(**mixed, weights={"raw": 0.9, "other": 0.1}), raw=RAW, other=OTHER)
     expected = [0.9 * a + 0.1 * b for a, b in zip(first, second, strict=True)]
     assert two == near({"ce": CE / 2, "inter": expected[0], "intra": 3 * expected[1]})
     with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
@@ -254,7 +255,7 @@ def test_topological_kd() -> None:
     ce = ref.cross_entropy(own, TARGET.numpy())
     expected = {"ce": 0.01 * ce, "kd": 0.99 * 16 * (0.3 * raw + 0.7 * pi)}
     assert terms(TopologicalKDObjective(), raw=RAW, pi=IMAGES) == near(expected)
-    one = TopologicalKDObjective(0.5, 1.0, 3.0, {"raw": 1.0})
+    one = TopologicalKDObjective(kd_weight=0.5, scale=1.0, factor=3.0, weights={"raw": 1.0})
     value = ref.soft_target_kl(own, ref.standardised(logits(RAW)), 1.0).mean()
     assert terms(one, raw=RAW) == near({"ce": 0.5 * ce, "kd": 1.5 * value})
 

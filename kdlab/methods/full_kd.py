@@ -22,7 +22,7 @@ from kdlab.types import InputError
 
 
 class FullKD(KD):
-    """Distil the logits of teachers trained to the end; arguments as in :class:`~kdlab.methods.kd.KD`.
+    """Distil the logits of teachers trained to the end.
 
     Raises:
         InputError: before training, if a teacher is known to be stopped early.
