@@ -479,6 +479,22 @@ def test_crd_refusals() -> None:
         CRDObjective().check(batch_size=1, teachers=["raw"])
 
 
+def test_crd_contrasts_the_windows_of_a_batch_in_a_method_that_knows_no_others(
+    teachers: dict[str, str], tmp_path: Path
+) -> None:
+    """`Distillation` sets no training windows; `CRD` refuses data that do not name them."""
+    objective = CRDObjective(width=5)
+    run = trainer(tmp_path, max_steps=2, limit_val_batches=0)
+    run.fit(Distillation(net(), {"raw": Teacher(teachers["raw"])}, objective), windows())
+    assert run.callback_metrics["train/contrast"] > 0
+    assert set(objective.adapters) == {"student_raw", "teacher_raw"}
+    loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
+    module, x = method("CRD", teachers["raw"]), torch.zeros(2, 6, 100)
+    module.objective.adapt(student=module.net(x), teachers={"raw": Teacher(teachers["raw"]).load()(x)})
+    with pytest.raises(InputError, match=r"index must be None without a memory.*remember\(index"):
+        trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, loader)
+
+
 def step_of(rows: slice | list[int], index: Tensor) -> dict[str, Any]:
     """Two steps of CRD on these rows of given features: value, gradients of features and adapters, and the memory."""
     torch.manual_seed(0)
