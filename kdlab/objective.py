@@ -83,7 +83,7 @@ class Objective(nn.Module, ABC):
     taps: tuple[str, ...] = ()
     reads: ClassVar[Need] = "feature"
     moves: tuple[str, ...] = ()
-    takes_index: ClassVar[bool] = True
+    takes_index: bool = True
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""

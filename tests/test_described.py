@@ -24,7 +24,7 @@ from tests.conftest import net, trainer
 from tests.test_objectives import OBJECTIVES
 
 #: arguments that are no plain numbers or words later on, or that have nothing to say at their default
-LEFT_OUT = {"class_embeddings", "CAMKDObjective.feature_weight", "AMDObjective.ce_weight"}
+LEFT_OUT = {"class_embeddings", "CAMKDObjective.feature_weight"}
 
 
 @pytest.mark.parametrize("cls", OBJECTIVES)

@@ -71,7 +71,7 @@ def test_at() -> None:
     values = [ref.attention_transfer(feature(STUDENT, tap), feature(RAW, tap)) for tap in TAPS]
     other = [ref.attention_transfer(feature(STUDENT, tap), feature(OTHER, tap)) for tap in TAPS]
     assert terms(ATObjective(), raw=RAW) == near({"ce": CE, "kd": 0, "attention": 3000 * sum(values) / 3})
-    two = ATObjective(10.0, weights={"raw": 0.8, "other": 0.2}, taps=("stage2",))
+    two = ATObjective(attention_weight=10.0, weights={"raw": 0.8, "other": 0.2}, taps=("stage2",))
     assert terms(two, raw=RAW, other=OTHER)["attention"] == near(10 * (0.8 * values[1] + 0.2 * other[1]))
 
 

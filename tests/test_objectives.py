@@ -287,7 +287,7 @@ def test_amd_value(ndim: str) -> None:
     assert float(terms["kd"]) == pytest.approx(0.9 * sum(kd) / 2, rel=1e-5)
 
 
-def test_amd_weighs_labels_by_themselves_where_that_is_asked_for() -> None:
+def test_amd_weights_labels_separately_where_ce_weight_is_given() -> None:
     student, raw = output(1), output(2)
     halves = AMDObjective(kd_weight=0.5)(student=student, teachers={"raw": raw}, target=TARGET)
     ones = AMDObjective(kd_weight=1.0, ce_weight=1.0)(student=student, teachers={"raw": raw}, target=TARGET)
@@ -348,9 +348,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "beta": (lambda: TPKDObjective(similarity_weight=float("inf")), "similarity_weight.*inf"),
     "patches": (lambda: TPKDObjective(patches=0), "patches must be a whole number at least 1.*0"),
     "oth": (lambda: TPKDObjective(oth="columns"), "oth must be 'rows' or .*'columns'"),
-    "margin": (lambda: AMDObjective(margin=0.0), "margin=0.0"),
+    "margin": (lambda: AMDObjective(margin=0.0), "margin must be above 0 and finite, but got 0.0"),
     "margin_weight": (lambda: AMDObjective(margin_weight=-1.0), "margin_weight.*-1"),
-    "local": (lambda: AMDObjective(local_weight=2.0), "local_weight=2.0"),
+    "local": (lambda: AMDObjective(local_weight=2.0), "local_weight must be from 0 to 1, but got 2.0"),
     "no teacher": (lambda: SoftTargets().check(batch_size=8, teachers=[]), "at least one teacher"),
     "names": (lambda: TGDObjective().check(batch_size=8, teachers=["raw"]), r"\['raw'\].*\['pi', 'raw'\]"),
     "pairs": (lambda: TGDObjective().check(batch_size=1, teachers=["raw", "pi"]), "at least 2.*batch_size is 1"),

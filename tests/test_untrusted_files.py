@@ -27,7 +27,7 @@ from kdlab.export.make import read_net
 from kdlab.export.module import card_path
 from kdlab.export.stored import read_card
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
-from kdlab.methods.sakdn import read_embeddings
+from kdlab.methods.class_embeddings import read_embeddings
 from kdlab.types import InputError
 from tests import fixtures
 from tests.conftest import net, trainer

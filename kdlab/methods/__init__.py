@@ -27,7 +27,8 @@ from kdlab.methods.logit_standardisation import LogitStandardisation
 from kdlab.methods.pkt import PKT
 from kdlab.methods.ps_kd import PSKD
 from kdlab.methods.rkd import RKD
-from kdlab.methods.sakdn import SAKDN, SAKDNTeacher
+from kdlab.methods.sakdn import SAKDN
+from kdlab.methods.sakdn_teacher import SAKDNTeacher
 from kdlab.methods.schedules import PiecewiseLR
 from kdlab.methods.simkd import SimKD
 from kdlab.methods.sp import SP
