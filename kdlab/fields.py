@@ -122,8 +122,11 @@ class Field:
         """The range in words; empty without one."""
         if self.low is None and self.high is None and self.above is None:
             return ""
-        whole = "a whole number " if self.type is int or int in get_args(self.type) else ""
-        return whole + in_words(self.low, self.high, self.above)
+        words = in_words(self.low, self.high, self.above)
+        if self.type is not int and int not in get_args(self.type):
+            return words
+        words = words.removesuffix(" and finite")
+        return "a whole number " + (f"of {words}" if words.startswith("at ") else words)
 
 
 def in_words(low: float | None, high: float | None, above: float | None = None) -> str:
