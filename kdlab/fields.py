@@ -125,8 +125,7 @@ class Field:
         words = in_words(self.low, self.high, self.above)
         if self.type is not int and int not in get_args(self.type):
             return words
-        words = words.removesuffix(" and finite")
-        return "a whole number " + (f"of {words}" if words.startswith("at ") else words)
+        return "a whole number " + words.removesuffix(" and finite")
 
 
 def in_words(low: float | None, high: float | None, above: float | None = None) -> str:
