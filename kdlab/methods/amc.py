@@ -124,7 +124,7 @@ class AMCObjective(Objective):
         """``gamma`` times :func:`amc_ramp`."""
         if self.moves:
             ramp = amc_ramp(epoch, self.planned(epochs), self.ramp_up, self.ramp_down)
-            self.set("geodesic_weight", self.given("geodesic_weight") * ramp)
+            self.set("geodesic_weight", self.initial("geodesic_weight") * ramp)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None

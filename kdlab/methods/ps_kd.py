@@ -126,7 +126,7 @@ class PSKDObjective(WeightedTeachers):
         """``alpha_e = alpha_T (e + 1) / E``."""
         if self.growing:
             grown = min((epoch + 1) / self.planned(epochs), 1.0)
-            self.set("past_weight", self.given("past_weight") * grown)
+            self.set("past_weight", self.initial("past_weight") * grown)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
