@@ -111,6 +111,7 @@ class Objective(nn.Module, ABC):
     def __init__(self, **values: Any) -> None:
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
+        self._initial: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
         self._adapted = False
         who, fields = type(self).__name__, self._fields
@@ -223,6 +224,10 @@ class Objective(nn.Module, ABC):
         """Name -> 0-dim buffer of everything that may be annealed."""
         return {name: self._buffers[name] for name in self._ranges}  # type: ignore[misc]
 
+    def initial(self, name: str) -> float:
+        """The value that a setting was made with, for a schedule that starts from it or ends there."""
+        return self._initial[name]
+
     def observed(self) -> dict[str, Tensor]:
         """Name -> value of the last batch that is worth logging, such as adaptive weights of teachers."""
         return {}
@@ -242,7 +247,7 @@ class Objective(nn.Module, ABC):
 
     def setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
         """Register a setting in ``[low, high]``, in a constructor or ``__post_init__``."""
-        self._ranges[name] = (low, high)
+        self._ranges[name], self._initial[name] = (low, high), float(value)
         self._check_value(name, value)
         self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
 
