@@ -169,7 +169,7 @@ class EarlyStoppedTeacher(Callback):
         if not math.isfinite(value):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
         if epoch in self.epochs:
-            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "asked for", early=None)
+            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)
         waited = self._peak.waited
         if self._peak.add(epoch, value):
             self._accuracy = float(trainer.callback_metrics.get("val/accuracy", math.nan))

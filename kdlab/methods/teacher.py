@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from kdlab.fingerprint import check_teacher_split
 from kdlab.methods.checkpoints import (
-    assign,
     description,
     find_checkpoint,
     net_of,
@@ -22,11 +20,11 @@ from kdlab.methods.checkpoints import (
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
+from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.types import InputError, Output
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 class Teacher(nn.Module):
@@ -95,7 +93,7 @@ class Teacher(nn.Module):
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.precision, self.memory_format = precision, memory_format
-        self.net = copy.deepcopy(net)  # freezing it is no business of its owner
+        self.net = copy.deepcopy(net)  # that of the caller is not frozen
         self.mean, self.std = mean, std
         self.loaded = False
         #: the description in its checkpoint: net, view, data fingerprint, provenance
@@ -122,10 +120,11 @@ class Teacher(nn.Module):
             described = description(checkpoint, what)
             if described is not None:
                 self.description = described
-                self._load_own(checkpoint, path, what)
+                self.net = net_of(checkpoint, f"{what}: {str(path)!r}", self.net)
             else:
-                self._load_foreign(checkpoint, path, what)
-        assert self.net is not None  # the constructor saw to it
+                statistics_given = self.mean is not None and self.std is not None
+                self.net = with_foreign_weights(self.net, checkpoint, f"{what}: {str(path)!r}", statistics_given)
+        assert self.net is not None  # checked by the constructor
         if self.mean is not None and self.std is not None:
             self.net.standardize.fill(self.mean, self.std)
         if not self.net.standardize.filled:
@@ -144,35 +143,6 @@ class Teacher(nn.Module):
         self.loaded = True
         self.eval()
         return self
-
-    def _load_own(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        self.net = net_of(checkpoint, f"{what}: {str(path)!r}", self.net)
-
-    def _load_foreign(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        state: Any = checkpoint
-        for key in _WRAPPERS:
-            if isinstance(state.get(key), Mapping):
-                state = state[key]
-                break
-        state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
-        if not state:
-            raise InputError(f"{what}: {str(path)!r} must hold a state dict, but holds no weights. Name another file.")
-        if self.net is None:
-            raise InputError(
-                f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
-                "for example net={class_path: WideResNet, init_args: {...}}."
-            )
-        rename: Any = getattr(self.net, "rename_released", None)  # of nets that others released weights of
-        if rename is not None:
-            state = rename(state)
-        if not any(key.startswith("standardize.") for key in state):
-            if self.mean is None or self.std is None:
-                raise InputError(
-                    f"{what}: {str(path)!r} carries no statistics of its view. Pass mean= and std= with "
-                    f"{self.net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
-                )
-            state |= {f"standardize.{k}": v for k, v in self.net.standardize.state_dict().items()}
-        assign(self.net, state, f"{what}: {str(path)!r}")
 
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
         """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.
