@@ -346,7 +346,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "taps": (lambda: TGDObjective(taps=()), "taps"),
     "taps twice": (lambda: AMDObjective(taps=("stage1", "stage1")), "taps.*stage1"),
     "beta": (lambda: TPKDObjective(similarity_weight=float("inf")), "similarity_weight.*inf"),
-    "patches": (lambda: TPKDObjective(patches=0), "patches must be a whole number at least 1.*0"),
+    "patches": (lambda: TPKDObjective(patches=0), "patches must be a whole number.* at least 1.*0"),
     "oth": (lambda: TPKDObjective(oth="columns"), "oth must be 'rows' or .*'columns'"),
     "margin": (lambda: AMDObjective(margin=0.0), "margin=0.0"),
     "margin_weight": (lambda: AMDObjective(margin_weight=-1.0), "margin_weight.*-1"),
