@@ -212,7 +212,7 @@ def test_dkd_refuses_two_classes_and_a_negative_warm_up() -> None:
     two = Output(STUDENT.logits[:, :2], {})
     with pytest.raises(InputError, match=r"three classes.*\(8, 2\)"):
         DKDObjective()(student=two, teachers={"raw": two}, target=TARGET % 2)
-    with pytest.raises(InputError, match="warm_up must be a whole number.* at least 0.*-1"):
+    with pytest.raises(InputError, match=r"warm_up must be a whole number.* at least 0.*-1"):
         DKD(net(), {"raw": Teacher(net=net())}, warm_up=-1)
 
 
