@@ -73,7 +73,7 @@ class AEKDObjective(AdaptiveTargets):
         """By gradients."""
         logits = {name: output.logits for name, output in teachers.items()}
         gradients = functional.logit_gradients(student.logits, logits, self.temperature)
-        # ranks hold equally many samples: the sum of their means points where the mean of the whole batch does
+        # ranks hold equally many samples: the sum of their means points where the mean of the complete batch does
         weights = functional.least_norm_weights(distributed.total(gradients), self.max_weight)
         return dict(zip(teachers, weights, strict=True))
 

@@ -1,4 +1,4 @@
-r"""ESKD: distillation from teachers that were stopped early.
+r"""ESKD, early-stopped knowledge distillation: distillation from teachers that were stopped early.
 
 The loss is that of :mod:`kdlab.methods.kd`,
 

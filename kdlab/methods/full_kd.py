@@ -1,4 +1,4 @@
-r"""Full KD: distillation from teachers that were trained to the last epoch, the counterpart of ESKD.
+r"""Full KD: distillation from teachers that were trained to the last epoch, the counterpart of early-stopped KD (ESKD).
 
 The loss is that of :mod:`kdlab.methods.kd`,
 

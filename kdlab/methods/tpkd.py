@@ -1,4 +1,4 @@
-r"""TPKD: persistence-guided distillation on wearable sensors, with orthogonal features of merged similarity maps.
+r"""TPKD, topological persistence guided knowledge distillation: orthogonal features of merged similarity maps.
 
 .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \frac1k \sum_{i=1}^k \Big(\frac kB\Big)^2 \lVert O_i^{T,l} - O_i^{S,l} \rVert_F^2
