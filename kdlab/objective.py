@@ -94,7 +94,9 @@ class Objective(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         above: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
-            above |= vars(base).get("_fields", {})
+            inherited = [getattr(b, "_fields", {}) for b in base.__bases__]
+            fields = vars(base).get("_fields", {}).items()
+            above |= {name: field for name, field in fields if all(field is not i.get(name) for i in inherited)}
         cls._fields = declare(cls, above)
         given = inspect.signature(cls.forward).parameters
         cls.takes_index = "index" in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
