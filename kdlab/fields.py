@@ -95,7 +95,8 @@ class Field:
         if value is None and type(None) in get_args(self.type):
             return None
         if (choices := self.choices) and not (isinstance(value, str) and value in choices):
-            raise _refused(who, name, " or ".join(map(repr, choices)), value)
+            allowed = (*choices, None) if type(None) in get_args(self.type) else choices
+            raise _refused(who, name, " or ".join(map(repr, allowed)), value)
         if wanted := self._number():
             whole = self.type is int or int in get_args(self.type)
             number = isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
