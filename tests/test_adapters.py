@@ -566,7 +566,7 @@ def test_maps_of_another_size_or_rank(name: str) -> None:
         SINGLE[name]()(student=student, teachers={"raw": longer}, target=TARGET)
     with pytest.raises(InputError, match=r"[Dd]imensionality.*\(6, 12, 5\).*\(6, 12, 4, 4\)"):
         SINGLE[name](resize="pool")(student=student, teachers={"raw": image}, target=TARGET)
-    with pytest.raises(InputError, match=r"resize.*'stretch'"):
+    with pytest.raises(InputError, match=r"resize must be 'pool' .*or None, but got 'stretch'"):
         SINGLE[name](resize="stretch")
     pooled = Output(longer.logits, {"stage3": torch.tensor(ref.pool(numbers(longer.features["stage3"]), (5,)))})
     values = []
