@@ -43,7 +43,7 @@ def alone(tmp_path, source):
 def read(root, **more):
     data = module(root, **more)
     _, (stored,) = data._stored()
-    return np.array(stored.signal()), stored.told()["report"], data
+    return np.array(stored.signal()), stored.contents()["report"], data
 
 
 # ---- ActiGraph ------------------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ class WindowDataModule(LightningDataModule):
         self._prepared.views.reset()  # to the ranges that were found, whatever a net brought along before
         self.views = self._prepared.views.as_given()
         if first:
-            rank_zero_info(self._summary(self._prepared))
+            rank_zero_info(self._summary())
 
     def _prepare(self) -> Prepared:
         loaded = self.load() if self._given is None else self._given
@@ -264,7 +264,8 @@ class WindowDataModule(LightningDataModule):
             raise InputError(f"{type(self).__name__}.setup did not load any windows")
         return self._prepared
 
-    def _summary(self, ready: Prepared) -> str:
+    def _summary(self) -> str:
+        ready = self._ready
         text = in_words([row for row in self.split_table() if row.part in STAGES], ready.split.grouping)
         if "unknown" in ready.split.rows:
             names = ", ".join(ready.fingerprint["unknown_classes"])

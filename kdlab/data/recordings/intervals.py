@@ -152,6 +152,6 @@ class Spans:
     line: tuple[int, ...]
     clock: str
 
-    def told(self) -> list[Any]:
-        """What tells these intervals from others."""
+    def contents(self) -> list[Any]:
+        """What distinguishes these intervals from others."""
         return [self.start, self.end, self.label, self.clock]

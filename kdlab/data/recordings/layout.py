@@ -120,3 +120,19 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
 def few(words: Sequence[str], count: int, most: int = 6) -> str:
     """Some of many words, for a message."""
     return ", ".join(words[:most]) + (", ..." if count > most else "")
+
+
+def known_suffixes(suffixes: Sequence[str] | None) -> tuple[str, ...]:
+    """Suffixes of recordings in lower case, with their dot.
+
+    Raises:
+        InputError: no list, or an empty one.
+
+    >>> known_suffixes(["dat", ".TXT", ".csv.gz"])
+    ('.dat', '.txt', '.csv')
+    """
+    if suffixes is None:
+        return SUFFIXES
+    if isinstance(suffixes, str) or not suffixes:
+        raise InputError(f"suffixes={suffixes!r}: expected a list, such as [.txt]")
+    return tuple(dict.fromkeys("." + str(one).lower().removesuffix(".gz").lstrip(".") for one in suffixes))

@@ -38,6 +38,6 @@ class Reading:
         return self.grid.channels
 
     @cached_property
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)
