@@ -349,9 +349,9 @@ def save(file, shape=(32, 32, 3), dtype=np.uint8):
 CINIC_DAMAGE = {
     "unknown class": (lambda r: save(r / "train/zebra/x.png"), r"train/zebra/x.png: unknown class 'zebra'"),
     "odd size": (lambda r: save(r / "train/cat/x.png", (32, 31, 3)), r"x.png: expected 32 x 32 pixels, got 31 x 32"),
-    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits a channel"),
-    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as a picture"),
-    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as a picture"),
+    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits per channel"),
+    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as an image"),
+    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as an image"),
     "no valid": (lambda r: shutil.rmtree(r / "valid"), r"no images in valid; expected CINIC-10"),
     "no cats": (lambda r: shutil.rmtree(r / "train/cat"), r"no training window of class cat"),
     "twice": (lambda r: shutil.copytree(r / "test", r / "more/test") and None, r"it is there twice"),
@@ -396,7 +396,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     halve(next((root / "train" / "n01440764").iterdir()))
     data = ImageFolder(root, size=48, resize=64)
     data.setup()  # nothing is decoded yet
-    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as a picture"):
+    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as an image"):
         data.view_statistics("raw")
     save(root / "val/other/x.png")
     with pytest.raises(InputError, match=r"val/other/x.png: unknown class 'other', of which there are no training"):
@@ -825,7 +825,7 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", said(raised.value))
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as an image .*Obtain it again", said(raised.value))
     assert said(InputError("plain: a\nb")) == "plain: a\nb"
 
 

@@ -362,7 +362,7 @@ def test_half_an_npz(tmp_path):
     ("setting", "message"),
     [
         ({"pattern": "(.*"}, "expected a regular expression"),
-        ({"pattern": "[^_]+"}, "expected a group that tells the subject"),
+        ({"pattern": "[^_]+"}, "expected a group for the subject"),
         ({"window": 0}, "window=0: expected"),
         ({"sampling_rate": -1.0}, "sampling_rate: must be a finite number above 0, but got -1.0"),
         ({"agree": 0.0}, "agree=0.0: expected"),

@@ -61,7 +61,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
-    """A random change of one window or image, the same draw for all channels unless the class says otherwise.
+    """A random change of one window or image, the same draw for all channels unless the class documents otherwise.
 
     Called with a window ``(C, T)`` or an image ``(C, H, W)`` and a generator, it returns a new one of the same shape (a
     resized crop: of its own size) and dtype and never changes the one that came in. The same generator state gives the
@@ -72,7 +72,7 @@ class Augmentation(ABC):
 
     Attributes:
         sample_ndims: axes of what it changes: 2 for windows, 3 for images.
-        whole: it reads images of any size; a data set that keeps files shows it the complete picture.
+        whole: it reads images of any size; a data set that keeps files gives it the complete image.
         paper: keys in :data:`kdlab.citations.BIBTEX`.
 
     Raises:
@@ -133,7 +133,7 @@ class Augmentation(ABC):
         return bound
 
     def training_mean(self, window: Window) -> Any:
-        """What stands in for a lost sample of each channel, the training mean, shaped like ``window``."""
+        """What replaces a lost sample of each channel, the training mean, shaped like ``window``."""
         return 0.0 if self.constants is None else self.constants.column("mean", window.ndim)
 
     def training_std(self, window: Window) -> Any:

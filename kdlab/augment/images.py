@@ -36,7 +36,7 @@ def _resized_crop(
         if 0 < w <= width and 0 < h <= height:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             break
-    else:  # a very long picture: the largest middle part within the ratios
+    else:  # a very long image: the largest middle part within the ratios
         w, h = min(width, max(1, round(height * ratio[1]))), min(height, max(1, round(width / ratio[0])))
         top, left = (height - h) // 2, (width - w) // 2
     part = np.ascontiguousarray(image[:, top : top + h, left : left + w], dtype=np.float32)
@@ -155,7 +155,7 @@ class RandomResizedCrop(Augmentation):
     size is changed by bilinear interpolation with a filter as wide as the reduction, as Pillow does it.
 
     Args:
-        size: side of the answer in pixels.
+        size: side of the output in pixels.
         area: least and greatest part of the image's area, in (0, 1].
         ratio: least and greatest width over height.
 
@@ -194,7 +194,7 @@ class ResizedCropFlip(Augmentation):
     """:class:`RandomResizedCrop`, then :class:`Flip`.
 
     Args:
-        size: side of the answer in pixels.
+        size: side of the output in pixels.
         area: least and greatest part of the image's area, in (0, 1].
         ratio: least and greatest width over height.
         probability: of mirroring, 0 to 1.

@@ -1,4 +1,4 @@
-"""Your own arrays, or an npz file of them: the way most people come in."""
+"""Your own arrays, or an npz file of them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class ArrayDataModule(WindowDataModule):
     """Windows that are already cut, with labels and, best, subject ids.
 
     Args:
-        x: windows, in any unit; channels and samples as ``layout`` says. Memory-mapped ones
+        x: windows, in any unit; channels and samples in the order of ``layout``. Memory-mapped ones
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
         y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (None, NaN,
             masked, a word of ``no_label``) is refused.
         subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
-            refused. None: unknown, and then no figure can claim to hold for new people.
+            refused. None: unknown, and then no result can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
             ``x_test``, ``y_test`` (and ``subject_train``, ``subject_test``); ``classes`` and ``channels`` are read
             where they are there and not given.
@@ -46,8 +46,8 @@ class ArrayDataModule(WindowDataModule):
         x_test: windows of a test split of your own; ``x`` is then for training and validation only.
         y_test: their labels.
         subject_test: their subjects.
-        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a whole
-            recording; None: unknown.
+        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a
+            complete recording; None: unknown.
         classes: class names in the order of the labels.
         no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
             ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.

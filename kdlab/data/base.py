@@ -210,7 +210,7 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
-        self._prepared.views.reset()  # to the ranges that were found, whatever a net brought along before
+        self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
             rank_zero_info(self._summary())
@@ -389,7 +389,7 @@ class WindowDataModule(LightningDataModule):
         Args:
             name: key of the view.
             settings: ``view_settings`` in the training of the net.
-            again: also where another net brought its ranges since the last ``setup``.
+            again: also where ranges of another net were taken since the last ``setup``.
         """
         views = self._ready.views
         views.adopt(name, settings, again)

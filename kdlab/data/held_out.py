@@ -115,7 +115,7 @@ def _unbalanced(windows: Mapping[str, Mapping[int, int]], held: Collection[str],
 
 
 def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Hold out whole recordings, the same part of every class: at least one per class, at least two altogether.
+    """Hold out complete recordings, the same part of every class: at least one per class, at least two altogether.
 
     Args:
         label: recording -> its (most frequent) class.

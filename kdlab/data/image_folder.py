@@ -21,12 +21,12 @@ EXPECTED = (
 
 
 class ImageFolder(ImageDataModule):
-    """Image files of any size, decoded when they are asked for; in memory are only their names (about 0.3 GB for the
+    """Image files of any size, decoded when they are read; only their names are in memory (about 0.3 GB for the
     1.3 million of ImageNet).
 
-    For evaluation, and in training without an augmentation that cuts from the whole picture, the shorter side is
+    For evaluation, and in training without an augmentation that cuts from the complete image, the shorter side is
     resized to ``resize`` and the middle ``size`` x ``size`` is read. With ``augment: ResizedCropFlip`` (or
-    ``RandomResizedCrop``) of the same size, training parts are cut from the whole picture. The folder ``val`` of
+    ``RandomResizedCrop``) of the same size, training parts are cut from the complete image. The folder ``val`` of
     ImageNet is the test set here, as its test labels are not public; validation is held out from the training images,
     see :class:`~kdlab.data.images.ImageDataModule`. Scaling and standardisation rest on up to 10,000 training images,
     evenly spread over all. Use ``num_workers``: decoding takes longer than a small net's step.

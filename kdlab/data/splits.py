@@ -1,4 +1,4 @@
-"""Who trains, who validates, who is tested: disjoint by subject where subjects are known."""
+"""The training, validation and test subjects: disjoint where subjects are known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the data set and groups per stage; ``grouping`` says what a group is."""
+    """Rows of the data set and groups per stage; ``grouping`` is the kind of group."""
 
     grouping: str
     rows: dict[str, NDArray[np.int64]]
@@ -48,16 +48,18 @@ def make_split(
 
     Args:
         data: the windows.
-        split: ``"group"`` keeps subjects (or else recordings) whole; ``"random_windows"`` does not.
-        test_subjects: who is tested; None: the data set's own split, or else a fifth of the groups.
-        val_subjects: who validates; None: chosen by ``seed``.
-        val_fraction: the least part of the training groups that validates, and never fewer than two subjects.
-        val_count: how many subjects validate, in place of ``val_fraction``.
+        split: ``"group"`` keeps all windows of a subject (or else recording) in one part; ``"random_windows"`` does
+            not.
+        test_subjects: the test subjects; None: the data set's own split, or else a fifth of the groups.
+        val_subjects: the validation subjects; None: chosen by ``seed``.
+        val_fraction: the least part of the training groups that is held out for validation, never fewer than two
+            subjects.
+        val_count: number of validation subjects, in place of ``val_fraction``.
         val_choice: ``"balanced"`` or ``"random"``, see :func:`~kdlab.data.split_groups`.
         seed: of every choice.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) of each class.
-        unknown: labels that nobody is told of: their windows are left out after the split, which they do not change,
-            and those that would be tested become the rows ``"unknown"``.
+        unknown: labels that are held out of training: their windows are left out after the split, which they do not
+            change, and those of the test part become the rows ``"unknown"``.
         dropped: labels whose windows are in no part, and have none in any choice.
 
     Raises:
@@ -118,17 +120,18 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
     if split == "random_windows":
         rank_zero_warn(
             'split="random_windows": windows of one person or recording go into training, validation and test alike. '
-            "Such figures are too high by 10 points and more on human activity; report them as what they are."
+            "Such results are too high by 10 points and more on human activity; report them as what they are."
         )
         return "window", Groups.of(np.arange(len(data)))
     if data.subject is not None:
         return "subject", Groups.of(data.subject)
     if data.recording is not None:
-        rank_zero_info("Subjects are unknown: whole recordings are kept together, stratified by class.")
+        rank_zero_info("Subjects are unknown: all windows of a recording are kept together, stratified by class.")
         return "recording", Groups.of(data.recording)
     rank_zero_warn(
-        "Neither subjects nor recordings are known: each window is taken to stand for itself. Windows that overlap or "
-        'come from one recording would leak; give subject= or recording= (recording="each": they are whole recordings).'
+        "Neither subjects nor recordings are known: each window is a group of its own. Windows that overlap or "
+        'come from one recording would leak; give subject= or recording= (recording="each": each window is a complete '
+        "recording)."
     )
     return "window", Groups.of(np.arange(len(data)))
 
@@ -255,7 +258,7 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
 
 
 def _units(data: WindowSet) -> Groups:
-    """Recordings, told apart by subject; windows, where recordings are unknown."""
+    """Recordings, distinguished by subject; windows, where recordings are unknown."""
     if data.recording is None:
         return Groups.of(np.arange(len(data)))
     recording = Groups.of(data.recording)

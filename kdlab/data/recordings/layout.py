@@ -20,7 +20,7 @@ EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
 
 
 class Recording(NamedTuple):
-    """One file, and whose recording it is; ``subject`` is empty where a column of the file tells."""
+    """One file, and whose recording it is; ``subject`` is empty where a column of the file gives it."""
 
     name: str
     subject: str
@@ -95,7 +95,7 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
     """The compiled pattern of complete file names.
 
     Raises:
-        InputError: no regular expression; it has no group ``subject`` and nothing else tells; or both tell.
+        InputError: no regular expression; it has no group ``subject`` and nothing else is declared; or both are.
     """
     if pattern is None:
         return None
@@ -111,7 +111,7 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
             )
     if "subject" not in compiled.groupindex and subject is None:
         raise InputError(
-            f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*, or subject= "
+            f"pattern={pattern!r}: expected a group for the subject, such as (?P<subject>[^_]+)_.*, or subject= "
             "beside it"
         )
     return compiled

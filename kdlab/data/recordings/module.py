@@ -72,7 +72,7 @@ class RecordingDataModule(WindowDataModule):
         session: where the session is found, likewise; recordings are then named ``person/session``. None: each file is
             a recording.
         pattern: regular expression for a complete file name without its suffix; files with other names are left out,
-            and named. Its groups ``subject`` and ``session`` tell these, where it has them.
+            and named. Its groups ``subject`` and ``session`` give these, where it has them.
         suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
         csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
             quotes, comments, words for missing values.
@@ -289,14 +289,14 @@ class RecordingDataModule(WindowDataModule):
             other = {path.resolve() for path in self.intervals.tables(every, place)}
             every = [file for file in every if file.resolve() not in other]
         files = matching(every, place, self.pattern)
-        told = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
+        declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
         found = whose(
             files,
             place,
             pattern=self.pattern,
             subject=self.subject,
             session=self.session,
-            columns={} if told else self._columns_of_persons(files),
+            columns={} if declared else self._columns_of_persons(files),
             data_set=self.name,
         )
         if self.intervals is not None:
@@ -327,7 +327,7 @@ def _times(
     repeated: Literal["spread", "first", "error"],
     backwards: Literal["error", "sort", "split"],
 ) -> Times:
-    """How times are written; a device tells their unit file by file."""
+    """How times are written; a device has its unit in each file."""
     unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
     return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
 
