@@ -413,9 +413,9 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     [
         (lambda r: CIFAR10(r, split="random_windows").setup(), "split='random_windows': has no meaning for images"),
         (lambda r: CIFAR10(r, test_subjects=[1]).setup(), "test_subjects: the subjects of this data set are unknown"),
-        (lambda r: CIFAR100(r, labels="all"), 'labels=\'all\': expected "fine" or "coarse"'),
+        (lambda r: CIFAR100(r, labels="all"), 'labels must be "fine" or "coarse", but got \'all\''),
         (lambda r: ImageFolder(r, size=300), "size=300, resize=256"),
-        (lambda r: ImageFolder(r, train="val"), "expected the names of two folders"),
+        (lambda r: ImageFolder(r, train="val"), "train, test must be the names of two folders"),
         (lambda r: CIFAR10(r, augment=Shift()).setup(), r"augment: Shift.*changes windows, .* shape \(3, 32, 32\)"),
         (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"corruption: Mix1.*changes windows, but .* has images"),
         (lambda r: BasicMotions(augment=CropFlip()).setup(), r"augment: CropFlip.*changes images, .* shape \(6, 100\)"),
@@ -423,7 +423,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: CIFAR10(r, views={"pi": PersistenceImage()}).setup(), "view 'pi': PersistenceImage reads windows"),
         (lambda r: BasicMotions(views={"pi": ScanPersistenceImage()}).setup(), "ScanPersistenceImage reads images"),
         (lambda r: CIFAR10(r, scale=Scale([0.0], [1.0])).setup(), "1 constants for the 3 channels"),
-        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels: expected \(N, C, H, W\) uint8"),
+        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels must be \(N, C, H, W\) uint8"),
         (lambda r: ImageFiles(r, ["a"], 32, 20), "size=32, resize=20"),
         (lambda r: blocks(np.array([0, 1, 1])), "at least two training images of every class"),
     ],
@@ -716,7 +716,7 @@ def test_resized_crop_of_a_very_long_picture_is_its_middle():
     ],
 )
 def test_bad_parameters_are_named(cls, arguments):
-    with pytest.raises(InputError, match=rf"{next(iter(arguments))}: expected .* got "):
+    with pytest.raises(InputError, match=rf"{next(iter(arguments))} must be .*, but got "):
         cls(**arguments)
 
 
@@ -861,5 +861,5 @@ def test_every_class_is_read_from_yaml(name, arguments):
 
 
 def test_windows_are_still_refused_with_a_wrong_number_of_axes():
-    with pytest.raises(InputError, match=r"x: expected three axes"):
+    with pytest.raises(InputError, match=r"x must have three axes"):
         ArrayDataModule(np.zeros((4, 3, 8, 8)), np.arange(4) % 2).setup()

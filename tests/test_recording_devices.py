@@ -183,5 +183,5 @@ def test_settings_of_a_device_can_be_replaced(tmp_path):
     form = {"skip": 61, "delimiter": ";"}
     got, _, _ = read(root, device="geneactiv", channels=["x"], sampling_rate=100.0, csv=form)
     assert len(got) == 300
-    with pytest.raises(InputError, match="device='fitbit': expected one of actigraph, axivity, geneactiv, empatica"):
+    with pytest.raises(InputError, match="device must be one of actigraph, axivity, geneactiv, empatica"):
         module(root, device="fitbit", channels=["x"], sampling_rate=1.0)

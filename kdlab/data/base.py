@@ -152,7 +152,7 @@ class WindowDataModule(LightningDataModule):
         _check_numbers(batch_size=(batch_size, 1), num_workers=(num_workers, 0), split_seed=(split_seed, 0))
         _check_numbers(seed=(0 if seed is None else seed, 0))
         if isinstance(scale, str) and scale not in self.scales():
-            raise InputError(f"scale={scale!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+            raise InputError(f"scale must be one of {', '.join(self.scales())}, or Scale constants, but got {scale!r}.")
         if mix is not None and batch_size < 2:
             raise InputError(
                 f"mix: mixes the windows of a batch with each other, but batch_size={batch_size}; use a larger one"
@@ -189,7 +189,7 @@ class WindowDataModule(LightningDataModule):
 
     def named_scale(self, word: str) -> dict[str, Scale]:
         """The constants behind a word of ``scales`` that is the data set's own."""
-        raise InputError(f"scale={word!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+        raise InputError(f"scale must be one of {', '.join(self.scales())}, or Scale constants, but got {word!r}.")
 
     def _chosen(self, data: WindowSet) -> WindowSet:
         """The windows that this module uses, of all windows with merged people and classes."""
@@ -596,4 +596,4 @@ def _check_numbers(**limits: tuple[int, int]) -> None:
     """Refuse what is no whole number of at least so much: argument -> (value, least)."""
     for argument, (value, least) in limits.items():
         if not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{argument}={value!r}: expected a whole number of at least {least}")
+            raise InputError(f"{argument} must be a whole number of at least {least}, but got {value!r}.")

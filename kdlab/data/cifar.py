@@ -193,7 +193,7 @@ class CIFAR100(_CIFAR):
     ) -> None:
         super().__init__(root, **common)
         if labels not in self._names:
-            raise InputError(f'labels={labels!r}: expected "fine" or "coarse"')
+            raise InputError(f'labels must be "fine" or "coarse", but got {labels!r}.')
         self.labels = labels
 
     def _kind(self) -> str:

@@ -32,7 +32,7 @@ def known_classes(
     ([0, 2], [1, 2])
     """
     if isinstance(unknown, str) or not isinstance(unknown, Sequence | np.ndarray | None):
-        raise InputError(f"unknown_classes: expected a list of classes, got {unknown!r}; write [{unknown}]")
+        raise InputError(f"unknown_classes must be a list of classes, but got {unknown!r}. Write [{unknown}].")
     names = [str(c) for c in classes]
     given: list[Any] = [] if unknown is None else list(unknown)
     words(given, "unknown_classes")  # refuses what is no name

@@ -70,7 +70,7 @@ class GENEActiv(WindowDataModule):
     ) -> None:
         super().__init__(**common)
         if window < 2:
-            raise InputError(f"window={window}: expected a number of samples, 500 or 1000")
+            raise InputError(f"window must be a number of samples, 500 or 1000, but got {window}.")
         train = 1.0 - test_fraction if train_fraction is None else train_fraction
         if not (0.0 < train < 1.0 and 0.0 < test_fraction < 1.0 and train + test_fraction <= 1.0 + 1e-9):
             raise InputError(

@@ -69,9 +69,11 @@ class ImageFolder(ImageDataModule):
     ) -> None:
         super().__init__(**common)
         if not 1 <= size <= resize:
-            raise InputError(f"size={size}, resize={resize}: expected at least 1 pixel, and resize of at least size")
+            raise InputError(
+                f"size must be at least 1 pixel, and resize at least size, but got size={size}, resize={resize}."
+            )
         if not train or not test or train == test:
-            raise InputError(f"train={train!r}, test={test!r}: expected the names of two folders")
+            raise InputError(f"train, test must be the names of two folders, but got {train!r}, {test!r}.")
         self.name = dataset
         self.root, self.size, self.resize, self.train, self.test = root, size, resize, train, test
 

@@ -64,7 +64,7 @@ class Pixels(_Images):
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         if pixels.ndim != 4 or pixels.dtype != np.uint8:
-            raise InputError(f"pixels: expected (N, C, H, W) uint8, got {pixels.dtype} of shape {pixels.shape}")
+            raise InputError(f"pixels must be (N, C, H, W) uint8, but got {pixels.dtype} of shape {pixels.shape}.")
         self.pixels = pixels
         self.shape = cast(tuple[int, int, int, int], pixels.shape)
 
@@ -89,7 +89,9 @@ class ImageFiles(_Images):
 
     def __init__(self, root: str | Path, names: Sequence[str], size: int, resize: int | None = None) -> None:
         if size < 1 or (resize is not None and resize < size):
-            raise InputError(f"size={size}, resize={resize}: expected at least 1 pixel, and resize of at least size")
+            raise InputError(
+                f"size must be at least 1 pixel, and resize at least size, but got size={size}, resize={resize}."
+            )
         self.root, self.side, self.resize = str(root), size, resize
         self.names = np.array([os.fsencode(name) for name in names])  # one array: workers share it
         self.shape = (len(self.names), 3, size, size)

@@ -66,9 +66,9 @@ def make_split(
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
     """
     if split not in ("group", "random_windows"):
-        raise InputError(f'split={split!r}: expected "group" or "random_windows"')
+        raise InputError(f'split must be "group" or "random_windows", but got {split!r}.')
     if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
+        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
     if val_choice not in ("balanced", "random"):
         raise InputError(f'val_choice must be "balanced" or "random", but got {val_choice!r}. Choose one of them.')
     _check_count(data, split, val_subjects, val_count)
@@ -138,7 +138,7 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
 
 def _known(asked: Sequence[Name], present: list[str], argument: str) -> list[str]:
     if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
-        raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
+        raise InputError(f"{argument} must be a list of subjects, but got {asked!r}. Write [{asked}].")
     names = words(asked, argument)
     unknown = [n for n in names if n not in present]
     if unknown:
@@ -246,7 +246,7 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
     if per_class is None:
         return rows
     if per_class < 1:
-        raise InputError(f"train_per_class={per_class}: expected at least one, or null for all")
+        raise InputError(f"train_per_class must be at least one, or null for all, but got {per_class}.")
     unit = _units(data)
     rng, kept = generator(seed, 4), []
     for k in range(len(data.classes)):

@@ -65,7 +65,7 @@ class SPSWHAR(WindowDataModule):
         super().__init__(**common)
         chosen = [devices] if isinstance(devices, str) else list(devices)
         if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(DEVICES):
-            raise InputError(f"devices={devices!r}: expected one or both of {', '.join(DEVICES)}")
+            raise InputError(f"devices must be one or both of {', '.join(DEVICES)}, but got {devices!r}.")
         self.root, self.devices = root, [d for d in DEVICES if d in chosen]
 
     def load(self) -> WindowSet:

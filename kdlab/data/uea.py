@@ -70,9 +70,11 @@ class UEA(WindowDataModule):
     ) -> None:
         super().__init__(**common)
         if length is not None and length < 2:
-            raise InputError(f"length={length}: expected at least 2 samples, or null for the recordings as they are")
+            raise InputError(
+                f"length must be at least 2 samples, or null for the recordings as they are, but got {length}."
+            )
         if missing not in ("error", "drop", "interpolate"):
-            raise InputError(f'missing={missing!r}: expected "error", "drop" or "interpolate"')
+            raise InputError(f'missing must be "error", "drop" or "interpolate", but got {missing!r}.')
         self.root, self.problem, self.length, self.missing = root, problem, length, missing
         self.name = f"uea_{problem}"
         self._channels, self._rate = channels, sampling_rate

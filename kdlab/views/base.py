@@ -20,7 +20,7 @@ from kdlab.types import InputError, dense, plain_array
 def check(condition: bool, argument: str, expected: str, got: object) -> None:
     """Raise the error of a bad argument unless ``condition`` holds."""
     if not condition:
-        raise InputError(f"{argument}: expected {expected}, got {got!r}")
+        raise InputError(f"{argument} must be {expected}, but got {got!r}.")
 
 
 def check_number(argument: str, value: object, low: float, *, open_end: bool = False) -> None:
@@ -184,7 +184,7 @@ class View(ABC):
                     f"call view.bind(channel_names) first, or use indices"
                 )
             if one >= channels:
-                raise InputError(f"channels: expected indices below {channels}, the channels of x, got {one}")
+                raise InputError(f"channels must be indices below {channels}, the channels of x, but got {one}.")
             chosen.append(one)
         return chosen
 
@@ -195,10 +195,12 @@ class View(ABC):
             x = torch.as_tensor(array if array.flags.writeable else array.copy())
         axes = "(C, T) or (B, C, T)" if self.sample_ndim == 2 else "(C, H, W) or (B, C, H, W)"
         if x.ndim not in (self.sample_ndim, self.sample_ndim + 1):
-            raise InputError(f"x: {type(self).__name__} expected {axes}, got shape {tuple(x.shape)}")
+            raise InputError(f"{type(self).__name__}: x must be {axes}, but got shape {tuple(x.shape)}.")
         place = x.ndim - self.sample_ndim
         if 0 in x.shape[place:]:
-            raise InputError(f"x: expected at least one channel and one sample, {axes}, got shape {tuple(x.shape)}")
+            raise InputError(
+                f"x must have at least one channel and one sample, {axes}, but got shape {tuple(x.shape)}."
+            )
         x = dense(x, "x")
         check(not x.is_complex(), "x", "real numbers", x.dtype)
         if x.dtype not in (torch.float32, torch.float64):

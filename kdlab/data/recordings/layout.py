@@ -102,7 +102,7 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
+        raise InputError(f"pattern must be a regular expression ({error}), but got {pattern!r}.") from error
     for name, where in (("subject", subject), ("session", session)):
         if name in compiled.groupindex and where is not None:
             raise InputError(
@@ -134,5 +134,5 @@ def known_suffixes(suffixes: Sequence[str] | None) -> tuple[str, ...]:
     if suffixes is None:
         return SUFFIXES
     if isinstance(suffixes, str) or not suffixes:
-        raise InputError(f"suffixes={suffixes!r}: expected a list, such as [.txt]")
+        raise InputError(f"suffixes must be a list, such as [.txt], but got {suffixes!r}.")
     return tuple(dict.fromkeys("." + str(one).lower().removesuffix(".gz").lstrip(".") for one in suffixes))

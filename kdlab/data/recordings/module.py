@@ -161,15 +161,15 @@ class RecordingDataModule(WindowDataModule):
         step = window if step is None else step
         for name, value in (("window", window), ("step", step)):
             if value < 1:
-                raise InputError(f"{name}={value}: expected a number of samples of at least 1")
+                raise InputError(f"{name} must be a number of samples of at least 1, but got {value}.")
         for name, word, words in (
             ("resample", resample, ("linear", "polyphase")),
             ("missing", missing, ("drop", "error")),
         ):
             if word not in words:
-                raise InputError(f"{name}={word!r}: expected one of {', '.join(words)}")
+                raise InputError(f"{name} must be one of {', '.join(words)}, but got {word!r}.")
         if not 0.0 < agree <= 1.0:
-            raise InputError(f"agree={agree}: expected a part of the window in (0, 1], such as 0.6")
+            raise InputError(f"agree must be a part of the window in (0, 1], such as 0.6, but got {agree}.")
         if (
             not isinstance(channels, list | tuple)
             or not channels
@@ -177,10 +177,11 @@ class RecordingDataModule(WindowDataModule):
             or (units and len(units) != len(channels))
         ):
             raise InputError(
-                f"channels={channels!r}, units={units!r}: expected a list of different names, and a unit for each"
+                f"channels must be a list of different names, with a unit for each in units, but got "
+                f"channels={channels!r}, units={units!r}."
             )
         if device is not None and device not in DEVICES:
-            raise InputError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, but got {device!r}.")
         self.name = dataset
         self.root, self.window, self.step, self.agree, self.missing = root, window, step, agree, missing
         self.subject, self.session = Where.of(subject, "subject"), Where.of(session, "session")
