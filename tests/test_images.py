@@ -39,9 +39,9 @@ from kdlab.data import (
     check_fingerprint,
 )
 from kdlab.data.cifar import read_pickle
+from kdlab.data.image_files import decode
 from kdlab.data.image_store import ImageFiles, Pixels
 from kdlab.data.images import blocks
-from kdlab.data.pictures import decode
 from kdlab.data.sampler import stream
 from kdlab.ends import said
 from kdlab.evaluate import evaluate

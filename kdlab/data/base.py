@@ -328,7 +328,7 @@ class WindowDataModule(LightningDataModule):
         return self._ready.split.rows["train"]
 
     def split_table(self) -> list[Part]:
-        """The people of each part, with windows and minutes; people are hashes where ``subject_ids`` says so.
+        """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 3, 50))
         >>> from kdlab.data import ArrayDataModule

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kdlab.data.cifar import CIFAR10_CLASSES
+from kdlab.data.image_files import find_images
 from kdlab.data.image_store import store
 from kdlab.data.images import ImageDataModule
-from kdlab.data.pictures import find_images
 from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError

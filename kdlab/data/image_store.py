@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from kdlab.data.pictures import Found, contents_of, decode, fitted, planes
+from kdlab.data.image_files import Found, contents_of, decode, fitted, planes
 from kdlab.types import InputError, MissingFileError
 
 

@@ -136,10 +136,10 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
     return "window", Groups.of(np.arange(len(data)))
 
 
-def _known(asked: Sequence[Name], present: list[str], argument: str) -> list[str]:
-    if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
-        raise InputError(f"{argument} must be a list of subjects, but got {asked!r}. Write [{asked}].")
-    names = words(asked, argument)
+def _known(names_given: Sequence[Name], present: list[str], argument: str) -> list[str]:
+    if isinstance(names_given, str) or not isinstance(names_given, Sequence | np.ndarray):
+        raise InputError(f"{argument} must be a list of subjects, but got {names_given!r}. Write [{names_given}].")
+    names = words(names_given, argument)
     unknown = [n for n in names if n not in present]
     if unknown:
         meant = [n for n in present if likeness(n) in set(map(likeness, unknown))]
@@ -169,13 +169,13 @@ def _test_rows(
     grouping: str,
     group: Groups,
     kept: NDArray[np.bool_],
-    asked: Sequence[Name] | None,
+    names_given: Sequence[Name] | None,
     seed: int,
     least: int,
 ) -> NDArray[np.bool_]:
-    if asked is not None and data.subject is not None:
+    if names_given is not None and data.subject is not None:
         subject = Groups.of(data.subject)
-        return subject.isin(_known(asked, subject.names, "test_subjects"))
+        return subject.isin(_known(names_given, subject.names, "test_subjects"))
     if data.test is not None:
         rest = set(group.among(~data.test))
         both = [name for name in group.among(data.test) if name in rest]
@@ -205,16 +205,16 @@ def _val_rows(
     grouping: str,
     group: Groups,
     rest: NDArray[np.int64],
-    asked: Sequence[Name] | None,
+    names_given: Sequence[Name] | None,
     fraction: float,
     seed: int,
     count: int | None,
     choice: str,
 ) -> NDArray[np.bool_]:
-    if asked is not None:
+    if names_given is not None:
         if grouping != "subject":
             raise InputError('val_subjects: has no meaning with split="random_windows"; leave one of the two out')
-        names = _known(asked, group.names, "val_subjects")
+        names = _known(names_given, group.names, "val_subjects")
         left = set(group.among(rest))
         both = [n for n in names if n not in left]
         if both:
@@ -287,7 +287,7 @@ def _check(data: WindowSet, split: Split, group: Groups, unknown: Sequence[int])
 
 
 def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str]) -> str:
-    told = []
+    listed = []
     for name in classes[:4]:
         mine = data.target == data.classes.index(name)
         held = {stage: group.among(rows[mine[rows]]) for stage, rows in split.rows.items()}
@@ -296,8 +296,8 @@ def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str
             for stage, names in held.items()
             if names
         ]
-        told.append(f"{name}: {split.grouping} {' and '.join(who)}" if who else f"{name}: nobody")
-    return "; ".join(told) + ("; ..." if len(classes) > 4 else "")
+        listed.append(f"{name}: {split.grouping} {' and '.join(who)}" if who else f"{name}: no windows")
+    return "; ".join(listed) + ("; ..." if len(classes) > 4 else "")
 
 
 def data_summary(data: WindowSet) -> str:
