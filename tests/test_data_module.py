@@ -161,10 +161,10 @@ def test_views_that_do_not_fit_are_refused_in_setup():
     ("changes", "message"),
     [
         ({"batch_size": 0}, "batch_size=0"),
-        ({"batch_size": 1.5}, r"batch_size=1\.5: expected a whole number of at least 1"),
-        ({"num_workers": "2"}, r"num_workers='2': expected a whole number"),
+        ({"batch_size": 1.5}, r"batch_size must be a whole number of at least 1, but got 1\.5"),
+        ({"num_workers": "2"}, r"num_workers must be a whole number of at least 0, but got '2'"),
         ({"num_workers": -1}, "num_workers=-1"),
-        ({"scale": "std"}, "expected one of standard, minmax, none"),
+        ({"scale": "std"}, "scale must be one of standard, minmax, none"),
         (
             {"scale": Scale([0.0], [1.0])},
             r"1 constants for the 3 channels of 'raw' \(channel_0, channel_1, channel_2\)",
@@ -519,12 +519,12 @@ def test_predict_new_windows(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": None}, "expected windows and their labels, or path="),
+        ({"x": None}, "x, y must be windows and their labels, or path"),
         ({"path": "a.npz"}, "arrays or a file, got both"),
         ({"layout": "TNC"}, "layout='TNC'"),
         (
             {"x": np.zeros((120, 32))},
-            r"expected three axes, \(windows, channels, samples\), got shape \(120, 32\); .*None",
+            r"x must have three axes, \(windows, channels, samples\), but got shape \(120, 32\); .*None",
         ),
         ({"x": np.zeros((120, 64, 3))}, 'looks as if the axes are the other way round: set layout="NTC"'),
         (
@@ -532,16 +532,16 @@ def test_predict_new_windows(tmp_path):
             'the windows have 3 samples: did you mean layout="NTC"',
         ),
         ({"channels": ["x", "y"]}, "2 names for 3 channels"),
-        ({"y": np.arange(119)}, r"y: expected one value per window, shape \(120,\), got shape \(119,\)"),
+        ({"y": np.arange(119)}, r"y must be one value per window, shape \(120,\), but got shape \(119,\)"),
         ({"y": np.arange(120) % 3 + 1}, r"expected labels 0..2 for 3 classes, got 1, 2, 3; number them from 0"),
         ({"y": np.arange(120) % 3 + 0.5}, "got fractions"),
         ({"y": np.array(["a", "b", "d"] * 40), "classes": ["a", "b", "c"]}, "labels d are not among the classes"),
         ({"x": np.full((120, 3, 32), np.nan)}, "channel 'channel_0': 3840 NaN or infinite samples"),
         ({"x": np.array([["a"]])}, "x must be real numbers, but got <U1"),
         ({"recording": "all"}, "recording='all'"),
-        ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test: expected both"),
-        ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test: expected both"),
-        ({"subject": np.zeros(3)}, "subject: expected one value per window"),
+        ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test must be both"),
+        ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test must be both"),
+        ({"subject": np.zeros(3)}, "subject must be one value per window"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message):

@@ -110,7 +110,7 @@ def bad_window(value):
         ({"target": np.zeros(0, dtype=int), "windows": {"raw": np.zeros((0, 2, 8), np.float32)}}, "no windows at all"),
         ({"channels": {"raw": ["a"]}}, "1 names for 2 channels"),
         ({"channels": {"raw": ["a", "a"]}}, "each name once"),
-        ({"subject": np.arange(3)}, r"subject: expected one value per window, shape \(40,\), got shape \(3,\)"),
+        ({"subject": np.arange(3)}, r"subject must be one value per window, shape \(40,\), but got shape \(3,\)"),
         ({"windows": {"raw": np.zeros((40, 8), np.float32)}}, r"got shape \(40, 8\)"),
     ],
 )

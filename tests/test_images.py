@@ -39,9 +39,9 @@ from kdlab.data import (
     check_fingerprint,
 )
 from kdlab.data.cifar import read_pickle
+from kdlab.data.image_files import decode
 from kdlab.data.image_store import ImageFiles, Pixels
 from kdlab.data.images import blocks
-from kdlab.data.pictures import decode
 from kdlab.data.sampler import stream
 from kdlab.evaluate import evaluate
 from kdlab.fingerprint import split_differences
@@ -349,9 +349,9 @@ def save(file, shape=(32, 32, 3), dtype=np.uint8):
 CINIC_DAMAGE = {
     "unknown class": (lambda r: save(r / "train/zebra/x.png"), r"train/zebra/x.png: unknown class 'zebra'"),
     "odd size": (lambda r: save(r / "train/cat/x.png", (32, 31, 3)), r"x.png: expected 32 x 32 pixels, got 31 x 32"),
-    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits a channel"),
-    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as a picture"),
-    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as a picture"),
+    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits per channel"),
+    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as an image"),
+    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as an image"),
     "no valid": (lambda r: shutil.rmtree(r / "valid"), r"no images in valid; expected CINIC-10"),
     "no cats": (lambda r: shutil.rmtree(r / "train/cat"), r"no training window of class cat"),
     "twice": (lambda r: shutil.copytree(r / "test", r / "more/test") and None, r"it is there twice"),
@@ -396,7 +396,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     halve(next((root / "train" / "n01440764").iterdir()))
     data = ImageFolder(root, size=48, resize=64)
     data.setup()  # nothing is decoded yet
-    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as a picture"):
+    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as an image"):
         data.view_statistics("raw")
     save(root / "val/other/x.png")
     with pytest.raises(InputError, match=r"val/other/x.png: unknown class 'other', of which there are no training"):
@@ -413,9 +413,9 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     [
         (lambda r: CIFAR10(r, split="random_windows").setup(), "split='random_windows': has no meaning for images"),
         (lambda r: CIFAR10(r, test_subjects=[1]).setup(), "test_subjects: the subjects of this data set are unknown"),
-        (lambda r: CIFAR100(r, labels="all"), 'labels=\'all\': expected "fine" or "coarse"'),
+        (lambda r: CIFAR100(r, labels="all"), 'labels must be "fine" or "coarse", but got \'all\''),
         (lambda r: ImageFolder(r, size=300), "size=300, resize=256"),
-        (lambda r: ImageFolder(r, train="val"), "expected the names of two folders"),
+        (lambda r: ImageFolder(r, train="val"), "train, test must be the names of two folders"),
         (lambda r: CIFAR10(r, augment=Shift()).setup(), r"augment: Shift.*changes windows, .* shape \(3, 32, 32\)"),
         (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"corruption: Mix1.*changes windows, but .* has images"),
         (lambda r: BasicMotions(augment=CropFlip()).setup(), r"augment: CropFlip.*changes images, .* shape \(6, 100\)"),
@@ -423,7 +423,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: CIFAR10(r, views={"pi": PersistenceImage()}).setup(), "view 'pi': PersistenceImage reads windows"),
         (lambda r: BasicMotions(views={"pi": ScanPersistenceImage()}).setup(), "ScanPersistenceImage reads images"),
         (lambda r: CIFAR10(r, scale=Scale([0.0], [1.0])).setup(), "1 constants for the 3 channels"),
-        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels: expected \(N, C, H, W\) uint8"),
+        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels must be \(N, C, H, W\) uint8"),
         (lambda r: ImageFiles(r, ["a"], 32, 20), "size=32, resize=20"),
         (lambda r: blocks(np.array([0, 1, 1])), "at least two training images of every class"),
     ],
@@ -716,7 +716,7 @@ def test_resized_crop_of_a_very_long_picture_is_its_middle():
     ],
 )
 def test_bad_parameters_are_named(cls, arguments):
-    with pytest.raises(InputError, match=rf"{next(iter(arguments))}: expected .* got "):
+    with pytest.raises(InputError, match=rf"{next(iter(arguments))} must be .*, but got "):
         cls(**arguments)
 
 
@@ -825,7 +825,7 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", error_line(raised.value))
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as an image .*Obtain it again", error_line(raised.value))
     assert error_line(InputError("plain: a\nb")) == "plain: a\nb"
 
 
@@ -861,5 +861,5 @@ def test_every_class_is_read_from_yaml(name, arguments):
 
 
 def test_windows_are_still_refused_with_a_wrong_number_of_axes():
-    with pytest.raises(InputError, match=r"x: expected three axes"):
+    with pytest.raises(InputError, match=r"x must have three axes"):
         ArrayDataModule(np.zeros((4, 3, 8, 8)), np.arange(4) % 2).setup()

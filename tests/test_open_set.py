@@ -149,7 +149,7 @@ def test_corruption_is_the_same_for_known_and_unknown() -> None:
         (lambda: BasicMotions(unknown_classes=["1"]).setup(), "no class 1; there are"),
         (
             lambda: BasicMotions(unknown_classes="Badminton").setup(),  # type: ignore[arg-type]
-            r"unknown_classes: expected a list of classes, got 'Badminton'; write \[Badminton\]",
+            r"unknown_classes must be a list of classes, but got 'Badminton'. Write \[Badminton\]",
         ),
         (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1; write \[1\]"),  # type: ignore[arg-type]
         (lambda: BasicMotions(unknown_classes=["Running", "Walking", "Standing"]).setup(), "1 would be known"),

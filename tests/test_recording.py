@@ -361,12 +361,12 @@ def test_half_an_npz(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"pattern": "(.*"}, "expected a regular expression"),
-        ({"pattern": "[^_]+"}, "expected a group that tells the subject"),
-        ({"window": 0}, "window=0: expected"),
+        ({"pattern": "(.*"}, "pattern must be a regular expression"),
+        ({"pattern": "[^_]+"}, "expected a group for the subject"),
+        ({"window": 0}, "window must be a number of samples of at least 1, but got 0"),
         ({"sampling_rate": -1.0}, "sampling_rate: must be a finite number above 0, but got -1.0"),
-        ({"agree": 0.0}, "agree=0.0: expected"),
-        ({"missing": "fill"}, "missing='fill': expected one of drop, error"),
+        ({"agree": 0.0}, "agree must be a part of the window in .*, but got 0.0"),
+        ({"missing": "fill"}, "missing must be one of drop, error, but got 'fill'"),
         ({"channels": ["a", "a"]}, "different names"),
         ({"units": ["g"]}, "a unit for each"),
     ],

@@ -207,7 +207,7 @@ def test_other_kinds_of_files_are_named(tmp_path):
 def test_a_label_is_a_class_or_ignored(tmp_path):
     with pytest.raises(InputError, match="classes and ignore must have no label in common, but got 1 in both"):
         module(tmp_path, classes=["walk", 1], ignore=["1.0"])
-    with pytest.raises(InputError, match=r"channels='xyz'.*expected a list of different names"):
+    with pytest.raises(InputError, match=r"channels must be a list of different names.*channels='xyz'"):
         module(tmp_path, channels="xyz")
 
 

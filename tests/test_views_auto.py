@@ -117,9 +117,9 @@ def test_an_unresolved_view_is_not_computed() -> None:
             view(x)
     with pytest.raises(InputError, match="ScanPersistenceImage: birth must be numbers"):
         ScanPersistenceImage(**AUTO)(np.zeros((3, 4, 4)))
-    with pytest.raises(InputError, match="birth: expected numbers on the legacy grid"):
+    with pytest.raises(InputError, match="birth must be numbers on the legacy grid"):
         PersistenceImage(grid="legacy", birth="auto")
-    with pytest.raises(InputError, match=r"birth: expected a range \(low, high\) or 'auto', got 'automatic'"):
+    with pytest.raises(InputError, match=r"birth must be a range \(low, high\) or 'auto', but got 'automatic'"):
         PersistenceImage(birth="automatic")  # type: ignore[arg-type]
     flat = ArrayDataModule(
         np.ones((24, 2, 9)), np.arange(24) % 2, np.arange(24) // 2, views={"pi": PersistenceImage(**AUTO)}
@@ -378,9 +378,9 @@ def test_absolute_weights_keep_sizes_apart_and_are_told_apart() -> None:
     assert large > 2 * small
     assert PersistenceImage().digest != PersistenceImage(weight="absolute").digest
     assert "weight" not in repr(PersistenceImage())  # digests of earlier versions stay
-    with pytest.raises(InputError, match="persistence: expected an upper end above 0 with absolute weights"):
+    with pytest.raises(InputError, match="persistence must be an upper end above 0 with absolute weights"):
         PersistenceImage(weight="absolute", persistence=(-2, -1))
-    with pytest.raises(InputError, match="weight: expected 'diagram' or 'absolute', got 'linear'"):
+    with pytest.raises(InputError, match="weight must be 'diagram' or 'absolute', but got 'linear'"):
         PersistenceImage(weight="linear")  # type: ignore[arg-type]
 
 

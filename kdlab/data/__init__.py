@@ -1,4 +1,4 @@
-"""Data: recordings are cut into windows, split by subject and seen in views."""
+"""Data: recordings are cut into windows, split by subject, scaled, augmented and turned into views."""
 
 from kdlab.data.arrays import ArrayDataModule
 from kdlab.data.base import WindowDataModule

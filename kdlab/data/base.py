@@ -152,7 +152,7 @@ class WindowDataModule(LightningDataModule):
         _check_numbers(batch_size=(batch_size, 1), num_workers=(num_workers, 0), split_seed=(split_seed, 0))
         _check_numbers(seed=(0 if seed is None else seed, 0))
         if isinstance(scale, str) and scale not in self.scales():
-            raise InputError(f"scale={scale!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+            raise InputError(f"scale must be one of {', '.join(self.scales())}, or Scale constants, but got {scale!r}.")
         if mix is not None and batch_size < 2:
             raise InputError(
                 f"mix: mixes the windows of a batch with each other, but batch_size={batch_size}; use a larger one"
@@ -189,7 +189,7 @@ class WindowDataModule(LightningDataModule):
 
     def named_scale(self, word: str) -> dict[str, Scale]:
         """The constants behind a word of ``scales`` that is the data set's own."""
-        raise InputError(f"scale={word!r}: expected one of {', '.join(self.scales())}, or Scale constants")
+        raise InputError(f"scale must be one of {', '.join(self.scales())}, or Scale constants, but got {word!r}.")
 
     def _chosen(self, data: WindowSet) -> WindowSet:
         """The windows that this module uses, of all windows with merged people and classes."""
@@ -210,10 +210,10 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
-        self._prepared.views.reset()  # to the ranges that were found, whatever a net brought along before
+        self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
-            rank_zero_info(self._summary(self._prepared))
+            rank_zero_info(self._summary())
 
     def _prepare(self) -> Prepared:
         loaded = self.load() if self._given is None else self._given
@@ -264,7 +264,8 @@ class WindowDataModule(LightningDataModule):
             raise InputError(f"{type(self).__name__}.setup did not load any windows")
         return self._prepared
 
-    def _summary(self, ready: Prepared) -> str:
+    def _summary(self) -> str:
+        ready = self._ready
         text = in_words([row for row in self.split_table() if row.part in STAGES], ready.split.grouping)
         if "unknown" in ready.split.rows:
             names = ", ".join(ready.fingerprint["unknown_classes"])
@@ -327,7 +328,7 @@ class WindowDataModule(LightningDataModule):
         return self._ready.split.rows["train"]
 
     def split_table(self) -> list[Part]:
-        """The people of each part, with windows and minutes; people are hashes where ``subject_ids`` says so.
+        """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 3, 50))
         >>> from kdlab.data import ArrayDataModule
@@ -388,7 +389,7 @@ class WindowDataModule(LightningDataModule):
         Args:
             name: key of the view.
             settings: ``view_settings`` in the training of the net.
-            again: also where another net brought its ranges since the last ``setup``.
+            again: also where ranges of another net were taken since the last ``setup``.
         """
         views = self._ready.views
         views.adopt(name, settings, again)
@@ -595,4 +596,4 @@ def _check_numbers(**limits: tuple[int, int]) -> None:
     """Refuse what is no whole number of at least so much: argument -> (value, least)."""
     for argument, (value, least) in limits.items():
         if not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{argument}={value!r}: expected a whole number of at least {least}")
+            raise InputError(f"{argument} must be a whole number of at least {least}, but got {value!r}.")

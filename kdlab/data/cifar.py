@@ -112,7 +112,7 @@ class CIFAR10(_CIFAR):
     Args:
         root: the official folder (or a folder above it) or archive, in its python or binary version (the first is read
             where both are there), or an ``.npz`` with ``x_train`` ``(N, 32, 32, 3)`` uint8, ``y_train``, ``x_test``,
-            ``y_test`` and, if it likes, ``classes``. An npz counts as a data set of its own, named as the file.
+            ``y_test`` and, optionally, ``classes``. An npz counts as a data set of its own, named as the file.
 
     Shapes:
         images ``(60000, 3, 32, 32)``
@@ -193,7 +193,7 @@ class CIFAR100(_CIFAR):
     ) -> None:
         super().__init__(root, **common)
         if labels not in self._names:
-            raise InputError(f'labels={labels!r}: expected "fine" or "coarse"')
+            raise InputError(f'labels must be "fine" or "coarse", but got {labels!r}.')
         self.labels = labels
 
     def _kind(self) -> str:
@@ -263,7 +263,7 @@ def read_records(contents: bytes, name: str, labels: int, which: int) -> tuple[N
     """Pixels ``(N, 3, 32, 32)`` and labels of a file of the binary version: ``labels`` bytes, then 3072, a record.
 
     Raises:
-        InputError: a number of bytes that is no whole number of records.
+        InputError: a number of bytes that is no multiple of a record.
 
     >>> pixels, target = read_records(bytes([7]) + bytes(3072), "demo.bin", 1, 0)
     >>> pixels.shape, target.tolist()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kdlab.data.cifar import CIFAR10_CLASSES
+from kdlab.data.image_files import find_images
 from kdlab.data.image_store import store
 from kdlab.data.images import ImageDataModule
-from kdlab.data.pictures import find_images
 from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -29,7 +29,7 @@ class CINIC10(ImageDataModule):
 
     Args:
         root: the official folder (or a folder above it) or archive.
-        in_memory: False: the files of a folder are decoded whenever they are asked for, and a broken one is found then.
+        in_memory: False: the files of a folder are decoded whenever they are read, and a broken one is found then.
 
     Shapes:
         images ``(270000, 3, 32, 32)``; grey-scale files become RGB

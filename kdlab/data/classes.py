@@ -32,7 +32,7 @@ def known_classes(
     ([0, 2], [1, 2])
     """
     if isinstance(unknown, str) or not isinstance(unknown, Sequence | np.ndarray | None):
-        raise InputError(f"unknown_classes: expected a list of classes, got {unknown!r}; write [{unknown}]")
+        raise InputError(f"unknown_classes must be a list of classes, but got {unknown!r}. Write [{unknown}].")
     names = [str(c) for c in classes]
     given: list[Any] = [] if unknown is None else list(unknown)
     words(given, "unknown_classes")  # refuses what is no name
@@ -44,9 +44,9 @@ def known_classes(
             f"unknown_classes: no class {', '.join(map(str, wrong))}; there are {', '.join(names)} (or labels, 0 to "
             f"{len(names) - 1})"
         )
-    asked = {names[int(c)] if str(c) not in names else str(c) for c in given}
-    known = [k for k, name in enumerate(names) if name not in asked]
-    if asked and len(known) < 2:
+    named = {names[int(c)] if str(c) not in names else str(c) for c in given}
+    known = [k for k, name in enumerate(names) if name not in named]
+    if named and len(known) < 2:
         raise InputError(
             f"unknown_classes: of {', '.join(names)}, {len(known)} would be known; leave at least two to learn"
         )

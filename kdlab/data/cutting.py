@@ -33,7 +33,7 @@ def window_starts(length: int, window: int, step: int, start: int = 0, stop: int
     """
     for name, value, least in (("window", window, 1), ("step", step, 1), ("start", start, 0)):
         if value < least:
-            raise InputError(f"{name}={value}: expected a number of samples of at least {least}")
+            raise InputError(f"{name} must be a number of samples of at least {least}, but got {value}.")
     last = length - window + 1
     return np.arange(start, last if stop is None else min(stop, last), step, dtype=np.int64)
 
@@ -64,7 +64,7 @@ def slide(
 
     recording = plain_array(recording, "recording", native=False)
     if recording.ndim not in (1, 2):
-        raise InputError(f"recording: expected (channels, samples) or (samples,), got shape {recording.shape}")
+        raise InputError(f"recording must be (channels, samples) or (samples,), but got shape {recording.shape}.")
     starts = window_starts(recording.shape[-1], window, step, start, stop)
     if not len(starts):
         return np.empty((0, *recording.shape[:-1], window), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Whole batches: fetch, scale, augment, view. Nothing here is fitted, and nothing depends on the process it runs in."""
+"""Batches: fetch, scale, augment, view. Nothing here is fitted, and nothing depends on the process it runs in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Wanted:
 
 
 class WindowDataset(Dataset[Batch]):
-    """Windows of one stage; items are fetched as whole batches.
+    """Windows of one stage; items are fetched as complete batches.
 
     Args:
         windows: source -> ``(N, C, T)``.
@@ -43,7 +43,7 @@ class WindowDataset(Dataset[Batch]):
         mix: mixes the windows of a batch after that, and their labels; None: not at all.
         classes: number of classes, for the labels of mixed windows.
         seed: of the augmentation, the mixing and the pairs.
-        keyed_by_epoch: draw anew in every epoch.
+        keyed_by_epoch: draw again in every epoch.
         constants: source -> what the strengths of ``augment`` refer to; None: windows are standardised.
     """
 
@@ -106,7 +106,7 @@ class WindowDataset(Dataset[Batch]):
         )
 
     def _mixture(self, keys: list[tuple[int, int]]) -> Mixture | None:
-        """How this batch is mixed: its first window tells it from the others of its epoch."""
+        """How this batch is mixed; its first window distinguishes it from the other batches of its epoch."""
         if self.mix is None:
             return None
         shape = next(iter(self.windows.values())).shape[2:]
@@ -120,8 +120,8 @@ class WindowDataset(Dataset[Batch]):
         windows, scaler = self.windows[source], self.scalers[source]
         if self.augment is None or version == "clean":
             return scaler(np.asarray(windows[index]))
-        read_whole = getattr(windows, "whole", None) if self.augment.whole else None  # pictures of their own sizes
-        x: Any = scaler(np.asarray(windows[index])) if read_whole is None else map(scaler.one, read_whole(index))
+        read_complete = getattr(windows, "whole", None) if self.augment.whole else None  # images of their own sizes
+        x: Any = scaler(np.asarray(windows[index])) if read_complete is None else map(scaler.one, read_complete(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         change = self.changes.get(source, self.augment)
         changed = [change(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]

@@ -12,7 +12,7 @@ from kdlab.data.splits import STAGES
 def fingerprint_contents(
     name: str, ready: Prepared, settings: Mapping[str, Any], drop_classes: Sequence[str] | None
 ) -> dict[str, Any]:
-    """What tells a data set, its split and its scaling apart, as plain values for the fingerprint.
+    """What distinguishes a data set, its split and its scaling, as plain values for the fingerprint.
 
     Args:
         name: of the data set.

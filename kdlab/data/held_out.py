@@ -66,7 +66,7 @@ def split_groups(
     (['2', '3', '4', '6'], ['1', '5'])
     """
     if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
+        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
     names = sorted(set(groups), key=natural_key)
     held = max(minimum, math.ceil(val_fraction * len(names) - 1e-9)) if count is None else count
     if held >= len(names):
@@ -115,7 +115,7 @@ def _unbalanced(windows: Mapping[str, Mapping[int, int]], held: Collection[str],
 
 
 def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Hold out whole recordings, the same part of every class: at least one per class, at least two altogether.
+    """Hold out complete recordings, the same part of every class: at least one per class, at least two altogether.
 
     Args:
         label: recording -> its (most frequent) class.
@@ -132,7 +132,7 @@ def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -
     ['a', 'd']
     """
     if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
+        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
     rng, held = generator(seed, 2), set[str]()
     spare: list[str] = []
     for k in sorted(set(label.values())):

@@ -1,4 +1,4 @@
-"""Windows as they were loaded, with people, recordings and classes made equal and merged as told."""
+"""Windows as they were loaded, with people, recordings and classes made equal and merged as declared."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def identified(
         if idle:
             rank_zero_warn(f"{argument}: nothing is named {', '.join(map(repr, idle))}, so nothing of it was merged")
         if counts:
-            told = ", ".join(f"{name!r}: {count}" for name, count in sorted(counts.items()))
-            rank_zero_info(f"{argument}: merged as told, windows by the name that they had: {told}")
+            listed = ", ".join(f"{name!r}: {count}" for name, count in sorted(counts.items()))
+            rank_zero_info(f"{argument}: merged as declared, windows by the name that they had: {listed}")
     if not changes:
         return data, merged
     result = copy.copy(data)  # dataclasses.replace would read all windows again, to check them

@@ -1,9 +1,9 @@
-"""Who and what: ids and class labels are made equal here, for every data module, and nothing else is folded in silence.
+"""Ids and class labels are made equal here, for every data module, and nothing else is merged in silence.
 
 Two spellings are the same name where they differ in blanks around them or where one is a whole number in float form
 (``"1.0"``, ``1.0`` and ``b"1"`` are ``"1"``). What differs in case, inner blanks, leading zeros or number format only
-is refused (:func:`alike`) until a mapping tells what it is. Missing ids are refused (:func:`names`); missing labels are
-counted by the word that was written (:func:`labels`).
+is refused (:func:`alike`) until a mapping declares what it is. Missing ids are refused (:func:`names`); missing labels
+are counted by the word that was written (:func:`labels`).
 """
 
 from __future__ import annotations

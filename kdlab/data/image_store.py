@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from kdlab.data.pictures import Found, contents_of, decode, fitted, planes
+from kdlab.data.image_files import Found, contents_of, decode, fitted, planes
 from kdlab.types import InputError, MissingFileError
 
 
@@ -25,7 +25,7 @@ def scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class _Images:
-    """What both kinds of store have: they are read by rows, as float32 ``(rows, C, H, W)`` in [0, 1]."""
+    """What both kinds of store share: they are read by rows, as float32 ``(rows, C, H, W)`` in [0, 1]."""
 
     dtype = np.dtype(np.float32)
     ndim = 4
@@ -52,7 +52,7 @@ class _Images:
 
 
 class Pixels(_Images):
-    """Images in memory as 8-bit pixels, a byte a pixel and channel, read as pixel / 255.
+    """Images in memory as 8-bit pixels, one byte per pixel and channel, read as pixel / 255.
 
     Args:
         pixels: ``(N, C, H, W)`` uint8.
@@ -64,7 +64,7 @@ class Pixels(_Images):
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         if pixels.ndim != 4 or pixels.dtype != np.uint8:
-            raise InputError(f"pixels: expected (N, C, H, W) uint8, got {pixels.dtype} of shape {pixels.shape}")
+            raise InputError(f"pixels must be (N, C, H, W) uint8, but got {pixels.dtype} of shape {pixels.shape}.")
         self.pixels = pixels
         self.shape = cast(tuple[int, int, int, int], pixels.shape)
 
@@ -74,13 +74,13 @@ class Pixels(_Images):
 
 
 class ImageFiles(_Images):
-    """Image files that are decoded whenever they are asked for; in memory are only their names.
+    """Image files that are decoded whenever they are read; only their names are in memory.
 
     Args:
         root: the folder that the names are relative to.
         names: of the files.
         size: side of the images.
-        resize: the shorter side is brought to this many pixels (bilinear, with a filter as wide as the reduction), and
+        resize: the shorter side is resized to this many pixels (bilinear, with a filter as wide as the reduction), and
             the middle ``size`` x ``size`` is read; None: the files must be of that size.
 
     Raises:
@@ -89,7 +89,9 @@ class ImageFiles(_Images):
 
     def __init__(self, root: str | Path, names: Sequence[str], size: int, resize: int | None = None) -> None:
         if size < 1 or (resize is not None and resize < size):
-            raise InputError(f"size={size}, resize={resize}: expected at least 1 pixel, and resize of at least size")
+            raise InputError(
+                f"size must be at least 1 pixel, and resize at least size, but got size={size}, resize={resize}."
+            )
         self.root, self.side, self.resize = str(root), size, resize
         self.names = np.array([os.fsencode(name) for name in names])  # one array: workers share it
         self.shape = (len(self.names), 3, size, size)
@@ -99,7 +101,7 @@ class ImageFiles(_Images):
         return os.path.join(self.root, os.fsdecode(self.names[row]))
 
     def listing(self) -> bytes:
-        """What tells these files apart without decoding them: their names and sizes, and how they are resized.
+        """What distinguishes these files, without decoding them: their names and sizes, and how they are resized.
 
         Raises:
             MissingFileError: a file that is gone.
@@ -114,7 +116,7 @@ class ImageFiles(_Images):
         return b"\n".join(lines)
 
     def whole(self, rows: Any) -> list[NDArray[np.float32]]:
-        """The pictures in their own sizes, ``(3, H, W)`` in [0, 1], for augmentations that cut from them."""
+        """The images in their own sizes, ``(3, H, W)`` in [0, 1], for augmentations that cut from them."""
         return [scaled(planes(self._open(int(row)))) for row in rows]
 
     def _open(self, row: int) -> Image.Image:
@@ -138,7 +140,7 @@ def _gone(file: str, error: OSError) -> MissingFileError:
 
 
 def store(place: Path, files: Sequence[Found], size: int, in_memory: bool) -> Pixels | ImageFiles:
-    """Images of one size, decoded now or whenever they are asked for.
+    """Images of one size, decoded now or whenever they are read.
 
     Raises:
         InputError: a file that cannot be decoded or is of another size; an archive that should stay on disk.

@@ -55,9 +55,9 @@ class ImageDataModule(WindowDataModule):
     """Images and their classes, seen in views. Data sets derive from this and write ``load`` with :meth:`image_set`.
 
     Images have no subjects. Training images are dealt into up to 100 blocks, each with the same part of every class, in
-    a way that does not depend on any seed; validation holds out whole blocks, chosen by ``split_seed``, unless the data
-    set names its own validation images. The fingerprint lists the blocks, not the images, so that a teacher of another
-    split is refused as with subjects. The test images are the official ones.
+    a way that does not depend on any seed; validation holds out complete blocks, chosen by ``split_seed``, unless the
+    data set names its own validation images. The fingerprint lists the blocks, not the images, so that a teacher of
+    another split is refused as with subjects. The test images are the official ones.
 
     Scaled units are pixel / 255: thresholds, ranges and blurs of :class:`~kdlab.views.ScanPersistenceImage` hold for
     values from 0 (black) to 1 (white); the noise of a corruption is in training standard deviations. Each net
@@ -67,7 +67,8 @@ class ImageDataModule(WindowDataModule):
 
     Args:
         scale: ``"none"`` (pixel / 255), ``"standard"``, ``"minmax"``, or ``Scale`` constants for values of [0, 1].
-        val_fraction: the least part of the training images that validates, where the data set does not say.
+        val_fraction: the least part of the training images that is held out for validation, where the data set names
+            none.
         batch_size: images per batch and process.
         common: as in :class:`~kdlab.data.WindowDataModule`; ``test_subjects``, ``val_subjects`` and ``split`` have no
             meaning for images.

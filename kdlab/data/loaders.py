@@ -13,10 +13,10 @@ from kdlab.types import Batch
 
 
 class WindowLoader(DataLoader[Batch]):
-    """A loader that needs no state to resume: its sampler is told the epoch and the batch to begin with."""
+    """A loader that needs no state to resume: its sampler gets the epoch and the batch to begin with."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing; that the method is there tells Lightning that an epoch can be resumed in its middle."""
+        """Nothing; Lightning resumes an epoch in its middle where this method is there."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ class WindowLoader(DataLoader[Batch]):
 
 
 def as_is(batch: Any) -> Any:
-    """Collate nothing: the data set already returns whole batches."""
+    """Collate nothing: the data set already returns complete batches."""
     return batch
 
 
@@ -82,7 +82,7 @@ def resume_point(trainer: Trainer | None) -> tuple[int, int]:
         return epoch.current.processed, 0
     counted = epoch.current.processed == epoch.current.ready
     if batch.is_last_batch:
-        if counted:  # under max_steps Lightning would go through the finished epoch once more, without batches
+        if counted:  # under max_steps Lightning would repeat the finished epoch without batches
             loop._restarting = loop.epoch_loop.restarting = False
         return epoch.current.processed + (not counted), 0
     if counted and batch.current.processed > 0:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never in memory as a whole; fewer, where
+CHUNK = 1024  # windows read at a time, so that a memory-mapped data set is never completely in memory; fewer, where
 SAMPLES = 2**22  # they would have more samples than this
 
 

@@ -34,7 +34,7 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
     try:
         with file.open("rb") as stream:
             begin = stream.read(6)
-        if not begin.startswith((b"PK", b"\x93NUMPY")):  # np.load takes it for a pickle, and says that
+        if not begin.startswith((b"PK", b"\x93NUMPY")):  # np.load takes it for a pickle
             raise InputError(
                 f"path={str(file)!r}: not an npz file (a zip archive of arrays). Write one with np.savez; recordings "
                 "in CSV files are read by RecordingDataModule"
@@ -59,13 +59,13 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
             "array's name in the file)"
         )
     for name in ours:
-        asked = (keys or {}).get(name)
-        candidates: Sequence[str] = (asked,) if asked else (name, f"{name}_train")
+        wanted = (keys or {}).get(name)
+        candidates: Sequence[str] = (wanted,) if wanted else (name, f"{name}_train")
         for candidate in candidates:
             if candidate in stored:
                 found[name] = stored[candidate]
                 break
         else:
-            if asked:
-                raise InputError(f"keys: no array {asked!r} in {file.name}; it has {', '.join(sorted(stored))}")
+            if wanted:
+                raise InputError(f"keys: no array {wanted!r} in {file.name}; it has {', '.join(sorted(stored))}")
     return found

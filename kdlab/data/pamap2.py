@@ -149,7 +149,7 @@ def read_rows(contents: bytes, name: str) -> NDArray[np.float64]:
     """
     lines = contents.count(b"\n") + (not contents.endswith(b"\n"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's way to say that it stopped; counted below
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy stopped early; counted below
         try:
             values = np.fromstring(contents.decode("ascii"), dtype=np.float64, sep=" ")
         except ValueError:

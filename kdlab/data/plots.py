@@ -68,7 +68,7 @@ def draw_views(
         per_class: windows per class, from the middle of equal parts, so that one is not the first of a recording.
     """
     if per_class < 1:
-        raise InputError(f"per_class={per_class}: expected at least one window per class")
+        raise InputError(f"per_class must be at least one window per class, but got {per_class}.")
     labels = dataset.target[dataset.rows]
     picked = [int(p) for k in range(len(classes)) for p in spread(np.flatnonzero(labels == k), per_class, middle=True)]
     rows = [classes[int(labels[p])] for p in picked]

@@ -62,7 +62,7 @@ class Prepared:
             InputError: no such stage.
         """
         if stage not in (*STAGES, "predict", "unknown"):
-            raise InputError(f"stage={stage!r}: expected train, val, test, predict or unknown")
+            raise InputError(f"stage must be train, val, test, predict or unknown, but got {stage!r}.")
         if stage == "unknown" and stage not in self.split.rows:
             raise InputError("stage='unknown': all classes are known; name some in unknown_classes")
         if stage == "predict" and self.predict is not None:

@@ -64,7 +64,7 @@ class Scale:
                 f"scale: {len(self.offset)} offsets but {len(self.divisor)} divisors; give one per channel"
             )
         if not np.isfinite([*self.offset, *self.divisor]).all() or 0.0 in self.divisor:
-            raise InputError(f"scale: expected finite offsets and divisors other than 0, got {self}")
+            raise InputError(f"scale must be finite offsets and divisors other than 0, but got {self}.")
 
 
 def make_scalers(

@@ -1,7 +1,7 @@
 """Names of the arguments that all data modules share, for annotations of ``**common``.
 
 Type checkers and editors read ``shared.pyi`` in place of this file; `python -m kdlab.data.stubs` writes it. At run time
-the annotations say nothing, so that parsers follow ``**common`` to the constructor with the defaults and texts.
+the annotations are ``Any``, so that parsers follow ``**common`` to the constructor with the defaults and texts.
 """
 
 from typing import Any

@@ -144,7 +144,7 @@ def read_recordings(contents: bytes, name: str) -> dict[str, Any]:
 
 
 def parse_recordings(contents: bytes, name: str) -> dict[str, Any]:
-    """What :func:`read_recordings` returns, of a file whose digest nobody knows.
+    """What :func:`read_recordings` returns, without a check of the file's digest.
 
     Raises:
         InputError: for what is no such file, and for anything in it but arrays, words, numbers, lists and dicts.

@@ -71,7 +71,7 @@ class UCIHAR(WindowDataModule):
             if len(wrong):
                 raise InputError(
                     f"y_{split}.txt, line {wrong[0] + 1}: expected a class from 1 to {len(classes)}, got "
-                    f"{label[wrong[0]]:g}; obtain the file anew"
+                    f"{label[wrong[0]]:g}; obtain the file again"
                 )
             x.append(np.stack(signals, axis=1).astype(np.float32))
             y.append(label.astype(np.int64) - 1)

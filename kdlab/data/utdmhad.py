@@ -83,12 +83,12 @@ class UTDMHAD(WindowDataModule):
         super().__init__(**common)
         self.root = root
         if skeleton_origin not in ("camera", "start"):
-            raise InputError(f"skeleton_origin={skeleton_origin!r}: expected 'camera' or 'start'")
+            raise InputError(f"skeleton_origin must be 'camera' or 'start', but got {skeleton_origin!r}.")
         self.skeleton_origin = skeleton_origin
         self.lengths = {"inertial": inertial_length, "skeleton": skeleton_length}
         for source, length in self.lengths.items():
             if length < 2:
-                raise InputError(f"{source}_length={length}: expected at least 2 samples")
+                raise InputError(f"{source}_length must be at least 2 samples, but got {length}.")
 
     def load(self) -> WindowSet:
         """Read and stretch every trial."""

@@ -53,7 +53,7 @@ class WindowSet:
 
     def __post_init__(self) -> None:
         if not self.windows:
-            raise InputError("windows: expected at least one source, got none")
+            raise InputError("windows must have at least one source, but got none.")
         for source, x in self.windows.items():
             if isinstance(x, np.ma.MaskedArray):  # refused where anything is masked
                 self.windows = {**self.windows, source: plain_array(x, f"windows[{source!r}]")}
@@ -102,12 +102,14 @@ class WindowSet:
         for name in ("subject", "recording", "test", "val", "block"):
             values = getattr(self, name)
             if values is not None and np.shape(values) != (n,):
-                raise InputError(f"{name}: expected one value per window, shape ({n},), got shape {np.shape(values)}")
+                raise InputError(
+                    f"{name} must be one value per window, shape ({n},), but got shape {np.shape(values)}."
+                )
 
     def _check_target(self) -> None:
         k = len(self.classes)
         if self.target.ndim != 1 or self.target.dtype.kind not in "iu":
-            raise InputError(f"target: expected (N,) integers, got {self.target.dtype} of shape {self.target.shape}")
+            raise InputError(f"target must be (N,) integers, but got {self.target.dtype} of shape {self.target.shape}.")
         wrong = np.flatnonzero((self.target < 0) | (self.target >= k))
         if len(wrong):
             raise InputError(

@@ -65,7 +65,7 @@ class Book:
     def group_codes(
         self, subject: tuple[NDArray[Any], Sequence[str]] | None, session: tuple[NDArray[Any], Sequence[str]] | None
     ) -> NDArray[np.int32] | None:
-        """Codes of (person, session), ``(n,)``, from codes and words of each; None where no column tells.
+        """Codes of (person, session), ``(n,)``, from codes and words of each; None where there is no column.
 
         Args:
             subject: codes ``(n,)`` and the word of each code, or None.
@@ -91,8 +91,8 @@ class Book:
         Args:
             words: the word of each code.
             codes: code of each row, -1 for none, ``(n,)``.
-            column: where they stand, for the message.
-            where: says where a row stands.
+            column: its name, for the message.
+            where: gives the place of a row.
         """
         spelt = [text(word, f"{self.name}: {column}") for word in words]
         empty = np.array([word.casefold() in NO_LABEL_WORDS for word in spelt] + [True])

@@ -1,4 +1,4 @@
-"""How the software of sensor makers writes tables: what stands before the rows, and what it says of their times."""
+"""How the software of sensor makers writes tables: what comes before the rows, and what it holds about their times."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prepared:
         rest: bytes of the next lines that were read already.
         time: the column of the times, where the device has one.
         unit: of that column, or of ``begin``.
-        begin: time of the first row, where the file tells it before the rows.
+        begin: time of the first row, where the file has it before the rows.
         rate: rows per second, likewise.
     """
 
@@ -56,7 +56,7 @@ class Prepared:
 
 
 def started(stream: BinaryIO, form: Csv, name: str) -> Prepared:
-    """A table as the settings say that it is written.
+    """A table that is written as in the settings.
 
     Raises:
         InputError: it ends before its rows.

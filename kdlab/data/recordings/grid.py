@@ -1,4 +1,4 @@
-"""Rows with the times that a device wrote, brought to a common rate: ordered, spread, filled, resampled, counted."""
+"""Rows with the times that a device wrote, resampled to a common rate: ordered, spread, filled, resampled, counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FALLS = 1.05  # factor between the rates from which on a low-pass comes first
 
 @dataclass(frozen=True)
 class Grid:
-    """The common rate, and how recordings are brought to it.
+    """The common rate, and how recordings are resampled to it.
 
     Args:
         rate: hertz.

@@ -1,4 +1,4 @@
-"""Labels as intervals in a table of their own: from when to when a person did what."""
+"""Labels as intervals in a table of their own: activities with their start and end."""
 
 from __future__ import annotations
 
@@ -152,6 +152,6 @@ class Spans:
     line: tuple[int, ...]
     clock: str
 
-    def told(self) -> list[Any]:
-        """What tells these intervals from others."""
+    def contents(self) -> list[Any]:
+        """What distinguishes these intervals from others."""
         return [self.start, self.end, self.label, self.clock]

@@ -1,4 +1,4 @@
-"""Labels as intervals in a table of their own: from when to when a person did what."""
+"""Labels as intervals in a table of their own: activities with their start and end."""
 
 from __future__ import annotations
 

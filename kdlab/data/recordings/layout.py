@@ -20,7 +20,7 @@ EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
 
 
 class Recording(NamedTuple):
-    """One file, and whose recording it is; ``subject`` is empty where a column of the file tells."""
+    """One file, and whose recording it is; ``subject`` is empty where a column of the file gives it."""
 
     name: str
     subject: str
@@ -95,14 +95,14 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
     """The compiled pattern of complete file names.
 
     Raises:
-        InputError: no regular expression; it has no group ``subject`` and nothing else tells; or both tell.
+        InputError: no regular expression; it has no group ``subject`` and nothing else is declared; or both are.
     """
     if pattern is None:
         return None
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
+        raise InputError(f"pattern must be a regular expression ({error}), but got {pattern!r}.") from error
     for name, where in (("subject", subject), ("session", session)):
         if name in compiled.groupindex and where is not None:
             raise InputError(
@@ -111,7 +111,7 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
             )
     if "subject" not in compiled.groupindex and subject is None:
         raise InputError(
-            f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*, or subject= "
+            f"pattern={pattern!r}: expected a group for the subject, such as (?P<subject>[^_]+)_.*, or subject= "
             "beside it"
         )
     return compiled
@@ -120,3 +120,19 @@ def subject_pattern(pattern: str | None, subject: Where | None, session: Where |
 def few(words: Sequence[str], count: int, most: int = 6) -> str:
     """Some of many words, for a message."""
     return ", ".join(words[:most]) + (", ..." if count > most else "")
+
+
+def known_suffixes(suffixes: Sequence[str] | None) -> tuple[str, ...]:
+    """Suffixes of recordings in lower case, with their dot.
+
+    Raises:
+        InputError: no list, or an empty one.
+
+    >>> known_suffixes(["dat", ".TXT", ".csv.gz"])
+    ('.dat', '.txt', '.csv')
+    """
+    if suffixes is None:
+        return SUFFIXES
+    if isinstance(suffixes, str) or not suffixes:
+        raise InputError(f"suffixes must be a list, such as [.txt], but got {suffixes!r}.")
+    return tuple(dict.fromkeys("." + str(one).lower().removesuffix(".gz").lstrip(".") for one in suffixes))

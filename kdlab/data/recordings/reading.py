@@ -18,8 +18,8 @@ class Reading:
         grid: the channels, the common rate, and how times are read.
         label: column of the label; None: labels are intervals in another table.
         time: column of the time; None: there is none, or a device's own.
-        subject: column of the person, where it tells.
-        session: column of the session, where it tells.
+        subject: column of the person, where there is one.
+        session: column of the session, where there is one.
         csv: how tables are written.
         device: whose software wrote them.
     """
@@ -38,6 +38,6 @@ class Reading:
         return self.grid.channels
 
     @cached_property
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)

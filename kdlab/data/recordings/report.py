@@ -1,4 +1,4 @@
-"""What was found, moved, dropped and filled while a recording was brought to the common rate."""
+"""What was found, moved, dropped and filled while a recording was resampled to the common rate."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _without_comments(text: bytes, form: Csv, name: str, line: int) -> bytes:
 
 
 def _check_quotes(text: bytes, form: Csv, line: int, name: str, *, ends: bool) -> NDArray[np.int64]:
-    """Where quotes stand; each opens or closes a cell, or stands twice within one."""
+    """Where quotes are; each opens or closes a cell, or comes twice within one."""
     data = np.frombuffer(b"\n" + text + b"\n", np.uint8)
     place = np.flatnonzero(data == ord(str(form.quote)))
     opens, closes = place[::2], place[1::2]

@@ -78,7 +78,7 @@ def timed(rows: Rows, rate: float) -> Rows:
 
 
 def ordered(rows: Rows, times: Times, report: TimeReport, place: Place) -> Rows:
-    """Runs in which the time does not go back, as ``times.backwards`` says.
+    """Runs in which the time does not go back, by the rule ``times.backwards``.
 
     Raises:
         InputError: a time that goes back, with ``backwards: error``; by more than a minute, with ``sort``.
@@ -224,7 +224,7 @@ def paced(rows: Rows, repeated: Repeated, name: str) -> tuple[Rows, Pace | None]
 
 # ---- repeated stamps ------------------------------------------------------------------------------------------------
 def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place: Place) -> Rows:
-    """Rows whose time rises; of samples with one time stamp what ``repeated`` says.
+    """Rows whose time rises; samples with one time stamp by the rule ``repeated``.
 
     The ``n`` samples of a stamp at ``t`` go to ``t + k (u - t) / n`` for the next stamp ``u``. Where that is more than
     two sample periods apart, some are missing: they are one period apart, from ``t`` on, or up to ``u`` where the run

@@ -1,4 +1,4 @@
-"""Image files: found, decoded as RGB, and brought to one size."""
+"""Image files: found, decoded as RGB, and resized."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ from kdlab.types import InputError, MissingFileError
 
 
 def decode(contents: bytes, name: str) -> Image.Image:
-    """A picture as RGB; grey-scale, palette, CMYK and alpha are converted, transparency is dropped.
+    """An image as RGB; grey-scale, palette, CMYK and alpha are converted, transparency is dropped.
 
     Raises:
-        InputError: not a picture, half-written, or with more than 8 bits a channel.
+        InputError: not an image, half-written, or with more than 8 bits per channel.
     """
     try:
-        with Image.open(io.BytesIO(contents)) as picture:
-            picture.load()
-            if picture.mode == "F" or picture.mode.startswith("I"):
-                raise InputError(f"{name}: expected 8 bits a channel, got a picture of mode {picture.mode!r}")
-            return (picture.convert("RGBA") if "transparency" in picture.info else picture).convert("RGB")
+        with Image.open(io.BytesIO(contents)) as image:
+            image.load()
+            if image.mode == "F" or image.mode.startswith("I"):
+                raise InputError(f"{name}: expected 8 bits per channel, got an image of mode {image.mode!r}")
+            return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name}: not readable as a picture ({one_line(error)}); is it half-written? Obtain it again"
+            f"{name}: not readable as an image ({one_line(error)}); is it half-written? Obtain it again"
         ) from error
 
 
-def planes(picture: Image.Image) -> NDArray[np.uint8]:
-    """``(3, H, W)`` of an RGB picture."""
-    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+def planes(image: Image.Image) -> NDArray[np.uint8]:
+    """``(3, H, W)`` of an RGB image."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def fitted(picture: Image.Image, size: int, resize: int | None, name: str) -> NDArray[np.uint8]:
-    """``(3, size, size)`` of an RGB picture, as :class:`ImageFiles` says.
+def fitted(image: Image.Image, size: int, resize: int | None, name: str) -> NDArray[np.uint8]:
+    """``(3, size, size)`` of an RGB image, see :class:`~kdlab.data.image_store.ImageFiles`.
 
     >>> fitted(Image.new("RGB", (40, 20), (255, 0, 9)), 8, 10, "demo")[:, 0, 0].tolist()
     [255, 0, 9]
     """
-    width, height = picture.size
+    width, height = image.size
     if resize is None:
         if (width, height) != (size, size):
             raise InputError(
                 f"{name}: expected {size} x {size} pixels, got {width} x {height}; this data set has images of one "
                 "size, obtain it again (ImageFolder resizes)"
             )
-        return planes(picture)
+        return planes(image)
     if min(width, height) != resize:
         short = min(width, height)
         width, height = int(resize * width / short), int(resize * height / short)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    return planes(picture.crop((left, top, left + size, top + size)))
+    return planes(image.crop((left, top, left + size, top + size)))
 
 
 class Found(NamedTuple):
