@@ -93,7 +93,7 @@ def config_of(checkpoint: Path) -> Path:
 
 
 def summary(exported: Exported) -> str:
-    """What was made, in four lines."""
+    """The exported file, in four lines."""
     card = exported.card
     size, time, check = card["size"], card["latency"], card["check"]
     before, after = (100 * check["accuracy"][key] for key in ("before", "after"))

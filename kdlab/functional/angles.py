@@ -34,11 +34,11 @@ def angular_softmax(
         embedding: ``x``, ``(B, D)``.
         target: class indices ``(B,)``, or class probabilities ``(B, K)``, over which the loss is averaged (as the
             labels of a mixed window are); they need ``B K^2`` numbers of memory.
-        margin: ``m``, a whole number of at least 1; 1 is the softmax itself.
+        margin: ``m``, an integer of at least 1; 1 is the softmax itself.
         cosine_weight: ``lambda >= 0``, a number or a 0-dim tensor.
 
     Raises:
-        InputError: if the shapes differ, ``target`` does not fit, or the margin is no whole number.
+        InputError: if the shapes differ, ``target`` does not fit, or the margin is no integer.
 
     References:
         W. Liu, Y. Wen, Z. Yu, M. Li, B. Raj, L. Song, "SphereFace: Deep hypersphere embedding for face recognition",

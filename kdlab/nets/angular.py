@@ -76,7 +76,7 @@ class AngularNet(Backbone):
         head = getattr(net, "head", None)
         if not isinstance(net, Backbone) or not isinstance(head, nn.Linear):
             raise InputError(
-                f"AngularNet: expected a net of kdlab with a linear head, got {type(net).__name__}"
+                f"AngularNet: net must be a net of kdlab with a linear head, but got {type(net).__name__}"
                 f"{'' if head is None else f' with a {type(head).__name__}'}. Its embedding is read, its head dropped."
             )
         super().__init__(net.in_channels, net.num_classes, net.ndim, net.stride)
