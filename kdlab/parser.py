@@ -21,7 +21,7 @@ _SHOWN = 4000  # characters of a message above its last line
 
 
 def _load(text: str) -> Any:
-    """What jsonargparse's own loader of YAML makes of a text, read under the limits of `kdlab.files`."""
+    """The values of a text as jsonargparse's own loader of YAML reads it, under the limits of `kdlab.files`."""
     if len(text) > MOST_YAML:
         raise InputError(f"YAML: a value must be at most {MOST_YAML / 2**20:g} MiB, but it is larger.")
     value = parse_yaml(text, "YAML")

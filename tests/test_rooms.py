@@ -60,3 +60,12 @@ def test_imports_go_one_way():
 def test_only_one_file_knows_torch_distributed():
     users = {p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if "torch.distributed" in p.read_text()}
     assert users <= {"distributed.py"}
+
+
+def test_files_are_replaced_in_one_place():
+    """Outer rooms write through `kdlab.files.replacing`; no other temporary file, no rename of their own."""
+    rooms = ("study", "evaluate", "export", "callbacks", "figures", "nets")
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
+    ways = ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile")
+    users = {path.relative_to(ROOT).as_posix() for path in paths if any(way in path.read_text() for way in ways)}
+    assert users <= {"files.py", "cache.py"}  # the cache fills a memory-mapped file before it has its name

@@ -97,7 +97,7 @@ class Evaluation:
 
 
 def _plain(value: Any) -> Any:
-    """The same in what JSON knows, which has no NaN, no infinity and no arrays."""
+    """The same values as JSON, which has no NaN, no infinity and no arrays."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

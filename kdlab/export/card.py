@@ -87,7 +87,7 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
 
 
 def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
-    """The scaling of these channels, as the checkpoint knows it."""
+    """The scaling of these channels in the checkpoint."""
     numbers = fingerprint["scale"][source]
     picked = {key: [float(numbers[key][c]) for c in channels] for key in ("offset", "divisor")}
     return {**picked, "clip": bool(numbers.get("clip", False))}

@@ -18,7 +18,7 @@ Build = Callable[[str, list[str]], tuple[Any, Any]]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words that the command takes; what it does not know overrides the configuration."""
+    """The options of the command; further words override the configuration."""
     words = argparse.ArgumentParser(
         prog="kdlab export",
         allow_abbrev=False,

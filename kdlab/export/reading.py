@@ -1,4 +1,4 @@
-"""What an exported file must look like before it is run: its card, and for a ``.pt2`` the program in it.
+"""Checks of an exported file before it is run: its card, and for a ``.pt2`` the program in it.
 
 ``torch.export.load`` unpickles objects, evaluates expressions and loads compiled libraries if an archive holds them.
 Programs that kdlab writes hold none, so an archive with anything but tensors and ATen operations is refused unread.

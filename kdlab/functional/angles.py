@@ -150,7 +150,7 @@ def geodesic_contrastive(a: Tensor, b: Tensor, same: Tensor, margin: float = 0.5
 
 @full_precision
 def margin_maps(feature: Tensor, margin: float = 1.35, scale: float = 64.0) -> dict[str, Tensor]:
-    """The maps that :func:`~kdlab.functional.angular_margin` compares, to look at.
+    """The maps that :func:`~kdlab.functional.angular_margin` compares, for figures.
 
     Args:
         feature: ``(B, C, *S)``.

@@ -1,4 +1,4 @@
-"""Functions of features that something learnt has made comparable: regressors, channel weights, embeddings."""
+"""Functions of features that trained adapters have made comparable: regressors, channel weights, embeddings."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class Backbone(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must implement taps(x).")
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """The embedding ``(B, D)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+        """The embedding ``(B, D)`` that the rest of the net computes from a map in the place of the tap ``"stage3"``.
 
         Raises:
             InputError: of nets that have no such map.
@@ -249,7 +249,7 @@ class Backbone(nn.Module):
         )
 
     def classify(self, stage3: Tensor) -> Tensor:
-        """The logits ``(B, K)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+        """The logits ``(B, K)`` that the rest of the net computes from a map in the place of the tap ``"stage3"``.
 
         In nets of three stages the rest is pooling and a linear layer, behind norm and ReLU in a `WideResNet`; in
         others it has layers of its own. The map is taken in the precision of the net.

@@ -1,4 +1,4 @@
-"""Nets of several branches, one a sensor, that look at each other between their stages."""
+"""Nets of several branches, one per sensor, that exchange features between their stages."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class SensorFusion(Backbone):
     see `kdlab.SAKDNTeacher`; a linear classifier reads it. The logits are the mean of the sensors' logits.
 
     Taps, all behind their gates, for every group ``g``: ``"g/stage1"``, ``"g/stage2"``, ``"g/stage3"`` (maps),
-    ``"g/embedding"`` ``(B, D)``, ``"g/semantic"`` ``(B, E)`` and ``"g/logits"`` ``(B, K)``. For objectives that know of
+    ``"g/embedding"`` ``(B, D)``, ``"g/semantic"`` ``(B, E)`` and ``"g/logits"`` ``(B, K)``. For objectives that use
     no groups, ``"stage1"``, ``"stage2"`` and ``"stage3"`` are the groups' maps side by side along their channels, and
     ``"embedding"`` ``(B, M E)`` the semantic vectors, from which the head makes the logits.
 
@@ -240,7 +240,7 @@ class SensorFusion(Backbone):
         return features | {"embedding": torch.cat(semantic, 1)}
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """The semantic vectors that the rest of the net makes of a map in the place of the tap ``"stage3"``."""
+        """The semantic vectors that the rest of the net computes from a map in the place of the tap ``"stage3"``."""
         return self._vectors(stage3.chunk(len(self.groups), 1))["embedding"]
 
 

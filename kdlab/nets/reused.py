@@ -17,7 +17,7 @@ class ReusedClassifier(Backbone):
     """A net up to its last map, a projector onto the last map of another net, and the rest of that net, frozen.
 
     ``"stage1"`` and ``"stage2"`` are the taps of the net inside; ``"stage3"`` is the projected map, in the place of the
-    other net's ``"stage3"``, and ``"embedding"`` and logits are what the rest of the other net makes of it: pooling and
+    other net's ``"stage3"``, and ``"embedding"`` and logits are computed from it by the rest of the other net: pooling and
     a linear layer, behind norm and ReLU in a `WideResNet`, and behind the layers that follow its third tap in a net of
     more stages. The projector is a bottleneck: 1x1 convolution to ``C' / factor`` channels, 3x3, and 1x1 to ``C'``,
     each with batch norm, the first two with ReLU.
@@ -127,7 +127,7 @@ class ReusedClassifier(Backbone):
         return all(found is not None and found.shape == value.shape for found, value in pairs)
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
-        """The taps of the net inside, the projected map, and what the rest of the other net makes of it."""
+        """The taps of the net inside, the projected map, and what the rest of the other net computes from it."""
         return self._projected(self.body.taps(x))
 
     def _taps_channels_last(self, x: Tensor) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ class ReusedClassifier(Backbone):
         return features
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """What the rest of the other net makes of a map in the place of its ``"stage3"``."""
+        """The output of the rest of the other net for a map in the place of its ``"stage3"``."""
         return self.rest.embed(stage3)
 
     def train(self, mode: bool = True) -> Self:
@@ -182,7 +182,7 @@ def _channels(net: Backbone) -> int:
 
 
 def _freeze_unread(net: Backbone) -> None:
-    """Freeze what only taps after ``"stage3"`` read (a fourth layer, an attention over states), for no loss sees it."""
+    """Freeze what only taps after ``"stage3"`` read (a fourth layer, an attention): no loss depends on it."""
     with torch.enable_grad():
         parameters = list(net.parameters())
         found = torch.autograd.grad(_features(net)["stage3"].sum(), parameters, allow_unused=True)

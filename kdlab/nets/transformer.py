@@ -1,4 +1,4 @@
-"""A Transformer encoder for signals: a window is cut into patches, which look at each other."""
+"""A Transformer encoder for signals: a window is cut into patches, which attend to each other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TransformerEncoder(Backbone):
     """Transformer encoder over patches of a window, with LayerNorm before attention and before the linear layers.
 
     A convolution makes one token of every ``patch`` samples (zeros fill up the last patch); positions are added; each
-    layer lets every token look at all others. Taps are the tokens after each layer, along time, as ``"stage1"``,
+    layer lets every token attend to all others. Taps are the tokens after each layer, along time, as ``"stage1"``,
     ``"stage2"``, ..., and the ``"embedding"``: the mean of the normalised tokens, or the class token.
 
     Args:

@@ -21,7 +21,7 @@ class Difference:
         mean: None without pairs.
         low: lower end of the confidence interval; None where there is no interval.
         high: its upper end.
-        pairs: runs of one condition that met their partner of the same fold and seed.
+        pairs: runs of one condition with a partner of the same fold and seed.
         units: independent differences that the interval rests on.
         unit: what they are, ``"folds"`` or ``"seeds"``.
         wins: pairs in which the first value is greater.

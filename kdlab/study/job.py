@@ -134,7 +134,7 @@ def _bins(reliability: Mapping[str, Any]) -> dict[str, list[float | None]]:
     return {name: [None if v != v else v for v in column.tolist()] for name, column in reliability.items()}
 
 
-#: what an evaluation knows of a net, whatever it is tested on
+#: the parts of an evaluation that do not depend on the test windows
 _COSTS = {"parameters": int, "macs": int, "latency_ms": float, "view_ms": float}
 
 

@@ -16,7 +16,7 @@ A study file names ordinary run configs and each other::
     students:
       kd: {config: kd.yaml, teachers: {raw: teacher_raw}}
       tgd: {config: tgd.yaml, teachers: {raw: teacher_raw}, init: scratch}
-    baselines: [scratch, kd]          # what all are compared with; these, where the file does not say
+    baselines: [scratch, kd]          # what all are compared with; these by default
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
 

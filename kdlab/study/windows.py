@@ -143,6 +143,6 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
 def _load_key(config: dict[str, Any]) -> str:
     """Class and arguments that choose what is read; those of every data module choose split and views."""
     common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
-    common -= {"labels", "subjects"}  # reading looks at these, too
+    common -= {"labels", "subjects"}  # reading uses these, too
     own = {k: v for k, v in _arguments(config).items() if k not in common}
     return json.dumps([_data(config)["class_path"], own], sort_keys=True, default=str)
