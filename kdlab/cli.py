@@ -1,4 +1,4 @@
-"""The command line, ``lightning`` or ``kdlab``; ``COMMANDS`` lists what it can do."""
+"""The command line, ``lightning`` or ``kdlab``; ``COMMANDS`` lists its commands."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    said = read_yaml(config, "config")
+    content = read_yaml(config, "config")
     for key in ("model", "data"):
-        if said.get(key) is None:
+        if content.get(key) is None:
             raise InputError(
                 f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}."
             )
     try:
-        words = [f"--{key}={json.dumps(said[key])}" for key in ("model", "data")]
+        words = [f"--{key}={json.dumps(content[key])}" for key in ("model", "data")]
         made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))
     except (ValueError, TypeError, OSError) as error:
         raise input_error(error) from error
@@ -79,12 +79,12 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     if not isinstance(trainer, dict):
         raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
     named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]
-    said = [callback for some in named for callback in (some if isinstance(some, list) else [some])]
+    listed = [callback for some in named for callback in (some if isinstance(some, list) else [some])]
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--callbacks", type=list[Callback], default=[])
     try:
         callbacks: list[Callback] = parser.instantiate_classes(
-            parser.parse_args([f"--callbacks={json.dumps(said)}"])
+            parser.parse_args([f"--callbacks={json.dumps(listed)}"])
         ).callbacks
     except (ValueError, TypeError, OSError) as error:
         raise input_error(error) from error
@@ -179,7 +179,7 @@ def overview() -> str:
 
 
 def _listed(words: Sequence[str]) -> bool:
-    """Answer words that name no command: print help or version; a missing or unknown command ends with status 2."""
+    """Handle words that name no command: print help or version; a missing or unknown command ends with status 2."""
     name = words[0] if words else ""
     if name in ("-h", "--help"):
         print(overview())

@@ -1,4 +1,4 @@
-"""What the parser lets through and a run could not use: refused before anything is made."""
+"""Settings that the parser accepts and a run could not use: refused before anything is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST = {
     "log_every_n_steps": 0,
     "num_sanity_val_steps": -1,
 }
-MOST_LAYERS, MOST_SIZE = 2000, 100_000  # of a net: its depth, and all other whole numbers
+MOST_LAYERS, MOST_SIZE = 2000, 100_000  # of a net: its depth, and all other integers
 
 
 def check_parsed(config: Any, parser: LightningArgumentParser) -> None:
@@ -66,7 +66,7 @@ def _check_run(run: str | None) -> None:
 
 
 def _check_classes(config: Any, key: str, parser: LightningArgumentParser) -> None:
-    """Classes that only name what their subclasses share train nothing, and fail late or with a puzzling reason."""
+    """Abstract classes train nothing, and fail late or with an unclear reason."""
     if isinstance(config, Namespace | dict):
         items = (vars(config) if isinstance(config, Namespace) else config).items()
         name = dict(items).get("class_path")

@@ -1,4 +1,4 @@
-"""Names that jsonargparse drops without a word.
+"""Names that jsonargparse drops silently.
 
 It removes empty mappings, and mappings of these, from ``init_args`` and settings before it looks at their names, so a
 typo there would change nothing and not be refused.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from jsonargparse import Namespace
@@ -18,11 +19,11 @@ from kdlab.types import InputError
 
 def word_sections(words: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The mappings among command-line words, ``--model.init_args.net={...}``, as sections of a config file."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         option, sign, value = word.partition("=")
         value = value if sign else after
         if option.startswith("--") and value.lstrip().startswith("{"):
-            with suppress(InputError):  # that it is no YAML is the parser's to tell
+            with suppress(InputError):  # the parser refuses what is no YAML
                 content: Any = parse_yaml(value, option)
                 for name in reversed(option[2:].split(".")):
                     content = {name: content}
@@ -67,7 +68,7 @@ def _refuse_below(given: Any, parsed: Any, where: str, key: str) -> None:
 
 
 def _refuse_in_list(item: Any, parsed: list[Any], where: str, key: str) -> None:
-    """An item of a list against those of its class; lists are extended, so places tell nothing."""
+    """An item of a list against those of its class; lists are extended, so positions differ."""
     refused: InputError | None = None
     for other in parsed:
         if isinstance(item, Mapping) and isinstance(other, Namespace) and _class_name(item) == _class_name(vars(other)):

@@ -26,7 +26,7 @@ INTERRUPTED, TERMINATED, CLOSED_PIPE = 130, 143, 141
 def ending() -> Iterator[None]:
     """Run a command: what it raises becomes an exit status and, where it is no fault of the program, one line.
 
-    SIGTERM ends it with 143 and Ctrl-C with 130, what a user can mend with 1; a pipe that its reader closed is quiet.
+    SIGTERM ends it with 143 and Ctrl-C with 130, what a user can correct with 1; a closed pipe is quiet.
 
     Raises:
         SystemExit: with the status; an error of another kind passes through, with its traceback.
@@ -73,7 +73,7 @@ def restart_in_utf8(words: Sequence[str]) -> None:
 
 
 def clarify(error: SystemExit) -> None:
-    """Tell an end by a signal from others: Lightning exits with 0 after SIGTERM, and with 1 after Ctrl-C.
+    """Give an end by a signal its own status: Lightning exits with 0 after SIGTERM, and with 1 after Ctrl-C.
 
     Raises:
         KeyboardInterrupt: if that is behind it.

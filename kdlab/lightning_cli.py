@@ -40,7 +40,7 @@ class KdlabCLI(LightningCLI):
 
     Args:
         args: command-line words; those of the process by default.
-        prepare: is handed the data module before it is set up.
+        prepare: is called with the data module before it is set up.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class KdlabCLI(LightningCLI):
         check_parsed(config, own)
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint gives weights; it never changes what the command line and the config say."""
+        """A checkpoint gives weights; it never changes the settings of the command line and the config."""
 
     @property
     def run_name(self) -> str:
@@ -185,7 +185,7 @@ class KdlabCLI(LightningCLI):
                     logger.come_from(checkpoint)
         elif stage != "fit":
             raise InputError(
-                f"ckpt_path: expected the checkpoint (or run folder) to {stage}, got none. Pass --ckpt_path "
+                f"ckpt_path: must be the checkpoint (or run folder) to {stage}, but got none. Pass --ckpt_path "
                 f"{config.trainer.default_root_dir}/{self.run_name}."
             )
         for logger in self.trainer.loggers:
@@ -215,7 +215,7 @@ class KdlabCLI(LightningCLI):
 
 
 def input_error(error: BaseException) -> InputError:
-    """The `InputError` behind what jsonargparse raises, or one that says the same."""
+    """The `InputError` behind what jsonargparse raises, or one with the same reason."""
     return input_error_in(error) or InputError(one_line(reason(str(error))))
 
 

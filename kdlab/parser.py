@@ -21,7 +21,7 @@ _SHOWN = 4000  # characters of a message above its last line
 
 
 def _load(text: str) -> Any:
-    """What jsonargparse's own loader of YAML makes of a text, read under the limits of `kdlab.files`."""
+    """The values of a text as jsonargparse's own loader of YAML reads it, under the limits of `kdlab.files`."""
     if len(text) > MOST_YAML:
         raise InputError(f"YAML: a value must be at most {MOST_YAML / 2**20:g} MiB, but it is larger.")
     value = parse_yaml(text, "YAML")
@@ -45,7 +45,7 @@ def _check_texts(value: Any) -> None:
 
 
 def _check_word(word: str) -> None:
-    """Refuse a value in brackets that explodes or names a key twice; other faults in it are the parser's to tell."""
+    """Refuse a value in brackets that explodes or names a key twice; the parser refuses other faults in it."""
     option, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
     if value.lstrip().startswith(("{", "[")):
         try:
@@ -70,7 +70,7 @@ set_loader(_MODE, _load, exceptions=(InputError,))
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's parser, which reads YAML under limits and whose last line gives the reason of an error."""
+    """Lightning's parser, which reads YAML under limits and whose last line is the reason of an error."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
@@ -164,7 +164,7 @@ _NO_CLASS = "no such class (a typo? a class of your own is named module.Class): 
 
 
 def reason(message: str) -> str:
-    """One line of what the parser says: the key, what it takes and what it got.
+    """One line of a message of the parser: the key, what it takes and what it got.
 
     >>> reason("Parser key \\"a\\":\\n  - Expected a <class 'int'>. Got value: x")
     'Parser key "a": expected int, but got x'
@@ -178,7 +178,7 @@ def reason(message: str) -> str:
 
 
 def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None:
-    """The reasons that stand deep in a message among others that are not meant."""
+    """The reasons that are deep in a message among others that do not apply."""
     for line in lines:
         if several := re.match(r"Multiple subclasses with name (\S+)\. .*ambiguity: (.*?)\.?$", line):
             return _which(several[1], several[2].split(", "))
@@ -202,8 +202,10 @@ def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
     lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
     reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
     deeper = lines[lines.index("Errors:") + 1 :] if "Errors:" in lines else []
-    told = [line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)]
-    reasons = reasons or told[:1]  # what a class itself refused
+    errors = [
+        line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)
+    ]
+    reasons = reasons or errors[:1]  # what a class itself refused
     words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
     if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
         return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1] or repr(''):.200}"

@@ -1,4 +1,4 @@
-"""What a fit keeps beside its metrics: its config, its split, its two checkpoints, and whether it came to its end."""
+"""What a fit keeps beside its metrics: its config, its split, its two checkpoints, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from kdlab.methods.checkpoints import FINISHED
 
 
 class RecordRun(SaveConfigCallback):
-    """Write the run's config and split beside its checkpoints, and mark a fit that came to its end."""
+    """Write the run's config and split beside its checkpoints, and mark a fit that is complete."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the nested config to the loggers (the CSV logger has it as a file already)."""
+        """Log the nested config (the CSV logger has it as a file already)."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         self._log(trainer, config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the loggers which data, objective and teachers the run has."""
+        """Log the data, the objective and the teachers of the run."""
         if isinstance(pl_module, Method):
             data = getattr(trainer, "datamodule", None)
-            folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes ask for it, or all wait
+            folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes read it, or all wait
             if trainer.is_global_zero and isinstance(data, WindowDataModule):
                 data.write_split(folder / "split.csv")
-            said = ("fingerprint", "objective", "teachers")
-            told = {k: v for k, v in pl_module.describe().items() if k in said}
-            told["fingerprint"] = without_people(told["fingerprint"] or {})  # a logger may be a service elsewhere
-            self._log(trainer, told)
+            kept = ("fingerprint", "objective", "teachers")
+            logged = {k: v for k, v in pl_module.describe().items() if k in kept}
+            logged["fingerprint"] = without_people(logged["fingerprint"] or {})  # a logger may be a service elsewhere
+            self._log(trainer, logged)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished, unless a signal ended it."""

@@ -265,7 +265,7 @@ def test_angular_net_refuses() -> None:
             y: Tensor = self.last(self.body(x).mean(2))
             return y
 
-    with pytest.raises(InputError, match="AngularNet: expected a net of kdlab with a linear head, got Conv1d"):
+    with pytest.raises(InputError, match="AngularNet: net must be a net of kdlab with a linear head, but got Conv1d"):
         AngularNet(torch.nn.Conv1d(3, 4, 1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="got AngularNet with a AngularHead"):
         AngularNet(AngularNet(net()))

@@ -124,7 +124,7 @@ def test_time_is_in_milliseconds_on_one_thread(monkeypatch):
     torch.set_num_threads(threads + 1)
     try:
         assert latency(Slow(), (1, 8), runs=5) == pytest.approx(2.5)
-        with pytest.raises(InputError, match="expected x of shape"):
+        with pytest.raises(InputError, match="x must be of shape"):
             latency(net(channels=3), (4, 40))
         assert torch.get_num_threads() == threads + 1
     finally:
@@ -300,7 +300,7 @@ def test_a_leak_is_refused(tmp_path):
     assert not evaluate(module, small([0, 1]), stage="val", cost=False).robustness
     with pytest.raises(InputError, match=r"subject 2 .*validate"):
         evaluate(module, small([0, 1], val=(2, 7)), stage="val")
-    with pytest.raises(InputError, match='expected "test" or "val"'):
+    with pytest.raises(InputError, match='must be "test" or "val"'):
         evaluate(module, small([0, 1]), stage="train")
 
 
@@ -323,7 +323,7 @@ def test_a_net_on_a_gpu_answers_the_same(teachers, raw_and_pi):
 
 
 def test_a_net_of_unknown_origin_is_evaluated_with_a_warning():
-    with pytest.warns(UserWarning, match="does not say what it was trained on"):
+    with pytest.warns(UserWarning, match="training data of the net are not known"):
         got = evaluate(kdlab.Supervised(net()), BasicMotions(), robustness=False, cost=False)
     assert got.scalars["accuracy"] == pytest.approx(np.mean(got.probabilities.argmax(1) == got.target))
 
@@ -419,7 +419,7 @@ def test_the_command_writes_tables_pictures_and_predictions(built, raw_and_pi, t
     assert lines[2] in text
     assert "Cost of one window" in text
     assert "teacher.ckpt" in text
-    with pytest.raises(InputError, match="holds results already"):
+    with pytest.raises(InputError, match="must be an empty folder"):
         command.main(words, make)
     command.main([runs["raw"], "--out", str(out), "--overwrite", "--no-robustness", "--no-embedding"], make)
     assert "teacher_pi" not in (out / "results.md").read_text()

@@ -303,10 +303,10 @@ def refused(match, *args, error=InputError, **kwargs):
 
 def test_wrong_arguments(student, tmp_path):
     data, path = motions(scale="minmax"), tmp_path / "x.pt2"
-    refused("expected one of torch, torch.export, onnx", student, data, path, format="tflite")
-    refused("expected 'int8'", student, data, path, quantize="int4")
+    refused("must be one of torch, torch.export, onnx", student, data, path, format="tflite")
+    refused("must be 'int8'", student, data, path, quantize="int4")
     refused("--format onnx", student, data, path, quantize="int8")
-    refused("expected 'val' or 'test'", student, data, path, windows="train")
+    refused("must be 'val' or 'test'", student, data, path, windows="train")
     refused("tolerance=-1", student, data, path, tolerance=-1)
     refused("ends in .onnx", student, data, path, format="onnx")
     refused("does not exist", tmp_path / "none.ckpt", data, path, error=MissingFileError)
@@ -318,12 +318,12 @@ def test_wrong_arguments(student, tmp_path):
 def test_nothing_is_overwritten_unasked(student, tmp_path):
     path, data = tmp_path / "x.pt", motions(scale="minmax")
     path.write_text("mine")
-    refused("is there already", student, data, path, format="torch")
+    refused("exists. Pass overwrite", student, data, path, format="torch")
     assert path.read_text() == "mine"
     kdlab.export.export(student, data, path, format="torch", overwrite=True)
     kdlab.export.load(path)
     path.unlink()
-    refused(r"x\.pt\.json is there already", student, data, path, format="torch")
+    refused(r"x\.pt\.json exists", student, data, path, format="torch")
 
 
 def test_other_data(student, tmp_path):
@@ -347,7 +347,7 @@ def test_foreign_checkpoints(tmp_path):
     refused("not written by kdlab", path, motions())
     described = {"method": "Supervised", "net": net().spec, "view": "raw", "fingerprint": None}
     torch.save({"state_dict": {}, "kdlab": described}, path)
-    refused("which data it was trained on", path, motions())
+    refused("must name the data that it was trained on", path, motions())
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "onnxscript"])

@@ -190,7 +190,7 @@ def test_windows_that_are_too_short_are_refused():
 )
 def test_wrong_arguments(cls, arguments):
     value = next(iter(arguments.values()))
-    with pytest.raises(InputError, match=rf"expected .*got .*{value}"):
+    with pytest.raises(InputError, match=rf"must .*got .*{value}"):
         cls(**arguments)
 
 
@@ -392,8 +392,11 @@ def test_an_adapted_net_answers_as_before():
     ("arguments", "message"),
     [
         ({"taps": {"stage1": "frnt"}}, r"stage1='frnt' is neither.*Did you mean 'front'.*There are: .*front.0.*relu"),
-        ({"taps": {"stage1": "act"}}, r"stage1='act' answers 2 times. Name the node: act, act_1"),
-        ({"head": "back"}, r"return what its layer head='back' answers.*fc"),
+        (
+            {"taps": {"stage1": "act"}},
+            r"stage1 must be one output, but got 'act', .* 2 times. Name the node: act, act_1",
+        ),
+        ({"head": "back"}, r"head must be the layer whose output the net returns.*'back'.*fc"),
         ({"head": "unused"}, r"head='unused' is neither"),
         ({"num_classes": 5}, r"head 'fc' has 4 classes, but num_classes=5"),
         (
@@ -521,7 +524,7 @@ def test_the_table_of_nets(capsys):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[:2] for row in rows] == [["ResNet18 cifar", "2-D 3x8x8"], ["ResNet18 cifar", "2-D 3x16x16"]]
     assert rows[1][3] == f"{macs(ResNet(18, ndim=2, stem='cifar', num_classes=14), (3, 16, 16)) / 1e6:.2f}"
-    with pytest.raises(InputError, match="'nothing' fits none of WRN16-1"):
+    with pytest.raises(InputError, match=r"must fit one of WRN16-1.*but got 'nothing'"):
         nets_table.main(["--only", "nothing"])
     with pytest.raises(InputError, match="classes >= 2"):
         nets_table.main(["--classes", "1"])

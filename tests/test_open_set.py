@@ -265,14 +265,14 @@ def test_a_net_that_has_diverged_is_not_scored_by_the_rest_of_its_answers(tmp_pa
     module = Supervised(net(classes=3))
     with torch.no_grad():
         module.net.head.bias.fill_(torch.nan)
-    with pytest.raises(InputError, match=r"score is not a number.*answers are finite"):
+    with pytest.raises(InputError, match=r"score is not a number.*outputs are finite"):
         trainer(tmp_path, callbacks=[OpenSetScore()]).test(module, BasicMotions(unknown_classes=["Running"]))
 
 
 # --------------------------------------------------------------------------------------------- evaluation and studies
 
 
-@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+@pytest.mark.filterwarnings("ignore:.*training data of the net are not known.*")
 def test_an_evaluation_scores_every_way() -> None:
     data, module = (
         BasicMotions(unknown_classes=["Running"], corruption=Corruption("noise", 3)),
@@ -288,7 +288,7 @@ def test_an_evaluation_scores_every_way() -> None:
     assert not any("open_set" in name for name in evaluate(module, clean, stage="val", cost=False).scalars)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+@pytest.mark.filterwarnings("ignore:.*training data of the net are not known.*")
 def test_an_evaluation_leaves_out_what_cannot_be_scored() -> None:
     none = subjects(test_subjects=[5, 6], val_subjects=[3, 4], unknown_classes=["odd"])
     found = evaluate(Supervised(net(2, 3)), none, robustness=False, cost=False)

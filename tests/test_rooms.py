@@ -163,3 +163,12 @@ def test_circles_are_found(tmp_path):
     for name, text in files.items():
         (tmp_path / "p" / f"{name}.py").write_text(text, encoding="utf-8")
     assert circles(import_graph(tmp_path / "p")) == [frozenset({"p.a", "p.b", "p.c"})]
+
+
+def test_files_are_replaced_in_one_place():
+    """Outer rooms write through `kdlab.files.replacing`; no other temporary file, no rename of their own."""
+    rooms = ("study", "evaluate", "export", "callbacks", "figures", "nets")
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
+    ways = ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile")
+    users = {path.relative_to(ROOT).as_posix() for path in paths if any(way in path.read_text() for way in ways)}
+    assert users <= {"files.py"}

@@ -217,7 +217,7 @@ def test_names_that_cannot_be_printed_are_refused(name, tmp_path):
 def test_of_two_identical_studies_one_says_so(here, capsys):
     folder = here / "runs/toy/study"
     folder.mkdir(parents=True)
-    said = rf"^runs/toy/study: another process is at this study \(process {os.getpid()} on "
+    said = rf"^runs/toy/study: another process runs this study \(process {os.getpid()} on "
     with alone(folder / LOCK, "here", "study"), pytest.raises(InputError, match=said):
         main(["study.yaml"], raising(AssertionError()), cli.check)
     assert [path.name for path in folder.iterdir()] == [LOCK]
@@ -254,7 +254,7 @@ def test_a_job_that_another_study_does_meanwhile_is_not_done_twice(here):
     with alone(job.folder / "lock", "here", "job"):
         row, error = attempt(job, raising(AssertionError()))
     assert row is None
-    assert "another process is at this job" in error
+    assert "another process runs this job" in error
     write_row(job)
     assert run_job(job, raising(AssertionError()))["job"] == job.name  # done by then
 

@@ -15,7 +15,7 @@ from kdlab.study.conditions import conditions
 from kdlab.study.differences import comparisons
 from kdlab.study.plot_grids import plot_axis, plot_grid
 from kdlab.study.plot_rows import plot_accuracy, plot_differences
-from kdlab.study.plots import pictures
+from kdlab.study.plots import figures_of
 from kdlab.study.report import write_report
 
 RUNS = {"teacher_raw": "teacher", "scratch": "scratch", "scratch_long": "scratch", "kd": "student", "tpkd": "student"}
@@ -357,7 +357,7 @@ def test_what_is_not_there_is_not_drawn():
     bare = [{k: v for k, v in row.items() if k != "reliability" and "_noise" not in k} for row in rows_of()]
     known = conditions(bare)
     assert set(plots.robustness(known)["kd"]) == {"missing", "both", "shift"}
-    assert [name for name, _, _ in pictures(known, baselines=["nobody"])] == ["accuracy", "robustness"]
-    names = [name for name, _, _ in pictures(conditions(grid_rows()))]
+    assert [name for name, _, _ in figures_of(known, baselines=["nobody"])] == ["accuracy", "robustness"]
+    names = [name for name, _, _ in figures_of(conditions(grid_rows()))]
     assert names == ["accuracy", "differences", "grid_teacher_augment_student_augment"]
-    assert list(pictures([])) == []
+    assert list(figures_of([])) == []

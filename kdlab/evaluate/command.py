@@ -45,7 +45,9 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     options = _parser().parse_args(words)
     out, files = Path(options.out), [find_checkpoint(path, KEPT_FILES, WHAT) for path in options.checkpoints]
     if not options.overwrite and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"--out: {options.out!r} holds results already; name another folder, or pass --overwrite")
+        raise InputError(
+            f"--out: must be an empty folder, but {options.out!r} has files. Name another, or pass --overwrite."
+        )
     configs = [Path(options.config) if options.config else _config_beside(file) for file in files]
     device = _device(options.device)
     overrides = [f"--{word.removeprefix('--')}" for word in options.set]
@@ -68,8 +70,8 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         )
         described = description(read_checkpoint(file, WHAT), WHAT) or {}
         kept = ("method", "objective", "teachers", "provenance")
-        told: dict[str, Any] = {key: described[key] for key in kept if key in described}
-        results[name].description.update(told, checkpoint=str(file))
+        added: dict[str, Any] = {key: described[key] for key in kept if key in described}
+        results[name].description.update(added, checkpoint=str(file))
         results[name].save(out / slug(name))
     write(results, out)
     print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
@@ -104,7 +106,7 @@ def restore(file: Path, datamodule: WindowDataModule) -> Method:
 
 
 def row_names(files: Sequence[Path]) -> list[str]:
-    """The shortest names that tell checkpoints apart: run, data set and run, version, file.
+    """The shortest names that are different for all checkpoints: run, data set and run, version, file.
 
     Example:
         >>> row_names([Path("runs/d/kd/version_0/checkpoints/best.ckpt"), Path("runs/d/amd/version_1/best.ckpt")])
@@ -118,19 +120,21 @@ def row_names(files: Sequence[Path]) -> list[str]:
         version = folders.pop() if folders and folders[-1].startswith("version_") else ""
         splits.append((folders, version, file.stem))
     names: list[str] = []
-    for whole, version_too, file_too in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1), (99, 1, 1)):
+    for depth, version_too, file_too in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1), (99, 1, 1)):
         names = [
-            "/".join([*folders[-whole:], *[version] * (version_too and version != ""), *[stem] * file_too]) or stem
+            "/".join([*folders[-depth:], *[version] * (version_too and version != ""), *[stem] * file_too]) or stem
             for folders, version, stem in splits
         ]
         if len(set(names)) == len(names):
             return names
-    raise InputError(f"{WHAT}: the same checkpoint twice ({', '.join(map(str, files))}); name each once")
+    raise InputError(f"{WHAT}: must be different checkpoints, but got {', '.join(map(str, files))}. Name each once.")
 
 
 def _config_beside(file: Path) -> Path:
     if (found := trust.config_beside(file)) is None:
-        raise MissingFileError(f"{WHAT}: no config.yaml beside {str(file)!r}; name the run's config with --config FILE")
+        raise MissingFileError(
+            f"{WHAT}: no config.yaml beside {str(file)!r}. Name the run's config with --config FILE."
+        )
     return found
 
 
@@ -139,7 +143,9 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         reason = str(error).splitlines()[0]
-        raise InputError(f"--device: {name!r} cannot be used here; leave it out to use the CPU ({reason})") from error
+        raise InputError(
+            f"--device: must be a device of this machine, but got {name!r} ({reason}). Leave it out to use the CPU."
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trust-config", action="store_true", help="import and call what config.yaml beside a checkpoint names")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
     add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
-    add("--device", default="cpu", help="where the nets are asked; they are timed on the CPU (default: cpu)")
+    add("--device", default="cpu", help="where the nets run; they are timed on the CPU (default: cpu)")
     add("--no-robustness", dest="robustness", action="store_false", help="leave out the corrupted windows")
-    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE picture")
+    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE figure")
     return parser

@@ -1,4 +1,4 @@
-"""The evaluation of one trained net: what is known of it, written to files and read again."""
+"""The evaluation of one trained net: its results, written to files and read again."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ JSON, ARRAYS = "evaluation.json", "predictions.npz"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is known of one net after its evaluation.
+    """The results of one net.
 
     Attributes:
         scalars: ``accuracy``, ``f1`` (macro), ``nll`` (nats), ``ece``; ``v_measure``; ``accuracy_noise1`` and so on for
             each kind of corruption and severity; ``open_set_auroc_probability`` and so on for each score of
             `kdlab.functional.known_score`, where the data hold ``unknown_classes`` out; ``parameters``, ``macs`` (one
-            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were asked for.
+            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were measured.
         per_class: ``precision``, ``recall``, ``f1`` and ``support``, one number per class.
         confusion: ``(K, K)`` counts; rows are targets.
         reliability: ``confidence``, ``accuracy`` and ``count`` of 15 bins of confidence.
-        robustness: kind of corruption -> accuracy without it and at severities 1, 2, 3; empty when not asked for.
+        robustness: kind of corruption -> accuracy without it and at severities 1, 2, 3; empty where not measured.
         index: ``Batch.index`` of each window, ``(N,)``.
         target: ``(N,)``.
         probabilities: ``(N, K)`` float64.
-        embedding: ``(N, D)`` float32; ``(N, 0)`` when not asked for.
+        embedding: ``(N, D)`` float32; ``(N, 0)`` where not kept.
         classes: K names.
         subjects: subject of each window, ``""`` where unknown.
-        description: what the net's checkpoint says of itself (method, net, view, split), and ``stage`` and
+        description: the description in the net's checkpoint (method, net, view, split), and ``stage`` and
             ``tested_on`` (fingerprint of the data).
     """
 
@@ -59,7 +59,7 @@ class Evaluation:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``predictions.npz`` and ``evaluation.json`` into ``folder``, replacing those of an earlier evaluation.
 
-        The JSON is written last, so where it stands the evaluation is whole.
+        The JSON is written last, so where it exists the evaluation is complete.
 
         Returns:
             The folder.
@@ -71,8 +71,8 @@ class Evaluation:
         arrays |= {"embedding": self.embedding, "subjects": np.array(self.subjects, dtype=np.str_)}
         with replacing(folder / ARRAYS) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
-        write_json(folder / JSON, as_plain(said, _plain, finite=True))
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
+        write_json(folder / JSON, as_plain(values, _plain, finite=True))
         return folder
 
     @classmethod
@@ -80,14 +80,14 @@ class Evaluation:
         """Read what :meth:`save` wrote.
 
         Raises:
-            MissingFileError: when no whole evaluation is there.
+            MissingFileError: when no complete evaluation is there.
             InputError: when it is damaged.
         """
         folder = Path(folder)
         for name in (JSON, ARRAYS):
             if not (folder / name).is_file():
                 raise MissingFileError(
-                    f"folder: {str(folder)!r} holds no {name}; expected what Evaluation.save writes."
+                    f"folder: {str(folder)!r} must hold {name}, but has none. Name a folder that Evaluation.save wrote."
                 )
         try:
             return cls(**read_evaluation(folder / JSON, folder / ARRAYS))

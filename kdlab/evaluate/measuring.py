@@ -40,7 +40,7 @@ def evaluate(
     A ``corruption`` of the data module is set aside.
 
     Args:
-        module: a method with trained weights; a student is asked without its teachers.
+        module: a method with trained weights; of a student, without its teachers.
         datamodule: the data.
         stage: ``"test"``, or ``"val"`` to choose by.
         robustness: also on corrupted windows, every kind at three severities (test windows only).
@@ -49,21 +49,19 @@ def evaluate(
         batch_size: windows per batch.
 
     Raises:
-        InputError: when the net was trained or selected on these windows, reads other inputs than these, or answers
-            with numbers that are not finite.
+        InputError: when the net was trained or selected on these windows, reads other inputs than these, or has
+            outputs that are not finite.
     """
     if stage not in ("test", "val"):
-        raise InputError(
-            f'stage={stage!r}: expected "test" or "val"; on training windows nothing can be learnt of a net'
-        )
+        raise InputError(f'stage: must be "test" or "val", but got {stage!r}. Training windows do not measure a net.')
     check_use(module, datamodule, stage)
     kinds = KINDS if robustness and stage == "test" else ()
     with _restored(module, datamodule):
         datamodule.corruption = None
-        answers = _outputs(module, datamodule, stage, batch_size, embedding)
-        scalars = scores(answers["probabilities"], answers["target"])
+        outputs = _outputs(module, datamodule, stage, batch_size, embedding)
+        scalars = scores(outputs["probabilities"], outputs["target"])
         if embedding:
-            scalars["v_measure"] = v_measure(answers["embedding"], answers["target"])
+            scalars["v_measure"] = v_measure(outputs["embedding"], outputs["target"])
         for kind, severity in itertools.product(kinds, SEVERITIES):
             datamodule.corruption = Corruption(kind, severity)
             changed = _outputs(module, datamodule, stage, batch_size, embedding=False)
@@ -74,17 +72,17 @@ def evaluate(
             scalars |= _open_set(module, datamodule, batch_size)
     if cost:
         scalars |= costs(module, datamodule)
-    confusion = confusion_matrix(answers["probabilities"], answers["target"])
+    confusion = confusion_matrix(outputs["probabilities"], outputs["target"])
     return Evaluation(
         scalars=scalars,
         per_class=class_scores(confusion),
         confusion=confusion,
-        reliability=reliability_bins(answers["probabilities"], answers["target"]),
+        reliability=reliability_bins(outputs["probabilities"], outputs["target"]),
         robustness={k: [scalars["accuracy"], *(scalars[f"accuracy_{k}{s}"] for s in SEVERITIES)] for k in kinds},
         classes=[str(name) for name in datamodule.classes],
-        subjects=datamodule.subject_of(answers["index"].tolist()),
+        subjects=datamodule.subject_of(outputs["index"].tolist()),
         description=module.describe() | {"stage": stage, "tested_on": datamodule.fingerprint},
-        **answers,
+        **outputs,
     )
 
 
@@ -98,9 +96,7 @@ def check_use(module: Method, datamodule: WindowDataModule, stage: Literal["test
     check_view(who, module.view, module.net, datamodule)
     trained, here = module.trained_on, datamodule.fingerprint
     if not trained:
-        rank_zero_warn(
-            f"{who}: the net does not say what it was trained on: that it never saw these windows is unknown."
-        )
+        rank_zero_warn(f"{who}: the training data of the net are not known; these windows may be among them.")
         return
     check_fingerprint(trained, here, "validate" if stage == "val" else "test")
     now = view_settings(datamodule, module.view, module.view_settings, again=True)
@@ -135,14 +131,16 @@ def _outputs(
         kept["probabilities"].append(output.logits.double().softmax(1).cpu().numpy())
         kept["embedding"].append(tap.float().cpu().numpy())
     if not kept["index"]:
-        raise InputError(f"stage={stage!r}: there are no such windows; hold some out (test_subjects, val_subjects)")
-    answers = {name: np.concatenate(parts) for name, parts in kept.items()}
-    if not np.isfinite(answers["probabilities"]).all():
         raise InputError(
-            f"{type(module).__name__}: the net's answers are not finite; its training diverged. Evaluate an earlier "
+            f"stage: must have windows, but {stage!r} has none. Hold some out (test_subjects, val_subjects)."
+        )
+    outputs = {name: np.concatenate(parts) for name, parts in kept.items()}
+    if not np.isfinite(outputs["probabilities"]).all():
+        raise InputError(
+            f"{type(module).__name__}: outputs of the net must be finite, but got NaN or infinity. Evaluate an earlier "
             "checkpoint, or train it with a smaller learning rate."
         )
-    return answers
+    return outputs
 
 
 def _open_set(module: Method, datamodule: WindowDataModule, size: int) -> dict[str, float]:

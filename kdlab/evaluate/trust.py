@@ -1,8 +1,8 @@
-"""The data module of a run's ``config.yaml``, from a run folder that anyone may have written.
+"""The data module of a run's ``config.yaml``, from an untrusted run folder.
 
 Of the config only ``data`` is read. Its classes are found among kdlab's own, which are loaded already, and its values
-must be of the kinds that these take; nothing else is imported or called. What a user adds on the command line is
-theirs, and may name any class.
+must be of the kinds that these take; nothing else is imported or called. Overrides on the command line are the
+user's own, and may name any class.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kdlab.views import View
 
 #: what a config may name, and where kdlab's own classes of it lie
 KINDS: tuple[type[Any], ...] = (WindowDataModule, View, Augmentation, Mixing, Scale)
-#: arguments that say where a data module writes
+#: arguments that name folders of a data module
 WRITES = ("cache_dir",)
 REMEDY = (
     "If you trust this run, pass --trust-config (then its config is a program: its classes are imported and called), "
@@ -104,7 +104,7 @@ def settings() -> tuple[type[Any], ...]:
 
 
 class _Reader:
-    """Turns what a file says into the same with kdlab's classes by their full names; refuses all else."""
+    """Replaces the class names in a file by the full names of kdlab's classes; refuses all else."""
 
     def __init__(self, config: Path) -> None:
         self.config = config
@@ -119,14 +119,15 @@ class _Reader:
             left_out = read["init_args"].pop(name, None)
             if left_out is not None and cls and str(left_out) != str(inspect.signature(cls).parameters[name].default):
                 rank_zero_warn(
-                    f"{name}={left_out!r} of {str(self.config)!r} is not used: nothing is written where a config of a "
-                    f"run folder says. Pass --data.init_args.{name}=... to name a folder."
+                    f"{name}={left_out!r} of {str(self.config)!r} is not used: a config of a run folder must "
+                    "not choose "
+                    f"where files are written. Pass --data.init_args.{name}=... to name a folder."
                 )
         return read
 
     def _error(self, key: str, constraint: str, value: Any) -> InputError:
-        said = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
-        return InputError(f"{str(self.config)!r}: {key} must be {constraint}, but got {said[:200]}. {REMEDY}.")
+        shown = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+        return InputError(f"{str(self.config)!r}: {key} must be {constraint}, but got {shown[:200]}. {REMEDY}.")
 
     def _object(self, key: str, value: Any, base: type[Any]) -> dict[str, Any]:
         """A class of kdlab and its arguments."""
@@ -188,7 +189,7 @@ class _Reader:
             return {name: self.value(f"{key}.{name}", item, inner[1], largest) for name, item in value.items()}
         if origin in (list, tuple, Sequence) and type(value) is list:
             return [self.value(f"{key}[{i}]", v, self._item(inner, i), largest) for i, v in enumerate(value)]
-        raise self._error(key, _said(kind), value)
+        raise self._error(key, _type_text(kind), value)
 
     @staticmethod
     def _item(inner: tuple[Any, ...], place: int) -> Any:
@@ -204,7 +205,7 @@ class _Reader:
         raise self._error(key, "numbers or words", value)
 
 
-def _said(kind: Any) -> str:
+def _type_text(kind: Any) -> str:
     if kind is type(None):
         return "null"
     text = str(kind).replace("typing.", "").replace("collections.abc.", "")

@@ -41,7 +41,7 @@ def write(results: Mapping[str, Evaluation], out: Path) -> None:
 
 
 def figures_of(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
-    """``reliability``, one confusion matrix each and, where they were asked for, ``robustness`` and ``embeddings``."""
+    """``reliability``, one confusion matrix each and, where they were measured, ``robustness`` and ``embeddings``."""
     from kdlab.figures.confusion import plot_confusion
 
     figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
@@ -68,7 +68,7 @@ def _suffix(figures: Mapping[str, Figure]) -> str:
 
 
 def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
-    """A line where the rows cannot be compared, because the nets were not asked about the same windows."""
+    """A line where the rows cannot be compared, because the nets were evaluated on different windows."""
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, one in results.items():
         data = one.description["tested_on"]

@@ -1,4 +1,4 @@
-"""Trained students as one file for the device: physical units in, logits out, with a card that says what is in it.
+"""Trained students as one file for the device: physical units in, logits out, with a card that describes it.
 
 The scaling of the data set and the net's own standardisation are inside the file, so it takes windows as the sensor
 gives them. Three formats:

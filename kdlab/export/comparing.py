@@ -36,7 +36,7 @@ def physical_windows(
 
 @torch.no_grad()
 def reference(net: Backbone, view: str, datamodule: WindowDataModule, stage: str) -> tuple[Tensor, Tensor]:
-    """What the checkpoint says of the views of a stage, and the labels."""
+    """Logits of the checkpoint on the views of a stage, and the labels."""
     logits, labels = [], []
     for batch in datamodule.batches(stage, _BATCH, [view]):
         logits.append(net(batch.views[view]).logits)
@@ -67,7 +67,7 @@ def compare(
 
 
 def judge(check: Mapping[str, Any], int8: bool, tolerance: float) -> dict[str, Any]:
-    """Refuse a float file that differs; warn of an int8 file that is worse than it may be."""
+    """Refuse a float file that differs; warn of an int8 file that differs by more than the tolerance."""
     if not int8:
         largest = check["largest_logit_difference"]
         if not largest <= FLOAT_TOLERANCE:

@@ -54,7 +54,7 @@ def to_int8(model: Any, calibration: NDArray[np.float32]) -> tuple[Any, float]:
 
 
 class _Reader:
-    """Hands out calibration windows, as the quantiser asks for them."""
+    """Calibration windows, one batch per call of the quantiser."""
 
     def __init__(self, windows: list[dict[str, NDArray[np.float32]]]) -> None:
         self._left = iter(windows)

@@ -44,7 +44,7 @@ def export(
     tolerance: float = 0.5,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a trained net as one file that reads physical units, check it against its checkpoint, and say what it is.
+    """Write a trained net as one file that reads physical units, checked against its checkpoint, with a card.
 
     The file is compared with the checkpoint (which reads the data module's views) on all windows of a stage. A float
     file whose logits differ by more than 1e-4 is not left behind. An int8 file is calibrated on up to 512 training
@@ -66,7 +66,7 @@ def export(
     Raises:
         MissingFileError: no such checkpoint.
         InputError: a wrong argument, a checkpoint that cannot be exported or is of other data, a file that is there
-            already, a package that is missing, or a file that does not say what its checkpoint says.
+            already, a package that is missing, or a file whose logits differ from its checkpoint's.
 
     Example::
 
@@ -116,7 +116,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
     """The description and the net of one of our checkpoints, in float32 and evaluation mode.
 
     Raises:
-        InputError: when kdlab did not write it, it does not say which data it was trained on, or its weights are not
+        InputError: when kdlab did not write it, its training data are not in it, or its weights are not
             those of its net, or not finite.
     """
     checkpoint = read_checkpoint(path, "CKPT")
@@ -128,7 +128,8 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
         )
     if not described.get("fingerprint"):
         raise InputError(
-            f"CKPT: {str(path)!r} does not say which data it was trained on, so its units are not known. Train it with "
+            f"CKPT: {str(path)!r} must name the data that it was trained on, but does not, so its units are not "
+            "known. Train it with "
             "a data module of kdlab (ArrayDataModule takes your arrays)."
         )
     net = net_of(checkpoint, f"CKPT: {str(path)!r}")
@@ -141,18 +142,18 @@ def _check_arguments(
     format: str, quantize: str | None, windows: str, tolerance: float, datamodule: WindowDataModule
 ) -> None:
     if format not in FORMATS:
-        raise InputError(f"format={format!r}: expected one of {', '.join(FORMATS)}")
+        raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
     if quantize not in (None, "int8"):
-        raise InputError(f"quantize={quantize!r}: expected 'int8', or nothing for float32")
+        raise InputError(f"quantize: must be 'int8', or None for float32, but got {quantize!r}. Use one of them.")
     if quantize and format != "onnx":
         raise InputError(
             f"quantize={quantize!r}, format={format!r}: PyTorch by itself runs no int8 nets any more. Use "
             "format='onnx' (--format onnx), which ONNX runtimes on phones and watches run in int8."
         )
     if windows not in ("val", "test"):
-        raise InputError(f"windows={windows!r}: expected 'val' or 'test'")
+        raise InputError(f"windows: must be 'val' or 'test', but got {windows!r}. Use one of them.")
     if not tolerance >= 0:
-        raise InputError(f"tolerance={tolerance}: expected points of accuracy (hundredths) of at least 0, such as 0.5")
+        raise InputError(f"tolerance: must be at least 0 points of accuracy, but got {tolerance}. Pass 0.5.")
     if windows == "test" and datamodule.corruption is not None:
         raise InputError(
             "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
@@ -167,12 +168,10 @@ def _target(checkpoint: Path, path: str | PathLike[str] | None, format: str, qua
     else:
         target = Path(path)
         if target.suffix != suffix:
-            raise InputError(f"path={str(path)!r}: a file of format {format!r} ends in {suffix}; rename it")
+            raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
     taken = [str(p) for p in (target, card_path(target)) if p.exists()]
     if taken and not again:
-        raise InputError(
-            f"path: {', '.join(taken)} is there already. Pass overwrite=True (--overwrite), or another path."
-        )
+        raise InputError(f"path: {', '.join(taken)} exists. Pass overwrite=True (--overwrite), or another path.")
     return target
 
 

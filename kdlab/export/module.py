@@ -24,11 +24,11 @@ from kdlab.types import InputError, MissingFileError
 
 
 class Exported:
-    """An exported file, ready to be asked.
+    """An exported file, ready for a forward pass.
 
     Attributes:
         path: the file.
-        card: what is known of it, see :mod:`kdlab.export.card`.
+        card: its description, see :mod:`kdlab.export.card`.
         module: what runs it, windows ``(B, C, T)`` or images ``(B, C, H, W)`` to logits ``(B, K)``.
     """
 
@@ -58,11 +58,11 @@ class Exported:
         if x.ndim not in (len(shape), len(shape) + 1) or tuple(x.shape[-len(shape) :]) != shape or 0 in x.shape:
             names = ", ".join(channel["name"] for channel in self.card["channels"])
             raise InputError(
-                f"windows: expected (B, {', '.join(map(str, shape))}) or one window, channels {names}, got shape "
-                f"{tuple(x.shape)}. Cut and order them as the card of {self.path.name} says."
+                f"windows: must be (B, {', '.join(map(str, shape))}) or one window, channels {names}, but got shape "
+                f"{tuple(x.shape)}. Cut and order them as in the card of {self.path.name}."
             )
         if not bool(torch.isfinite(x).all()):
-            raise InputError("windows: expected finite samples, got NaN or infinite ones. Fill or drop them first.")
+            raise InputError("windows: must be finite, but got NaN or infinite samples. Fill or drop them first.")
         with torch.no_grad():
             logits: Tensor = self.module(x if x.ndim > len(shape) else x[None])
         return logits if x.ndim > len(shape) else logits[0]
@@ -93,13 +93,15 @@ def open_exported(path: str | PathLike[str], check: bool = True) -> Exported:
     """As :func:`load`; without ``check`` of the weights, for a file that has just been written."""
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"path: expected an exported file, but {str(path)!r} does not exist.")
+        raise MissingFileError(f"path: must be an exported file, but {str(path)!r} does not exist. Name one.")
     if path.suffix not in FORMATS.values() or not path.is_file():
-        raise InputError(f"path: expected a file that ends in {', '.join(FORMATS.values())}, got {str(path)!r}.")
+        raise InputError(
+            f"path: must be a file that ends in {', '.join(FORMATS.values())}, but got {str(path)!r}. Name one."
+        )
     beside = _card_beside(path)
     card = read_card(path)
     if FORMATS[card["format"]] != path.suffix:
-        raise InputError(f"path: {str(path)!r} is of format {card['format']!r} by its card. Give it its suffix again.")
+        raise InputError(f"path: {str(path)!r} is of format {card['format']!r} by its card. Restore its suffix.")
     return Exported(path, beside or card, _read(path, card, check))
 
 

@@ -18,7 +18,7 @@ class PhysicalNet(nn.Module):
     offset (air pressure) is as exact as in the data module's float64.
 
     Args:
-        net: the net; its logits are what is answered.
+        net: the net; its logits are the output.
         offset: one per channel, in the channel's unit.
         divisor: one per channel, in the channel's unit.
         clip: whether scaled windows are clipped.

@@ -24,7 +24,7 @@ def read_card(path: Path) -> dict[str, Any]:
         InputError: when there is none, so kdlab did not export it.
     """
     if not path.is_file():
-        raise MissingFileError(f"path: expected an exported file, but {str(path)!r} is none.")
+        raise MissingFileError(f"path: must be an exported file, but got {str(path)!r}. Name a file.")
     try:
         card = json.loads(_card_text(path))
     except InputError:
@@ -49,7 +49,7 @@ def _card_text(path: Path) -> Any:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Card and weights in a ``.pt``: tensors and words only, whole by their check sums.
+    """Card and weights in a ``.pt``: tensors and words only, with check sums that fit.
 
     Raises:
         ValueError: when they are not; and whatever else PyTorch raises for a damaged file.
@@ -87,7 +87,7 @@ class OnnxModule(nn.Module):
 
     Args:
         path: the file; one input, one output.
-        threads: of one call; 0: as many as the runtime thinks fit.
+        threads: of one call; 0: the runtime's default.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:

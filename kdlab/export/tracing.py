@@ -48,7 +48,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...]) -> Any:
         if model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value"):
             raise RuntimeError(
                 "Constraints violated (batch)!"
-            )  # as torch.export says it; ONNX would keep a batch of two
+            )  # the message of torch.export; ONNX would keep a batch of two
     graph = model.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         for origin in ("metadata_props", "doc_string"):  # likewise, and a quarter of the file

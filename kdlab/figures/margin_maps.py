@@ -92,12 +92,12 @@ def _images(x: NDArray[Any], maps: list[Maps], titles: list[str]) -> Figure:
     figure = Figure(figsize=(1.25 * columns + 0.8, 1.25 * 2 * len(x) + 0.5), layout="constrained")
     axes = figure.subplots(2 * len(x), columns, squeeze=False)
     for i, title in enumerate(titles):
-        picture = _picture(x[i])
-        height, width = picture.shape[:2]
-        grey = picture if picture.ndim == 2 else picture.mean(2)
+        image = _shades(x[i])
+        height, width = image.shape[:2]
+        grey = image if image.ndim == 2 else image.mean(2)
         for k, who in enumerate(("student", "teacher")):
             row = axes[2 * i + k]
-            row[0].imshow(picture, cmap="gray")
+            row[0].imshow(image, cmap="gray")
             row[0].set_ylabel(who, fontsize=8)
             if k == 0:
                 row[0].set_title(title, fontsize=9)
@@ -121,8 +121,8 @@ def _images(x: NDArray[Any], maps: list[Maps], titles: list[str]) -> Figure:
     return figure
 
 
-def _picture(image: NDArray[Any]) -> NDArray[Any]:
-    """Three channels as colours, others as the mean of their sizes; each image uses its whole range."""
+def _shades(image: NDArray[Any]) -> NDArray[Any]:
+    """Three channels as colours, others as the mean of their sizes; each image uses its full range."""
     values = image.transpose(1, 2, 0) if len(image) == 3 else np.abs(image).mean(0)
     low, high = float(values.min()), float(values.max())
     return np.asarray((values - low) / (high - low if math.isfinite(high - low) and high > low else 1.0))

@@ -86,7 +86,9 @@ class MobileNetV2(Backbone):
         super().__init__(in_channels, num_classes, ndim, stride=16)
         if not width >= 1 / 16 or expansion < 1:
             raise InputError(
-                f"MobileNetV2: expected width >= 1/16 and expansion >= 1, got width={width}, expansion={expansion}."
+                f"MobileNetV2: must have width >= 1/16 and expansion >= 1, but got width={width}, "
+                f"expansion={expansion}. "
+                "Raise the smaller one."
             )
         channels = int(32 * width)
         self.stem = nn.Sequential(*_conv_norm(ndim, in_channels, channels, 3, stride=2), nn.ReLU6())

@@ -171,8 +171,8 @@ class ResNet(_ResidualNet):
         super().__init__(in_channels, num_classes, ndim, stride=32 if stem == "imagenet" else 8)
         if depth not in _DEPTHS or stem not in ("imagenet", "cifar") or width < 1:
             raise InputError(
-                f"ResNet: expected a depth of {', '.join(map(str, _DEPTHS))}, stem 'imagenet' or 'cifar' and width >= "
-                f"1, got depth={depth}, stem={stem!r}, width={width}. CifarResNet has depths 6 n + 2."
+                f"ResNet: must have depth {', '.join(map(str, _DEPTHS))}, stem 'imagenet' or 'cifar' and width >= "
+                f"1, but got depth={depth}, stem={stem!r}, width={width}. CifarResNet has depths 6 n + 2."
             )
         self.smaller = "stem='cifar'" if stem == "imagenet" else ""
         block, blocks = _DEPTHS[depth]
@@ -215,7 +215,8 @@ class CifarResNet(_ResidualNet):
         super().__init__(in_channels, num_classes, ndim, stride=4)
         if depth < 8 or (depth - 2) % 6 or width < 1:
             raise InputError(
-                f"CifarResNet: expected depth = 6 n + 2 (8, 14, 20, 26, 44, ...) and width >= 1, got depth={depth}, "
+                "CifarResNet: must have depth = 6 n + 2 (8, 14, 20, 26, 44, ...) and width >= 1, but got "
+                f"depth={depth}, "
                 f"width={width}. ResNet has depths 18, 34, 50 and 101."
             )
         self._assemble(_Basic, width, [(depth - 2) // 6] * 3, wide_stem=False)

@@ -1,4 +1,4 @@
-"""``kdlab study FILE``: run what is missing of a study, and write its tables and plots."""
+"""``kdlab study FILE``: run the missing jobs of a study, and write its tables and figures."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
         check: reads a command line without running it.
 
     Raises:
-        InputError: a wrong study file or argument, a study that another process is at, or a file that cannot be
+        InputError: a wrong study file or argument, a study that another process runs, or a file that cannot be
             written.
     """
     parser = argparse.ArgumentParser(prog="kdlab study", description=__doc__, allow_abbrev=False)
     parser.add_argument("file", help="a study file, such as experiments/basic_motions/study.yaml")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
-    parser.add_argument("--list", action="store_true", help="print one command a job that is missing, in order")
+    parser.add_argument("--list", action="store_true", help="print one command per missing job, in order")
     parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
-    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are some")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     parser.add_argument("--root", default="runs", help="folder of all runs")
     given = parser.parse_args(list(words))
     if given.jobs < 1:
-        raise InputError(f"--jobs: expected at least 1, got {given.jobs}.")
+        raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
     try:
         with ends.ending_by_signals():
             _main(given, runner, check)
@@ -101,7 +101,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
 
 
 def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
-    """One job, as a scheduler asks for it."""
+    """One job, for a scheduler."""
     if name not in jobs:
         raise InputError(f"--only: no job {name!r}; --list names them.")
     job = jobs[name]
@@ -112,8 +112,8 @@ def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
     row, error = attempt(job, runner)
     if row is None:
         kept = job.folder / "error.txt"
-        raise InputError(f"{name}: {one_line(error)}" + (f" (whole text in {kept})" if kept.is_file() else ""))
-    print(told(job, row, ""))
+        raise InputError(f"{name}: {one_line(error)}" + (f" (full text in {kept})" if kept.is_file() else ""))
+    print(outcome_line(job, row, ""))
 
 
 def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcome:
@@ -123,15 +123,15 @@ def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcom
 
         def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
             bar.update()
-            bar.write(told(job, row, error))
+            bar.write(outcome_line(job, row, error))
 
         outcome = run_jobs(jobs, runner, processes=processes, report=report, found=found)
     print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed")
     return outcome
 
 
-def told(job: Job, row: dict[str, Any] | None, error: str) -> str:
-    """What became of a job, in a line."""
+def outcome_line(job: Job, row: dict[str, Any] | None, error: str) -> str:
+    """The outcome of a job, in one line."""
     if row is None:
         return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
     return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %, {row['seconds']:.0f} s"

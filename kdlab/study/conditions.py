@@ -42,7 +42,7 @@ class Condition:
 
     @property
     def short(self) -> str:
-        """The title without the names of the axes, for pictures."""
+        """The title without the names of the axes, for figures."""
         return " · ".join((self.run, *self.labels.values()))
 
     def values(self, metric: str) -> list[float]:
@@ -57,7 +57,7 @@ def number(row: Row, metric: str) -> float | None:
 
 
 def natural(text: Any) -> list[tuple[int, float, str]]:
-    """A key that sorts names with numbers as people do.
+    """A key that sorts names with numbers in natural order.
 
     Example:
         >>> sorted(["fold10", "fold9", "2", "10"], key=natural)
@@ -78,7 +78,7 @@ def conditions(
         axes: axis -> its labels, both in the order of the file; those that are not in it follow as they come.
 
     Returns:
-        One condition a run and combination of labels. With ``order`` and ``axes`` the order of the rows has no effect.
+        One condition per run and combination of labels. With ``order`` and ``axes`` the order of rows has no effect.
     """
     rows = list(rows)
     known = axis_labels(rows, axes)
@@ -115,6 +115,6 @@ def axis_labels(rows: Iterable[Row], axes: Mapping[str, Sequence[str]] | None = 
 
 
 def is_shared(rows: Sequence[Row]) -> bool:
-    """Do all seeds of a fold share these runs? As rows say under ``shared``; else, teachers of one seed are shared."""
+    """Do all seeds of a fold share these runs? As ``shared`` in the rows; without it, teachers of one seed are."""
     guesses = (row["stage"] == "teacher" and row["seed"] == rows[0]["seed"] for row in rows)
     return len(rows) > 0 and all(row.get("shared", guess) for row, guess in zip(rows, guesses, strict=True))

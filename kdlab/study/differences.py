@@ -21,7 +21,7 @@ class Difference:
         mean: None without pairs.
         low: lower end of the confidence interval; None where there is no interval.
         high: its upper end.
-        pairs: runs of one condition that met their partner of the same fold and seed.
+        pairs: runs of one condition with a partner of the same fold and seed.
         units: independent differences that the interval rests on.
         unit: what they are, ``"folds"`` or ``"seeds"``.
         wins: pairs in which the first value is greater.
@@ -98,8 +98,8 @@ def paired_difference(
     subjects and teachers at hand, and not about others. The folds of a cross-validation share training subjects, so
     the interval over them is approximate too (Bengio and Grandvalet 2004).
 
-    Rows without a partner are left out and counted. A run that the seeds share (its rows say ``shared``; a teacher of
-    one seed, where they do not say) is compared, fold by fold, with the mean over the other's seeds.
+    Rows without a partner are left out and counted. A run that the seeds share (``shared`` in its rows; a teacher of
+    one seed, where rows have no ``shared``) is compared, fold by fold, with the mean over the other's seeds.
 
     Args:
         rows_a: the rows of one condition.
@@ -109,7 +109,7 @@ def paired_difference(
 
     Returns:
         The difference. ``low`` and ``high`` are None for one difference, and where all are equal: an interval of no
-        width would say that nothing is left to chance.
+        width would claim certainty.
 
     Raises:
         InputError: ``confidence`` out of range, or two rows of the same fold and seed on one side.
@@ -124,7 +124,7 @@ def paired_difference(
         (0.01, -0.0148, 0.0348, 2)
     """
     if not 0 < confidence < 1:
-        raise InputError(f"confidence={confidence}: expected a number between 0 and 1, such as 0.95")
+        raise InputError(f"confidence: must be between 0 and 1, but got {confidence}. Pass 0.95.")
     rows_a, rows_b = list(rows_a), list(rows_b)
     a, b = keyed(rows_a, metric), keyed(rows_b, metric)
     shared = is_shared(rows_a) != is_shared(rows_b)

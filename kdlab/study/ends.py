@@ -87,7 +87,7 @@ def check() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Within the block signals wait; processes that are started in it never see a Ctrl-C, their parent ends them."""
+    """Within the block signals wait; a Ctrl-C does not reach the processes that it starts, their parent ends them."""
     global _deferred
     masks = hasattr(signal, "pthread_sigmask")
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()

@@ -51,7 +51,7 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
     again.
 
     Raises:
-        InputError: another process is at this job, or what its command line raises.
+        InputError: another process runs this job, or what its command line raises.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     with alone(job.folder / "lock", str(job.folder), "job"):
@@ -108,7 +108,7 @@ def _words(job: Job, config: Path) -> list[str]:
 
 
 def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
-    """Everything that is read of a job, first of all with the weights that validation chose."""
+    """All measurements of a job; validation first, with the weights that it chose."""
     model, data, trainer = line.model, line.datamodule, line.trainer
     validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
     found = evaluate(model, data)
@@ -134,12 +134,12 @@ def _bins(reliability: Mapping[str, Any]) -> dict[str, list[float | None]]:
     return {name: [None if v != v else v for v in column.tolist()] for name, column in reliability.items()}
 
 
-#: what an evaluation knows of a net, whatever it is tested on
+#: the parts of an evaluation that do not depend on the test windows
 _COSTS = {"parameters": int, "macs": int, "latency_ms": float, "view_ms": float}
 
 
 def _scores(model: Any, data: WindowDataModule, path: Path) -> dict[str, float]:
-    """Test accuracy of the last epoch, which nobody chose."""
+    """Test accuracy of the last epoch, for comparison with the chosen one."""
     model.load_state_dict(read_checkpoint(path)["state_dict"], strict=False)
     found = evaluate(model, data, robustness=False, embedding=False, cost=False)
     return {"test_accuracy_last": found.scalars["accuracy"]}
@@ -147,7 +147,7 @@ def _scores(model: Any, data: WindowDataModule, path: Path) -> dict[str, float]:
 
 @functools.cache
 def sources() -> str:
-    """A hash of the installed sources of kdlab; a study that mixes several says so."""
+    """A hash of the installed sources of kdlab; a study that mixes several prints a note."""
     root = Path(_package).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -156,7 +156,7 @@ def sources() -> str:
 
 
 def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
-    """Run a job; its row, or the reason of its failure, which is kept whole as ``error.txt``.
+    """Run a job; its row, or the reason of its failure, whose full text is kept as ``error.txt``.
 
     Raises:
         BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
@@ -186,7 +186,7 @@ def _keep(job: Job, text: str) -> str:
 
 
 def quiet() -> None:
-    """Leave out what a study says once itself: devices, splits, advice on workers, the address of each logged run."""
+    """Leave out what a study prints once itself: devices, splits, advice on workers, the address of each logged run."""
     os.environ.setdefault("WANDB_SILENT", "true")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -26,7 +26,7 @@ def plan(study: Study, root: Path) -> tuple[dict[str, list[str]], Jobs]:
 
 
 def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:
-    """What there is to do, what is done, and what is damaged and so begins again."""
+    """The jobs of every run, how many are done, and those that are damaged and so are repeated."""
     print(f"{study.name}: {len(jobs)} jobs, seeds {', '.join(map(str, study.seeds))}")
     for fold, tested in folds.items():
         if fold:
@@ -42,7 +42,7 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
 
 
 def print_commands(study: Study, jobs: Jobs, root: str, found: Survey) -> None:
-    """One shell command a missing job, for a cluster's scheduler or an agent."""
+    """One shell command per missing job, for a cluster's scheduler or an agent."""
     for name in jobs:
         if name not in found.rows:
             more = [] if root == "runs" else ["--root", root]

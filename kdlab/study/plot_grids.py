@@ -22,7 +22,7 @@ def plot_axis(
     flat: Sequence[Condition] = (),
     metric: str = "test_accuracy",
 ) -> Figure:
-    """Mean and standard deviation along one axis of a grid, one line a run.
+    """Mean and standard deviation along one axis of a grid, one line per run.
 
     Args:
         known: conditions that have this axis and no other.
@@ -64,7 +64,7 @@ def plot_grid(
     columns: tuple[str, Sequence[str]],
     metric: str = "test_accuracy",
 ) -> Figure:
-    """A heat map over two axes of a grid, one panel a run; each cell has its mean and standard deviation.
+    """A heat map over two axes of a grid, one panel per run; each cell has its mean and standard deviation.
 
     Args:
         known: conditions that have both axes; what differs in further axes is pooled.
@@ -99,7 +99,7 @@ def _heat_maps(
     rows: tuple[str, Sequence[str]],
     columns: tuple[str, Sequence[str]],
 ) -> Figure:
-    """One panel a table, all on one scale."""
+    """One panel per table, all on one scale."""
     means = [100 * s.mean for table in tables.values() for line in table for s in line if s.mean is not None]
     low, high = math.floor(min(means)), math.ceil(max(means))
     across = min(2, len(tables))

@@ -19,7 +19,7 @@ MANY = 24  # rows, above which they are drawn closer
 
 
 def plot_accuracy(known: Sequence[Condition], metric: str = "test_accuracy") -> Figure:
-    """One dot a run, coloured by fold, above the mean and standard deviation of its condition.
+    """One dot per run, coloured by fold, above the mean and standard deviation of its condition.
 
     Args:
         known: conditions, drawn from top to bottom.
@@ -74,7 +74,7 @@ def _rows(axes: Axes, known: Sequence[Condition]) -> None:
 def plot_differences(
     known: Sequence[Condition], differences: Mapping[tuple[str, str], Difference], confidence: float = 0.95
 ) -> Figure:
-    """Paired differences of accuracies with their intervals, in points, one panel a baseline.
+    """Paired differences of accuracies with their intervals, in points, one panel per baseline.
 
     Args:
         known: conditions, drawn from top to bottom; those without a difference are left out.

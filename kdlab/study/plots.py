@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def pictures(
+def figures_of(
     known: Sequence[Condition],
     *,
     baselines: Sequence[str] = ("scratch", "kd"),

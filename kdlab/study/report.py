@@ -1,4 +1,4 @@
-"""The results of a study as files: two tables for programs, two for people, and pictures.
+"""The results of a study as files: two tables for programs, two for readers, and figures.
 
 Nothing in them but ``times.*`` depends on when, where or in which order the runs were made: an interrupted and resumed
 study writes the same bytes as an uninterrupted one.
@@ -13,7 +13,7 @@ from typing import Any
 
 from kdlab.files import replacing
 from kdlab.study.conditions import Row, axis_labels, conditions
-from kdlab.study.plots import pictures
+from kdlab.study.plots import figures_of
 from kdlab.study.report_cells import Findings
 from kdlab.study.report_csv import csv_text
 from kdlab.study.report_details import (
@@ -45,10 +45,10 @@ def write_report(
     draw: bool = True,
     more: Sequence[tuple[str, str]] = (),
 ) -> Path:
-    """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the pictures; each file appears whole.
+    """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the figures; each is replaced at once.
 
     Args:
-        rows: one dict a finished run, see :mod:`kdlab.study.statistics`; nested values are not written.
+        rows: one dict per finished run, see :mod:`kdlab.study.statistics`; nested values are not written.
         failures: (name, error) of the runs that did not finish.
         folder: where the files go; those of an earlier report are replaced.
         name: of the study.
@@ -61,8 +61,8 @@ def write_report(
         subjects: fold -> its test subjects.
         confidence: of the intervals.
         seconds: the wall time of the study, for ``times.md``.
-        draw: whether to make the pictures.
-        more: (file, caption) of further pictures in the folder.
+        draw: whether to draw the figures.
+        more: (file, caption) of further figures in the folder.
 
     Returns:
         The path of ``results.md``.
@@ -109,16 +109,16 @@ def write_report(
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    """Replace a file at once, so that nobody reads half of it."""
+    """Replace a file at once: a reader never finds a part of it."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def _draw(study: Findings, axes: Mapping[str, Sequence[str]] | None, folder: Path) -> list[tuple[str, str]]:
-    """Save the pictures; (file, caption) of each."""
+    """Save the figures; (file, caption) of each."""
     files = []
     options: dict[str, Any] = {"baselines": study.baselines, "axes": axes, "confidence": study.confidence}
-    for stem, caption, draw in pictures(study.known, **options):
+    for stem, caption, draw in figures_of(study.known, **options):
         file = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) + ".png"
         content = io.BytesIO()
         draw().savefig(content, format="png", dpi=120)

@@ -38,7 +38,7 @@ class Findings:
 
 
 def table(columns: Sequence[Column], known: Iterable[Condition]) -> str:
-    """A table with one line a condition, without the columns that are empty throughout."""
+    """A table with one line per condition, without the columns that are empty throughout."""
     lines = [[escape(cell(condition)) for _, cell in columns] for condition in known]
     kept = [i for i in range(len(columns)) if any(line[i] not in ("", NONE) for line in lines)]
     head = [columns[i][0] for i in kept]
@@ -57,7 +57,7 @@ def escape(text: Any) -> str:
 
 
 def name_columns(study: Findings) -> list[Column]:
-    """The columns that say which condition a line is."""
+    """The columns that name the condition of a line."""
 
     def label(axis: str) -> Column:
         return axis, lambda c: c.labels.get(axis, NONE)

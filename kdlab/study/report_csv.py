@@ -21,7 +21,7 @@ TIMES = ("seconds", "latency_ms", "view_ms")
 
 
 def csv_text(study: Findings, times: bool) -> str:
-    """One line a run: what it is, and either its metrics or its times."""
+    """One line per run: its identity, and either its metrics or its times."""
     rows = study.rows
     scalars = {
         key for row in rows for key, value in row.items() if value is None or isinstance(value, str | int | float)

@@ -94,7 +94,7 @@ def fold_section(study: Findings) -> list[str]:
 
 
 def open_set_section(study: Findings) -> list[str]:
-    """How well each score tells unknown classes apart, where the data hold some out."""
+    """How well each score separates unknown classes, where the data hold some out."""
 
     def auroc(score: str) -> Column:
         return score, lambda c: mean_cell(c, f"test_open_set_auroc_{score}")

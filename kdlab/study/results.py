@@ -24,7 +24,7 @@ _BINS = {"confidence", "accuracy", "count"}
 
 @dataclass
 class Survey:
-    """What is there of a study.
+    """The state of a study on disk.
 
     Attributes:
         rows: name of a job that is done -> its row.
@@ -50,7 +50,7 @@ def survey(jobs: Jobs) -> Survey:
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """What a row says of the job that it belongs to."""
+    """The keys of a row that name its job."""
     return {
         "job": job.name,
         "run": job.run,
@@ -104,15 +104,15 @@ def _check_row(row: Mapping[str, Any], job: Job) -> None:
 
 def _check_bins(bins: Any, where: str) -> None:
     columns = list(bins.values()) if isinstance(bins, dict) and set(bins) == _BINS else []
-    whole = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
-    if not columns or not whole or not all(v is None or _is_number(v) for column in columns for v in column):
+    equal = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
+    if not columns or not equal or not all(v is None or _is_number(v) for column in columns for v in column):
         raise _damaged(where, "reliability", "three lists of numbers of the same length", bins)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # an integer that no float holds
         return False
 
 
@@ -147,7 +147,7 @@ def finished_checkpoint(job: Job) -> Path | None:
 
 
 def check_checkpoint(path: Path, what: str) -> None:
-    """Read every byte of a checkpoint, and see whether it describes itself.
+    """Read every byte of a checkpoint, and check that it holds a description.
 
     Raises:
         InputError: it is cut or damaged.

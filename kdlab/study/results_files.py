@@ -15,13 +15,13 @@ from kdlab.study.report import write_report
 from kdlab.study.report_run import log_report, wandb_of
 from kdlab.study.run import Outcome
 
-DRAWN = 12  # nets in the picture of embeddings
+DRAWN = 12  # nets in the figure of embeddings
 
 
 def write(
     study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float
 ) -> None:
-    """Tables and plots of what is done."""
+    """Tables and figures of the jobs that are done."""
     others = sum(row["sources"] != sources() for row in outcome.rows)
     if others:
         print(f"note: {others} of {len(outcome.rows)} rows were made by other sources of kdlab than these")
@@ -59,7 +59,7 @@ def first_table(text: str) -> str:
 
 
 def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[str, str]]:
-    """t-SNE pictures of what the nets of the first fold and seed make of its test windows, teachers first.
+    """t-SNE figures of the embeddings of the test windows of the first fold and seed, teachers first.
 
     Returns:
         File and caption; nothing, where no job that is done still has its evaluation.
@@ -67,8 +67,8 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[s
     first: dict[str, Evaluation] = {}
     done = {row["job"] for row in outcome.rows}
     for job in jobs.values():
-        whole = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
-        if len(first) < DRAWN and job.run not in first and whole:
+        kept = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
+        if len(first) < DRAWN and job.run not in first and kept:
             first[job.run] = Evaluation.load(job.folder)
     if not first:
         return []

@@ -19,7 +19,7 @@ from kdlab.study.workers import pool_of
 
 @dataclass
 class Outcome:
-    """What became of the jobs: the rows of those that are done, and why the others are not."""
+    """The outcome of the jobs: the rows of those that are done, and the reasons of the others."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ def run_jobs(
         jobs: in an order in which they can be run.
         runner: runs a command line; with several processes it must be importable.
         processes: how many run at a time; each gets a GPU of its own where there are several.
-        report: told of every job that ends, with its row or the reason of its failure.
+        report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
 
     Raises:
@@ -74,7 +74,7 @@ End = tuple[Job, dict[str, Any] | None, str]
 
 
 def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Generator[End, None, None]:
-    """One after the other; jobs stand in an order in which they can be run."""
+    """One after the other; jobs are in an order in which they can be run."""
     failed: set[str] = set()
     for name, job in jobs.items():
         if failed.intersection(job.needs):

@@ -130,7 +130,7 @@ def keyed(rows: Iterable[Row], metric: str) -> dict[Key, float]:
             continue
         if key in result:
             raise InputError(
-                f"rows: expected one row a fold and seed, got two of fold {key[0]!r} and seed {key[1]!r}. Pass the "
+                f"rows: must be one per fold and seed, but got two of fold {key[0]!r} and seed {key[1]!r}. Pass the "
                 "rows of one run and one combination of labels."
             )
         result[key] = found
