@@ -96,7 +96,8 @@ class Field:
         if value is None and type(None) in get_args(self.type):
             return None
         if (choices := self.choices) and not any(isinstance(value, type(c)) and value == c for c in choices):
-            raise _refused(who, name, " or ".join(map(repr, choices)), value)
+            allowed = (*choices, None) if type(None) in get_args(self.type) else choices
+            raise _refused(who, name, " or ".join(map(repr, allowed)), value)
         if wanted := self._number():
             number = isinstance(value, numbers.Integral if self._whole else numbers.Real | Tensor)
             if not number or isinstance(value, bool) or not self._contains(float(value)):
