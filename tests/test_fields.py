@@ -52,6 +52,7 @@ class Plain(SoftTargets):
     power: Setting = setting("``p``, above 0 and at most 4.", default=1.0, low=0.5, high=4.0)
     extra: OptionalSetting = setting("weight of something else; ``None``: there is none.", default=None, high=10.0)
     mode: Mode = argument("how terms are put together.", default="mean")
+    resize: Literal["pool"] | None = argument("how maps are made equal.", default=None)
     width: int = argument("a width, even.", default=8, low=2, high=64, check=even)
     count: int = argument("any whole number.", default=-3)
     most: int | None = argument("at least 1; ``None``: unbounded.", default=None, low=1)
@@ -134,6 +135,7 @@ OWN = {
     "power": 1.0,
     "extra": None,
     "mode": "mean",
+    "resize": None,
     "width": 8,
     "count": -3,
     "most": None,
@@ -198,6 +200,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "literal": ({"mode": "max"}, "mode must be 'sum' or 'mean', but got 'max'"),
     "literal of another type": ({"mode": 1}, "mode must be 'sum' or 'mean', but got 1"),
     "inherited literal": ({"kl_reduction": "sum"}, "kl_reduction must be 'batchmean' or 'mean', but got 'sum'"),
+    "literal or none": ({"resize": "crop"}, "resize must be 'pool' or None, but got 'crop'"),
     "whole": ({"width": 4.0}, "width must be a whole number from 2 to 64, but got 4.0"),
     "whole, but a bool": ({"width": True}, "width must be a whole number from 2 to 64, but got True"),
     "whole, out of range": ({"width": 66}, "width must be a whole number from 2 to 64, but got 66"),
