@@ -23,7 +23,7 @@ def objective_arguments(objective: Objective | None) -> dict[str, Any] | None:
     Example:
         >>> from kdlab.objective import SoftTargets
         >>> objective_arguments(SoftTargets(kl_reduction="mean"))["arguments"]
-        {'temperature': 4.0, 'kd_weight': 0.9, 'weights': None, 'kl_reduction': 'mean'}
+        {'weights': None, 'temperature': 4.0, 'kd_weight': 0.9, 'kl_reduction': 'mean'}
     """
     if objective is None:
         return None
