@@ -17,9 +17,9 @@ class ReusedClassifier(Backbone):
     """A net up to its last map, a projector onto the last map of another net, and the rest of that net, frozen.
 
     ``"stage1"`` and ``"stage2"`` are the taps of the net inside; ``"stage3"`` is the projected map, in the place of the
-    other net's ``"stage3"``, and ``"embedding"`` and logits are computed from it by the rest of the other net: pooling
-    and a linear layer, behind norm and ReLU in a `WideResNet`, and behind the layers that follow its third tap in a net
-    of more stages. The projector is a bottleneck: 1x1 convolution to ``C' / factor`` channels, 3x3, and 1x1 to ``C'``,
+    other net's ``"stage3"``, and the rest of the other net computes ``"embedding"`` and logits from it: pooling and a
+    linear layer, behind norm and ReLU in a `WideResNet`, and behind the layers that follow its third tap in a net of
+    more stages. The projector is a bottleneck: 1x1 convolution to ``C' / factor`` channels, 3x3, and 1x1 to ``C'``,
     each with batch norm, the first two with ReLU.
 
     Parts that are not used are dropped: the inner net's layers after its ``"stage3"``, and all before it of the other.
