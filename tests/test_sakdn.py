@@ -110,14 +110,14 @@ def test_a_dead_sample_sends_no_gradient_that_breaks_the_others() -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([torch.zeros(2, 4, 5)], r"2 features with 4 channels.*\(2, 4, 5\)"),
+        ([torch.zeros(2, 4, 5)], r"features must be 2 with 4 channels.*\(2, 4, 5\)"),
         ([torch.zeros(2, 4, 5), torch.zeros(2, 3, 5)], r"\(2, 3, 5\)"),
     ],
 )
 def test_gates_refuse(features: list[Tensor], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SPAMFM(4, 2)(features)
-    with pytest.raises(InputError, match="reduction >= 1"):
+    with pytest.raises(InputError, match="reduction must be at least 1"):
         SPAMFM(4, 2, 0)
 
 
@@ -211,7 +211,7 @@ def test_everything_in_it_learns_but_the_class_embeddings() -> None:
         ({"groups": {"acc": 0}}, r"\{'acc': 0\}"),
         ({"groups": {"keys": 3}}, "keys"),
         ({"groups": {"left arm": 3}}, "left arm"),
-        ({"in_channels": 7}, r"6 channels.*in_channels is 7"),
+        ({"in_channels": 7}, r"sum of the groups, 6 .*but got 7"),
         ({"semantic_size": 0}, "semantic_size.*0"),
         ({"depth": 12}, "6 n"),
     ],

@@ -147,7 +147,7 @@ def test_nothing_is_written_where_a_config_says(folder):
     config, args = folder / "config.yaml", {"root": "recordings", "pattern": "(?P<subject>.*)", "cache_dir": "/etc/x"}
     args |= {"sampling_rate": 50.0, "channels": ["x"], "window": 100}
     config.write_text(yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}}))
-    with pytest.warns(UserWarning, match="nothing is written where a config of a run folder says"):
+    with pytest.warns(UserWarning, match="must not choose where files are written"):
         made = trust.data_module(config)
     assert made.cache_dir == Path("runs/.recordings")
     config.write_text(config.read_text().replace("/etc/x", "runs/.recordings"))
