@@ -29,9 +29,10 @@ from kdlab.callbacks import (
     PredictionWriter,
     WeightAnnealing,
 )
+from kdlab.configs import read_config
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify, ending, restart_in_utf8
-from kdlab.files import one_line, read_yaml, unused, write_json
+from kdlab.files import one_line, unused, write_json
 from kdlab.fingerprint import without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED, KEY, find_checkpoint, read_checkpoint
@@ -466,7 +467,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    said = read_yaml(config, "config")
+    said = read_config(Path(config), "config")
     for key in ("model", "data"):
         if said.get(key) is None:
             raise InputError(
@@ -486,7 +487,7 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     Raises:
         InputError: for a wrong argument of a callback.
     """
-    trainer = read_yaml(config, "config").get("trainer") or {}
+    trainer = read_config(Path(config), "config").get("trainer") or {}
     if not isinstance(trainer, dict):
         raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
     named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import Namespace, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
+from kdlab.configs import INCLUDE, expand
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
 
@@ -74,6 +76,7 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
+        self._content: str | None = None  # of the config file that is parsed, with those that it includes
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.
@@ -86,14 +89,25 @@ class Parser(LightningArgumentParser):
         return super().parse_args(args, *more, **kwargs)
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a config file.
+        """Parse a config file and those that it includes.
 
         Raises:
-            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, or a section of it is none.
+            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, a section of it is none, or
+                what it includes is refused (`kdlab.configs.read_config`).
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
-            self._check_sections(read_yaml(os.fspath(path), "--config"), f"--config: {os.fspath(path)!r}")
+            content = read_yaml(os.fspath(path), "--config")
+            if INCLUDE in content:
+                content = expand(content, Path(os.fspath(path)), "--config")
+                self._content = yaml.safe_dump(content, default_style='"', sort_keys=False)  # a text stays a text
+            self._check_sections(content, f"--config: {os.fspath(path)!r}")
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config; with that of a file come those that it includes."""
+        content, self._content = self._content or content, None
+        parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:

@@ -10,9 +10,9 @@ import yaml
 
 import kdlab
 from kdlab import cli
+from kdlab.configs import read_file
 from kdlab.data import ArrayDataModule
 from kdlab.parser import reason
-from kdlab.study.configs import read_yaml
 from kdlab.types import InputError
 from tests.test_cli import SCRATCH, files, here  # noqa: F401
 
@@ -167,10 +167,10 @@ def test_a_study_file_is_read_under_the_same_limits(tmp_path):
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=said):
-            read_yaml(file, "study")
+            read_file(file, "study", "here")
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UTF-8"):
-        read_yaml(file, "study")
+        read_file(file, "study", "here")
 
 
 def test_a_long_message_ends_in_a_line_of_readable_length(here, capsys):  # noqa: F811

@@ -29,7 +29,8 @@ import yaml
 
 from benchmarks.long.mutations import KINDS, Case, Config
 from kdlab import cli
-from kdlab.study.configs import set_value, stack
+from kdlab.configs import stack
+from kdlab.study.configs import set_value
 from tests.configs import CONFIGS, configs_of, make_laboratory, words_of
 
 LIMIT_S = 5.0  # processor time of a refusal
