@@ -136,4 +136,5 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _another_class(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return "init_args" in new and "class_path" in new and new["class_path"] != old.get("class_path")
+    """Has the later one arguments and a class of its own? Arguments that come before any class are kept for it."""
+    return {"class_path", "init_args"} <= set(new) and new["class_path"] != old.get("class_path", new["class_path"])
