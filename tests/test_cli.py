@@ -13,6 +13,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab import cli
+from kdlab.configs import read_config
 from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
@@ -168,27 +169,27 @@ def test_a_typo_is_refused_by_name(words, named, here, capsys):
     [
         ("ca_mkd", "model.init_args.resize=pool", "\"resize\": expected one of 'resample', null, but got pool"),
         (
-            "at",
+            "amd",
             "model.init_args.weights=[0.5, 1]",
             '"weights": expected one of dict[str, float], null, but got [0.5, 1]',
         ),
-        ("at", "model.init_args.weights={raw: a}", '"weights": expected float, but got a'),
-        ("at", "model.init_args.kl_reduction=sum", "expected one of 'batchmean', 'mean', but got sum"),
-        ("at", "model.init_args.compile=[1]", '"compile": expected one of bool, str, but got [1]'),
-        ("at", "model.init_args.temperature=hot", '"temperature": expected float, but got hot'),
+        ("amd", "model.init_args.weights={raw: a}", '"weights": expected float, but got a'),
+        ("amd", "model.init_args.kl_reduction=sum", "expected one of 'batchmean', 'mean', but got sum"),
+        ("amd", "model.init_args.compile=[1]", '"compile": expected one of bool, str, but got [1]'),
+        ("amd", "model.init_args.temperature=hot", '"temperature": expected float, but got hot'),
         (
-            "at",
+            "amd",
             "model.init_args.cache=3",
             '"cache": no such class (a typo? a class of your own is named module.Class): 3',
         ),
-        ("at", "data.init_args.seed=x", '"seed": expected one of int, null, but got x'),
+        ("amd", "data.init_args.seed=x", '"seed": expected one of int, null, but got x'),
         (
-            "at",
+            "amd",
             "data.init_args.scale=std",
             "\"scale\": expected one of 'standard', 'minmax', 'none', Scale, dict[str, Scale]",
         ),
-        ("at", "data.init_args.views={raw: 3}", '"views": Not a valid subclass of View, but got 3'),
-        ("at", "trainer.max_epochs=x", '"trainer.max_epochs": expected one of int, null, but got x'),
+        ("amd", "data.init_args.views={raw: 3}", '"views": Not a valid subclass of View, but got 3'),
+        ("amd", "trainer.max_epochs=x", '"trainer.max_epochs": expected one of int, null, but got x'),
     ],
 )
 def test_the_last_line_says_key_expected_and_got(config, word, said, here, capsys):
@@ -201,7 +202,7 @@ def test_the_last_line_says_key_expected_and_got(config, word, said, here, capsy
 
 
 def test_an_unknown_key_in_yaml_is_refused_by_name(here, capsys):
-    config = yaml.safe_load(Path(SCRATCH).read_text())
+    config = read_config(Path(SCRATCH), "config")
     config["data"]["init_args"]["batchsize"] = 4
     (here / "typo.yaml").write_text(yaml.safe_dump(config))
     assert "batchsize" in refused(["fit", "--config", "typo.yaml", *FAST], capsys)

@@ -91,7 +91,7 @@ def test_added_callbacks_extend_those_of_the_command_line(here):
 
 
 def test_named_values_are_merged_and_a_class_with_arguments_replaces_another(here):
-    """The rule of studies. A later ``--config`` replaces all teachers, and keeps the arguments that the class shares."""
+    """The rule of studies. A later ``--config`` replaces all teachers, and keeps arguments that both classes take."""
     write(here / "run.yaml", RUN)
     write(here / "pi.yaml", "model: {init_args: {teachers: {pi: {checkpoint: runs/y, view: pi}}}}")
     write(

@@ -10,7 +10,7 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.configs import read_file
+from kdlab.configs import read_config, read_file
 from kdlab.data import ArrayDataModule
 from kdlab.parser import reason
 from kdlab.types import InputError
@@ -89,7 +89,7 @@ def test_a_config_that_is_refused_in_one_line(text, said, here, capsys):  # noqa
 
 
 def test_a_config_without_a_class_for_its_data_is_refused(here, capsys):  # noqa: F811
-    config = yaml.safe_load(Path(SCRATCH).read_text(encoding="utf-8"))
+    config = read_config(Path(SCRATCH), "config")
     for key, base in (("data", "WindowDataModule"), ("model", "Method")):
         for section in ({}, {"init_args": {}}):
             (here / "c.yaml").write_text(yaml.safe_dump({**config, key: section}), encoding="utf-8")
