@@ -26,7 +26,7 @@ COMPOSED = [f"basic_motions/{m}" for m in METHODS if m not in OF_RUNS and f"basi
 CONFIGS = sorted([*RUNS, *COMPOSED])
 #: runs that are trained here, beside those on BasicMotions: a student of each data set, each kind of teacher and sensor
 TRAINED = {
-    "demo": ("scratch", "teacher_raw", "teacher_pi", "tpkd"),
+    "demo": ("teacher_raw", "eskd"),
     "shoulder_watch": ("teacher_raw", "student"),
     "sp_sw_har": ("scratch", "teacher_raw", "teacher_pi", "teacher_gaf", "teacher_fusion", "sakdn", "three_teachers"),
     "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn", "dask"),

@@ -16,6 +16,7 @@ from kdlab import cli
 from kdlab.configs import read_config
 from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.types import InputError, MissingFileError
+from tests.configs import EXPERIMENTS, files_of
 from tests.conftest import PATIENCE, REPOSITORY
 from tests.wandb_file import read_run
 
@@ -169,33 +170,33 @@ def test_a_typo_is_refused_by_name(words, named, here, capsys):
     [
         ("ca_mkd", "model.init_args.resize=pool", "\"resize\": expected one of 'resample', null, but got pool"),
         (
-            "amd",
+            "at",
             "model.init_args.weights=[0.5, 1]",
             '"weights": expected one of dict[str, float], null, but got [0.5, 1]',
         ),
-        ("amd", "model.init_args.weights={raw: a}", '"weights": expected float, but got a'),
-        ("amd", "model.init_args.kl_reduction=sum", "expected one of 'batchmean', 'mean', but got sum"),
-        ("amd", "model.init_args.compile=[1]", '"compile": expected one of bool, str, but got [1]'),
-        ("amd", "model.init_args.temperature=hot", '"temperature": expected float, but got hot'),
+        ("at", "model.init_args.weights={raw: a}", '"weights": expected float, but got a'),
+        ("at", "model.init_args.kl_reduction=sum", "expected one of 'batchmean', 'mean', but got sum"),
+        ("at", "model.init_args.compile=[1]", '"compile": expected one of bool, str, but got [1]'),
+        ("at", "model.init_args.temperature=hot", '"temperature": expected float, but got hot'),
         (
-            "amd",
+            "at",
             "model.init_args.cache=3",
             '"cache": no such class (a typo? a class of your own is named module.Class): 3',
         ),
-        ("amd", "data.init_args.seed=x", '"seed": expected one of int, null, but got x'),
+        ("at", "data.init_args.seed=x", '"seed": expected one of int, null, but got x'),
         (
-            "amd",
+            "at",
             "data.init_args.scale=std",
             "\"scale\": expected one of 'standard', 'minmax', 'none', Scale, dict[str, Scale]",
         ),
-        ("amd", "data.init_args.views={raw: 3}", '"views": Not a valid subclass of View, but got 3'),
-        ("amd", "trainer.max_epochs=x", '"trainer.max_epochs": expected one of int, null, but got x'),
+        ("at", "data.init_args.views={raw: 3}", '"views": Not a valid subclass of View, but got 3'),
+        ("at", "trainer.max_epochs=x", '"trainer.max_epochs": expected one of int, null, but got x'),
     ],
 )
 def test_the_last_line_says_key_expected_and_got(config, word, said, here, capsys):
-    path = REPOSITORY / f"experiments/basic_motions/{config}.yaml"
+    words = [part for file in files_of(f"basic_motions/{config}") for part in ("--config", str(EXPERIMENTS / file))]
     with pytest.raises(SystemExit):
-        cli.check(["fit", "--config", str(path), f"--{word}"])
+        cli.check(["fit", *words, f"--{word}"])
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: Parser key ")
     assert said in last
