@@ -16,7 +16,7 @@ from kdlab import KD, Batch, InputError, Supervised, Teacher, cli, functional
 from kdlab.augment import Corruption
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import ArrayDataModule, BasicMotions
-from kdlab.data.base import known_classes
+from kdlab.data.classes import known_classes
 from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.report import write_report
@@ -149,7 +149,7 @@ def test_corruption_is_the_same_for_known_and_unknown() -> None:
         (lambda: BasicMotions(unknown_classes=["1"]).setup(), "no class 1; there are"),
         (
             lambda: BasicMotions(unknown_classes="Badminton").setup(),  # type: ignore[arg-type]
-            r"unknown_classes: expected a list of classes, got 'Badminton'; write \[Badminton\]",
+            r"unknown_classes must be a list of classes, but got 'Badminton'. Write \[Badminton\]",
         ),
         (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1; write \[1\]"),  # type: ignore[arg-type]
         (lambda: BasicMotions(unknown_classes=["Running", "Walking", "Standing"]).setup(), "1 would be known"),

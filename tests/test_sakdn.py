@@ -744,7 +744,7 @@ def test_utd_mhad_has_both_sensors_in_one_view(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved["skeleton"], plain["skeleton"] - plain["skeleton"][:, :, :1], atol=1e-5)
     np.testing.assert_array_equal(plain["both"][:, :6], plain["inertial"])
     np.testing.assert_allclose(plain["both"][:, 6:, [0, -1]], plain["skeleton"][:, :, [0, -1]], atol=1e-6)
-    with pytest.raises(InputError, match="skeleton_origin='hip'"):
+    with pytest.raises(InputError, match="skeleton_origin must be 'camera' or 'start', but got 'hip'"):
         UTDMHAD(root, skeleton_origin="hip")  # type: ignore[arg-type]
     torch.manual_seed(0)
     teacher = SAKDNTeacher(SensorFusion({**GROUPS, "skeleton": 60}, 10, num_classes=27), "both")

@@ -13,10 +13,9 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.data import BasicMotions, WindowDataModule
-from kdlab.data.recording_labels import Intervals
-from kdlab.data.recording_layout import Where
-from kdlab.data.text_rows import Csv
+from kdlab.data import BasicMotions, Intervals, WindowDataModule
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
 from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export

@@ -8,10 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kdlab.data import WindowDataModule
+from kdlab.data.spread import spread
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.comparing import compare, judge, latencies, net_bytes, physical_windows, reference
 from kdlab.export.formats import FORMATS, need
@@ -92,7 +90,7 @@ def export(
     module = PhysicalNet(net, **card["scale"]).eval()
     rows = None
     if quantize:
-        rows = _spread(datamodule.train_index, _CALIBRATION)
+        rows = spread(datamodule.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
@@ -192,7 +190,3 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }
-
-
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]

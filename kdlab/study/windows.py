@@ -14,8 +14,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from kdlab.data import WindowDataModule
-from kdlab.data.images import ImageFiles
-from kdlab.data.windows import WindowSet, chunks
+from kdlab.data.image_store import ImageFiles
+from kdlab.data.moments import chunks
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}

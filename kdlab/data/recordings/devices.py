@@ -1,4 +1,4 @@
-"""How the software of sensor makers writes tables: what stands before the rows, and what it says of their times."""
+"""How the software of sensor makers writes tables: what comes before the rows, and what it holds about their times."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal, get_args
 
-from kdlab.data.text_rows import Csv, cells, head, line_from
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.rows import cells, head, line_from
 from kdlab.types import InputError
 
 Device = Literal["actigraph", "axivity", "geneactiv", "empatica"]
 DEVICES = get_args(Device)
-#: what each device sets of :class:`~kdlab.data.text_rows.Csv`; a user's own settings replace it
+#: what each device sets of :class:`~kdlab.data.recordings.rows.Csv`; a user's own settings replace it
 FORMS: dict[str, dict[str, Any]] = {
     "actigraph": {"skip": 10},
     "axivity": {"header": False},
@@ -40,7 +41,7 @@ class Prepared:
         rest: bytes of the next lines that were read already.
         time: the column of the times, where the device has one.
         unit: of that column, or of ``begin``.
-        begin: time of the first row, where the file tells it before the rows.
+        begin: time of the first row, where the file has it before the rows.
         rate: rows per second, likewise.
     """
 
@@ -55,7 +56,7 @@ class Prepared:
 
 
 def started(stream: BinaryIO, form: Csv, name: str) -> Prepared:
-    """A table as the settings say that it is written.
+    """A table that is written as in the settings.
 
     Raises:
         InputError: it ends before its rows.

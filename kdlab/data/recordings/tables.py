@@ -8,25 +8,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.devices import Prepared, prepared, started
-from kdlab.data.identity import text
-from kdlab.data.recording_book import Book
-from kdlab.data.recording_dates import looks_like_a_date
-from kdlab.data.recording_time import SECOND
-from kdlab.data.recording_who import named_like_a_person
-from kdlab.data.resample import NO_LABEL, Piece
-from kdlab.data.text_rows import Csv, Rows, blocks, opened, variants
+from kdlab.data.recordings.book import Book
+from kdlab.data.recordings.dates import looks_like_a_date
+from kdlab.data.recordings.devices import Prepared, prepared, started
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.resample import NO_LABEL, Piece
+from kdlab.data.recordings.rows import Rows, blocks, opened, variants
+from kdlab.data.recordings.times import SECOND
+from kdlab.data.recordings.who import named_like_a_person
+from kdlab.data.spelling import text
 from kdlab.types import InputError
 
-if TYPE_CHECKING:
-    from kdlab.data.recording_files import Reading
-
-LOOKED_AT = 20  # files that are looked into for columns that may tell who was recorded
+LOOKED_AT = 20  # files that are searched for columns of persons
 _VALUE = re.compile(r"[-+]?\d[-+\d.eE:/ TZ]*")  # a number or a date
 _BLANKS = " \t\r\n"
 
@@ -49,7 +48,7 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
         else:
             start = prepared(stream, reading.device, reading.csv, name)
         columns, clock, done = _Columns(start, reading, name), _Clock(start, reading, name), 0
-        book.clock, book.line = (clock.clock if clock.told else None), start.line
+        book.clock, book.line = (clock.clock if clock.known else None), start.line
         for rows in blocks(stream, start.form, start.line, len(start.names), name, start.rest):
             frame = _frame(rows, start.form, columns, len(start.names), name, clock.numeric)
             yield columns.piece(frame, rows, clock, book, done)
@@ -58,7 +57,7 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
 
 
 class _Clock:
-    """The times of the rows: a column, or what the file says before its rows."""
+    """The times of the rows: a column, or what the file has before its rows."""
 
     def __init__(self, start: Prepared, reading: Reading, name: str) -> None:
         times = reading.grid.times
@@ -71,13 +70,13 @@ class _Clock:
                 day_first=times.day_first if start.unit == "iso" else None,
             )
         self.rate, self.numeric = start.rate, times.unit in SECOND
-        self.told = reading.time is not None or start.time is not None or start.begin is not None
+        self.known = reading.time is not None or start.time is not None or start.begin is not None
         self.clock = times.clock(name)
         if start.begin is not None:
             self.clock.seconds([float(start.begin)] if self.numeric else [start.begin])
 
     def times(self, column: Any, rows: Rows, done: int) -> NDArray[np.float64] | None:
-        """Seconds since the first row; None where nothing tells them."""
+        """Seconds since the first row; None where they are not known."""
         if column is not None:
             return self.clock.seconds(column, rows.line_of(0))
         count = len(rows.starts)
@@ -85,7 +84,7 @@ class _Clock:
 
 
 class _Columns:
-    """Where in a row each thing that is read stands."""
+    """The place in a row of each thing that is read."""
 
     def __init__(self, start: Prepared, reading: Reading, name: str) -> None:
         self.names, self.reading = start.names, reading

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.identity import NO_LABEL_WORDS, text
-from kdlab.data.recording_time import Clock
-from kdlab.data.resample import NO_LABEL
+from kdlab.data.identity import NO_LABEL_WORDS
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.times import Clock
+from kdlab.data.spelling import text
 from kdlab.types import InputError
 
 MOST_LABELS = 1000
@@ -64,7 +65,7 @@ class Book:
     def group_codes(
         self, subject: tuple[NDArray[Any], Sequence[str]] | None, session: tuple[NDArray[Any], Sequence[str]] | None
     ) -> NDArray[np.int32] | None:
-        """Codes of (person, session), ``(n,)``, from codes and words of each; None where no column tells.
+        """Codes of (person, session), ``(n,)``, from codes and words of each; None where there is no column.
 
         Args:
             subject: codes ``(n,)`` and the word of each code, or None.
@@ -90,8 +91,8 @@ class Book:
         Args:
             words: the word of each code.
             codes: code of each row, -1 for none, ``(n,)``.
-            column: where they stand, for the message.
-            where: says where a row stands.
+            column: its name, for the message.
+            where: gives the place of a row.
         """
         spelt = [text(word, f"{self.name}: {column}") for word in words]
         empty = np.array([word.casefold() in NO_LABEL_WORDS for word in spelt] + [True])

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from kdlab.data.recording_layout import Recording, Where, cut_name, few, stem_of
-from kdlab.data.windows import natural_key
+from kdlab.data.recordings.layout import Recording, few
+from kdlab.data.recordings.where import Where, cut_name, stem_of
+from kdlab.data.spelling import natural_key
 from kdlab.types import InputError
 
 _PIECES = re.compile(r"\d+|[^\W\d_]+")
@@ -23,7 +24,7 @@ _PERSON = re.compile(
 
 
 def named_like_a_person(columns: Iterable[str]) -> list[str]:
-    """The columns whose name says that they tell persons apart.
+    """The columns whose name is that of a column of persons.
 
     >>> named_like_a_person(["Subject_ID", "userAcceleration.x", "User", "id", "width", "participant no"])
     ['Subject_ID', 'User', 'id', 'participant no']
@@ -46,18 +47,18 @@ def whose(
     Args:
         files: the recordings.
         root: their folder.
-        pattern: of complete file names; its groups ``subject`` and ``session`` tell, where it has them.
+        pattern: of complete file names; its groups ``subject`` and ``session`` are used, where it has them.
         subject: where the person is found.
         session: where the session is found.
-        columns: columns of the files that are named like a person, with files per id; looked at where nothing tells.
+        columns: columns of the files that are named like a person, with files per id; used where nothing is declared.
         data_set: name for the log.
 
     Raises:
-        InputError: nothing tells, and more than one part of path and name varies or a column may tell.
+        InputError: nothing is declared, and more than one part of path and name varies or a column may hold persons.
     """
-    told = pattern is not None and "subject" in pattern.groupindex
+    named = pattern is not None and "subject" in pattern.groupindex
     paths = [file.relative_to(root) for file in files]
-    if subject is None and not told:
+    if subject is None and not named:
         subject = _only_candidate(paths, columns, data_set)
     recordings = []
     for path, file in zip(paths, files, strict=True):
@@ -65,7 +66,7 @@ def whose(
         match = pattern.fullmatch(stem) if pattern is not None else None
         groups = match.groupdict() if match is not None else {}
         name = path.with_name(stem).as_posix()
-        who = groups.get("subject") if told else _found(subject, path, stem, name)
+        who = groups.get("subject") if named else _found(subject, path, stem, name)
         if not who and (subject is None or subject.column is None):
             raise InputError(
                 f"RecordingDataModule: subject must be found for every file, but got none for {path.as_posix()!r}. "
@@ -97,7 +98,7 @@ def _only_candidate(paths: Sequence[Path], columns: Mapping[str, Mapping[str, in
         lines = [f"subject: {where} ({_ids(files)})" for where, files in options]
         raise InputError(
             f"RecordingDataModule: subject must be declared where path, name or columns leave it open, but {what}. "
-            f"Write the line that tells who was recorded: {' | '.join(lines)}."
+            f"Write the line that declares who was recorded: {' | '.join(lines)}."
         )
     if not found:
         rank_zero_info(

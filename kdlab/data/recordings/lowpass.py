@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.resample import Piece, between, border, joined
+from kdlab.data.recordings.resample import Piece, between, border, joined
 from kdlab.types import InputError
 
 HALF = 22.0  # half-length of the low-pass, in periods of the new rate
@@ -50,7 +50,7 @@ def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: floa
     (steps of more than 1.5 source periods) are first filled with linearly interpolated samples one period apart.
     Before the first and after the last sample of a run, and in missing samples of a channel, the nearest sample is
     held; missing samples stay missing. After a gap a new grid begins, as in
-    :func:`~kdlab.data.resample.linear`.
+    :func:`~kdlab.data.recordings.resample.linear`.
 
     At a constant rate, frequencies up to 0.4 of the new rate keep their amplitude within 0.1 %, those from 0.5 of the
     new rate on (the Nyquist frequency) are attenuated by at least 60 dB, and there is no delay. Within 22 periods of
@@ -157,7 +157,7 @@ class _Run:
         yield from self.ready(last)
 
     def _filtered(self, moments: NDArray[np.float64]) -> Piece:
-        from kdlab.data.lowpass_kernel import weighted_means
+        from kdlab.data.recordings.lowpass_kernel import weighted_means
 
         time = np.asarray(self.held.time)
         low, high = np.searchsorted(time, (moments[0] - 2 * self.half, moments[-1] + 2 * self.half)).tolist()

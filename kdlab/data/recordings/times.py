@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from kdlab.data.recording_dates import SECOND as SECOND
-from kdlab.data.recording_dates import Dates, Where, empty, looks_like_a_date, unit_of, words
+from kdlab.data.recordings.dates import SECOND as SECOND
+from kdlab.data.recordings.dates import Dates, Where, empty, looks_like_a_date, unit_of, words
 from kdlab.types import InputError
 
 Repeated = Literal["spread", "first", "error"]

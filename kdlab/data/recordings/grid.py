@@ -1,4 +1,4 @@
-"""Rows with the times that a device wrote, brought to a common rate: ordered, spread, filled, resampled, counted."""
+"""Rows with the times that a device wrote, resampled to a common rate: ordered, spread, filled, resampled, counted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.lowpass import lowpassed
-from kdlab.data.recording_time import Times
-from kdlab.data.resample import BORDER, Piece, border, joined, linear, polyphase
-from kdlab.data.stamps import Pace, Place, Rows, by_group, ordered, paced, spread, timed
-from kdlab.data.time_report import TimeReport, check_rate
+from kdlab.data.recordings.lowpass import lowpassed
+from kdlab.data.recordings.report import TimeReport, check_rate
+from kdlab.data.recordings.resample import BORDER, Piece, border, joined, linear, polyphase
+from kdlab.data.recordings.stamps import Pace, Place, Rows, by_group, ordered, paced, spread, timed
+from kdlab.data.recordings.times import Times
 from kdlab.types import InputError
 
 FALLS = 1.05  # factor between the rates from which on a low-pass comes first
@@ -24,7 +24,7 @@ FALLS = 1.05  # factor between the rates from which on a low-pass comes first
 
 @dataclass(frozen=True)
 class Grid:
-    """The common rate, and how recordings are brought to it.
+    """The common rate, and how recordings are resampled to it.
 
     Args:
         rate: hertz.
@@ -98,9 +98,10 @@ def regular(
     In this order: rows of different groups are kept apart; rows whose time goes back are refused, sorted or begin a
     new session; samples with one time stamp are spread; the rate is found and checked; empty cells are filled; every
     run is resampled on an even grid that begins with its first sample. Where the rate does not fall by more than 5 %,
-    values in between are interpolated linearly; where it falls, :func:`~kdlab.data.lowpass.lowpassed` filters first.
-    ``polyphase`` filters as :func:`scipy.signal.resample_poly` does, without times only. A label holds until the next
-    sample. The result does not depend on how the rows are cut into pieces.
+    values in between are interpolated linearly; where it falls,
+    :func:`~kdlab.data.recordings.lowpass.lowpassed` filters first. ``polyphase`` filters as
+    :func:`scipy.signal.resample_poly` does, without times only. A label holds until the next sample. The result does
+    not depend on how the rows are cut into pieces.
 
     Args:
         pieces: rows, with times in seconds or without.

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recording_arrays import ROWS
-from kdlab.data.recording_files import MISSING, Stored
-from kdlab.data.resample import NO_LABEL
-from kdlab.data.windows import window_starts
+from kdlab.data.cutting import window_starts
+from kdlab.data.recordings.arrays import ROWS
+from kdlab.data.recordings.layout import Recording
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING, Stored
+from kdlab.data.spelling import text
 
 
 class RecordingWindows:
@@ -28,7 +30,7 @@ class RecordingWindows:
         file: the recording of each window, ``(N,)``.
         start: the first sample of each window, ``(N,)``.
         window: samples of a window.
-        told: counts of what was dropped, moved and filled, for the fingerprint.
+        counts: of what was dropped, moved and filled, for the fingerprint.
 
     Shapes:
         ``x[rows]`` is ``(len(rows), C, T)`` for a slice, a mask or indices
@@ -42,9 +44,9 @@ class RecordingWindows:
         file: NDArray[np.int32],
         start: NDArray[np.int64],
         window: int,
-        told: dict[str, Any] | None = None,
+        counts: dict[str, Any] | None = None,
     ) -> None:
-        self.files, self.file, self.start, self.told = list(files), file, start, told or {}
+        self.files, self.file, self.start, self.counts = list(files), file, start, counts or {}
         self.shape = (len(start), self.files[0].width, window)
         self.dtype: np.dtype[Any] = np.result_type(*{one.dtype for one in self.files})
 
@@ -128,3 +130,26 @@ def voted(classes: NDArray[np.int64], begin: NDArray[np.int64], window: int, agr
     label[best < math.ceil(agree * window - 1e-9)] = NO_LABEL
     label[count(classes == MISSING) > 0] = MISSING
     return label
+
+
+def whose_windows(
+    recordings: Sequence[Recording], stored: Sequence[Stored], file: NDArray[np.int32], group: NDArray[np.int32]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Person and recording of each window.
+
+    Args:
+        recordings: the files.
+        stored: the same, as they are kept.
+        file: the recording of each window, ``(N,)``.
+        group: its (person, session) within the recording, ``(N,)``.
+    """
+    pairs, place = np.unique(file.astype(np.int64) << 32 | group, return_inverse=True)
+    who, names = [], []
+    for pair in pairs.tolist():
+        recording, one = recordings[pair >> 32], stored[pair >> 32]
+        own = one.groups[pair & 0xFFFFFFFF] if one.groups else ("", "")
+        subject = text(recording.subject or own[0], "subject")
+        session = text(recording.session or own[1], "session")
+        who.append(subject)
+        names.append(f"{subject}/{session}" if session else f"{recording.name}/{subject}" if own[0] else recording.name)
+    return np.array(who)[place], np.array(names)[place]

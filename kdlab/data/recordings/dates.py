@@ -49,7 +49,7 @@ def empty(text: pd.Series) -> pd.Series:
 
 
 def looks_like_a_date(cell: str) -> bool:
-    """Whether digits stand on both sides of a mark that dates and times of day have.
+    """Whether there are digits on both sides of a mark that dates and times of day have.
 
     >>> [looks_like_a_date(cell) for cell in ("2023-11-14", "14.11.2023", "22:13", "-1.5e-3", "1.5")]
     [True, True, True, False, False]
@@ -174,7 +174,7 @@ class Dates:
         raise InputError(f"{place}: time must be a date (time_unit: {self.unit}), but got {cell[:40]!r}. {remedy}.")
 
     def _local(self, wall: pd.DatetimeIndex, where: Where) -> NDArray[np.int64]:
-        """Nanoseconds in UTC of what a clock in ``zone`` showed, where order tells the hour that occurs twice."""
+        """Nanoseconds in UTC of local times in ``zone``; their order resolves the hour that occurs twice."""
         zone = str(self.zone)
         early, late = (
             wall.tz_localize(zone, ambiguous=np.full(len(wall), summer), nonexistent="NaT") for summer in (True, False)

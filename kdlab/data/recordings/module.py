@@ -14,32 +14,32 @@ from tqdm import tqdm
 
 from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
-from kdlab.data.devices import DEVICES, FORMS, Device
 from kdlab.data.files import expanded
-from kdlab.data.recording_arrays import persons_in_arrays
-from kdlab.data.recording_csv import LOOKED_AT, persons_in
-from kdlab.data.recording_files import Reading, Stored, store
-from kdlab.data.recording_labels import Intervals, Spans
-from kdlab.data.recording_layout import (
+from kdlab.data.recordings.arrays import persons_in_arrays
+from kdlab.data.recordings.classes import class_names
+from kdlab.data.recordings.devices import DEVICES, FORMS, Device
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.grid import Grid
+from kdlab.data.recordings.intervals import Intervals, Spans
+from kdlab.data.recordings.layout import (
     EXPECTED,
-    SUFFIXES,
     Recording,
-    Where,
+    known_suffixes,
     listed,
     matching,
-    stem_of,
     subject_pattern,
-    suffix_of,
 )
-from kdlab.data.recording_time import SECOND, Times
-from kdlab.data.recording_who import whose
-from kdlab.data.recording_windows import RecordingWindows, cut
-from kdlab.data.regular import Grid
-from kdlab.data.resample import NO_LABEL
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.store import Stored, store
+from kdlab.data.recordings.summary import nothing_left, summed
+from kdlab.data.recordings.tables import LOOKED_AT, persons_in
+from kdlab.data.recordings.times import SECOND, Times
+from kdlab.data.recordings.where import Where, stem_of, suffix_of
+from kdlab.data.recordings.who import whose
+from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.splits import Split
-from kdlab.data.text_rows import Csv
-from kdlab.data.time_report import TimeReport, lost_to_missing
-from kdlab.data.windows import WindowSet, natural_key
+from kdlab.data.windows import WindowSet
 from kdlab.files import remove_leftovers
 from kdlab.types import InputError, Name
 
@@ -72,7 +72,7 @@ class RecordingDataModule(WindowDataModule):
         session: where the session is found, likewise; recordings are then named ``person/session``. None: each file is
             a recording.
         pattern: regular expression for a complete file name without its suffix; files with other names are left out,
-            and named. Its groups ``subject`` and ``session`` tell these, where it has them.
+            and named. Its groups ``subject`` and ``session`` give these, where it has them.
         suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
         csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
             quotes, comments, words for missing values.
@@ -155,21 +155,21 @@ class RecordingDataModule(WindowDataModule):
         units: list[str] | None = None,
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         step = window if step is None else step
         for name, value in (("window", window), ("step", step)):
             if value < 1:
-                raise InputError(f"{name}={value}: expected a number of samples of at least 1")
+                raise InputError(f"{name} must be a number of samples of at least 1, but got {value}.")
         for name, word, words in (
             ("resample", resample, ("linear", "polyphase")),
             ("missing", missing, ("drop", "error")),
         ):
             if word not in words:
-                raise InputError(f"{name}={word!r}: expected one of {', '.join(words)}")
+                raise InputError(f"{name} must be one of {', '.join(words)}, but got {word!r}.")
         if not 0.0 < agree <= 1.0:
-            raise InputError(f"agree={agree}: expected a part of the window in (0, 1], such as 0.6")
+            raise InputError(f"agree must be a part of the window in (0, 1], such as 0.6, but got {agree}.")
         if (
             not isinstance(channels, list | tuple)
             or not channels
@@ -177,10 +177,11 @@ class RecordingDataModule(WindowDataModule):
             or (units and len(units) != len(channels))
         ):
             raise InputError(
-                f"channels={channels!r}, units={units!r}: expected a list of different names, and a unit for each"
+                f"channels must be a list of different names, with a unit for each in units, but got "
+                f"channels={channels!r}, units={units!r}."
             )
         if device is not None and device not in DEVICES:
-            raise InputError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, but got {device!r}.")
         self.name = dataset
         self.root, self.window, self.step, self.agree, self.missing = root, window, step, agree, missing
         self.subject, self.session = Where.of(subject, "subject"), Where.of(session, "session")
@@ -227,7 +228,14 @@ class RecordingDataModule(WindowDataModule):
     def load(self) -> WindowSet:
         """Find the windows of every recording."""
         recordings, stored = self._stored()
-        classes, places = self._class_names(recordings, stored)
+        classes, places = class_names(
+            recordings,
+            stored,
+            classes_given=self._classes,
+            ignore=self._ignore,
+            nothing=self._nothing,
+            merge=self.merge_labels,
+        )
         starts, labels, groups, dropped = [], [], [], np.zeros(2, dtype=np.int64)
         for recording, one, place in zip(recordings, stored, places, strict=True):
             start, label, lost, group = cut(one, place, window=self.window, step=self.step, agree=self.agree)
@@ -240,18 +248,19 @@ class RecordingDataModule(WindowDataModule):
             labels.append(label[label >= 0])
             groups.append(group[label >= 0])
             dropped += len(lost), int((label < 0).sum())
-        told = self._told(stored, places, dropped)
+        counts = summed(self.name, stored, places, self.window, dropped)
         kept = sum(map(len, starts))
         line = (
             f"{len(stored)} recordings, {kept} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
             f"without a label for {self.agree:g} of the window"
         )
         if not kept:
-            raise InputError(self._nothing_left(stored, line, bool(dropped[0])))
+            channels = self.reading.channels
+            raise InputError(nothing_left(str(self.root), stored, channels, self.window, line, bool(dropped[0])))
         rank_zero_info(f"{self.name}: {line}")
         file = np.repeat(np.arange(len(stored), dtype=np.int32), [len(s) for s in starts])
-        windows = RecordingWindows(stored, file, np.concatenate(starts), self.window, told)
-        who, names = self._whose(recordings, stored, file, np.concatenate(groups))
+        windows = RecordingWindows(stored, file, np.concatenate(starts), self.window, counts)
+        who, names = whose_windows(recordings, stored, file, np.concatenate(groups))
         return WindowSet(
             windows={"raw": cast("NDArray[np.float32]", windows)},
             target=np.concatenate(labels),
@@ -281,14 +290,14 @@ class RecordingDataModule(WindowDataModule):
             other = {path.resolve() for path in self.intervals.tables(every, place)}
             every = [file for file in every if file.resolve() not in other]
         files = matching(every, place, self.pattern)
-        told = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
+        declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
         found = whose(
             files,
             place,
             pattern=self.pattern,
             subject=self.subject,
             session=self.session,
-            columns={} if told else self._columns_of_persons(files),
+            columns={} if declared else self._columns_of_persons(files),
             data_set=self.name,
         )
         if self.intervals is not None:
@@ -305,123 +314,10 @@ class RecordingDataModule(WindowDataModule):
         found.update(persons_in_arrays(arrays, LOOKED_AT))
         return found
 
-    def _class_names(
-        self, recordings: list[Recording], stored: list[Stored]
-    ) -> tuple[list[str], list[NDArray[np.int64]]]:
-        """The classes, and for each recording the class of each of its codes: -1 for none."""
-        files = {word: r.file for r, one in zip(recordings, stored, strict=True) for word in one.labels}
-        coded = identity.labels(
-            sorted(files),
-            "label",
-            merge=self.merge_labels,
-            nothing=self._nothing,
-            classes=[*(self._classes or ()), *self._ignore],
-        )
-        name_of = dict(zip(sorted(files), coded.array().tolist(), strict=True))
-        identity.alike({*coded.names, *self._ignore, *(self._classes or ())}, "label", self.merge_labels, by="labels")
-        found = set(coded.names) - set(self._ignore)
-        classes = sorted(found, key=natural_key)
-        if self._classes is not None:
-            classes = identity.class_names(self._classes, "classes", self.merge_labels)
-            unknown = sorted(found - set(classes), key=natural_key)
-            if unknown:
-                file = next(file for word, file in sorted(files.items()) if name_of[word] == unknown[0])
-                raise InputError(
-                    f"classes: label {unknown[0]!r} of {file} is not among {', '.join(classes)}; add it, or have it "
-                    f"ignored (ignore: [{', '.join(unknown)}])"
-                )
-        at = {name: k for k, name in enumerate(classes)}
-        places = [np.array([at.get(name_of[word], NO_LABEL) for word in one.labels], np.int64) for one in stored]
-        return classes, places
-
-    def _whose(
-        self, recordings: list[Recording], stored: list[Stored], file: NDArray[np.int32], group: NDArray[np.int32]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Person and recording of each window."""
-        pairs, place = np.unique(file.astype(np.int64) << 32 | group, return_inverse=True)
-        who, names = [], []
-        for pair in pairs.tolist():
-            recording, one = recordings[pair >> 32], stored[pair >> 32]
-            told = one.groups[pair & 0xFFFFFFFF] if one.groups else ("", "")
-            subject = identity.text(recording.subject or told[0], "subject")
-            session = identity.text(recording.session or told[1], "session")
-            who.append(subject)
-            names.append(
-                f"{subject}/{session}" if session else f"{recording.name}/{subject}" if told[0] else recording.name
-            )
-        return np.array(who)[place], np.array(names)[place]
-
-    def _told(
-        self, stored: list[Stored], places: list[NDArray[np.int64]], dropped: NDArray[np.int64]
-    ) -> dict[str, Any]:
-        """What was dropped, moved and filled, in the log and for the fingerprint."""
-        unlabelled: Counter[str] = Counter()
-        total: Counter[str] = Counter()
-        rates = []
-        for one, place in zip(stored, places, strict=True):
-            kept = one.told()
-            class_of = dict(zip(one.labels, place.tolist(), strict=True))
-            unlabelled.update({w: n for w, n in kept["counts"].items() if class_of.get(w, NO_LABEL) == NO_LABEL})
-            report = kept["report"]
-            total.update({k: int(report[k]) for k in ("samples", "spread", "dropped", "back", "gaps")})
-            for key in ("filled", "missing"):
-                total.update({f"{key} {channel}": int(count) for channel, count in report[key].items()})
-            short = [stop - start for start, stop, _ in one.segments if stop - start < self.window]
-            total.update({"short": len(short), "samples in short": sum(short), "segments": len(one.segments)})
-            rates += [float(report["rate"])] if report["with_times"] and report["rate"] else []
-        if rates:
-            rank_zero_info(f"{self.name}: the times are at {min(rates):.4g} to {max(rates):.4g} Hz")
-        if total["short"]:
-            rank_zero_info(
-                f"{self.name}: {total['short']} of {total['segments']} stretches of one person and session are shorter "
-                f"than a window ({total['samples in short']} samples)"
-            )
-        if unlabelled:
-            words = ", ".join(
-                f"{w!r} {n}" for w, n in sorted(unlabelled.items(), key=lambda item: (-item[1], item[0]))[:12]
-            )
-            rank_zero_info(f"{self.name}: samples without a class, by what is written: {words}")
-        return {
-            "recordings": len(stored),
-            **{key: count for key, count in sorted(total.items()) if count},
-            "without a class": dict(sorted(unlabelled.items())),
-            "windows left out": {"missing": int(dropped[0]), "label": int(dropped[1])},
-        }
-
-    def _nothing_left(self, stored: list[Stored], line: str, missing: bool) -> str:
-        if missing:
-            reports = [TimeReport(**{**one.told()["report"], "channels": self.reading.channels}) for one in stored]
-            if worst := lost_to_missing(reports):
-                return f"root={str(self.root)!r}: {line}; {worst}"
-        length = max(stop - start for one in stored for start, stop, _ in one.segments)
-        remedy = f"expected recordings of at least {self.window} samples"
-        if length < self.window and any(one.groups for one in stored):
-            remedy += (
-                f" of one person and session, the longest has {length}; if the rows of several people alternate, sort "
-                "them by person and time"
-            )
-        return f"root={str(self.root)!r}: {line}; {remedy}"
-
     def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
         windows: Any = data.windows["raw"]
-        told = {"reading": windows.told} if isinstance(windows, RecordingWindows) else {}
-        return {**super()._contents(data, split), **told}
-
-
-def known_suffixes(suffixes: Sequence[str] | None) -> tuple[str, ...]:
-    """Suffixes of recordings in lower case, with their dot.
-
-    Raises:
-        InputError: no list, or an empty one.
-
-    >>> known_suffixes(["dat", ".TXT", ".csv.gz"])
-    ('.dat', '.txt', '.csv')
-    """
-    if suffixes is None:
-        return SUFFIXES
-    if isinstance(suffixes, str) or not suffixes:
-        raise InputError(f"suffixes={suffixes!r}: expected a list, such as [.txt]")
-    return tuple(dict.fromkeys("." + str(one).lower().removesuffix(".gz").lstrip(".") for one in suffixes))
+        reading = {"reading": windows.counts} if isinstance(windows, RecordingWindows) else {}
+        return {**super()._contents(data, split), **reading}
 
 
 def _times(
@@ -432,7 +328,7 @@ def _times(
     repeated: Literal["spread", "first", "error"],
     backwards: Literal["error", "sort", "split"],
 ) -> Times:
-    """How times are written; a device tells their unit file by file."""
+    """How times are written; a device has its unit in each file."""
     unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
     return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
 

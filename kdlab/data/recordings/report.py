@@ -1,4 +1,4 @@
-"""What was found, moved, dropped and filled while a recording was brought to the common rate."""
+"""What was found, moved, dropped and filled while a recording was resampled to the common rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recording_time import SECOND
+from kdlab.data.recordings.times import SECOND
 from kdlab.types import InputError
 
 WARN, FAIL, UNLIKELY = 1.05, 2.0, 20.0  # factors between rates: a warning; errors against recorded_at, sampling_rate
@@ -18,7 +18,7 @@ CHANGES = 1.15  # factor between the rate of the first samples and that of all: 
 
 @dataclass
 class TimeReport:
-    """Counts of one recording, filled by :func:`~kdlab.data.regular.regular`, complete when its last row was read.
+    """Counts of one recording, complete when :func:`~kdlab.data.recordings.grid.regular` has read its last row.
 
     Attributes:
         channels: names, in order.

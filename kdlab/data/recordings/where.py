@@ -1,22 +1,15 @@
-"""Which files are recordings, and whose: found in the path, in the file name or in a column, as declared."""
+"""Where the id of a person or of a session is declared: in the path, in the file name or in a column."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_info
+from kdlab.types import InputError
 
-from kdlab.data.files import expanded
-from kdlab.types import InputError, MissingFileError
-
-SUFFIXES = (".csv", ".npz", ".npy")
-SIDE = {"y": ".labels.npy", "t": ".time.npy"}  # what goes with an .npy
-EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
 _CUT = re.compile(r"[_\-.\s]+")
 
 
@@ -149,15 +142,6 @@ def _quoted(value: str) -> str:
     return value if re.fullmatch(r"[A-Za-z]\w*", value) else "'" + value.replace("'", "''") + "'"
 
 
-class Recording(NamedTuple):
-    """One file, and whose recording it is; ``subject`` is empty where a column of the file tells."""
-
-    name: str
-    subject: str
-    file: Path
-    session: str = ""
-
-
 def stem_of(file: Path) -> str:
     """The file name without its suffix; ``.gz`` is a suffix of a suffix.
 
@@ -183,97 +167,3 @@ def cut_name(stem: str) -> tuple[str, ...]:
     (('S1', 'ADL1'), ('data', '1600', 'accel', 'watch'))
     """
     return tuple(part for part in _CUT.split(stem) if part)
-
-
-def listed(root: str | Path, cache: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files under a folder that may be recordings, in the order of their paths; hidden ones are none.
-
-    Args:
-        root: the folder.
-        cache: where recordings are kept; its files are none.
-        suffixes: of recordings, in lower case.
-
-    Raises:
-        MissingFileError: no folder.
-        InputError: a file in place of the folder.
-    """
-    place = expanded(root, EXPECTED)
-    if not place.is_dir():
-        raise InputError(f"root={str(root)!r}: a file; expected {EXPECTED}")
-    kept = cache.resolve()
-    return [
-        file
-        for file in sorted(place.rglob("*"))
-        if suffix_of(file) in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(place).parts)
-        and not file.name.lower().endswith(tuple(SIDE.values()))
-        and kept not in file.resolve().parents
-        and file.is_file()
-    ]
-
-
-def matching(files: Sequence[Path], root: Path, pattern: re.Pattern[str] | None) -> list[Path]:
-    """The files whose name matches; the others are named in the log.
-
-    Raises:
-        MissingFileError: none is left.
-        InputError: two files of one name in one folder.
-    """
-    kept = [file for file in files if pattern is None or pattern.fullmatch(stem_of(file)) is not None]
-    if pattern is not None and len(kept) < len(files):
-        chosen = set(kept)
-        other = [file.name for file in files if file not in chosen]
-        rank_zero_info(f"{root}: {len(other)} files do not match pattern={pattern.pattern!r}: {few(other, len(other))}")
-    if not kept:
-        wanted = f" that match pattern={pattern.pattern!r}" if pattern is not None else ""
-        raise MissingFileError(
-            f"root={str(root)!r}: no recordings in it{wanted}{_others(files, root)}; expected {EXPECTED}"
-        )
-    found: dict[Path, Path] = {}
-    for file in kept:
-        name = file.with_name(stem_of(file))
-        if name in found:
-            raise InputError(f"{found[name]}, {file}: two files of one recording; keep one of them")
-        found[name] = file
-    return kept
-
-
-def _others(files: Sequence[Path], root: Path) -> str:
-    """What a folder without recordings holds, and the line to write."""
-    found = Counter(suffix_of(file) for file in root.rglob("*") if file.is_file() and file.suffix) if not files else {}
-    if not found:
-        return ""
-    most = max(sorted(found), key=lambda suffix: found[suffix])
-    listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.items())[:6])
-    return f", but files of other kinds ({listed}); set suffixes: [{most}] if those are tables"
-
-
-def subject_pattern(pattern: str | None, subject: Where | None, session: Where | None) -> re.Pattern[str] | None:
-    """The compiled pattern of complete file names.
-
-    Raises:
-        InputError: no regular expression; it has no group ``subject`` and nothing else tells; or both tell.
-    """
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"pattern={pattern!r}: expected a regular expression ({error})") from error
-    for name, where in (("subject", subject), ("session", session)):
-        if name in compiled.groupindex and where is not None:
-            raise InputError(
-                f"RecordingDataModule: {name} must be declared once, but got {name}={where} and the group {name} of "
-                f"pattern={pattern!r}. Remove one of them."
-            )
-    if "subject" not in compiled.groupindex and subject is None:
-        raise InputError(
-            f"pattern={pattern!r}: expected a group that tells the subject, such as (?P<subject>[^_]+)_.*, or subject= "
-            "beside it"
-        )
-    return compiled
-
-
-def few(words: Sequence[str], count: int, most: int = 6) -> str:
-    """Some of many words, for a message."""
-    return ", ".join(words[:most]) + (", ..." if count > most else "")

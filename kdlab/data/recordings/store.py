@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,55 +18,25 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from kdlab.data.recording_arrays import read_npy, read_npz, side
-from kdlab.data.recording_book import Book
-from kdlab.data.recording_csv import read_csv
-from kdlab.data.recording_labels import Labelled, Spans
-from kdlab.data.recording_layout import SIDE, stem_of
-from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BORDER, NO_LABEL, Piece
-from kdlab.data.stored import LOST, ROUNDING
-from kdlab.data.text_rows import Csv
-from kdlab.data.time_report import TimeReport
+from kdlab.data.recordings.arrays import read_npy, read_npz, side
+from kdlab.data.recordings.book import Book
+from kdlab.data.recordings.grid import regular
+from kdlab.data.recordings.intervals import Spans
+from kdlab.data.recordings.labels import Labelled
+from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.report import TimeReport
+from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece
+from kdlab.data.recordings.segments import Segments
+from kdlab.data.recordings.tables import read_csv
+from kdlab.data.recordings.where import stem_of
+from kdlab.data.stored import rounds_little
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
 VERSION = 2  # of the stored files
 SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What is read from a recording, and at which rate it is kept.
-
-    Args:
-        grid: the channels, the common rate, and how times are read.
-        label: column of the label; None: labels are intervals in another table.
-        time: column of the time; None: there is none, or a device's own.
-        subject: column of the person, where it tells.
-        session: column of the session, where it tells.
-        csv: how tables are written.
-        device: whose software wrote them.
-    """
-
-    grid: Grid
-    label: str | None
-    time: str | None = None
-    subject: str | None = None
-    session: str | None = None
-    csv: Csv = field(default_factory=Csv)
-    device: str | None = None
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Their names, in order."""
-        return self.grid.channels
-
-    @cached_property
-    def told(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -79,7 +48,7 @@ class Stored:
         samples: rows.
         width: channels.
         labels: the labels, as they are written; codes are places in them.
-        groups: (person, session) as columns tell them; empty where none does.
+        groups: (person, session) as given by columns; empty where there are none.
         segments: ``(start, stop, group)`` of the rows of one person and session; no window crosses their ends.
         precision: of the values; ``float64`` where float32 would lose a signal on a large offset.
     """
@@ -101,22 +70,22 @@ class Stored:
     def find(cls, folder: Path) -> Stored | None:
         """The recording that is kept in a folder; None where it is not there or not complete."""
         try:
-            told = read_json(folder / "recording.json", "cache_dir")
+            kept = read_json(folder / "recording.json", "cache_dir")
             found = cls(
                 folder,
-                int(told["samples"]),
-                int(told["width"]),
-                tuple(str(word) for word in told["labels"]),
-                tuple((str(who), str(when)) for who, when in told["groups"]),
-                tuple((int(start), int(stop), int(group)) for start, stop, group in told["segments"]),
-                str(told["precision"]),
+                int(kept["samples"]),
+                int(kept["width"]),
+                tuple(str(word) for word in kept["labels"]),
+                tuple((str(who), str(when)) for who, when in kept["groups"]),
+                tuple((int(start), int(stop), int(group)) for start, stop, group in kept["segments"]),
+                str(kept["precision"]),
             )
             sizes = [(folder / name).stat().st_size for name in (SIGNAL, LABEL)]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if sizes == [found.dtype.itemsize * found.samples * found.width, 2 * found.samples] else None
 
-    def told(self) -> dict[str, Any]:
+    def contents(self) -> dict[str, Any]:
         """What is kept beside the samples: ``counts`` of samples per label, the ``report`` on times, ``file``."""
         return read_json(self.folder / "recording.json", "cache_dir")
 
@@ -145,9 +114,9 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
         InputError: the file cannot be read.
     """
     parts = [file, *(path for path in (side(file, key) for key in SIDE) if path.exists())]
-    told = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
+    files = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
     exact = json.dumps(
-        [VERSION, told, reading.told, spans.told() if isinstance(spans, Spans) else spans], sort_keys=True
+        [VERSION, files, reading.settings, spans.contents() if isinstance(spans, Spans) else spans], sort_keys=True
     )
     key = hashlib.blake2b(exact.encode(), digest_size=8).hexdigest()
     folder = cache / f"{stem_of(file)}-{key}"
@@ -173,7 +142,7 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
 
 
 def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any]) -> str | None:
-    """Read a recording into a folder; what is said of its times. None where float32 would lose a channel."""
+    """Read a recording into a folder. Returns a line on its times; None where float32 would lose a channel."""
     book, report = Book(str(file)), TimeReport(reading.channels)
     rows = _finite(_read(file, reading, scratch, book))
     if isinstance(spans, str):
@@ -198,7 +167,7 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
     if dtype is np.float32 and not spread.fits_float32():
         return None
     counted = dict(zip(["", *book.labels], counts.tolist(), strict=False))
-    told = {
+    contents = {
         "samples": samples,
         "width": len(reading.channels),
         "labels": list(book.labels),
@@ -209,8 +178,8 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         "report": report.as_dict(),
         "file": str(file),
     }
-    # the folder as a whole takes its place when it is complete
-    (scratch / "recording.json").write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
+    # the folder takes its place when it is complete
+    (scratch / "recording.json").write_text(json.dumps(contents, allow_nan=False), encoding="utf-8")
     for warning in report.warnings:
         rank_zero_info(warning)
     return report.line()
@@ -275,41 +244,4 @@ class Spread:
 
     def fits_float32(self) -> bool:
         """Whether rounding to float32 changes no channel by more than 1e-4 of its standard deviation."""
-        std = np.sqrt(self.square / np.maximum(self.count, 1))
-        moving = std > 64 * np.finfo(np.float64).eps * np.abs(self.mean)
-        return bool((ROUNDING * np.abs(self.mean) <= LOST * std)[moving].all())
-
-
-class Segments:
-    """Rows of one person and session, one after the other; missing samples between two of them belong to none.
-
-    >>> segments = Segments()
-    >>> segments.add(np.array([0, 0, BORDER, 0, BORDER, 1]), 6)
-    >>> segments.add(None, 0)
-    >>> segments.found()
-    [[0, 4, 0], [5, 6, 1]]
-    """
-
-    def __init__(self) -> None:
-        self._ends: list[list[int]] = []
-        self._rows = 0
-
-    def add(self, group: NDArray[Any] | None, count: int) -> None:
-        """Rows with their groups; None: one group."""
-        if not count:
-            return
-        group = np.zeros(count, np.int64) if group is None else np.asarray(group)
-        starts = np.flatnonzero(np.diff(group, prepend=BORDER - 1))
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), count], strict=True):
-            code = int(group[start])
-            if code == BORDER:
-                continue
-            if self._ends and self._ends[-1][2] == code:
-                self._ends[-1][1] = self._rows + stop
-            else:
-                self._ends.append([self._rows + start, self._rows + stop, code])
-        self._rows += count
-
-    def found(self) -> list[list[int]]:
-        """``[start, stop, group]`` of each."""
-        return self._ends
+        return rounds_little(self.mean, np.sqrt(self.square / np.maximum(self.count, 1)))

@@ -9,21 +9,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.identity import text
-from kdlab.data.recording_book import Book
-from kdlab.data.recording_layout import SIDE
-from kdlab.data.recording_time import SECOND
-from kdlab.data.recording_who import named_like_a_person
-from kdlab.data.resample import NO_LABEL, Piece
+from kdlab.data.recordings.book import Book
+from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.resample import NO_LABEL, Piece
+from kdlab.data.recordings.times import SECOND
+from kdlab.data.recordings.who import named_like_a_person
+from kdlab.data.spelling import text
 from kdlab.types import InputError
-
-if TYPE_CHECKING:
-    from kdlab.data.recording_files import Reading
 
 ROWS = 2**16  # rows that are in memory at a time
 BLOCK = 2**23  # bytes that are unpacked at a time

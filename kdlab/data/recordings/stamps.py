@@ -10,9 +10,9 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recording_time import Repeated, Times
-from kdlab.data.resample import Piece, joined
-from kdlab.data.time_report import TimeReport
+from kdlab.data.recordings.report import TimeReport
+from kdlab.data.recordings.resample import Piece, joined
+from kdlab.data.recordings.times import Repeated, Times
 from kdlab.types import InputError
 
 HEAD, MOST, FEW = 2**14, 2**20, 16  # samples from which the pace is found, at most, and with how many time stamps
@@ -78,7 +78,7 @@ def timed(rows: Rows, rate: float) -> Rows:
 
 
 def ordered(rows: Rows, times: Times, report: TimeReport, place: Place) -> Rows:
-    """Runs in which the time does not go back, as ``times.backwards`` says.
+    """Runs in which the time does not go back, by the rule ``times.backwards``.
 
     Raises:
         InputError: a time that goes back, with ``backwards: error``; by more than a minute, with ``sort``.
@@ -152,7 +152,7 @@ def pace(time: NDArray[np.float64], run: NDArray[np.int64], repeated: Repeated =
     Args:
         time: seconds, ``(n,)``.
         run: number of each row's run, ``(n,)``.
-        repeated: as in :class:`~kdlab.data.recording_time.Times`.
+        repeated: as in :class:`~kdlab.data.recordings.times.Times`.
 
     Returns:
         None where no run has two time stamps.
@@ -224,7 +224,7 @@ def paced(rows: Rows, repeated: Repeated, name: str) -> tuple[Rows, Pace | None]
 
 # ---- repeated stamps ------------------------------------------------------------------------------------------------
 def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place: Place) -> Rows:
-    """Rows whose time rises; of samples with one time stamp what ``repeated`` says.
+    """Rows whose time rises; samples with one time stamp by the rule ``repeated``.
 
     The ``n`` samples of a stamp at ``t`` go to ``t + k (u - t) / n`` for the next stamp ``u``. Where that is more than
     two sample periods apart, some are missing: they are one period apart, from ``t`` on, or up to ``u`` where the run
