@@ -1,0 +1,149 @@
+"""Where two records differ, and how much that counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "(absent)"
+TOLERANCE = 1e-6
+#: parts whose numbers are computed: the same operations in another order round differently
+COMPUTED = ("terms", "fits")
+#: names that stand for the same thing in the version before and after
+RENAMED = {"WeighedTeachers": "WeightedTeachers"}
+#: those that make the comparison fail
+COUNTED = ("failed", "difference")
+KINDS = (*COUNTED, "announced", "close", "note")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value of one record.
+
+    Attributes:
+        kind: ``"failed"``: it could not be recorded; ``"difference"``; ``"announced"``: it belongs to an argument that
+            was named as changed; ``"close"``: numbers within 1e-6, relative; ``"note"``: something new, or whether an
+            argument may be given by position.
+    """
+
+    part: str
+    name: str
+    path: str
+    before: Any
+    after: Any
+    kind: str
+
+
+def compare(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Iterable[str] = ()) -> list[Difference]:
+    """All differences of two records ``{part: {name: value}}`` in the parts that both have.
+
+    Args:
+        before: of one version.
+        after: of another.
+        ignore: ``Class.argument`` that are announced to change.
+
+    >>> old, new = ({"configs": {"a/kd": {"model": {"class": "KD", "kd_weight": w}}}} for w in (0.9, 0.8))
+    >>> [(d.path, d.before, d.after, d.kind) for d in compare(old, new)]
+    [('model.kd_weight', 0.9, 0.8, 'difference')]
+    >>> [d.kind for d in compare(old, new, ["KD.kd_weight"])]
+    ['announced']
+    """
+    found: list[Difference] = []
+    for part in before:
+        if part in after:
+            old, new = ({_renamed(k): _renamed(v) for k, v in side[part].items()} for side in (before, after))
+            for name in sorted({*old, *new}):
+                found += _record(part, name, old.get(name, ABSENT), new.get(name, ABSENT), set(ignore))
+    return found
+
+
+def _record(part: str, name: str, old: Any, new: Any, ignore: set[str]) -> Iterator[Difference]:
+    failed = [side.pop("failed") for side in _failures(old, new)]
+    for reason in dict.fromkeys(failed):
+        yield Difference(part, name, "", reason, "", "failed")
+    owner = _owner(part, name)
+    whole = part in COMPUTED and any(ignored.partition(".")[0] == owner for ignored in ignore)
+    for path, owners, before, after, kind in _differing(old, new, (), (), part in COMPUTED):
+        named = {f"{cls}.{argument}" for cls, argument in owners} | {f"{owner}.{key}" for key in path}
+        if old == ABSENT:
+            kind = "note"
+        elif kind == "difference" and (whole or named & ignore):
+            kind = "announced"
+        elif part == "signatures" and path[-1:] == ("kind",):
+            kind = "note"
+        yield Difference(part, name, ".".join(path), before, after, kind)
+
+
+def _failures(*values: Any) -> Iterator[dict[str, Any]]:
+    for value in values:
+        if isinstance(value, dict):
+            yield from [value] if "failed" in value else _failures(*value.values())
+
+
+def _owner(part: str, name: str) -> str:
+    """The method to which a record belongs: ``AFD`` of ``methods.AFD``, ``AFDObjective`` and ``AFD, cached``."""
+    return "" if part == "configs" else name.partition(",")[0].rpartition(".")[2].removesuffix("Objective")
+
+
+def _differing(
+    a: Any, b: Any, path: tuple[str, ...], owners: tuple[tuple[str, str], ...], computed: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, str], ...], Any, Any, str]]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        cls = a.get("class")
+        for key in dict.fromkeys([*a, *b]):
+            above = (*owners, (str(cls), key)) if cls is not None else owners
+            yield from _differing(a.get(key, ABSENT), b.get(key, ABSENT), (*path, key), above, computed)
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            yield from _differing(x, y, (*path, str(i)), owners, computed)
+    elif not _same(a, b):
+        numbers = isinstance(a, float | int) and isinstance(b, float | int)
+        near = numbers and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)
+        close = computed and (near or (path[-1] == "digest" and ABSENT not in (a, b)))
+        yield path, owners, a, b, "close" if close else "difference"
+
+
+def _same(a: Any, b: Any) -> bool:
+    both_nan = isinstance(a, float) and isinstance(b, float) and a != a and b != b
+    return both_nan or (a == b and isinstance(a, bool) == isinstance(b, bool))
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_renamed(key): _renamed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if isinstance(value, str):
+        for old, new in RENAMED.items():
+            value = value.replace(old, new)
+    return value
+
+
+def lines(differences: Iterable[Difference], names: int = 4) -> Iterator[str]:
+    """The differences as text, by part and kind, those of many records in one line; digests are not shown."""
+    groups: dict[tuple[str, int, str], list[str]] = {}
+    for d in differences:
+        if d.path.rpartition(".")[2] != "digest":
+            groups.setdefault((d.part, KINDS.index(d.kind), _said(d)), []).append(d.name)
+    for (part, kind, said), found in sorted(groups.items()):
+        who = list(dict.fromkeys(found))
+        more = f" and {len(who) - names} more" if len(who) > names else ""
+        yield f"{part:10s} {KINDS[kind]:10s} {', '.join(who[:names])}{more}: {said}"
+
+
+def _said(d: Difference) -> str:
+    if d.kind == "failed":
+        return str(d.before)
+    if d.kind == "close":
+        return f"numbers within {TOLERANCE:g}"
+    if d.before == ABSENT and not d.path:
+        return "only after"
+    said = f"{_short(d.before)} -> {_short(d.after)}"
+    return f"{d.path}: {said}" if d.path else said
+
+
+def _short(value: Any) -> str:
+    text = value if value == ABSENT else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
