@@ -47,6 +47,8 @@ def record(
         runs: names of the runs whose configs are recorded; its own by default.
     """
     checkout, folder = checkout.resolve(), folder.resolve()
+    if not (checkout / "kdlab/__init__.py").is_file():
+        raise SystemExit(f"error: {checkout} is neither a checkout of kdlab nor a record of one.")
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for part in parts:
@@ -105,6 +107,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("sides", nargs="*", type=Path, metavar="CHECKOUT_OR_RECORD", help="before and after")
     parser.add_argument("--record", type=Path, metavar="CHECKOUT", help="record one checkout into --out and end")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--runs-of", type=Path, metavar="RECORD", help="with --record: configs of the runs of this one")
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_versions"), help="where records go")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--ignore", nargs="+", default=[], metavar="CLASS.ARGUMENT", help="changes that are meant")
@@ -112,7 +115,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.record is not None:
         if given.out is None or given.sides:
             parser.error("--record takes --out FILE and no sides")
-        _write(given.out, record(given.record, given.folder / "recorded", given.parts))
+        runs = list(json.loads(given.runs_of.read_text(encoding="utf-8"))["configs"]) if given.runs_of else None
+        _write(given.out, record(given.record, given.folder / "recorded", given.parts, runs))
         return 0
     if len(given.sides) != 2:
         parser.error("name two sides, before and after")

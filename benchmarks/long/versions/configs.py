@@ -13,9 +13,10 @@ import yaml
 
 from kdlab import cli
 
-#: how a run is composed where its own file is gone: pattern of its name -> words. A word without dashes is a file below
-#: ``experiments`` without ``.yaml``; ``{set}`` and ``{run}`` are the parts of the name. The first pattern that fits
-#: counts; a word that ends in ``?`` is left out where the file is not there.
+#: how a run of an earlier version is composed in a later one that has not its file, or that has its own name here:
+#: pattern of the name -> words, of which the first that fits counts. A word without dashes is a file below
+#: ``experiments`` without ``.yaml``, left out where it ends in ``?`` and is not there; ``{set}`` and ``{run}`` are the
+#: parts of the name. Any other word is handed on, such as ``--model.init_args.kd_weight=0.5``.
 COMPOSED: dict[str, list[str]] = {
     "*/teacher_*": ["{set}/data", "{set}/{run}", "--run={set}/{run}"],
     "*/*": ["{set}/data", "{set}/student", "methods/{run}", "--run={set}/{run}"],
@@ -46,12 +47,18 @@ def runs_of(checkout: Path) -> list[str]:
     ]
 
 
-def words_of(checkout: Path, name: str) -> list[str]:
-    """The words that compose a run: its file on the data of its folder, or what `COMPOSED` says where it is gone."""
+def words_of(checkout: Path, name: str, later: bool = False) -> list[str]:
+    """The words that compose a run: its file on the data of its folder, or what `COMPOSED` says.
+
+    Args:
+        checkout: a version of kdlab.
+        name: ``<data set>/<run>``.
+        later: the name may be that of a run of an earlier version.
+    """
     folder, _, run = name.partition("/")
     file = checkout / f"experiments/{name}.yaml"
-    if not file.is_file():
-        words = next(words for pattern, words in COMPOSED.items() if fnmatch(name, pattern))
+    if later and (name in COMPOSED or not file.is_file()):
+        words = COMPOSED.get(name) or next(words for pattern, words in COMPOSED.items() if fnmatch(name, pattern))
         return _spelt(checkout, [word.format(set=folder, run=run) for word in words])
     shared = [f"{folder}/data?"] if "include" not in yaml.safe_load(file.read_text()) else []
     return _spelt(checkout, [*shared, name])
@@ -98,26 +105,25 @@ def plain(value: Any) -> Any:
 
 
 def record(checkout: Path, asked: Sequence[str] | None = None) -> dict[str, Any]:
-    """Name of the run -> its config, or why there is none; the working directory is the checkout."""
-    found: dict[str, Any] = {}
-    names = list(runs_of(checkout) if asked is None else asked)
-    for name in names:
-        found[name] = _config(words_of(checkout, name)) if "+" not in name else _stacked(checkout, name)
-    if asked is None and names:
-        for name in (f"{names[0]}+{where}+{base}" for base in BASES for where in ("before", "behind")):
-            found[name] = _stacked(checkout, name)
-    return found
+    """Name of the run -> its config, or why there is none; the working directory is the checkout.
+
+    Args:
+        checkout: a version of kdlab.
+        asked: names from the record of an earlier version; by default its own runs, and the first one with each file of
+            ``experiments/base`` before and behind it, as ``<run>+before+debug``.
+    """
+    names = runs_of(checkout)
+    own = [*names, *(f"{names[0]}+{where}+{base}" for base in BASES for where in ("before", "behind"))]
+    return {name: _config(checkout, name, asked is not None) for name in (own if asked is None else asked)}
 
 
-def _stacked(checkout: Path, name: str) -> dict[str, Any]:
-    """A run with a file of ``experiments/base`` before or behind it: ``<run>+before+debug``."""
-    run, where, base = name.split("+")
-    words, more = words_of(checkout, run), ["--config", f"experiments/base/{base}.yaml"]
-    return _config([*more, *words] if where == "before" else [*words, *more])
-
-
-def _config(words: Sequence[str]) -> dict[str, Any]:
+def _config(checkout: Path, name: str, later: bool) -> dict[str, Any]:
+    run, *stacked = name.split("+")
     try:
+        words = words_of(checkout, run, later)
+        for where, base in zip(stacked[::2], stacked[1::2], strict=True):
+            more = ["--config", f"experiments/base/{base}.yaml"]
+            words = [*more, *words] if where == "before" else [*words, *more]
         return {key: plain(value) for key, value in printed(words).items()}
     except Exception as error:  # whatever it is, the run has no config
         return {"failed": f"{type(error).__name__}: {error}"}

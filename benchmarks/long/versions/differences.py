@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,26 +61,15 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Iterabl
 
 
 def _record(part: str, name: str, old: Any, new: Any, ignore: set[str]) -> Iterator[Difference]:
-    failed = [side.pop("failed") for side in _failures(old, new)]
-    for reason in dict.fromkeys(failed):
-        yield Difference(part, name, "", reason, "", "failed")
     owner = _owner(part, name)
     whole = part in COMPUTED and any(ignored.partition(".")[0] == owner for ignored in ignore)
     for path, owners, before, after, kind in _differing(old, new, (), (), part in COMPUTED):
         named = {f"{cls}.{argument}" for cls, argument in owners} | {f"{owner}.{key}" for key in path}
-        if old == ABSENT:
-            kind = "note"
-        elif kind == "difference" and (whole or named & ignore):
+        if kind == "difference" and (whole or named & ignore):
             kind = "announced"
-        elif part == "signatures" and path[-1:] == ("kind",):
+        elif kind == "difference" and (old == ABSENT or (part == "signatures" and path[-1:] == ("kind",))):
             kind = "note"
         yield Difference(part, name, ".".join(path), before, after, kind)
-
-
-def _failures(*values: Any) -> Iterator[dict[str, Any]]:
-    for value in values:
-        if isinstance(value, dict):
-            yield from [value] if "failed" in value else _failures(*value.values())
 
 
 def _owner(part: str, name: str) -> str:
@@ -90,7 +80,10 @@ def _owner(part: str, name: str) -> str:
 def _differing(
     a: Any, b: Any, path: tuple[str, ...], owners: tuple[tuple[str, str], ...], computed: bool
 ) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, str], ...], Any, Any, str]]:
-    if isinstance(a, dict) and isinstance(b, dict):
+    reasons = [side.get("failed") if isinstance(side, dict) else None for side in (a, b)]
+    if any(reasons):
+        yield path, owners, *reasons, "failed"
+    elif isinstance(a, dict) and isinstance(b, dict):
         cls = a.get("class")
         for key in dict.fromkeys([*a, *b]):
             above = (*owners, (str(cls), key)) if cls is not None else owners
@@ -101,7 +94,7 @@ def _differing(
     elif not _same(a, b):
         numbers = isinstance(a, float | int) and isinstance(b, float | int)
         near = numbers and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)
-        close = computed and (near or (path[-1] == "digest" and ABSENT not in (a, b)))
+        close = computed and (near or (path[-1:] == ("digest",) and ABSENT not in (a, b)))
         yield path, owners, a, b, "close" if close else "difference"
 
 
@@ -121,13 +114,25 @@ def _renamed(value: Any) -> Any:
     return value
 
 
-def lines(differences: Iterable[Difference], names: int = 4) -> Iterator[str]:
-    """The differences as text, by part and kind, those of many records in one line; digests are not shown."""
+def lines(differences: Iterable[Difference], names: int = 4, values: int = 3) -> Iterator[str]:
+    """The differences as text, by part and kind; digests are not shown.
+
+    Args:
+        differences: from :func:`compare`.
+        names: those that say the same are one line, in which so many of their names are written.
+        values: so many values are written of each objective and fit.
+    """
     groups: dict[tuple[str, int, str], list[str]] = {}
+    seen: Counter[tuple[str, str, str]] = Counter()
     for d in differences:
         if d.path.rpartition(".")[2] != "digest":
-            groups.setdefault((d.part, KINDS.index(d.kind), _said(d)), []).append(d.name)
-    for (part, kind, said), found in sorted(groups.items()):
+            seen[d.part, d.kind, d.name] += 1
+            if d.part not in COMPUTED or d.kind == "close" or seen[d.part, d.kind, d.name] <= values:
+                groups.setdefault((d.part, KINDS.index(d.kind), _said(d)), []).append(d.name)
+    for (part, kind, name), count in seen.items():
+        if part in COMPUTED and kind != "close" and count > values:
+            groups[part, KINDS.index(kind), f"and {count - values} more values of {name}"] = [name]
+    for (part, kind, said), found in sorted(groups.items(), key=lambda group: (group[0][:2], group[1][0])):
         who = list(dict.fromkeys(found))
         more = f" and {len(who) - names} more" if len(who) > names else ""
         yield f"{part:10s} {KINDS[kind]:10s} {', '.join(who[:names])}{more}: {said}"
@@ -135,7 +140,8 @@ def lines(differences: Iterable[Difference], names: int = 4) -> Iterator[str]:
 
 def _said(d: Difference) -> str:
     if d.kind == "failed":
-        return str(d.before)
+        reasons = [f"{side}: {said}" for side, said in (("before", d.before), ("after", d.after)) if said]
+        return "; ".join([d.path, *reasons] if d.path else reasons)
     if d.kind == "close":
         return f"numbers within {TOLERANCE:g}"
     if d.before == ABSENT and not d.path:
