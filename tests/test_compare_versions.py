@@ -123,14 +123,18 @@ def test_announced_changes_do_not_count(capsys):
     after["terms"]["AFDObjective"]["1-D"]["terms"]["ce"] = 1.0
     after["fits"]["AFD"]["epochs"][0]["train/ce"] = 10.0
     assert [kind for *_, kind in found(after)] == ["difference"] * 4
-    code, out = status(after, capsys, ["AFD.ce_weight"])
-    assert code == 0
-    assert [kind for *_, kind in found(after, ["AFD.ce_weight"])] == ["announced"] * 4
-    assert "configs    announced  set/afd: model.ce_weight: (absent) -> 1.0" in out
+    assert [kind for *_, kind in found(after, ["AFD.ce_weight"])] == ["announced"] * 2 + ["difference"] * 2
+    assert [kind for *_, kind in found(after, ["AFD"])] == ["difference"] * 2 + ["announced"] * 2
+    assert [kind for *_, kind in found(after, ["KD", "KD.*", "AFDS.*"])] == ["difference"] * 4
+    for ignore in (["AFD.ce_weight", "AFD"], ["AFDObjective.*", "AFD"]):
+        assert [kind for *_, kind in found(after, ignore)] == ["announced"] * 4
+        code, out = status(after, capsys, ignore)
+        assert code == 0
+        assert "configs    announced  set/afd: model.ce_weight: (absent) -> 1.0" in out
     for path in (("fits", "KD", "epochs", 0, "train/ce"), ("configs", "set/afd", "model", "student", "depth")):
         inner, key = place(after, path)
         inner[key], kept = 10, inner[key]
-        assert status(after, capsys, ["AFD.ce_weight"])[0] == 1
+        assert status(after, capsys, ["AFD.ce_weight", "AFD"])[0] == 1
         inner[key] = kept
 
 
@@ -198,6 +202,8 @@ def test_signatures_are_recorded():
     assert recorded["functional"] == "module"
     assert not [name for name, value in recorded.items() if "failed" in value]
     assert json.loads(json.dumps(recorded)) == recorded
+    asked = ["methods.base.Method", "methods.base.Gone", "nowhere.Gone", "KD"]
+    assert set(signatures.record(asked)) == {*recorded, "methods.base.Method"}
 
 
 def test_terms_are_recorded():

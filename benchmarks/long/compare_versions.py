@@ -9,8 +9,9 @@ checkout is recorded part by part, each in a process of its own in which that ch
 - ``fits``: one short seeded fit of every method: curves, final weights, test metrics, keys of its checkpoint.
 
 The records are kept below ``--folder``, the differences are printed, and the status is 1 where there are any, or where
-something could not be recorded. Changes that are meant are named with ``--ignore Class.argument``: they are printed as
-announced, as are the terms and fits of that class, and do not count. Takes minutes for each checkout.
+something could not be recorded. Changes that are meant are named with ``--ignore``: ``Class.argument`` or ``Class.*`` in
+configs and signatures, ``Class`` for the terms and fits of a method. They are printed as announced and do not count.
+Takes minutes for each checkout.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PARTS = ("configs", "signatures", "terms", "fits")
 
 
 def record(
-    checkout: Path, folder: Path, parts: Sequence[str] = PARTS, runs: Sequence[str] | None = None
+    checkout: Path, folder: Path, parts: Sequence[str] = PARTS, earlier: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """``{part: {name: value}}`` of a checkout.
 
@@ -44,7 +45,7 @@ def record(
         checkout: the folder of the checkout.
         folder: where each part's record goes.
         parts: some of them.
-        runs: names of the runs whose configs are recorded; its own by default.
+        earlier: the record of an earlier version, whose runs and public names are looked for; its own by default.
     """
     checkout, folder = checkout.resolve(), folder.resolve()
     if not (checkout / "kdlab/__init__.py").is_file():
@@ -54,9 +55,9 @@ def record(
     for part in parts:
         begin, out = time.monotonic(), folder / f"{part}.json"
         words = ["--checkout", str(checkout), "--out", str(out)]
-        if part == "configs" and runs is not None:
-            asked = folder / "runs.json"
-            asked.write_text(json.dumps(list(runs)), encoding="utf-8")
+        if part in ("configs", "signatures") and earlier and part in earlier:
+            asked = folder / "asked.json"
+            asked.write_text(json.dumps(list(earlier[part])), encoding="utf-8")
             words += ["--asked", str(asked)]
         _run([part, *words], checkout)
         found[part] = json.loads(out.read_text(encoding="utf-8"))
@@ -73,12 +74,12 @@ def _run(words: Sequence[str], checkout: Path) -> None:
         raise SystemExit(f"error: {words[0]} of {checkout} could not be recorded.\n{done.stderr[-3000:]}")
 
 
-def side(given: Path, folder: Path, parts: Sequence[str], runs: Sequence[str] | None = None) -> dict[str, Any]:
+def side(given: Path, folder: Path, parts: Sequence[str], earlier: dict[str, Any] | None = None) -> dict[str, Any]:
     """The record of a side: read where it is a file, made where it is a checkout."""
     if given.is_file():
         kept: dict[str, Any] = json.loads(given.read_text(encoding="utf-8"))
         return {part: kept[part] for part in parts if part in kept}
-    made = record(given, folder / "parts", parts, runs)
+    made = record(given, folder / "parts", parts, earlier)
     _write(folder / "record.json", made)
     return made
 
@@ -107,21 +108,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("sides", nargs="*", type=Path, metavar="CHECKOUT_OR_RECORD", help="before and after")
     parser.add_argument("--record", type=Path, metavar="CHECKOUT", help="record one checkout into --out and end")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--runs-of", type=Path, metavar="RECORD", help="with --record: configs of the runs of this one")
+    parser.add_argument("--earlier", type=Path, metavar="RECORD", help="with --record: look for what this one names")
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_versions"), help="where records go")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--ignore", nargs="+", default=[], metavar="CLASS.ARGUMENT", help="changes that are meant")
+    parser.add_argument("--ignore", nargs="+", default=[], metavar="CLASS[.ARGUMENT]", help="what is meant to change")
     given = parser.parse_args(words)
     if given.record is not None:
         if given.out is None or given.sides:
             parser.error("--record takes --out FILE and no sides")
-        runs = list(json.loads(given.runs_of.read_text(encoding="utf-8"))["configs"]) if given.runs_of else None
-        _write(given.out, record(given.record, given.folder / "recorded", given.parts, runs))
+        earlier = json.loads(given.earlier.read_text(encoding="utf-8")) if given.earlier else None
+        _write(given.out, record(given.record, given.folder / "recorded", given.parts, earlier))
         return 0
     if len(given.sides) != 2:
         parser.error("name two sides, before and after")
     before = side(given.sides[0], given.folder / "before", given.parts)
-    after = side(given.sides[1], given.folder / "after", given.parts, list(before.get("configs", ())))
+    after = side(given.sides[1], given.folder / "after", given.parts, before)
     return report(before, after, given.ignore)
 
 

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("part", choices=("configs", "signatures", "terms", "fits"))
     parser.add_argument("--checkout", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--asked", type=Path, help="JSON list: the runs or methods to record; all by default")
+    parser.add_argument("--asked", type=Path, help="JSON list: names that an earlier version has")
     words = parser.parse_args()
     import torch
 
@@ -41,7 +41,7 @@ def record(part: str, checkout: Path, asked: list[str] | None) -> dict[str, Any]
     if part == "signatures":
         from . import signatures
 
-        return signatures.record()
+        return signatures.record(asked)
     if part == "terms":
         from . import terms
 
@@ -49,7 +49,7 @@ def record(part: str, checkout: Path, asked: list[str] | None) -> dict[str, Any]
     from . import fits
 
     with tempfile.TemporaryDirectory() as folder:
-        return fits.record(Path(folder), asked)
+        return fits.record(Path(folder))
 
 
 main()

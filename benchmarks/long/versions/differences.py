@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
 ABSENT = "(absent)"
@@ -43,7 +44,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Iterabl
     Args:
         before: of one version.
         after: of another.
-        ignore: ``Class.argument`` that are announced to change.
+        ignore: what is announced to change: ``Class.argument`` or ``Class.*`` in configs and signatures, ``Class`` for
+            the terms and the fits of a method.
 
     >>> old, new = ({"configs": {"a/kd": {"model": {"class": "KD", "kd_weight": w}}}} for w in (0.9, 0.8))
     >>> [(d.path, d.before, d.after, d.kind) for d in compare(old, new)]
@@ -54,7 +56,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Iterabl
     found: list[Difference] = []
     for part in before:
         if part in after:
-            old, new = ({_renamed(k): _renamed(v) for k, v in side[part].items()} for side in (before, after))
+            old, new = ({renamed(k): renamed(v) for k, v in side[part].items()} for side in (before, after))
             for name in sorted({*old, *new}):
                 found += _record(part, name, old.get(name, ABSENT), new.get(name, ABSENT), set(ignore))
     return found
@@ -62,14 +64,23 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], ignore: Iterabl
 
 def _record(part: str, name: str, old: Any, new: Any, ignore: set[str]) -> Iterator[Difference]:
     owner = _owner(part, name)
-    whole = part in COMPUTED and any(ignored.partition(".")[0] == owner for ignored in ignore)
     for path, owners, before, after, kind in _differing(old, new, (), (), part in COMPUTED):
-        named = {f"{cls}.{argument}" for cls, argument in owners} | {f"{owner}.{key}" for key in path}
-        if kind == "difference" and (whole or named & ignore):
+        named = {owner} if part in COMPUTED else {(owner, key) for key in path} | set(owners)
+        announced = any(_named(said, one) for said in ignore for one in named)
+        if kind == "difference" and announced:
             kind = "announced"
         elif kind == "difference" and (old == ABSENT or (part == "signatures" and path[-1:] == ("kind",))):
             kind = "note"
         yield Difference(part, name, ".".join(path), before, after, kind)
+
+
+def _named(ignored: str, one: str | tuple[str, str]) -> bool:
+    """Whether ``Class.argument`` names an argument, or ``Class`` a method; an objective goes by its method's name."""
+    cls, _, argument = ignored.partition(".")
+    cls = cls.removesuffix("Objective")
+    if isinstance(one, str):
+        return not argument and fnmatch(one, cls)
+    return bool(argument) and fnmatch(one[0].removesuffix("Objective"), cls) and fnmatch(one[1], argument)
 
 
 def _owner(part: str, name: str) -> str:
@@ -103,11 +114,12 @@ def _same(a: Any, b: Any) -> bool:
     return both_nan or (a == b and isinstance(a, bool) == isinstance(b, bool))
 
 
-def _renamed(value: Any) -> Any:
+def renamed(value: Any) -> Any:
+    """The value with the later names of what was renamed."""
     if isinstance(value, dict):
-        return {_renamed(key): _renamed(item) for key, item in value.items()}
+        return {renamed(key): renamed(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_renamed(item) for item in value]
+        return [renamed(item) for item in value]
     if isinstance(value, str):
         for old, new in RENAMED.items():
             value = value.replace(old, new)
@@ -147,6 +159,8 @@ def _said(d: Difference) -> str:
     if d.before == ABSENT and not d.path:
         return "only after"
     said = f"{_short(d.before)} -> {_short(d.after)}"
+    if d.kind == "note" and d.path.rpartition(".")[2] == "kind":
+        return f"arguments: {said}"
     return f"{d.path}: {said}" if d.path else said
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jsonargparse._parameter_resolvers import get_signature_parameters
@@ -15,6 +16,8 @@ from jsonargparse._parameter_resolvers import get_signature_parameters
 import kdlab
 import kdlab.methods
 from kdlab.objective import Objective
+
+from .differences import renamed
 
 PACKAGES = (
     "augment",
@@ -124,9 +127,19 @@ def _described(parameter: Any) -> dict[str, Any]:
     }
 
 
-def record() -> dict[str, Any]:
-    """``<package>.<name>`` -> its arguments; of what is no class or function, its value or kind."""
-    return {name: _recorded(thing) for name, thing in sorted(public().items())}
+def record(asked: Sequence[str] | None = None) -> dict[str, Any]:
+    """``<package>.<name>`` -> its arguments; of what is no class or function, its value or kind.
+
+    Args:
+        asked: names from the record of an earlier version, looked for besides the exported ones.
+    """
+    found = public()
+    for name in (renamed(name) for name in asked or ()):
+        package, _, last = name.rpartition(".")
+        if name not in found and package != "objectives":
+            with contextlib.suppress(ImportError, AttributeError):
+                found[name] = getattr(importlib.import_module(f"kdlab.{package}".rstrip(".")), last)
+    return {name: _recorded(thing) for name, thing in sorted(found.items())}
 
 
 def _recorded(thing: Any) -> Any:
