@@ -9,8 +9,8 @@ checkout is recorded part by part, each in a process of its own in which that ch
 - ``fits``: one short seeded fit of every method: curves, final weights, test metrics, keys of its checkpoint.
 
 The records are kept below ``--folder``, the differences are printed, and the status is 1 where there are any, or where
-something could not be recorded. Changes that are meant are named with ``--ignore``: ``Class.argument`` or ``Class.*`` in
-configs and signatures, ``Class`` for the terms and fits of a method. They are printed as announced and do not count.
+something could not be recorded. Changes that are meant are named with ``--ignore``: ``Class.argument`` or ``Class.*``
+in configs and signatures, ``Class`` for the terms and fits of a method. They are printed as announced and do not count.
 Takes minutes for each checkout.
 """
 
