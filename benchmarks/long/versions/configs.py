@@ -19,7 +19,7 @@ from kdlab import cli
 #: parts of the name. Any other word is handed on, such as ``--model.init_args.kd_weight=0.5``.
 COMPOSED: dict[str, list[str]] = {
     "*/teacher_*": ["{set}/data", "{set}/{run}", "--run={set}/{run}"],
-    "*/*": ["{set}/data", "{set}/student", "methods/{run}", "--run={set}/{run}"],
+    "*/*": ["{set}/data", "methods/{run}", "{set}/student", "--run={set}/{run}"],  # the method names the class
 }
 #: base files that any run can be stacked on, before it or behind it
 BASES = ("debug", "trainer", "wandb")
