@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kdlab import KD, PSKD, TGD, Distillation, InputError, Supervised, Teacher, cli
 from kdlab.fields import Field, OptionalSetting, Setting, argument, documented, in_words, setting
-from kdlab.methods.made import Distilled, TeacherFree
+from kdlab.methods import Distilled, TeacherFree, stubs
 from kdlab.nets.base import Backbone
 from kdlab.objective import checked_taps
 from kdlab.objectives import CrossEntropy, SoftTargets
@@ -608,6 +608,7 @@ from typing import Literal
 
 from torch import Tensor
 
+import kdlab
 from kdlab.fields import OptionalSetting, Setting, argument, setting
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -638,6 +639,14 @@ Mine(left="much")  # arg-type
 Mine(weights=[1.0])  # arg-type
 word: str = right.extra  # assignment
 right.kind.missing  # union-attr
+
+net = kdlab.nets.WideResNet(10, 1, in_channels=3, num_classes=3)
+teachers = {"raw": kdlab.Teacher(net=net)}
+kdlab.TPKD(net, teachers, patches=2, weights={"raw": 1.0}, student_view="raw", cache=kdlab.TeacherCache("kept"))
+kdlab.TPKD(net, teachers, patchs=2)  # call-arg
+kdlab.TPKD(net, teachers, oth="columns")  # arg-type
+kdlab.methods.AMD(net, teachers, margin="wide")  # arg-type
+kdlab.AMC(net, ramp_up=2, view="raw", optimiser=None)  # call-arg
 '''
 
 
@@ -657,4 +666,8 @@ def test_mypy_checks_the_arguments_of_a_users_objective(tmp_path: Path) -> None:
     lines = enumerate(CHECKED.splitlines(), start=1)
     expected = [(str(number), line.split("  # ")[1]) for number, line in lines if "  # " in line]
     assert found == expected, done.stdout + done.stderr
-    assert len(expected) == 7
+    assert len(expected) == 11
+
+
+def test_the_stub_file_is_fresh() -> None:
+    assert stubs.PATH.read_text(encoding="utf-8") == stubs.text(), "run python -m kdlab.methods.stubs"
