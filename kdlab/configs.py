@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def read_file(path: Path, what: str, start: str) -> dict[str, Any]:
         MissingFileError: it is not there.
         InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # also where the name is too long for a file
         raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
     return read_yaml(path, what)
 
@@ -85,7 +86,7 @@ def _names(value: Any, where: str) -> list[str]:
 
 def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
     file = path.parent / name
-    if file.exists() and file.samefile(path):
+    if os.path.exists(file) and file.samefile(path):
         raise InputError(f"{where} must name other files, but got {name!r}, the file itself. Remove it.")
     content = read_file(file, where, f"the folder of {path.name!r}")
     if INCLUDE in content:

@@ -153,6 +153,7 @@ REFUSED = {
     "an empty name": ("include: ['']", {}, "include must be the name of a file or a list of them, but got ['']"),
     "a mapping in it": ("include: [{a: b}]", {}, "include must be the name of a file or a list of them, but got"),
     "missing": ("include: gone.yaml", {}, "'run.yaml': include: 'gone.yaml' is not there. Name a file; a relative"),
+    "a long name": (f"include: {'gone' * 80}", {}, "is not there. Name a file"),
     "a folder": ("include: .", {}, "is not a file"),
     "itself": ("include: run.yaml", {}, "include must name other files, but got 'run.yaml', the file itself"),
     "a circle": (
