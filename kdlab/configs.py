@@ -100,10 +100,11 @@ def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
 def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Lay configs over each other: later values win, mappings are merged, ``callbacks+`` extends a list.
 
-    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps the arguments,
-    and those that come before any class are kept for it. This is the rule of ``include`` and of studies. Several ``--config`` on a command line give the same, with two differences
-    of their parser: a later file replaces all teachers, views or weights, where here those of other names stay; and a
-    later class keeps those arguments of an earlier one that it takes, too.
+    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps the
+    arguments, and those that come before any class are kept for it. This is the rule of ``include`` and of studies.
+    Several ``--config`` on a command line give the same, with these differences of their parser: a later file replaces
+    all teachers, views or weights, where here those of other names stay; a later class keeps those arguments of an
+    earlier one that it takes, too; and arguments come after their class.
 
     >>> stack([{"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l+": [2]}])
     {'a': {'b': 3, 'c': 2}, 'l': [1, 2]}
