@@ -15,9 +15,9 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from kdlab import __version__
+from kdlab.configs import read_config
 from kdlab.data import WindowDataModule
 from kdlab.ends import ending, restart_in_utf8
-from kdlab.files import read_yaml
 from kdlab.lightning_cli import KdlabCLI, Reading, input_error
 from kdlab.methods.base import Method
 from kdlab.parser import Parser
@@ -55,7 +55,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    content = read_yaml(config, "config")
+    content = read_config(Path(config), "config")
     for key in ("model", "data"):
         if content.get(key) is None:
             raise InputError(
@@ -75,7 +75,7 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     Raises:
         InputError: for a wrong argument of a callback.
     """
-    trainer = read_yaml(config, "config").get("trainer") or {}
+    trainer = read_config(Path(config), "config").get("trainer") or {}
     if not isinstance(trainer, dict):
         raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
     named = [trainer.get(key) or [] for key in ("callbacks", "callbacks+")]

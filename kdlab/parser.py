@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import Namespace, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
+from kdlab.configs import INCLUDE, expand
 from kdlab.dropped import refuse_dropped, word_sections
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
@@ -76,6 +78,7 @@ class Parser(LightningArgumentParser):
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
         self._given: list[tuple[str, Any]] = []  # sections of config files and words that are parsed, and where from
+        self._content: str | None = None  # of the config file that is parsed, with those that it includes
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.
@@ -93,16 +96,26 @@ class Parser(LightningArgumentParser):
         return parsed
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a config file.
+        """Parse a config file and those that it includes.
 
         Raises:
-            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, or a section of it is none.
+            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, a section of it is none, or
+                what it includes is refused (`kdlab.configs.read_config`).
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
             where, content = f"--config: {os.fspath(path)!r}", read_yaml(os.fspath(path), "--config")
+            if INCLUDE in content:
+                content = expand(content, Path(os.fspath(path)), "--config")
+                self._content = yaml.safe_dump(content, default_style='"', sort_keys=False)  # a text stays a text
             self._check_sections(content, where)
             self._given.append((where, content))
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config; with that of a file come those that it includes."""
+        content, self._content = self._content or content, None
+        parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from jsonargparse import ArgumentParser
 
 import kdlab
@@ -38,6 +39,7 @@ def test_the_stub_file_is_fresh():
     assert stubs.PATH.read_text(encoding="utf-8") == stubs.text(), "run python -m kdlab.data.stubs"
 
 
+@pytest.mark.slow
 def test_mypy_names_wrong_arguments_and_accepts_right_ones(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")

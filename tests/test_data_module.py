@@ -160,10 +160,10 @@ def test_views_that_do_not_fit_are_refused_in_setup():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, but got 0"),
         ({"batch_size": 1.5}, r"batch_size must be a whole number of at least 1, but got 1\.5"),
         ({"num_workers": "2"}, r"num_workers must be a whole number of at least 0, but got '2'"),
-        ({"num_workers": -1}, "num_workers=-1"),
+        ({"num_workers": -1}, "num_workers must be a whole number of at least 0, but got -1"),
         ({"scale": "std"}, "scale must be one of standard, minmax, none"),
         (
             {"scale": Scale([0.0], [1.0])},
@@ -520,8 +520,8 @@ def test_predict_new_windows(tmp_path):
     ("changes", "message"),
     [
         ({"x": None}, "x, y must be windows and their labels, or path"),
-        ({"path": "a.npz"}, "arrays or a file, got both"),
-        ({"layout": "TNC"}, "layout='TNC'"),
+        ({"path": "a.npz"}, "x, path: one of them must be given, but got both"),
+        ({"layout": "TNC"}, "layout must be .*, but got 'TNC'"),
         (
             {"x": np.zeros((120, 32))},
             r"x must have three axes, \(windows, channels, samples\), but got shape \(120, 32\); .*None",
@@ -538,7 +538,7 @@ def test_predict_new_windows(tmp_path):
         ({"y": np.array(["a", "b", "d"] * 40), "classes": ["a", "b", "c"]}, "labels d are not among the classes"),
         ({"x": np.full((120, 3, 32), np.nan)}, "channel 'channel_0': 3840 NaN or infinite samples"),
         ({"x": np.array([["a"]])}, "x must be real numbers, but got <U1"),
-        ({"recording": "all"}, "recording='all'"),
+        ({"recording": "all"}, "recording must be one id per window, .*, but got 'all'"),
         ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test must be both"),
         ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test must be both"),
         ({"subject": np.zeros(3)}, "subject must be one value per window"),

@@ -38,7 +38,7 @@ def test_slide_equals_a_loop(length, window, step, start):
 
 
 def test_slide_refuses_what_makes_no_windows():
-    with pytest.raises(InputError, match="step=0"):
+    with pytest.raises(InputError, match="step must be a number of samples of at least 1, but got 0"):
         window_starts(10, 4, 0)
     with pytest.raises(InputError, match=r"\(channels, samples\)"):
         slide(np.zeros((2, 2, 9)), 4, 1)
@@ -66,7 +66,7 @@ def test_held_out_groups_leave_every_class():
 def test_too_few_groups():
     with pytest.raises(InputError, match="2 groups"):
         split_groups(["a", "b"])
-    with pytest.raises(InputError, match=r"val_fraction=1\.5"):
+    with pytest.raises(InputError, match=r"val_fraction must be a number in .*, but got 1\.5"):
         split_groups(["a", "b", "c"], 1.5)
 
 
@@ -151,8 +151,8 @@ def test_named_subjects():
         ({"subjects": 10}, {"test_subjects": list(range(8))}, "cannot give 2 for validation"),
         ({"subjects": 3}, {}, "3 subjects .* too few"),
         ({"subjects": 10}, {"split": "by_day"}, "by_day"),
-        ({"subjects": 10}, {"val_fraction": 0.0}, "val_fraction=0.0"),
-        ({"subjects": 10}, {"train_per_class": 0}, "train_per_class=0"),
+        ({"subjects": 10}, {"val_fraction": 0.0}, "val_fraction must be .*, but got 0.0"),
+        ({"subjects": 10}, {"train_per_class": 0}, "train_per_class must be at least one, or null for all, but got 0"),
         ({}, {"test_subjects": [1]}, "subjects of this data set are unknown"),
         ({"subjects": 10, "test": np.arange(40) % 2 == 0}, {}, "subject 0, 1, 2.* in two splits"),
         ({"subjects": 10, "classes": ["0", "1", "2"]}, {}, "no training window of class 2"),

@@ -98,3 +98,11 @@ def test_a_class_that_a_later_file_replaces_has_arguments_of_its_own():
     net["class_path"] = "kdlab.nets.WideResNet"
     with pytest.raises(InputError, match=r"first.yaml: net.init_args.released is not accepted"):
         refuse_dropped(first, parser.parse_object({"net": net}), "first.yaml")
+
+
+def test_in_a_file_that_another_includes(tmp_path):
+    changed(tmp_path, "model.init_args.studnt", {})
+    path = tmp_path / "short.yaml"
+    path.write_text("include: run.yaml\ntrainer: {max_epochs: 1}\n")
+    message = f"--config: {str(path)!r}: model.init_args.studnt is not accepted. Correct the name, or remove it."
+    assert refused(["--config", str(path)]) == message

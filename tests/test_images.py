@@ -414,7 +414,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: CIFAR10(r, split="random_windows").setup(), "split='random_windows': has no meaning for images"),
         (lambda r: CIFAR10(r, test_subjects=[1]).setup(), "test_subjects: the subjects of this data set are unknown"),
         (lambda r: CIFAR100(r, labels="all"), 'labels must be "fine" or "coarse", but got \'all\''),
-        (lambda r: ImageFolder(r, size=300), "size=300, resize=256"),
+        (lambda r: ImageFolder(r, size=300), "resize at least size, but got size=300, resize=256"),
         (lambda r: ImageFolder(r, train="val"), "train, test must be the names of two folders"),
         (lambda r: CIFAR10(r, augment=Shift()).setup(), r"augment: Shift.*changes windows, .* shape \(3, 32, 32\)"),
         (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"corruption: Mix1.*changes windows, but .* has images"),
@@ -424,7 +424,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: BasicMotions(views={"pi": ScanPersistenceImage()}).setup(), "ScanPersistenceImage reads images"),
         (lambda r: CIFAR10(r, scale=Scale([0.0], [1.0])).setup(), "1 constants for the 3 channels"),
         (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels must be \(N, C, H, W\) uint8"),
-        (lambda r: ImageFiles(r, ["a"], 32, 20), "size=32, resize=20"),
+        (lambda r: ImageFiles(r, ["a"], 32, 20), "resize at least size, but got size=32, resize=20"),
         (lambda r: blocks(np.array([0, 1, 1])), "at least two training images of every class"),
     ],
 )
@@ -636,7 +636,7 @@ def test_augmentations_of_images_keep_the_contract(one):
     assert any(not np.array_equal(out, one(x, np.random.default_rng(seed))) for seed in range(4, 20))
     assert pickle.loads(pickle.dumps(one)) == one
     for bad in (np.zeros((1, 3, 4, 4)), np.zeros((3, 0, 4))):
-        with pytest.raises(InputError, match=r"expected .*\(C, H, W\)"):
+        with pytest.raises(InputError, match=r"must be .*\(C, H, W\)"):
             one(bad, np.random.default_rng(0))
 
 

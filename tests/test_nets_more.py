@@ -164,7 +164,7 @@ def test_windows_that_are_too_short_are_refused():
         axes = "T at least 32" if net.ndim == 1 else "H, W at least 32"
         with pytest.raises(InputError, match=rf"{axes}, but got \(2, 3, 30"):
             net(torch.zeros(2, 3, *(30,) * net.ndim))
-    with pytest.raises(InputError, match=r"max_tokens=3 patches of 8 samples, got \(2, 3, 30\), which makes 4"):
+    with pytest.raises(InputError, match=r"max_tokens=3 patches of 8 samples, but got \(2, 3, 30\), which makes 4"):
         TransformerEncoder(max_tokens=3)(torch.zeros(2, 3, 30))
 
 

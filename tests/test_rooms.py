@@ -15,8 +15,9 @@ MAY_IMPORT = {
     "remedies": {"types"},
     "streams": set(),
     "ends": {"remedies", "streams"},
+    "configs": {"types"},
     "dropped": {"types"},
-    "parser": {"types", "dropped"},
+    "parser": {"types", "configs", "dropped"},
     "run_folder": set(),
     "functional": {"types"},
     "distributed": set(),
@@ -112,6 +113,22 @@ def test_one_file_takes_the_data_module_out_of_a_trainer():
     assert users == {"windows.py"}
 
 
+def test_files_are_replaced_in_one_place():
+    """Outer rooms write through `kdlab.files.replacing`; no other temporary file, no rename of their own."""
+    rooms = ("study", "evaluate", "export", "callbacks", "figures", "nets")
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
+    ways = ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile")
+    users = {path.relative_to(ROOT).as_posix() for path in paths if any(way in path.read_text() for way in ways)}
+    assert users <= {"files.py"}
+
+
+def test_a_recipe_stands_once():
+    """Lines of the shipped configs without comments and blank ones."""
+    folder = ROOT.parent / "experiments"
+    lines = [line.strip() for path in folder.rglob("*.yaml") for line in path.read_text().splitlines()]
+    assert 0 < sum(bool(line) and not line.startswith("#") for line in lines) <= 1700
+
+
 def import_graph(root):
     """Module -> the modules of its package that it imports, at any place in the file."""
     paths = {}
@@ -171,12 +188,3 @@ def test_circles_are_found(tmp_path):
     for name, text in files.items():
         (tmp_path / "p" / f"{name}.py").write_text(text, encoding="utf-8")
     assert circles(import_graph(tmp_path / "p")) == [frozenset({"p.a", "p.b", "p.c"})]
-
-
-def test_files_are_replaced_in_one_place():
-    """Outer rooms write through `kdlab.files.replacing`; no other temporary file, no rename of their own."""
-    rooms = ("study", "evaluate", "export", "callbacks", "figures", "nets")
-    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
-    ways = ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile")
-    users = {path.relative_to(ROOT).as_posix() for path in paths if any(way in path.read_text() for way in ways)}
-    assert users <= {"files.py"}

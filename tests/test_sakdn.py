@@ -112,14 +112,14 @@ def test_a_dead_sample_sends_no_gradient_that_breaks_the_others() -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([torch.zeros(2, 4, 5)], r"2 features with 4 channels.*\(2, 4, 5\)"),
+        ([torch.zeros(2, 4, 5)], r"features must be 2 with 4 channels.*\(2, 4, 5\)"),
         ([torch.zeros(2, 4, 5), torch.zeros(2, 3, 5)], r"\(2, 3, 5\)"),
     ],
 )
 def test_gates_refuse(features: list[Tensor], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SPAMFM(4, 2)(features)
-    with pytest.raises(InputError, match="reduction >= 1"):
+    with pytest.raises(InputError, match="reduction must be at least 1"):
         SPAMFM(4, 2, 0)
 
 
@@ -213,7 +213,7 @@ def test_everything_in_it_learns_but_the_class_embeddings() -> None:
         ({"groups": {"acc": 0}}, r"\{'acc': 0\}"),
         ({"groups": {"keys": 3}}, "keys"),
         ({"groups": {"left arm": 3}}, "left arm"),
-        ({"in_channels": 7}, r"6 channels.*in_channels is 7"),
+        ({"in_channels": 7}, r"sum of the groups, 6 .*but got 7"),
         ({"semantic_size": 0}, "semantic_size.*0"),
         ({"depth": 12}, "6 n"),
     ],
@@ -753,7 +753,7 @@ def test_utd_mhad_has_both_sensors_in_one_view(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved["skeleton"], plain["skeleton"] - plain["skeleton"][:, :, :1], atol=1e-5)
     np.testing.assert_array_equal(plain["both"][:, :6], plain["inertial"])
     np.testing.assert_allclose(plain["both"][:, 6:, [0, -1]], plain["skeleton"][:, :, [0, -1]], atol=1e-6)
-    with pytest.raises(InputError, match="skeleton_origin='hip'"):
+    with pytest.raises(InputError, match="skeleton_origin must be 'camera' or 'start', but got 'hip'"):
         UTDMHAD(root, skeleton_origin="hip")  # type: ignore[arg-type]
     torch.manual_seed(0)
     teacher = SAKDNTeacher(SensorFusion({**GROUPS, "skeleton": 60}, 10, num_classes=27), view="both")

@@ -16,9 +16,10 @@ import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli
+from kdlab.configs import stack
 from kdlab.study import plan as planning
 from kdlab.study import windows
-from kdlab.study.configs import set_value, stack
+from kdlab.study.configs import set_value
 from kdlab.study.job import attempt
 from kdlab.study.plan import Study, make_folds
 from kdlab.study.results import identity

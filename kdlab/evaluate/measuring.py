@@ -137,7 +137,7 @@ def _outputs(
     outputs = {name: np.concatenate(parts) for name, parts in kept.items()}
     if not np.isfinite(outputs["probabilities"]).all():
         raise InputError(
-            f"{type(module).__name__}: outputs of the net must be finite, but got NaN or infinity. Evaluate an earlier "
+            f"{type(module).__name__}: outputs must be finite, but the net's training diverged. Evaluate an earlier "
             "checkpoint, or train it with a smaller learning rate."
         )
     return outputs

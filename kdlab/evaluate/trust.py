@@ -60,7 +60,10 @@ def data_module(config: Path, overrides: Sequence[str] = ()) -> WindowDataModule
         InputError: for anything but kdlab's own data module, views, augmentations, mixing and scales with values that
             they take, and for a wrong override.
     """
-    data = _Reader(config).module(read_yaml(config, "CKPT").get("data"))
+    content = read_yaml(config, "CKPT")
+    if "include" in content:  # it would read files outside the run folder
+        raise InputError(f"{str(config)!r}: include must not stand in the config of a run folder. {REMEDY}.")
+    data = _Reader(config).module(content.get("data"))
     parser = _Parser(allow_abbrev=False, exit_on_error=False)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
     others = [word for word in overrides if word.startswith("--") and not word.startswith("--data")]

@@ -42,9 +42,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
+from kdlab.configs import read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
-from kdlab.study.configs import get_value, read_yaml, set_value, stack
+from kdlab.study.configs import get_value, set_value
 from kdlab.study.loggers import check_setting, name_runs
 from kdlab.types import InputError
 
@@ -54,6 +55,7 @@ _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
     *("baselines", "published", "logger"),
 )
+FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
 
@@ -394,9 +396,9 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise InputError(f"{path}: include: it includes itself, by {' -> '.join(str(p) for p in (*seen, path))}.")
     if seen:
-        content = read_yaml(path, f"{seen[-1]}: include")
+        content = read_file(path, f"{seen[-1]}: include", FOLDER)
     else:
-        content = read_yaml(path, "study", f"the working directory ({Path.cwd()})")
+        content = read_file(path, "study", f"the working directory ({Path.cwd()})")
     _known(content, _STUDY_KEYS, str(path))
     included = content.pop("include", None)
     if included is None:
@@ -440,7 +442,7 @@ def _read_run(
         raise InputError(f"{where}: one_per must be 'seed' or 'fold', but got {one_per!r}. Write one of them.")
     if init is not None and not isinstance(init, str):
         raise InputError(f"{where}: init must be the name of a run, but got {init!r}. Name one.")
-    config = stack(read_yaml(path.parent / file, where) for file in files)
+    config = stack(read_config(path.parent / file, where, FOLDER) for file in files)
     for values in (common, _mapping(entry.get("set"), f"{where}: set")):
         for dotted, value in values.items():
             set_value(config, dotted, value)
