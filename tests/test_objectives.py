@@ -21,6 +21,7 @@ from kdlab import citations, functional
 from kdlab.methods.amd import AMD, AMDObjective
 from kdlab.methods.annealing_kd import AnnealingKD
 from kdlab.methods.at import AT, ATObjective
+from kdlab.methods.ca_mkd import CAMKD
 from kdlab.methods.dist import DIST, DISTObjective
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.dkd import DKD, DKDObjective
@@ -418,7 +419,7 @@ each_method = pytest.mark.parametrize("method", METHODS)
 #: arguments of a method that its objective has not, for what the method itself does
 ITS_OWN = {AnnealingKD: {"regression_epochs", "t_max"}}
 #: fields of its objective that a method sets itself
-FIXED = {AnnealingKD: {"kd_weight", "factor"}}
+FIXED = {AnnealingKD: {"kd_weight", "factor"}, CAMKD: {"first_epoch"}}
 #: fields of its objective that have another default in the method
 OTHER_DEFAULT = {DKD: {"warm_up": 20}}
 
