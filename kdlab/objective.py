@@ -339,6 +339,6 @@ def checked_taps(who: str, taps: Iterable[str]) -> tuple[str, ...]:
 
 def __getattr__(name: str) -> Any:
     """The bases that methods pick from, which were defined here before they moved to `kdlab.objectives`."""
-    if name in ("CrossEntropy", "SoftTargets", "SimilarityTargets"):
+    if name in ("CrossEntropy", "SimilarityTargets", "SoftTargets", "WeightedTeachers"):
         return getattr(importlib.import_module("kdlab.objectives"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

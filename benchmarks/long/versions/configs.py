@@ -17,9 +17,18 @@ from kdlab import cli
 #: pattern of the name -> words, of which the first that fits counts. A word without dashes is a file below
 #: ``experiments`` without ``.yaml``, left out where it ends in ``?`` and is not there; ``{set}`` and ``{run}`` are the
 #: parts of the name. Any other word is handed on, such as ``--model.init_args.kd_weight=0.5``.
+_PARTS = ["methods/{run}", "{set}/data", "{set}/student", "--run={set}/{run}"]  # the method names the class: first
+_BOTH = ["methods/{run}", "{set}/data", "{set}/student", "{set}/raw_and_pi", "--run={set}/{run}"]
+_ALONE = ["methods/{run}", "{set}/data", "{set}/alone", "--run={set}/{run}"]
 COMPOSED: dict[str, list[str]] = {
+    **{f"basic_motions/{run}": _ALONE for run in ("cs_kd", "ddgsd", "ps_kd", "tf_kd_virtual")},
+    **{f"basic_motions/{run}": _BOTH for run in ("aekd", "aver", "ca_mkd", "ebkd", "two_teachers")},
+    "basic_motions/tf_kd_self": [*_PARTS, "--model.init_args.teachers.raw.checkpoint=runs/basic_motions/scratch"],
+    "basic_motions/topological_kd": [*_BOTH, "--model.init_args.student_init=runs/basic_motions/scratch"],
+    "cifar10/at": [*_PARTS, "--model.init_args.kd_weight=0.9", "--model.init_args.temperature=4.0"],
+    "utd_mhad/sp": [*_PARTS, "--model.init_args.similarity_weight=500"],
     "*/teacher_*": ["{set}/data", "{set}/{run}", "--run={set}/{run}"],
-    "*/*": ["{set}/data", "methods/{run}", "{set}/student", "--run={set}/{run}"],  # the method names the class
+    "*/*": _PARTS,
 }
 #: base files that any run can be stacked on, before it or behind it
 BASES = ("debug", "trainer", "wandb")
