@@ -189,7 +189,7 @@ def test_bad_windows_are_refused():
     for bad in (np.zeros(5), np.zeros((2, 3, 4)), np.zeros((0, 4))):
         with pytest.raises(InputError, match=r"window must be \(C, T\)"):
             Noise()(bad, rng)
-    with pytest.raises(InputError, match="floats, got int64"):
+    with pytest.raises(InputError, match="floats, but got int64"):
         Noise()(np.zeros((2, 4), np.int64), rng)
 
 

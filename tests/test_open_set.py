@@ -151,7 +151,7 @@ def test_corruption_is_the_same_for_known_and_unknown() -> None:
             lambda: BasicMotions(unknown_classes="Badminton").setup(),  # type: ignore[arg-type]
             r"unknown_classes must be a list of classes, but got 'Badminton'. Write \[Badminton\]",
         ),
-        (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1; write \[1\]"),  # type: ignore[arg-type]
+        (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1. Write \[1\]"),  # type: ignore[arg-type]
         (lambda: BasicMotions(unknown_classes=["Running", "Walking", "Standing"]).setup(), "1 would be known"),
         (lambda: list(BasicMotions().batches("unknown")), "all classes are known"),
         (lambda: OpenSetScore("entropy"), "score must be one of"),  # type: ignore[arg-type]

@@ -378,7 +378,7 @@ def test_absolute_weights_keep_sizes_apart_and_are_told_apart() -> None:
     assert large > 2 * small
     assert PersistenceImage().digest != PersistenceImage(weight="absolute").digest
     assert "weight" not in repr(PersistenceImage())  # digests of earlier versions stay
-    with pytest.raises(InputError, match="persistence must be an upper end above 0 with absolute weights"):
+    with pytest.raises(InputError, match="persistence must be a range with an upper end above 0 with absolute weights"):
         PersistenceImage(weight="absolute", persistence=(-2, -1))
     with pytest.raises(InputError, match="weight must be 'diagram' or 'absolute', but got 'linear'"):
         PersistenceImage(weight="linear")  # type: ignore[arg-type]

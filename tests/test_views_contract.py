@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
@@ -167,7 +168,7 @@ def test_finite_samples_whose_sum_overflows_are_taken():
 def test_refuses_a_wrong_number_of_axes(view):
     x = _samples(view)
     for bad in (x[0, 0, 0], x[None], np.zeros((0,) * view.sample_ndim)):
-        with pytest.raises(InputError, match="x: "):
+        with pytest.raises(InputError, match=r"\bx must (be|have) "):
             view(bad)
     with pytest.raises(InputError, match="numbers"):
         view(np.full(x.shape, "a"))
@@ -234,7 +235,7 @@ BAD = [
 def test_bad_parameters_are_named(cls, arguments):
     with pytest.raises(InputError, match=r"(expected|must be) .* got ") as caught:
         cls(**arguments)
-    assert str(caught.value).split(":")[0] in {*arguments, "birth", "persistence"}
+    assert re.split(r":| must ", str(caught.value))[0] in {*arguments, "birth", "persistence"}
 
 
 def test_gaf_needs_enough_samples():

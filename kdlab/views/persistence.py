@@ -221,7 +221,10 @@ class PersistenceImage(View):
         check(self.weight in ("diagram", "absolute"), "weight", "'diagram' or 'absolute'", self.weight)
         if self.weight == "absolute" and self.persistence != "auto":
             check(
-                self.persistence[1] > 0, "persistence", "an upper end above 0 with absolute weights", self.persistence
+                self.persistence[1] > 0,
+                "persistence",
+                "a range with an upper end above 0 with absolute weights",
+                self.persistence,
             )
         if self.grid == "legacy":
             self._check_legacy()
@@ -230,11 +233,11 @@ class PersistenceImage(View):
         for name in self.unresolved:
             check(False, name, "numbers on the legacy grid, whose images have known ranges", "auto")
         birth, persistence = self.ranges
-        check(birth[1] > 0, "birth", "an upper end above 0 on the legacy grid", birth)
-        check(persistence[0] == 0, "persistence", "a lower end of 0 on the legacy grid", persistence)
+        check(birth[1] > 0, "birth", "a range with an upper end above 0 on the legacy grid", birth)
+        check(persistence[0] == 0, "persistence", "a range with a lower end of 0 on the legacy grid", persistence)
         if self.backend == "persim":
             same = persistence[1] == birth[1]
-            check(same, "persistence", f"(0, {birth[1]:g}) as birth ends: PersImage has one", persistence)
+            check(same, "persistence", f"(0, {birth[1]:g}), which ends as birth does", persistence)
 
     @property
     def unresolved(self) -> tuple[str, ...]:
