@@ -433,7 +433,7 @@ def test_the_command_says_what_is_missing(built, tmp_path):
         command.main([str(tmp_path / "nothing")], make)
     with pytest.raises(InputError, match="must be different checkpoints"):
         command.main([str(file), runs["raw"], "--out", str(tmp_path / "new")], make)
-    with pytest.raises(InputError, match="--device: 'abacus'"):
+    with pytest.raises(InputError, match=r"--device: .*'abacus'"):
         command.main([runs["raw"], "--device", "abacus", "--out", str(tmp_path / "new")], make)
     (Path(runs["raw"]) / "version_0/config.yaml").unlink()
     with pytest.raises(MissingFileError, match="--config FILE"):
