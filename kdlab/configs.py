@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def read_file(path: Path, what: str, start: str) -> dict[str, Any]:
         MissingFileError: it is not there.
         InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # also where the name is too long for a file
         raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
     return read_yaml(path, what)
 
@@ -85,7 +86,7 @@ def _names(value: Any, where: str) -> list[str]:
 
 def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
     file = path.parent / name
-    if file.exists() and file.samefile(path):
+    if os.path.exists(file) and file.samefile(path):
         raise InputError(f"{where} must name other files, but got {name!r}, the file itself. Remove it.")
     content = read_file(file, where, f"the folder of {path.name!r}")
     if INCLUDE in content:
@@ -99,10 +100,11 @@ def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
 def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Lay configs over each other: later values win, mappings are merged, ``callbacks+`` extends a list.
 
-    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps them. This is
-    the rule of ``include`` and of studies. Several ``--config`` on a command line give the same, with two differences
-    of their parser: a later file replaces all teachers, views or weights, where here those of other names stay; and a
-    later class keeps those arguments of an earlier one that it takes, too.
+    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps the
+    arguments, and those that come before any class are kept for it. This is the rule of ``include`` and of studies.
+    Several ``--config`` on a command line give the same, with these differences of their parser: a later file replaces
+    all teachers, views or weights, where here those of other names stay; a later class keeps those arguments of an
+    earlier one that it takes, too; and arguments come after their class.
 
     >>> stack([{"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l+": [2]}])
     {'a': {'b': 3, 'c': 2}, 'l': [1, 2]}

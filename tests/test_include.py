@@ -135,6 +135,15 @@ def test_later_files_win_and_names_start_at_the_file(here):
     assert read_config(here / "b/run.yaml", "config") == {"run": "one", "trainer": {"max_epochs": 1, "devices": 1}}
 
 
+def test_arguments_before_any_class_are_kept_for_it():
+    parts = [{"model": {"init_args": {"a": 1}}}, {"model": {"class_path": "X", "init_args": {"b": 2}}}]
+    assert stack(parts) == {"model": {"class_path": "X", "init_args": {"a": 1, "b": 2}}}
+    assert stack([*parts, {"model": {"class_path": "Y", "init_args": {}}}])["model"] == {
+        "class_path": "Y",
+        "init_args": {},
+    }
+
+
 def test_two_additions_to_one_list_both_stay():
     first, second = ({"trainer": {"callbacks+": [name]}} for name in "ab")
     assert stack([first, second]) == {"trainer": {"callbacks+": ["a", "b"]}}
@@ -153,6 +162,7 @@ REFUSED = {
     "an empty name": ("include: ['']", {}, "include must be the name of a file or a list of them, but got ['']"),
     "a mapping in it": ("include: [{a: b}]", {}, "include must be the name of a file or a list of them, but got"),
     "missing": ("include: gone.yaml", {}, "'run.yaml': include: 'gone.yaml' is not there. Name a file; a relative"),
+    "a long name": (f"include: {'gone' * 80}", {}, "is not there. Name a file"),
     "a folder": ("include: .", {}, "is not a file"),
     "itself": ("include: run.yaml", {}, "include must name other files, but got 'run.yaml', the file itself"),
     "a circle": (

@@ -20,7 +20,8 @@ A study file names ordinary run configs and each other::
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
 
-``include: other.yaml`` names a study file in the same folder whose runs and settings it extends.
+``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
+include their parts (`kdlab.configs.read_config`).
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
