@@ -139,10 +139,10 @@ def teach(folder: Path) -> dict[str, Path]:
 
 
 def methods() -> list[str]:
-    """Every method that kdlab exports and that trains something."""
+    """Every method that kdlab exports, without the bases from which others are made."""
     exported = [getattr(kdlab.methods, name) for name in kdlab.methods.__all__]
     kinds = [cls for cls in exported if isinstance(cls, type) and issubclass(cls, Method)]
-    return sorted(cls.__name__ for cls in kinds if cls is not Method)
+    return sorted({cls.__name__ for cls in kinds} - {"Method", "Distilled", "TeacherFree"})
 
 
 def build(name: str, folders: dict[str, Path]) -> tuple[Method, BasicMotions]:
