@@ -221,9 +221,9 @@ class Exact(kdlab.TPKD):
         """The terms, from what was kept."""
         found = super().terms(batch, student)
         pictures = self.picture(batch.views["raw"].cpu()).to(self.device)
-        answers, self._answers = self._answers, None
+        answers, self._cached = self._cached, None
         live = super().terms(batch._replace(views={**batch.views, "pi": pictures}), student)
-        self._answers = answers
+        self._cached = answers
         kd, gram = (abs(float(found[name].detach() / live[name].detach()) - 1) for name in ("kd", "similarity"))
         logits = "bit for bit" if torch.equal(found["kd"], live["kd"]) else f"to {kd:.0e}"
         assert logits == "bit for bit" if self.device.type == "cpu" else kd <= 1e-5

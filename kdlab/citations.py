@@ -534,7 +534,7 @@ BIBTEX: dict[str, str] = {
 }
 
 
-#: key -> the setting of an objective that weighs what it is cited for; with weight 0, it was not used
+#: key -> the setting of an objective that is the weight of what it is cited for; with weight 0, it was not used
 _WEIGHTS = {"hinton2015distilling": "kd_weight", "tung2019similarity": "similarity_weight"}
 
 

@@ -14,7 +14,8 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args, get_origin, overload
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, overload
 
 from torch import Tensor
 
@@ -94,20 +95,30 @@ class Field:
         """
         if value is None and type(None) in get_args(self.type):
             return None
-        if (choices := self.choices) and not (isinstance(value, str) and value in choices):
-            raise _refused(who, name, " or ".join(map(repr, choices)), value)
+        if (choices := self.choices) and not any(isinstance(value, type(c)) and value == c for c in choices):
+            allowed = (*choices, None) if type(None) in get_args(self.type) else choices
+            raise _refused(who, name, " or ".join(map(repr, allowed)), value)
         if wanted := self._number():
-            whole = self.type is int or int in get_args(self.type)
-            number = isinstance(value, numbers.Real | Tensor) and not isinstance(value, bool)
-            if not number or not self._contains(float(value)) or (whole and not isinstance(value, numbers.Integral)):
+            number = isinstance(value, numbers.Integral if self._whole else numbers.Real | Tensor)
+            if not number or isinstance(value, bool) or not self._contains(float(value)):
                 raise _refused(who, name, wanted, value)
         return value if self.check is None else self.check(who, value)
 
     @property
-    def choices(self) -> tuple[str, ...]:
-        """The words of a ``Literal``, if its type is one."""
-        kinds = (self.type, *get_args(self.type))
-        return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+    def choices(self) -> tuple[Any, ...]:
+        """The words of a ``Literal``, if its type is one; empty where it may be something else too."""
+        literal = all(get_origin(kind) is Literal for kind in self._kinds)
+        return tuple(word for kind in self._kinds for word in get_args(kind)) if literal else ()
+
+    @property
+    def _kinds(self) -> list[Any]:
+        """The members of its type but None, if that is a union, or else the type."""
+        members = get_args(self.type) if get_origin(self.type) in (Union, UnionType) else (self.type,)
+        return [kind for kind in members if kind is not type(None)]
+
+    @property
+    def _whole(self) -> bool:
+        return self._kinds == [int]
 
     @property
     def range(self) -> tuple[float, float]:
@@ -119,11 +130,10 @@ class Field:
         return math.isfinite(value) and low <= value <= high and (self.above is None or value > self.above)
 
     def _number(self) -> str:
-        """The range in words; empty without one."""
-        if self.low is None and self.high is None and self.above is None:
-            return ""
-        whole = "a whole number " if self.type is int or int in get_args(self.type) else ""
-        return whole + in_words(self.low, self.high, self.above)
+        """What numbers it may be, in words; empty where it need not be one."""
+        bounded = (self.low, self.high, self.above) != (None, None, None)
+        words = in_words(self.low, self.high, self.above) if bounded else ""
+        return f"a whole number {words.removesuffix(' and finite')}".rstrip() if self._whole else words
 
 
 def in_words(low: float | None, high: float | None, above: float | None = None) -> str:
@@ -218,8 +228,9 @@ def _resolved(note: Any, cls: type, name: str) -> Any:
     if not isinstance(note, str):
         return note
     try:
-        return eval(note, globals() | vars(sys.modules[cls.__module__]), dict(vars(cls)))
-    except NameError as error:
+        module = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+        return eval(note, globals() | module, dict(vars(cls)))
+    except (NameError, AttributeError) as error:
         raise TypeError(
             f"{cls.__name__}: the type of {name} must be known where its module begins, but got {note!r} ({error}). "
             "Import or define it at the top of the module, not within a function."

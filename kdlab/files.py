@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -391,6 +392,29 @@ def plain(value: Any, where: str, levels: int = MOST_LEVELS) -> Any:
     elif value is not None and type(value) not in (bool, int, float, str):
         raise InputError(f"{where}: must hold plain values, but it holds a {type(value).__name__}.")
     return value
+
+
+def as_plain(value: Any, other: Callable[[Any], Any], finite: bool = False) -> Any:
+    """Mappings, lists and subclasses of the plain kinds as dicts with words as keys, lists, and the kinds themselves.
+
+    Args:
+        value: any value.
+        other: converts what is none of these, or raises.
+        finite: None in place of numbers that JSON does not have, NaN and infinity.
+
+    >>> as_plain({1: (True, float("nan")), "a": Path("b")}, str, finite=True)
+    {'1': [True, None], 'a': 'b'}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item, other, finite) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item, other, finite) for item in value]
+    if finite and isinstance(value, float) and not math.isfinite(value):
+        return None
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return None if value is None else other(value)
 
 
 def cell(value: Any) -> Any:

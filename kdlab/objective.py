@@ -83,7 +83,7 @@ class Objective(nn.Module, ABC):
     taps: tuple[str, ...] = ()
     reads: ClassVar[Need] = "feature"
     moves: tuple[str, ...] = ()
-    takes_index: ClassVar[bool] = True
+    takes_index: bool = True
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
@@ -94,7 +94,9 @@ class Objective(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         above: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
-            above |= vars(base).get("_fields", {})
+            inherited = [getattr(b, "_fields", {}) for b in base.__bases__]
+            fields = vars(base).get("_fields", {}).items()
+            above |= {name: field for name, field in fields if all(field is not i.get(name) for i in inherited)}
         cls._fields = declare(cls, above)
         given = inspect.signature(cls.forward).parameters
         cls.takes_index = "index" in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
@@ -111,6 +113,7 @@ class Objective(nn.Module, ABC):
     def __init__(self, **values: Any) -> None:
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
+        self._initial: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
         self._adapted = False
         who, fields = type(self).__name__, self._fields
@@ -223,6 +226,10 @@ class Objective(nn.Module, ABC):
         """Name -> 0-dim buffer of everything that may be annealed."""
         return {name: self._buffers[name] for name in self._ranges}  # type: ignore[misc]
 
+    def initial(self, name: str) -> float:
+        """The value that a setting was made with, for a schedule that starts from it or ends there."""
+        return self._initial[name]
+
     def observed(self) -> dict[str, Tensor]:
         """Name -> value of the last batch that is worth logging, such as adaptive weights of teachers."""
         return {}
@@ -242,7 +249,7 @@ class Objective(nn.Module, ABC):
 
     def setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
         """Register a setting in ``[low, high]``, in a constructor or ``__post_init__``."""
-        self._ranges[name] = (low, high)
+        self._ranges[name], self._initial[name] = (low, high), float(value)
         self._check_value(name, value)
         self.register_buffer(name, torch.tensor(value, dtype=torch.float32), persistent=False)
 
@@ -332,6 +339,6 @@ def checked_taps(who: str, taps: Iterable[str]) -> tuple[str, ...]:
 
 def __getattr__(name: str) -> Any:
     """The bases that methods pick from, which were defined here before they moved to `kdlab.objectives`."""
-    if name in ("CrossEntropy", "SoftTargets", "SimilarityTargets"):
+    if name in ("CrossEntropy", "SimilarityTargets", "SoftTargets", "WeightedTeachers"):
         return getattr(importlib.import_module("kdlab.objectives"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

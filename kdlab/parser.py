@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import Namespace, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
+from kdlab.configs import INCLUDE, expand
+from kdlab.dropped import refuse_dropped, word_sections
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
 from kdlab.types import InputError
 
@@ -20,7 +23,7 @@ _SHOWN = 4000  # characters of a message above its last line
 
 
 def _load(text: str) -> Any:
-    """What jsonargparse's own loader of YAML makes of a text, read under the limits of `kdlab.files`."""
+    """The values of a text as jsonargparse's own loader of YAML reads it, under the limits of `kdlab.files`."""
     if len(text) > MOST_YAML:
         raise InputError(f"YAML: a value must be at most {MOST_YAML / 2**20:g} MiB, but it is larger.")
     value = parse_yaml(text, "YAML")
@@ -44,7 +47,7 @@ def _check_texts(value: Any) -> None:
 
 
 def _check_word(word: str) -> None:
-    """Refuse a value in brackets that explodes or names a key twice; other faults in it are the parser's to tell."""
+    """Refuse a value in brackets that explodes or names a key twice; the parser refuses other faults in it."""
     option, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
     if value.lstrip().startswith(("{", "[")):
         try:
@@ -69,31 +72,50 @@ set_loader(_MODE, _load, exceptions=(InputError,))
 
 
 class Parser(LightningArgumentParser):
-    """Lightning's parser, which reads YAML under limits and whose last line gives the reason of an error."""
+    """Lightning's parser, which reads YAML under limits and whose last line is the reason of an error."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
+        self._given: list[tuple[str, Any]] = []  # sections of config files and words that are parsed, and where from
+        self._content: str | None = None  # of the config file that is parsed, with those that it includes
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.
 
         Raises:
-            InputError: a config file cannot be read.
+            InputError: a config file cannot be read, or a name with an empty mapping is not accepted.
         """
-        for word in sys.argv[1:] if args is None else args:
-            _check_word(str(word))
-        return super().parse_args(args, *more, **kwargs)
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        for word in words:
+            _check_word(word)
+        self._given = list(word_sections(words))
+        parsed: Namespace = super().parse_args(args, *more, **kwargs)
+        for where, content in self._given:
+            refuse_dropped(content, parsed, where)
+        return parsed
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """Parse a config file.
+        """Parse a config file and those that it includes.
 
         Raises:
-            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, or a section of it is none.
+            InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`, a section of it is none, or
+                what it includes is refused (`kdlab.configs.read_config`).
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
-            self._check_sections(read_yaml(os.fspath(path), "--config"), f"--config: {os.fspath(path)!r}")
+            where, content = f"--config: {os.fspath(path)!r}", read_yaml(os.fspath(path), "--config")
+            if INCLUDE in content:
+                content = expand(content, Path(os.fspath(path)), "--config")
+                self._content = yaml.safe_dump(content, default_style='"', sort_keys=False)  # a text stays a text
+            self._check_sections(content, where)
+            self._given.append((where, content))
         parsed: Namespace = super().parse_path(path, *args, **kwargs)
+        return parsed
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config; with that of a file come those that it includes."""
+        content, self._content = self._content or content, None
+        parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
@@ -155,7 +177,7 @@ _NO_CLASS = "no such class (a typo? a class of your own is named module.Class): 
 
 
 def reason(message: str) -> str:
-    """One line of what the parser says: the key, what it takes and what it got.
+    """One line of a message of the parser: the key, what it takes and what it got.
 
     >>> reason("Parser key \\"a\\":\\n  - Expected a <class 'int'>. Got value: x")
     'Parser key "a": expected int, but got x'
@@ -169,7 +191,7 @@ def reason(message: str) -> str:
 
 
 def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None:
-    """The reasons that stand deep in a message among others that are not meant."""
+    """The reasons that are deep in a message among others that do not apply."""
     for line in lines:
         if several := re.match(r"Multiple subclasses with name (\S+)\. .*ambiguity: (.*?)\.?$", line):
             return _which(several[1], several[2].split(", "))
@@ -193,8 +215,10 @@ def _general(lines: list[str], takes: list[str], given: list[str]) -> str:
     lines = [line.replace("Expected a dot import path string: ", _NO_CLASS) for line in lines]
     reasons = [line for line in lines if re.search(_REASONS, line, re.IGNORECASE)]
     deeper = lines[lines.index("Errors:") + 1 :] if "Errors:" in lines else []
-    told = [line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)]
-    reasons = reasons or told[:1]  # what a class itself refused
+    errors = [
+        line for line in deeper if not re.match(r"Expected an? |Does not |Subtypes: |Errors:|Given |Not a ", line)
+    ]
+    reasons = reasons or errors[:1]  # what a class itself refused
     words = bool(takes) and "Literal[" in takes[0]  # then the value is no class, but a word with a typo
     if takes and given and (not reasons or (words and reasons[0].startswith(_NO_CLASS))):
         return f"expected one of {_plain(takes[0][1:-1])}, but got {given[-1] or repr(''):.200}"

@@ -1,8 +1,10 @@
-"""The words that every room of kdlab shares: what a batch is, what a net answers, what a wrong input raises."""
+"""What every room of kdlab shares: a batch, the output of a net, what methods read of a data module, a wrong input."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ Name = str | int | float | bool | None  # of a person or a class, as written in 
 
 
 class Batch(NamedTuple):
-    """One batch of windows, seen in every view that was asked for.
+    """One batch of windows in every requested view.
 
     Attributes:
         views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``.
@@ -24,11 +26,11 @@ class Batch(NamedTuple):
 
     views: dict[str, Tensor]
     target: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks a batch for
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs
 
 
 class Output(NamedTuple):
-    """What a net answers, in training and in evaluation alike.
+    """The output of a net, the same in training and in evaluation.
 
     Attributes:
         logits: ``(B, K)``.
@@ -40,8 +42,116 @@ class Output(NamedTuple):
     features: dict[str, Tensor]
 
 
+class Windows(Protocol):
+    """What methods, callbacks and the cache read of a data module before the first step; afterwards they see batches.
+
+    `kdlab.data.WindowDataModule` has all of it. A data module of another origin need have none: for what it lacks,
+    `kdlab.methods.windows.windows_of` gives the value that each member names below for "not known".
+    """
+
+    # ---- views ----
+    @property
+    def view_names(self) -> Sequence[str]:
+        """Keys of the views in a batch; empty where they are not known."""
+        ...
+
+    def view_shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of one sample of a view, without the batch axis; None where it is not known."""
+        ...
+
+    def view_settings(self, name: str) -> str | None:
+        """The view with its settings and channels, as text that is equal for equal views; None where not known."""
+        ...
+
+    def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
+        """Take the ranges of a net's training (``settings``, a `view_settings`) where those of the view are found."""
+        ...
+
+    def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation per channel over the training windows; None for a view that is standardised."""
+        ...
+
+    def training_view(self, name: str) -> Mapping[str, str | None]:
+        """What a view of the training windows depends on, and under ``"augmentation"`` what changes it at random."""
+        ...
+
+    def skip_views(self, names: Collection[str], stage: str = "train") -> None:
+        """Leave these views out of a stage's batches from now on."""
+        ...
+
+    # ---- windows ----
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of the labels; empty where they are not known."""
+        ...
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None where it is not known."""
+        ...
+
+    @property
+    def unknown_classes(self) -> Sequence[str | int | float | bool | None] | None:
+        """The classes that are held out of training, as in the configuration."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Data set, split and scaling, see `kdlab.fingerprint`; empty where they are not known."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known."""
+        ...
+
+    @property
+    def train_index(self) -> npt.NDArray[np.int64]:
+        """`Batch.index` of the training windows, in the order of ``batches("train")``; empty where not known."""
+        ...
+
+    def subject_of(self, index: Sequence[int]) -> Sequence[str]:
+        """Subjects of windows, by their `Batch.index`; ``""`` where unknown."""
+        ...
+
+    # ---- batches ----
+    @property
+    def batch_size(self) -> int | None:
+        """Windows per batch and process; None where it is not known."""
+        ...
+
+    @property
+    def drop_last(self) -> bool:
+        """Are the training windows left out that do not fill a batch?"""
+        ...
+
+    @property
+    def augment(self) -> object:
+        """The augmentation of training windows; None: there is none."""
+        ...
+
+    @property
+    def mix(self) -> object:
+        """The mixing of training windows; None: there is none."""
+        ...
+
+    def batches(
+        self, stage: str = "train", batch_size: int | None = None, views: Sequence[str] | None = None
+    ) -> Iterator[Batch]:
+        """Batches of a stage in data set order, without augmentation."""
+        ...
+
+    def ordered_loader(self, stage: str, views: Sequence[str] | None = None) -> Iterable[Batch]:
+        """The same as a loader, dealt to the processes of a run."""
+        ...
+
+    def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Any:
+        """A matplotlib figure of windows of every class in each view."""
+        ...
+
+
 class InputError(ValueError):
-    """A wrong input. The message names the argument, what was expected, what came, and what to do.
+    """A wrong input. The message names the argument, the constraint, the value and a remedy.
 
     The command line prints it without a traceback.
     """
@@ -115,3 +225,21 @@ def dense(values: Tensor, argument: str) -> Tensor:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def input_error_in(error: BaseException) -> InputError | None:
+    """The `InputError` that an error is, or that led to it; None where there is none.
+
+    >>> try:
+    ...     try:
+    ...         raise InputError("size must be at least 1, but got 0. Raise it.")
+    ...     except InputError as error:
+    ...         raise TypeError("of a parser") from error
+    ... except TypeError as error:
+    ...     print(input_error_in(error))
+    size must be at least 1, but got 0. Raise it.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return cause

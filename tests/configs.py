@@ -1,18 +1,42 @@
-"""The shipped configs, and how each goes through fit, test and predict on a limit; one test file a few folders."""
+"""The shipped configs: each method on BasicMotions and some runs of each data set through fit, test and predict.
+
+All other runs are made, with their data, as the command line makes them, and not trained.
+"""
 
 from pathlib import Path
 
 import yaml
 
 from kdlab import cli
+from kdlab.configs import read_config, stack
 from tests import fixtures
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
-CONFIGS = sorted(
+METHODS = sorted(path.stem for path in (EXPERIMENTS / "methods").glob("*.yaml"))
+RUNS = sorted(
     path.relative_to(EXPERIMENTS).with_suffix("").as_posix()
     for path in EXPERIMENTS.rglob("*.yaml")
-    if "model" in yaml.safe_load(path.read_text())
+    if "run" in yaml.safe_load(path.read_text())
 )
+OF_RUNS = {"supervised", "sakdn"}  # methods that only runs include: scratch, and one with a teacher of several sensors
+ALONE = {"ps_kd", "tf_kd_virtual", "cs_kd", "ddgsd"}
+SEVERAL = {"aekd", "aver", "ca_mkd", "ebkd", "two_teachers", "topological_kd"}
+#: methods without a run on BasicMotions, which a command line puts together
+COMPOSED = [f"basic_motions/{m}" for m in METHODS if m not in OF_RUNS and f"basic_motions/{m}" not in RUNS]
+CONFIGS = sorted([*RUNS, *COMPOSED])
+#: runs that are trained here, beside those on BasicMotions: a student of each data set, each kind of teacher and sensor
+TRAINED = {
+    "demo": ("teacher_raw", "eskd"),
+    "shoulder_watch": ("teacher_raw", "student"),
+    "sp_sw_har": ("scratch", "teacher_raw", "teacher_pi", "teacher_gaf", "teacher_fusion", "sakdn", "three_teachers"),
+    "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn", "dask"),
+    "pamap2": ("scratch", "teacher_raw", "teacher_pi", "topological_kd"),
+    "geneactiv": ("teacher_raw", "eskd"),
+    "cifar10": ("scratch", "scratch_long", "teacher_raw", "teacher_pi", "tgd"),
+    "cinic10": ("teacher_raw", "amd"),
+    "tiny_imagenet": ("teacher_raw", "amd"),
+    "imagenet": ("teacher_raw", "amd"),
+}
 TEACHERS = [f"teacher_{name}" for name in ("raw", "inertial", "skeleton", "fusion", "gaf", "pi")]
 ORDER = ["scratch", "scratch_long", *TEACHERS]  # others start from these
 IMAGES = {
@@ -48,25 +72,38 @@ def make_laboratory(folder):
 
 
 def configs_of(*folders):
-    """Names of the run configs in some folders, in an order in which each finds its teachers."""
+    """Names of the configs in some folders, in an order in which each finds its teachers."""
     names = [name for name in CONFIGS if name.split("/")[0] in folders]
     return sorted(names, key=lambda n: ORDER.index(s) if (s := n.split("/")[1]) in ORDER else 9)
 
 
+def files_of(name):
+    """The files of a config, below `EXPERIMENTS`, in the order in which a command line names them."""
+    folder, _, run = name.partition("/")
+    if name in COMPOSED:
+        parts = ["alone"] if run in ALONE else ["student", *(["raw_and_pi"] if run in SEVERAL else [])]
+        return [f"methods/{run}.yaml", *(f"{folder}/{part}.yaml" for part in ("data", *parts))]
+    shared = [f"{folder}/data.yaml"] if folder in ("demo", "shoulder_watch") else []
+    return [*shared, f"{name}.yaml"]
+
+
+def config_of(name):
+    return stack(read_config(EXPERIMENTS / file, name) for file in files_of(name))
+
+
 def arguments_of(name):
-    return yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["model"]["init_args"]
+    return config_of(name)["model"]["init_args"]
 
 
 def data_of(name):
-    return yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["data"]["init_args"]
+    return config_of(name)["data"]["init_args"]
 
 
 def words_of(name):
     folder, _, run = name.partition("/")
-    words = []
-    if (EXPERIMENTS / folder / "data.yaml").is_file():  # what the runs of a folder share
-        words += ["--config", f"experiments/{folder}/data.yaml"]
-    words += ["--config", f"experiments/{name}.yaml"]
+    words = [word for file in files_of(name) for word in ("--config", f"experiments/{file}")]
+    if name in COMPOSED:
+        words.append(f"--run={name}")
     is_teacher = run.startswith("teacher")
     net = f"--model.init_args.{'net' if 'net' in arguments_of(name) else 'student'}.init_args"
     if arguments_of(name).get("student", {}).get("class_path") == "ReusedClassifier":  # of a teacher that is small here
@@ -89,6 +126,32 @@ def words_of(name):
     if folder in ("sp_sw_har", "pamap2", "geneactiv", "utd_mhad", *IMAGES):
         words.append("--data.init_args.batch_size=8")
     return words
+
+
+class Made(cli.KdlabCLI):
+    """Makes data module, method and trainer, and runs nothing."""
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+def walk(name):
+    """In the laboratory: train and use a run, or only make it and its data."""
+    folder, _, run = name.partition("/")
+    if folder == "basic_motions" or run in TRAINED[folder]:
+        fit_test_predict(name)
+    else:
+        make(name)
+
+
+def make(name):
+    made = Made(["fit", *words_of(name), *LIMIT])
+    assert made.run_name == name
+    made.datamodule.prepare_data()
+    made.datamodule.setup("fit")
+    wanted = {teacher.get("view", "raw") for teacher in arguments_of(name).get("teachers", {}).values()}
+    wanted.add(arguments_of(name).get("student_view" if "student" in arguments_of(name) else "view", "raw"))
+    assert wanted <= set(made.datamodule.view_names)
 
 
 def fit_test_predict(name):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 from pathlib import Path
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite in the background of a script: Ctrl-C is tested, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 

@@ -119,7 +119,7 @@ def test_fitnet_value(ndim: str, with_relu: bool) -> None:
     student, teachers = output(1, ndim), {"raw": output(2, ndim, 5), "other": output(3, ndim, 4)}
     weights = {"raw": 0.75, "other": 0.25}
     taps = ("stage1", "stage2")
-    objective = made(FitNetObjective(7.0, weights=weights, taps=taps, relu=with_relu), student, teachers)
+    objective = made(FitNetObjective(hint_weight=7.0, weights=weights, taps=taps, relu=with_relu), student, teachers)
     expected = 0.0
     for tap in taps:
         for name, weight in weights.items():
@@ -147,7 +147,7 @@ def test_strided_regressors_have_the_teachers_size(own: int, other: int) -> None
 @kinds
 def test_vid_value(ndim: str) -> None:
     student, teachers = output(1, ndim), {"raw": output(2, ndim, 5)}
-    objective = made(VIDObjective(2.0), student, teachers)
+    objective = made(VIDObjective(information_weight=2.0), student, teachers)
     expected = 0.0
     for tap in TAPS:
         guess = objective.adapters[f"raw_{tap}"]
@@ -172,7 +172,7 @@ def test_vid_begins_with_a_variance_of_five() -> None:
 @kinds
 def test_afd_value(ndim: str) -> None:
     student, teachers = output(1, ndim), {"raw": output(2, ndim, 5)}
-    objective = made(AFDObjective(3.0, width=7), student, teachers)
+    objective = made(AFDObjective(attention_weight=3.0, width=7), student, teachers)
     attend = objective.adapters["raw"]
     assert isinstance(attend, LayerAttention)
     own = [numbers(student.features[t]) for t in TAPS]
@@ -200,7 +200,7 @@ def test_afd_value(ndim: str) -> None:
 @pytest.mark.parametrize("channels", [3, 5])
 def test_afds_value(ndim: str, channels: int) -> None:
     student, teachers = output(1, ndim), {"raw": output(2, ndim, channels)}
-    objective = made(AFDSObjective(3.0, taps=("stage1", "stage3")), student, teachers)
+    objective = made(AFDSObjective(channel_weight=3.0, taps=("stage1", "stage3")), student, teachers)
     expected = 0.0
     for tap in ("stage1", "stage3"):
         attend = objective.adapters[f"raw_{tap}"]
@@ -224,7 +224,7 @@ def test_afds_weights_of_closed_gates(bias: float, total: float) -> None:
     """Gates of 1e-11 still count by their share; gates of exactly 0 teach nothing, and break nothing."""
     student, teachers = output(1), {"raw": output(2)}
     student.features["stage1"].requires_grad_()
-    objective = AFDSObjective(3.0, taps=("stage1",))
+    objective = AFDSObjective(channel_weight=3.0, taps=("stage1",))
     objective.adapt(student=student, teachers=teachers)
     attend = objective.adapters.double()["raw_stage1"]
     torch.nn.init.zeros_(attend.attention[2].weight)
@@ -303,6 +303,9 @@ def test_camkd_without_the_part_on_maps_has_nothing_to_learn() -> None:
     flat, images = output(1), {"raw": output(2), "pi": output(3, "2-D")}
     assert list(objective(student=flat, teachers=images, target=TARGET)) == ["ce", "kd"]
     assert not objective.adapters
+    assert "feature_weight" not in objective.settings()
+    with pytest.raises(InputError, match="no setting 'feature_weight'"):
+        objective.set("feature_weight", 1.0)
     with pytest.raises(InputError, match=r"classifiers.*\['raw'\].*net.classify"):
         CAMKDObjective(feature_weight=1.0)(student=flat, teachers={"raw": output(2)}, target=TARGET)
 
@@ -310,7 +313,8 @@ def test_camkd_without_the_part_on_maps_has_nothing_to_learn() -> None:
 @kinds
 def test_simkd_value(ndim: str) -> None:
     student, teacher = output(1, ndim), output(2, ndim)
-    terms = SimKDObjective(2.0, 0.5, 0.25, 3.0)(student=student, teachers={"raw": teacher}, target=TARGET)
+    objective = SimKDObjective(feature_weight=2.0, ce_weight=0.5, kd_weight=0.25, temperature=3.0)
+    terms = objective(student=student, teachers={"raw": teacher}, target=TARGET)
     difference = numbers(student.features["stage3"]) - numbers(teacher.features["stage3"])
     check_value(terms["feature"], 2 * (difference**2).mean())
     logits = numbers(student.logits)
@@ -354,7 +358,7 @@ def embeddings(objective: Objective, student: Output, teacher: Output) -> tuple[
 
 def test_crd_value_of_a_batch_by_itself() -> None:
     student, teacher = output(1), output(2, channels=5)
-    objective = made(CRDObjective(3.0, width=5, contrast_temperature=0.2), student, {"raw": teacher})
+    objective = made(CRDObjective(contrast_weight=3.0, width=5, contrast_temperature=0.2), student, {"raw": teacher})
     own, theirs = embeddings(objective, student, teacher)
     rows = list(range(BATCH))
     others = [[j for j in rows if j != i] for i in rows]
@@ -456,19 +460,42 @@ def test_crd_refusals() -> None:
     objective = CRDObjective(width=5)
     with pytest.raises(InputError, match="remember"):
         objective(student=student, teachers=teachers, target=TARGET, index=INDEX)
-    with pytest.raises(InputError, match="other training windows"):
+    with pytest.raises(InputError, match="training windows of the memory, but got other"):
         objective.remember(KEYS)
     objective = CRDObjective(width=5)
-    with pytest.raises(InputError, match="at least 2 training windows, but there are 1"):
+    with pytest.raises(InputError, match="at least 2 training windows, but got 1"):
         objective.remember([3, 3])
     objective.remember(KEYS)
-    with pytest.raises(InputError, match="window 5 is not among the 7"):
+    with pytest.raises(InputError, match="the 7 windows that the memory was made for, but got window 5"):
         objective(student=student, teachers=teachers, target=TARGET, index=torch.tensor([4, 8, 17, 5, 33, 61]))
-    for bad in ({"width": 0}, {"negatives": 0}, {"contrast_temperature": 0.0}, {"momentum": 1.0}):
-        with pytest.raises(InputError, match="CRDObjective: width and negatives"):
-            CRDObjective(**bad)  # type: ignore[arg-type]
+    for name, bad, wanted in (
+        ("width", 0, "a whole number at least 1"),
+        ("negatives", 0, "a whole number at least 1"),
+        ("contrast_temperature", 0.0, "above 0"),
+        ("momentum", 1.0, "below 1"),
+        ("momentum", -0.5, "at least 0"),
+        ("momentum", math.nan, "at least 0"),
+    ):
+        with pytest.raises(InputError, match=rf"^CRDObjective: {name} must be {wanted}.*, but got {bad}\.$"):
+            CRDObjective(**{name: bad})
     with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
         CRDObjective().check(batch_size=1, teachers=["raw"])
+
+
+def test_crd_contrasts_the_windows_of_a_batch_in_a_method_that_knows_no_others(
+    teachers: dict[str, str], tmp_path: Path
+) -> None:
+    """`Distillation` sets no training windows; `CRD` refuses data that do not name them."""
+    objective = CRDObjective(width=5)
+    run = trainer(tmp_path, max_steps=2, limit_val_batches=0)
+    run.fit(Distillation(net(), {"raw": Teacher(teachers["raw"])}, objective), windows())
+    assert run.callback_metrics["train/contrast"] > 0
+    assert set(objective.adapters) == {"student_raw", "teacher_raw"}
+    loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
+    module, x = method("CRD", teachers["raw"]), torch.zeros(2, 6, 100)
+    module.objective.adapt(student=module.net(x), teachers={"raw": Teacher(teachers["raw"]).load()(x)})
+    with pytest.raises(InputError, match=r"index must be None without a memory.*remember\(index"):
+        trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, loader)
 
 
 def step_of(rows: slice | list[int], index: Tensor) -> dict[str, Any]:
@@ -539,7 +566,7 @@ def test_maps_of_another_size_or_rank(name: str) -> None:
         SINGLE[name]()(student=student, teachers={"raw": longer}, target=TARGET)
     with pytest.raises(InputError, match=r"[Dd]imensionality.*\(6, 12, 5\).*\(6, 12, 4, 4\)"):
         SINGLE[name](resize="pool")(student=student, teachers={"raw": image}, target=TARGET)
-    with pytest.raises(InputError, match=r"resize.*'stretch'"):
+    with pytest.raises(InputError, match=r"resize must be 'pool' .*or None, but got 'stretch'"):
         SINGLE[name](resize="stretch")
     pooled = Output(longer.logits, {"stage3": torch.tensor(ref.pool(numbers(longer.features["stage3"]), (5,)))})
     values = []
@@ -559,7 +586,7 @@ def test_strided_refuses_another_rank_and_afd_too() -> None:
             objective.adapt(student=student, teachers=image)
     with pytest.raises(InputError, match=r"positions.*embedding"):
         FitNetObjective(taps=("embedding",))(student=student, teachers={"raw": output(2)}, target=TARGET)
-    with pytest.raises(InputError, match=r"batch norm.*there may be 1"):
+    with pytest.raises(InputError, match=r"at least 2 per process.*batch norm, but got 1"):
         AFDObjective().check(batch_size=1, teachers=["raw"])
 
 
@@ -626,11 +653,11 @@ def test_two_pairs_may_not_share_an_adapter(name: str) -> None:
 
 
 def test_simkd_refusals() -> None:
-    with pytest.raises(InputError, match=r"SimKD: expected a student.*WideResNet.*ReusedClassifier"):
+    with pytest.raises(InputError, match=r"SimKD: student must be.*but got WideResNet.*ReusedClassifier"):
         SimKD(net(), {"raw": Teacher(net=net())})
-    with pytest.raises(InputError, match=r"one classifier.*\['pi', 'raw'\]"):
+    with pytest.raises(InputError, match=r"teachers must be one.*classifier.*\['pi', 'raw'\]"):
         SimKDObjective().check(batch_size=8, teachers=["raw", "pi"])
-    with pytest.raises(InputError, match=r"\(6, 12, 5\).*\(6, 20, 5\).*channels"):
+    with pytest.raises(InputError, match=r"channels.*\(6, 12, 5\).*\(6, 20, 5\)"):
         SimKDObjective()(student=output(1), teachers={"raw": output(2, channels=5)}, target=TARGET)
     with pytest.raises(InputError, match=r"ndim=1 and 4 classes.*ndim=2 and 4 classes"):
         ReusedClassifier(net(), net(ndim=2))
@@ -853,6 +880,14 @@ def test_camkd_has_its_part_on_maps_from_the_second_epoch_on(teachers: dict[str,
     trainer(tmp_path, max_epochs=3).fit(module, windows())
     assert {epoch for epoch, _ in seen} == {0, 1, 2}
     assert all((value > 0) == (epoch > 0) for epoch, value in seen)
+
+
+def test_camkd_objective_by_itself_has_its_part_on_maps_from_the_first_epoch_on() -> None:
+    by_itself, method = CAMKDObjective(feature_weight=50.0), CAMKD(net(), {"raw": Teacher(net=net())}).objective
+    for objective, expected in ((by_itself, [1.0, 1.0, 1.0]), (method, [0.0, 1.0, 1.0])):
+        for epoch in (2, 0, 1, 0):  # the epoch alone decides, as in a fit that resumes
+            objective.at(epoch, 8, step=5)
+            assert objective.feature_part == expected[epoch]
 
 
 def test_camkd_asks_its_teachers_own_classifiers(teachers: dict[str, str], tmp_path: Path) -> None:

@@ -150,14 +150,14 @@ def test_amc(margin: float) -> None:
     predicted = z.argmax(1)
     for pairs, label in (("labels", target), ("predictions", predicted)):  # the released code takes the latter
         same = [float(label[i] == label[i + 4]) for i in range(4)]
-        terms = AMCObjective(2.0, margin, pairs=pairs)(student=out, teachers={}, target=target)  # type: ignore[arg-type]
+        terms = AMCObjective(geodesic_weight=2.0, margin=margin, pairs=pairs)(student=out, teachers={}, target=target)
         assert terms["geodesic"].item() == pytest.approx(2 * geodesic_reference(x.numpy(), same, margin), rel=1e-9)
         assert terms["ce"].item() == pytest.approx(F.cross_entropy(z, target).item())
     assert [bool(target[i] == target[i + 4]) for i in range(4)] != [
         bool(predicted[i] == predicted[i + 4]) for i in range(4)
     ]
     soft = [sum(float(MIXED[i, k] * MIXED[i + 4, k]) for k in range(CLASSES)) for i in range(4)]
-    terms = AMCObjective(1.0, margin)(student=out, teachers={}, target=MIXED)
+    terms = AMCObjective(geodesic_weight=1.0, margin=margin)(student=out, teachers={}, target=MIXED)
     assert terms["geodesic"].item() == pytest.approx(geodesic_reference(x.numpy(), soft, margin), rel=1e-9)
 
 
@@ -166,7 +166,7 @@ def test_amc_reads_maps_and_odd_batches(size: tuple[int, ...]) -> None:
     maps = torch.randn(7, WIDTH, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pooled = maps.numpy().mean(axis=tuple(range(2, maps.ndim)))
     label = torch.tensor([0, 1, 2, 0, 2, 2, 1])
-    terms = AMCObjective(1.0, tap="stage3")(
+    terms = AMCObjective(geodesic_weight=1.0, tap="stage3")(
         student=Output(torch.zeros(7, 3, dtype=torch.float64), {"stage3": maps}), teachers={}, target=label
     )
     assert terms["geodesic"].item() == pytest.approx(geodesic_reference(pooled[:6], [1.0, 0.0, 1.0], 0.5), rel=1e-9)
@@ -265,7 +265,7 @@ def test_angular_net_refuses() -> None:
             y: Tensor = self.last(self.body(x).mean(2))
             return y
 
-    with pytest.raises(InputError, match="AngularNet: expected a net of kdlab with a linear head, got Conv1d"):
+    with pytest.raises(InputError, match="AngularNet: net must be a net of kdlab with a linear head, but got Conv1d"):
         AngularNet(torch.nn.Conv1d(3, 4, 1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="got AngularNet with a AngularHead"):
         AngularNet(AngularNet(net()))
@@ -433,7 +433,7 @@ def test_pictures(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def PLOT(*arguments: Any) -> Any:
-    from kdlab.callbacks.margin_maps import _images, _signals
+    from kdlab.figures.margin_maps import _images, _signals
 
     return (_signals if arguments[0].ndim == 3 else _images)(*arguments)
 

@@ -139,7 +139,7 @@ def test_names():
     for name, cls in named.items():
         a, b = np.random.default_rng(1), np.random.default_rng(1)
         assert np.array_equal(augment(name, window(), a), cls()(window(), b))
-    with pytest.raises(InputError, match=r"name: expected one of removal, noise, shift, mix1, mix2, .*, got 'crop'"):
+    with pytest.raises(InputError, match=r"name must be one of removal, noise, shift, mix1, mix2, .*, but got 'crop'"):
         augment("crop", window(), np.random.default_rng(0))
 
 
@@ -180,16 +180,16 @@ def test_corruptions(severity, std, ratio):
     ],
 )
 def test_bad_parameters_are_named(cls, arguments):
-    with pytest.raises(InputError, match=rf"{next(iter(arguments))}: expected .* got "):
+    with pytest.raises(InputError, match=rf"{next(iter(arguments))} must be .*, but got "):
         cls(**arguments)
 
 
 def test_bad_windows_are_refused():
     rng = np.random.default_rng(0)
     for bad in (np.zeros(5), np.zeros((2, 3, 4)), np.zeros((0, 4))):
-        with pytest.raises(InputError, match=r"window: expected \(C, T\)"):
+        with pytest.raises(InputError, match=r"window must be \(C, T\)"):
             Noise()(bad, rng)
-    with pytest.raises(InputError, match="floats, got int64"):
+    with pytest.raises(InputError, match="floats, but got int64"):
         Noise()(np.zeros((2, 4), np.int64), rng)
 
 

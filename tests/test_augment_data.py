@@ -50,7 +50,7 @@ def test_removal_fills_with_the_training_mean(scale: object) -> None:
     data = arrays(scale=scale, augment=Removal(0.6), views={"raw": Raw(), "raw/clean": None})
     batch = next(iter(data.train_dataloader()))
     changed, clean = (batch.views[name].double().numpy() for name in ("raw", "raw/clean"))
-    scaler = data._scalers["raw"]
+    scaler = data._ready.scalers["raw"]
     mean, _ = truth(data)
     fill = (mean - scaler.offset) / scaler.divisor
     gone = (changed != clean)[:, 0]
@@ -71,10 +71,10 @@ def test_noise_is_in_training_standard_deviations(scale: object) -> None:
     _, std = truth(data)
     noise = {
         module: (batch.views["raw"].double() - batch.views["raw/clean"].double()).numpy()
-        * module._scalers["raw"].divisor[:, None]
+        * module._ready.scalers["raw"].divisor[:, None]
         for module, batch in ((plain, expected), (data, found))
     }
-    step = np.abs(found.views["raw/clean"].numpy()).max() * 1e-6 * data._scalers["raw"].divisor.max()
+    step = np.abs(found.views["raw/clean"].numpy()).max() * 1e-6 * data._ready.scalers["raw"].divisor.max()
     assert np.allclose(noise[plain], noise[data], rtol=1e-4, atol=10 * step)
     strength = noise[data][:, :3] / std[None, :3, None]
     assert 0.05 < strength.std() < 0.5
@@ -149,7 +149,7 @@ def test_a_window_is_changed_by_seed_epoch_and_index_alone(one: Augmentation) ->
     assert np.array_equal(sizes[4], sizes[8])
     assert not np.array_equal(sizes[4][:16], sizes[4][16:])
     index = int(data.train_index[5])
-    scaled = data._scalers["raw"](data.data.windows["raw"][[index]])[0]
+    scaled = data._ready.scalers["raw"](data.data.windows["raw"][[index]])[0]
     alone = one.bind(data.constants("raw"))(scaled, stream(7, 1, index, 0))
     assert np.array_equal(sizes[4][16 + 5], alone.astype(np.float32))
 
@@ -165,7 +165,7 @@ def test_gravity_turns_as_the_sensor_does() -> None:
     """Under a scale that moves the origin, the physical norm of each triple stays what it was."""
     data = arrays(augment=Rotation(None), views={"raw": Raw(), "raw/clean": None})
     batch = next(iter(data.train_dataloader()))
-    scaler = data._scalers["raw"]
+    scaler = data._ready.scalers["raw"]
     back = {k: v.double().numpy() * scaler.divisor[:, None] + scaler.offset[:, None] for k, v in batch.views.items()}
     norms = {k: np.linalg.norm(v[:, :3], axis=1) for k, v in back.items()}
     assert np.allclose(norms["raw"], norms["raw/clean"], rtol=1e-5)

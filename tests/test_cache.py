@@ -46,9 +46,10 @@ from kdlab import (
     cli,
 )
 from kdlab.augment import Mix2, Noise
-from kdlab.cache import Answers, Part, Plan, Question, gather_answers
+from kdlab.cache import CachedOutputs, Part, Plan, Request, fill_cache
 from kdlab.data import BasicMotions
-from kdlab.methods.caching import ask_all
+from kdlab.methods.caching import cached_outputs
+from kdlab.methods.made import Distilled
 from kdlab.nets import ReusedClassifier
 from kdlab.objective import Objective
 from kdlab.types import InputError, Output
@@ -90,9 +91,9 @@ class Compared:
 
     def terms(self, batch, student):
         state = copy.deepcopy(self.objective.state_dict())  # such as CRD's memory, which a step changes
-        answers, self._answers = self._answers, None
+        answers, self._cached = self._cached, None
         live = super().terms(batch, student)
-        self._answers = answers
+        self._cached = answers
         assert answers is not None
         self.objective.load_state_dict(state)
         found = super().terms(batch, student)
@@ -162,7 +163,7 @@ def test_every_objective_is_compared():
     def walk(cls):
         return {cls}.union(*map(walk, cls.__subclasses__()))
 
-    methods = {cls for cls in walk(Distillation) if cls.__module__.startswith("kdlab.")}
+    methods = {cls for cls in walk(Distillation) - {Distilled} if cls.__module__.startswith("kdlab.")}
     assert methods == {cls for cls, _ in OBJECTIVES.values()}
     objectives = {cls for cls in walk(Objective) if "kdlab.methods" in cls.__module__}
     assert all(cls.reads in ("feature", "attention", "gram") for cls in objectives)
@@ -195,7 +196,7 @@ def test_says_what_it_chose(teachers, tmp_path, caplog):
     (line,) = [r.getMessage() for r in caplog.records if "teacher cache" in r.getMessage()]
     assert "raw logits" in line
     assert "pi stage1 gram" in line
-    assert "asked raw, pi" in line
+    assert "computed raw, pi" in line
     assert "KiB" in line
 
 
@@ -325,7 +326,7 @@ def test_clean_windows_under_augmentation(teachers, tmp_path, monkeypatch):
 
     class Watched(TPKD):
         def terms(self, batch, student):
-            answers = self.ask_teachers(batch)
+            answers = self.teacher_outputs(batch)
             x = torch.stack([clean[int(i)] for i in batch.index])
             assert not torch.equal(x, batch.views["raw"])
             assert torch.equal(answers["raw"].logits, self.teachers["raw"](x).logits)
@@ -389,7 +390,7 @@ def test_a_full_disk_is_told_and_nothing_is_trained(how, teachers, tmp_path, mon
     module = tpkd(teachers, TeacherCache(folder=str(tmp_path / "cache")))
     before = weights(module).clone()
     run = trainer(tmp_path)
-    with pytest.raises(InputError, match=r"no room.*teacher 'raw'.*free.*Nothing was trained"):
+    with pytest.raises(InputError, match=r"no space.*teacher 'raw'.*free.*Nothing was trained"):
         run.fit(module, data())
     assert run.global_step == 0
     assert torch.equal(weights(module), before)
@@ -432,17 +433,17 @@ def question(features, need, seen=lambda output: None):
             yield Output(rows.flatten(1)[:, :3], {"tap": rows})
 
     probe = Output(features[:1].flatten(1)[:, :3], {"tap": features[:1]})
-    return Question({"teacher": "t"}, {"tap": need}, probe, outputs, batch_size=8)
+    return Request({"teacher": "t"}, {"tap": need}, probe, outputs, batch_size=8)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (4, 30), (3, 8, 8)])
 @pytest.mark.parametrize("block", [2**28, 2000])
 def test_a_batch_gram_is_a_part_of_the_whole_one(shape, block, monkeypatch, tmp_path):
-    monkeypatch.setattr("kdlab.cache._BLOCK", block)
+    monkeypatch.setattr("kdlab.cache.store.BLOCK", block)
     features = torch.randn(150, *shape, generator=torch.Generator().manual_seed(0))
     index = np.random.default_rng(0).permutation(400)[:150]
     for folder in (None, str(tmp_path)):
-        answers = gather_answers(TeacherCache(), {"a": question(features, "gram")}, index, folder)
+        answers = fill_cache(TeacherCache(), {"a": question(features, "gram")}, index, folder)
         (_, part) = answers.plan.parts
         rows = np.array([3, 149, 3, 77, 0, 148])
         everyone = np.concatenate([rows, [5, 66]])
@@ -460,7 +461,9 @@ def test_a_batch_gram_is_a_part_of_the_whole_one(shape, block, monkeypatch, tmp_
 
 
 def test_an_unknown_window_is_refused():
-    answers = Answers(Plan((Part("a", "", "logits", (1,), "float32", 1, 2),)), [torch.zeros(2, 1)], np.array([3, 5]))
+    answers = CachedOutputs(
+        Plan((Part("a", "", "logits", (1,), "float32", 1, 2),)), [torch.zeros(2, 1)], np.array([3, 5])
+    )
     assert answers.read(torch.tensor([5]))["a"].logits.shape == (1, 1)
     for index in (4, 6, -1):
         with pytest.raises(InputError, match=f"window {index} is in a training batch"):
@@ -469,7 +472,7 @@ def test_an_unknown_window_is_refused():
 
 def test_attention_maps_have_the_energy_of_the_feature():
     features = torch.randn(9, 6, 20, generator=torch.Generator().manual_seed(0))
-    answers = gather_answers(TeacherCache(), {"a": question(features, "attention")}, np.arange(9))
+    answers = fill_cache(TeacherCache(), {"a": question(features, "attention")}, np.arange(9))
     kept_map = answers.read(torch.arange(9))["a"].features["tap"]
     assert kept_map.shape == (9, 1, 20)
     torch.testing.assert_close(kept_map.square().sum(1), features.square().sum(1), rtol=3e-7, atol=0)
@@ -494,12 +497,12 @@ def test_other_ranks_wait_and_read(teachers, tmp_path, asked, monkeypatch):
     asked.clear()
     monkeypatch.setattr(type(run), "is_global_zero", property(lambda self: False))
     monkeypatch.setattr(run.strategy, "broadcast", Ranks([None]).broadcast)
-    answers = ask_all(module.cache, module)
-    assert answers.asked == ()
+    answers = cached_outputs(module.cache, module.objective, dict(module.named_teachers()), module)
+    assert answers.computed == ()
     assert not sum(asked.values())
     monkeypatch.setattr(run.strategy, "broadcast", Ranks(["no room"]).broadcast)
     with pytest.raises(InputError, match="no room"):
-        ask_all(module.cache, module)
+        cached_outputs(module.cache, module.objective, dict(module.named_teachers()), module)
 
 
 class Watched(TPKD):
@@ -507,15 +510,15 @@ class Watched(TPKD):
 
     def on_fit_start(self):
         super().on_fit_start()
-        assert self._answers.asked == (() if self.global_rank else ("raw", "pi"))
+        assert self._cached.computed == (() if self.global_rank else ("raw", "pi"))
 
     def terms(self, batch, student):
         assert self.trainer.world_size == 2
         found = super().terms(batch, student)
         views = {"pi": PersistenceImage(size=16)(batch.views["raw"]), **batch.views}
-        answers, self._answers = self._answers, None
+        answers, self._cached = self._cached, None
         live = super().terms(batch._replace(views=views), student)
-        self._answers = answers
+        self._cached = answers
         for name in live:
             torch.testing.assert_close(found[name], live[name], rtol=1e-5, atol=0)
         return found

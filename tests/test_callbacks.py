@@ -12,13 +12,17 @@ import pytest
 import torch
 
 import kdlab.methods
-from kdlab import KD, PSKD, Distillation, Supervised, Teacher, cli
+from kdlab import AMC, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
+from kdlab.methods.a_softmax import ASoftmaxObjective
+from kdlab.methods.amc import AMCObjective
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.finite import DivergedError
+from kdlab.methods.ps_kd import PSKDObjective
+from kdlab.objective import Objective
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
 
@@ -69,34 +73,79 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
 
 
 def moving(cls):
-    """All methods that move settings of their objective."""
+    """All methods that move settings of their objective, by code of their own or by its schedule."""
     for sub in cls.__subclasses__():
-        if sub.__module__.startswith("kdlab.") and sub.moves:
+        if sub.__module__.startswith("kdlab.") and (
+            sub.moves or getattr(sub, "made_from", Objective).at != Objective.at
+        ):
             yield sub
         yield from moving(sub)
 
 
 MOVING = sorted(set(moving(Method)), key=lambda cls: cls.__name__)
+each_moving = pytest.mark.parametrize("method", MOVING)
 
 
-@pytest.mark.parametrize("method", MOVING)
+def moved_by(module):
+    return {*module.moves, *module.objective.moves}
+
+
+def build(method):
+    return method(net(), **({"teachers": {"raw": Teacher(net=net())}} if issubclass(method, Distillation) else {}))
+
+
+@each_moving
 def test_annealing_leaves_to_a_method_what_it_moves_itself(method, tmp_path):
-    assert PSKD in MOVING
-    taught = {"teachers": {"raw": Teacher(net=net())}} if issubclass(method, Distillation) else {}
-    for setting in method.moves:
-        module = method(net(), **taught)
+    assert {AMC, AnnealingKD, ASoftmax, DKD, PSKD} <= set(MOVING)
+    for setting in moved_by(build(method)):
+        module = build(method)
         before = float(module.objective.settings()[setting])
         with pytest.raises(InputError, match=rf"WeightAnnealing: {method.__name__} moves '{setting}' itself.*another"):
             trainer(tmp_path, callbacks=[WeightAnnealing(setting)]).fit(module, BasicMotions())
         assert float(module.objective.settings()[setting]) == before
 
 
-def test_methods_say_what_they_move():
+def test_annealing_may_move_what_has_no_schedule():
+    taught = {"teachers": {"past": Teacher(net=net())}}
+    for module, setting in (
+        (AMC(net(), ramp_up=0), "geodesic_weight"),
+        (Supervised(net(), objective=AMCObjective()), "geodesic_weight"),
+        (Supervised(net(), objective=ASoftmaxObjective()), "cosine_weight"),
+        (DKD(net(), {"raw": Teacher(net=net())}, warm_up=0), "ramp"),
+        (Distillation(net(), objective=PSKDObjective(), **taught), "past_weight"),
+    ):
+        WeightAnnealing(setting).check(module)
+        before = {name: float(value) for name, value in module.objective.settings().items()}
+        module.objective.at(3, 8, step=20, epochs=10)
+        assert {name: float(value) for name, value in module.objective.settings().items()} == before
+
+
+@each_moving
+def test_methods_say_what_they_move(method):
+    source = inspect.getsource(inspect.getmodule(method))
+    assert set(re.findall(r'\.set\("(\w+)"', source)) == moved_by(build(method))
+
+
+def test_no_other_module_moves_settings():
     for module in pkgutil.iter_modules(kdlab.methods.__path__):
         source = inspect.getsource(importlib.import_module(f"kdlab.methods.{module.name}"))
-        moved = set(re.findall(r'objective\.set\("(\w+)"', source))
-        said = {name for cls in MOVING if cls.__module__.endswith(f".{module.name}") for name in cls.moves}
-        assert moved == said, module.name
+        if re.search(r'\.set\("', source):
+            assert any(cls.__module__.endswith(f".{module.name}") for cls in MOVING), module.name
+
+
+@each_moving
+def test_schedules_are_functions_of_epoch_and_step(method):
+    """In any order, and with a new objective in each place, as after a fit was interrupted."""
+    places = [(0, 0), (1, 7), (30, 400), (3, 20), (0, 0), (29, 380)]
+
+    def values(objective, epoch, step):
+        objective.at(epoch, 8, step=step, epochs=30)
+        return {name: float(value) for name, value in objective.settings().items()}
+
+    objective = build(method).objective
+    seen = [values(objective, *place) for place in places]
+    assert seen == [values(build(method).objective, *place) for place in places]
+    assert {name for name in seen[0] if len({found[name] for found in seen}) > 1} == set(objective.moves)
 
 
 # ---------------------------------------------------------------- early stopping
@@ -260,7 +309,7 @@ def test_resumed_judging_equals_uninterrupted(tmp_path):
 
 @pytest.mark.parametrize("kwargs", [{"patience": 0}, {"smoothing": 0}, {"min_delta": -1.0}, {"epochs": [-1]}])
 def test_wrong_arguments(kwargs):
-    with pytest.raises(InputError, match="expected patience"):
+    with pytest.raises(InputError, match="must be patience"):
         EarlyStoppedTeacher(**kwargs)
 
 

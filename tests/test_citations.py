@@ -27,9 +27,8 @@ from kdlab.methods.tpkd import TPKDObjective
 from kdlab.objective import Objective
 from kdlab.types import InputError
 from kdlab.views import ScanPersistenceImage
-from tests.conftest import REPOSITORY
+from tests.configs import config_of
 
-CONFIGS = REPOSITORY / "experiments/basic_motions"
 HINTON, TUNG = "hinton2015distilling", "tung2019similarity"
 #: what every run on these windows with these nets uses
 COMMON = {"bagnall2018uea", "zagoruyko2016wide"}
@@ -43,7 +42,7 @@ def cited(config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def changed(name: str, folder: Path, **changes: Any) -> Path:
     """A config with some of its values set; ``data__augment`` is ``data.init_args.augment``."""
-    config = yaml.safe_load((CONFIGS / name).read_text())
+    config = config_of(f"basic_motions/{name}")
     for key, value in changes.items():
         part, _, argument = key.partition("__")
         (config[part] if part == "trainer" else config[part]["init_args"])[argument] = value
@@ -65,9 +64,9 @@ def changed(name: str, folder: Path, **changes: Any) -> Path:
     ],
 )
 def test_configs(
-    name: str, used: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, used: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cited(CONFIGS / f"{name}.yaml", monkeypatch, capsys) == COMMON | used
+    assert cited(changed(name, tmp_path), monkeypatch, capsys) == COMMON | used
 
 
 @pytest.mark.parametrize(
@@ -92,13 +91,13 @@ def test_augmentations_and_callbacks(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cited(changed("sp.yaml", tmp_path, **changes), monkeypatch, capsys) == COMMON | {TUNG} | used
+    assert cited(changed("sp", tmp_path, **changes), monkeypatch, capsys) == COMMON | {TUNG} | used
 
 
 def test_a_wrong_callback_is_named(tmp_path: Path) -> None:
     wrong = [{"class_path": "EarlyStoppedTeacher", "init_args": {"patience": 0}}]
     with pytest.raises(InputError, match="patience >= 1"):
-        cli.build_callbacks(changed("sp.yaml", tmp_path, trainer__callbacks=wrong))
+        cli.build_callbacks(changed("sp", tmp_path, trainer__callbacks=wrong))
 
 
 def test_what_a_base_class_gives_is_cited_where_it_is_used() -> None:

@@ -13,8 +13,10 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from kdlab import cli
+from kdlab.configs import read_config
 from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.types import InputError, MissingFileError
+from tests.configs import EXPERIMENTS, files_of
 from tests.conftest import PATIENCE, REPOSITORY
 from tests.wandb_file import read_run
 
@@ -192,16 +194,16 @@ def test_a_typo_is_refused_by_name(words, named, here, capsys):
     ],
 )
 def test_the_last_line_says_key_expected_and_got(config, word, said, here, capsys):
-    path = REPOSITORY / f"experiments/basic_motions/{config}.yaml"
+    words = [part for file in files_of(f"basic_motions/{config}") for part in ("--config", str(EXPERIMENTS / file))]
     with pytest.raises(SystemExit):
-        cli.check(["fit", "--config", str(path), f"--{word}"])
+        cli.check(["fit", *words, f"--{word}"])
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: Parser key ")
     assert said in last
 
 
 def test_an_unknown_key_in_yaml_is_refused_by_name(here, capsys):
-    config = yaml.safe_load(Path(SCRATCH).read_text())
+    config = read_config(Path(SCRATCH), "config")
     config["data"]["init_args"]["batchsize"] = 4
     (here / "typo.yaml").write_text(yaml.safe_dump(config))
     assert "batchsize" in refused(["fit", "--config", "typo.yaml", *FAST], capsys)

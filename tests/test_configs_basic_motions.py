@@ -1,8 +1,8 @@
-"""The configs of basic_motions, demo: each through fit, test and predict, in one process."""
+"""The configs of basic_motions, demo: trained and used, or made, in one process."""
 
 import pytest
 
-from tests.configs import configs_of, fit_test_predict
+from tests.configs import configs_of, walk
 
 FOLDERS = ("basic_motions", "demo")
 
@@ -10,4 +10,4 @@ FOLDERS = ("basic_motions", "demo")
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))
 def test_config(name, laboratory, monkeypatch):
     monkeypatch.chdir(laboratory)
-    fit_test_predict(name)
+    walk(name)

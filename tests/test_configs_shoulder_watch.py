@@ -1,10 +1,10 @@
-"""The configs of shoulder_watch: each through fit, test and predict, in one process."""
+"""The configs of shoulder_watch: trained and used, or made, in one process."""
 
 import importlib.util
 
 import pytest
 
-from tests.configs import configs_of, fit_test_predict
+from tests.configs import configs_of, walk
 
 FOLDERS = ("shoulder_watch",)
 
@@ -13,4 +13,4 @@ FOLDERS = ("shoulder_watch",)
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))
 def test_config(name, laboratory, monkeypatch):
     monkeypatch.chdir(laboratory)
-    fit_test_predict(name)
+    walk(name)

@@ -1,8 +1,8 @@
-"""The configs of sp_sw_har: each through fit, test and predict, in one process."""
+"""The configs of sp_sw_har: trained and used, or made, in one process."""
 
 import pytest
 
-from tests.configs import configs_of, fit_test_predict
+from tests.configs import configs_of, walk
 
 FOLDERS = ("sp_sw_har",)
 
@@ -10,4 +10,4 @@ FOLDERS = ("sp_sw_har",)
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))
 def test_config(name, laboratory, monkeypatch):
     monkeypatch.chdir(laboratory)
-    fit_test_predict(name)
+    walk(name)

@@ -1,8 +1,8 @@
-"""The configs of utd_mhad: each through fit, test and predict, in one process."""
+"""The configs of utd_mhad: trained and used, or made, in one process."""
 
 import pytest
 
-from tests.configs import configs_of, fit_test_predict
+from tests.configs import configs_of, walk
 
 FOLDERS = ("utd_mhad",)
 
@@ -10,4 +10,4 @@ FOLDERS = ("utd_mhad",)
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))
 def test_config(name, laboratory, monkeypatch):
     monkeypatch.chdir(laboratory)
-    fit_test_predict(name)
+    walk(name)

@@ -42,7 +42,13 @@ def vectors(out: Output) -> Any:
 def test_terms(width: int) -> None:
     """Two teachers of other and of equal length; the semantic term is compared through the linear layer."""
     student, skeleton, pi = output(1), output(2, width), output(3)
-    objective = DASKObjective(2.0, 3.0, 2.0, 0.5, {"skeleton": 0.8, "pi": 0.2})
+    objective = DASKObjective(
+        relation_weight=2.0,
+        semantic_weight=3.0,
+        temperature=2.0,
+        kd_weight=0.5,
+        weights={"skeleton": 0.8, "pi": 0.2},
+    )
     teachers = {"skeleton": skeleton, "pi": pi}
     objective.check(batch_size=6, teachers=teachers)
     terms = objective(student=student, teachers=teachers, target=TARGET)

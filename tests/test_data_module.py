@@ -44,7 +44,7 @@ def gather(loader):
 def test_scale_rests_on_training_subjects():
     data = arrays()
     data.setup()
-    rows = data._split.rows["train"]
+    rows = data._ready.split.rows["train"]
     x = data.data.windows["raw"][rows].astype(float)
     numbers = data.fingerprint["scale"]["raw"]
     np.testing.assert_allclose(numbers["offset"], x.mean(axis=(0, 2)), rtol=1e-9, atol=1e-9)
@@ -64,7 +64,9 @@ def test_scale_words_and_constants():
     batch = next(plain.batches("test"))
     np.testing.assert_array_equal(batch.views["raw"], plain.data.windows["raw"][batch.index])
     mean, std = plain.view_statistics("raw")
-    np.testing.assert_allclose(mean, plain.data.windows["raw"][plain._split.rows["train"]].mean(axis=(0, 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        mean, plain.data.windows["raw"][plain._ready.split.rows["train"]].mean(axis=(0, 2)), rtol=1e-4
+    )
     assert len(std) == 3
     given = arrays(scale=Scale([5, -7, 0], [1, 20, 3]))
     np.testing.assert_allclose(
@@ -158,11 +160,11 @@ def test_views_that_do_not_fit_are_refused_in_setup():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"batch_size": 1.5}, r"batch_size=1\.5: expected a whole number of at least 1"),
-        ({"num_workers": "2"}, r"num_workers='2': expected a whole number"),
-        ({"num_workers": -1}, "num_workers=-1"),
-        ({"scale": "std"}, "expected one of standard, minmax, none"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, but got 0"),
+        ({"batch_size": 1.5}, r"batch_size must be a whole number of at least 1, but got 1\.5"),
+        ({"num_workers": "2"}, r"num_workers must be a whole number of at least 0, but got '2'"),
+        ({"num_workers": -1}, "num_workers must be a whole number of at least 0, but got -1"),
+        ({"scale": "std"}, "scale must be one of standard, minmax, none"),
         (
             {"scale": Scale([0.0], [1.0])},
             r"1 constants for the 3 channels of 'raw' \(channel_0, channel_1, channel_2\)",
@@ -446,7 +448,7 @@ TWO = """
     folder = sys.argv[1]
     data = BasicMotions(augment=Noise(), test_subjects=None, batch_size=4, train_per_class=7)
     data.setup()
-    data._split.rows["test"] = data._split.rows["test"][:39]  # an odd number, so that one rank repeats
+    data._ready.split.rows["test"] = data._ready.split.rows["test"][:39]  # an odd number, so that one rank repeats
     settings = dict(strategy="ddp_fork", devices=2, max_epochs=1)
     trainer(folder, **settings).fit(Plain(folder), data)
     trainer(folder, **settings).test(Plain(folder), data, verbose=False)
@@ -517,12 +519,12 @@ def test_predict_new_windows(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": None}, "expected windows and their labels, or path="),
-        ({"path": "a.npz"}, "arrays or a file, got both"),
-        ({"layout": "TNC"}, "layout='TNC'"),
+        ({"x": None}, "x, y must be windows and their labels, or path"),
+        ({"path": "a.npz"}, "x, path: one of them must be given, but got both"),
+        ({"layout": "TNC"}, "layout must be .*, but got 'TNC'"),
         (
             {"x": np.zeros((120, 32))},
-            r"expected three axes, \(windows, channels, samples\), got shape \(120, 32\); .*None",
+            r"x must have three axes, \(windows, channels, samples\), but got shape \(120, 32\); .*None",
         ),
         ({"x": np.zeros((120, 64, 3))}, 'looks as if the axes are the other way round: set layout="NTC"'),
         (
@@ -530,16 +532,16 @@ def test_predict_new_windows(tmp_path):
             'the windows have 3 samples: did you mean layout="NTC"',
         ),
         ({"channels": ["x", "y"]}, "2 names for 3 channels"),
-        ({"y": np.arange(119)}, r"y: expected one value per window, shape \(120,\), got shape \(119,\)"),
+        ({"y": np.arange(119)}, r"y must be one value per window, shape \(120,\), but got shape \(119,\)"),
         ({"y": np.arange(120) % 3 + 1}, r"expected labels 0..2 for 3 classes, got 1, 2, 3; number them from 0"),
         ({"y": np.arange(120) % 3 + 0.5}, "got fractions"),
         ({"y": np.array(["a", "b", "d"] * 40), "classes": ["a", "b", "c"]}, "labels d are not among the classes"),
         ({"x": np.full((120, 3, 32), np.nan)}, "channel 'channel_0': 3840 NaN or infinite samples"),
         ({"x": np.array([["a"]])}, "x must be real numbers, but got <U1"),
-        ({"recording": "all"}, "recording='all'"),
-        ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test: expected both"),
-        ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test: expected both"),
-        ({"subject": np.zeros(3)}, "subject: expected one value per window"),
+        ({"recording": "all"}, "recording must be one id per window, .*, but got 'all'"),
+        ({"x_test": np.zeros((5, 3, 32))}, "x_test, y_test must be both"),
+        ({"x_test": np.zeros((5, 3, 32)), "y_test": np.zeros(5, int)}, "subject, subject_test must be both"),
+        ({"subject": np.zeros(3)}, "subject must be one value per window"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message):

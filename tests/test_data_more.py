@@ -19,7 +19,7 @@ from .fixtures import UCIHAR_CLASSES, write_geneactiv, write_ts, write_ucihar
 def folds(data):
     """Stage -> its subjects, read from the windows themselves."""
     subject = np.asarray(data.data.subject)
-    return {stage: set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
+    return {stage: set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
 
 
 def disjoint(parts):

@@ -68,7 +68,7 @@ def test_spswhar_reads_one_device(spswhar):
     np.testing.assert_array_equal(both.windows["raw"][:, 6:], watch.windows["raw"])
     np.testing.assert_array_equal(both.target, watch.target)
     assert watch.channels["raw"] == [f"watch_{s}_{a}" for s in ("acc", "gyro") for a in "xyz"]
-    with pytest.raises(InputError, match=r"devices=.*expected one or both of phone, watch"):
+    with pytest.raises(InputError, match=r"devices must be one or both of phone, watch, but got "):
         SPSWHAR(spswhar, devices=["ring"])
 
 
@@ -172,13 +172,13 @@ def test_pamap2_released_constants(pamap2):
     data.setup()
     low, span = (np.array(data.fingerprint["scale"]["raw"][k]) for k in ("offset", "divisor"))
     assert (low[2], low[2] + span[2]) == pytest.approx((-114.755, 47.6314))
-    x = data.data.windows["raw"][data._split.rows["test"]].astype(float)
+    x = data.data.windows["raw"][data._ready.split.rows["test"]].astype(float)
     want = (x - low[:, None]) / span[:, None]
     want[want > 1], want[want < 0] = 0.99, 0.0
     got = np.concatenate([b.views["raw"].numpy() for b in data.batches("test")])
     np.testing.assert_allclose(got, want, atol=1e-6)
     assert data.fingerprint["scale"]["raw"]["clip"] is True
-    with pytest.raises(InputError, match="expected one of standard, minmax, none, released"):
+    with pytest.raises(InputError, match="scale must be one of standard, minmax, none, released"):
         PAMAP2(pamap2, scale="relaesed")
 
 

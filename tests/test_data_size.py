@@ -9,8 +9,9 @@ import torch
 
 from kdlab.data import ArrayDataModule
 from kdlab.data.mapped import MappedWindows
+from kdlab.data.moments import SAMPLES, chunk_size, chunks
 from kdlab.data.sampler import OrderedSampler, TrainSampler
-from kdlab.data.windows import SAMPLES, check_finite, chunk_size, chunks
+from kdlab.data.windows import check_finite
 from kdlab.types import InputError
 
 

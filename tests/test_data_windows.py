@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from kdlab.data.cutting import slide, window_starts
 from kdlab.data.files import stretch
+from kdlab.data.held_out import split_groups, split_recordings
+from kdlab.data.moments import chunks, moments
 from kdlab.data.splits import make_split
-from kdlab.data.windows import WindowSet, chunks, moments, slide, split_groups, split_recordings, window_starts
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 
@@ -35,7 +38,7 @@ def test_slide_equals_a_loop(length, window, step, start):
 
 
 def test_slide_refuses_what_makes_no_windows():
-    with pytest.raises(InputError, match="step=0"):
+    with pytest.raises(InputError, match="step must be a number of samples of at least 1, but got 0"):
         window_starts(10, 4, 0)
     with pytest.raises(InputError, match=r"\(channels, samples\)"):
         slide(np.zeros((2, 2, 9)), 4, 1)
@@ -63,7 +66,7 @@ def test_held_out_groups_leave_every_class():
 def test_too_few_groups():
     with pytest.raises(InputError, match="2 groups"):
         split_groups(["a", "b"])
-    with pytest.raises(InputError, match=r"val_fraction=1\.5"):
+    with pytest.raises(InputError, match=r"val_fraction must be a number in .*, but got 1\.5"):
         split_groups(["a", "b", "c"], 1.5)
 
 
@@ -107,7 +110,7 @@ def bad_window(value):
         ({"target": np.zeros(0, dtype=int), "windows": {"raw": np.zeros((0, 2, 8), np.float32)}}, "no windows at all"),
         ({"channels": {"raw": ["a"]}}, "1 names for 2 channels"),
         ({"channels": {"raw": ["a", "a"]}}, "each name once"),
-        ({"subject": np.arange(3)}, r"subject: expected one value per window, shape \(40,\), got shape \(3,\)"),
+        ({"subject": np.arange(3)}, r"subject must be one value per window, shape \(40,\), but got shape \(3,\)"),
         ({"windows": {"raw": np.zeros((40, 8), np.float32)}}, r"got shape \(40, 8\)"),
     ],
 )
@@ -148,8 +151,8 @@ def test_named_subjects():
         ({"subjects": 10}, {"test_subjects": list(range(8))}, "cannot give 2 for validation"),
         ({"subjects": 3}, {}, "3 subjects .* too few"),
         ({"subjects": 10}, {"split": "by_day"}, "by_day"),
-        ({"subjects": 10}, {"val_fraction": 0.0}, "val_fraction=0.0"),
-        ({"subjects": 10}, {"train_per_class": 0}, "train_per_class=0"),
+        ({"subjects": 10}, {"val_fraction": 0.0}, "val_fraction must be .*, but got 0.0"),
+        ({"subjects": 10}, {"train_per_class": 0}, "train_per_class must be at least one, or null for all, but got 0"),
         ({}, {"test_subjects": [1]}, "subjects of this data set are unknown"),
         ({"subjects": 10, "test": np.arange(40) % 2 == 0}, {}, "subject 0, 1, 2.* in two splits"),
         ({"subjects": 10, "classes": ["0", "1", "2"]}, {}, "no training window of class 2"),

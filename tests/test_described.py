@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdlab.data import BasicMotions
 from kdlab.methods import SP, TGD, Supervised, Teacher
-from kdlab.methods.base import objective_arguments
+from kdlab.methods.arguments import objective_arguments
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.tgd import TGDObjective
 from kdlab.objective import Objective
@@ -24,7 +24,7 @@ from tests.conftest import net, trainer
 from tests.test_objectives import OBJECTIVES
 
 #: arguments that are no plain numbers or words later on, or that have nothing to say at their default
-LEFT_OUT = {"class_embeddings", "CAMKDObjective.feature_weight", "AMDObjective.ce_weight"}
+LEFT_OUT = {"class_embeddings", "CAMKDObjective.feature_weight"}
 
 
 @pytest.mark.parametrize("cls", OBJECTIVES)

@@ -17,12 +17,13 @@ import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files
+from kdlab import KD, AnnealingKD, Supervised, Teacher, cli, distributed, ends, files, lightning_cli, remedies
 from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import FINISHED, read_checkpoint
 from kdlab.methods.finite import EVERY, DivergedError, Watch, check_settings, not_finite
 from kdlab.methods.saving import WholeCheckpointIO
+from kdlab.remedies import error_line
 from kdlab.run_folder import RunLogger
 from kdlab.types import InputError
 from tests.conftest import PATIENCE, REPOSITORY, net, trainer
@@ -38,6 +39,7 @@ FAST = [
 ]
 
 
+REAL_CHECKPOINTS = lightning_cli.checkpoint_callbacks
 STEPS = 4  # of an epoch of 32 windows
 
 
@@ -254,8 +256,9 @@ def test_a_teacher_that_knows_the_majority_class_only_is_warned_of(teachers, tmp
     with pytest.warns(UserWarning, match=r"teacher 'dull': its validation accuracy must be above"):
         run.fit(KD(net(), taught), data)
     targets = torch.cat([batch.target for batch in data.val_dataloader()])
-    assert KD(net(), taught)._majority == 0  # known once a fit begins
-    assert float(targets.bincount().max()) / len(targets) == pytest.approx(run.lightning_module._majority)
+    assert KD(net(), taught).teacher_scores == {}  # known once a fit begins
+    majority = float(targets.bincount().max()) / len(targets)
+    assert majority == pytest.approx(run.lightning_module.teacher_scores["dull"].majority)
 
 
 def test_an_early_stopped_teacher_that_learnt_nothing_is_warned_of(tmp_path):
@@ -289,7 +292,11 @@ def test_a_signal_ends_fit_and_test_with_its_status(name, status, here, monkeypa
     number = int(getattr(signal, name))
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "checkpoint_callbacks", lambda real=cli.checkpoint_callbacks: [*real(), Signal(number)])
+        patch.setattr(
+            lightning_cli,
+            "checkpoint_callbacks",
+            lambda real=lightning_cli.checkpoint_callbacks: [*real(), Signal(number)],
+        )
         assert main(patch, "fit", "--config", SCRATCH, *FAST) == status
     assert last_line(capsys).startswith("error: ")
     run = here / "runs/basic_motions/scratch/version_0"
@@ -306,7 +313,9 @@ def test_a_signal_ends_fit_and_test_with_its_status(name, status, here, monkeypa
     assert json.loads(finished.read_text(encoding="utf-8")) == {"epochs": 2, "steps": 2 * STEPS}
     with monkeypatch.context() as patch:
         more = [Signal(number, "on_test_batch_start")]
-        patch.setattr(cli, "checkpoint_callbacks", lambda real=cli.checkpoint_callbacks: [*real(), *more])
+        patch.setattr(
+            lightning_cli, "checkpoint_callbacks", lambda real=lightning_cli.checkpoint_callbacks: [*real(), *more]
+        )
         assert main(patch, "test", "--config", SCRATCH, *FAST, "--ckpt_path", str(last)) == status
 
 
@@ -316,7 +325,7 @@ def test_a_caller_of_run_sees_the_signal(here, monkeypatch):
     for number, kind in ((signal.SIGTERM, SIGTERMException), (signal.SIGINT, KeyboardInterrupt)):
         callbacks = lambda number=number: [Signal(int(number))]  # noqa: E731
         with monkeypatch.context() as patch:
-            patch.setattr(cli, "checkpoint_callbacks", callbacks)
+            patch.setattr(lightning_cli, "checkpoint_callbacks", callbacks)
             with pytest.raises(kind) as ended:
                 cli.run(["fit", "--config", SCRATCH, *FAST])
         if kind is SIGTERMException:
@@ -351,7 +360,7 @@ def test_a_caller_of_run_sees_the_signal(here, monkeypatch):
     ],
 )
 def test_what_is_said_of_an_error(error, parts):
-    line = ends.said(error)
+    line = error_line(error)
     assert "\n" not in line
     for part in parts:
         assert part in line
@@ -359,7 +368,7 @@ def test_what_is_said_of_an_error(error, parts):
 
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), KeyError("a"), AssertionError(), TypeError("x")])
 def test_an_error_of_the_program_keeps_its_traceback(error):
-    assert ends.said(error) is None
+    assert error_line(error) is None
     with pytest.raises(type(error)), ends.ending():
         raise error
 
@@ -389,7 +398,7 @@ def test_a_worker_that_is_killed(here, monkeypatch, capsys):
                 os.kill(child.pid, signal.SIGKILL)
                 child.join()
 
-    monkeypatch.setattr(cli, "checkpoint_callbacks", lambda: [Kill()])
+    monkeypatch.setattr(lightning_cli, "checkpoint_callbacks", lambda: [Kill()])
     words = ["fit", "--config", SCRATCH, *FAST, "--data.init_args.num_workers=1", "--data.init_args.batch_size=1"]
     assert main(monkeypatch, *words) == 1
     assert last_line(capsys).startswith("error: num_workers: a worker process of the data loader ended")
@@ -421,14 +430,14 @@ def test_a_pipe_that_is_closed_is_quiet_and_output_that_is_full_is_not():
 
 
 def ends_line(number):
-    return f"error: {ends.said(OSError(number, os.strerror(number)))}"
+    return f"error: {error_line(OSError(number, os.strerror(number)))}"
 
 
 # ---------------------------------------------------------------- files
 FULL = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from kdlab import cli
+from kdlab import cli, lightning_cli
 from lightning.pytorch import Callback
 
 class Fill(Callback):
@@ -436,8 +445,8 @@ class Fill(Callback):
         if trainer.current_epoch == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-real = cli.checkpoint_callbacks
-cli.checkpoint_callbacks = lambda: [*real(), Fill()]
+real = lightning_cli.checkpoint_callbacks
+lightning_cli.checkpoint_callbacks = lambda: [*real(), Fill()]
 sys.argv = ["kdlab", *sys.argv[1:]]
 cli.main()
 """
@@ -455,7 +464,7 @@ def test_a_full_disk_leaves_the_checkpoints_of_the_epoch_before(here):
     run = here / "runs/basic_motions/scratch/version_0"
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: '")
-    assert line.endswith(f"{os.strerror(errno.EFBIG)}. {ends._FULL}.")
+    assert line.endswith(f"{os.strerror(errno.EFBIG)}. {remedies._FULL}.")
     assert ".ckpt'" in line
     assert "Traceback" not in done.stderr
     assert not (run / FINISHED).exists()
@@ -532,7 +541,7 @@ def test_an_export_on_a_full_disk_ends_in_one_line_and_the_old_file_stays(tmp_pa
     assert done.stdout.split() == [word for format in formats for word in (format, "1")]
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     for name, line in zip(formats.values(), lines, strict=True):
-        assert line == f"error: '{tmp_path / name}': {os.strerror(errno.EFBIG)}. {ends._FULL}."
+        assert line == f"error: '{tmp_path / name}': {os.strerror(errno.EFBIG)}. {remedies._FULL}."
         assert (tmp_path / name).read_bytes() == b"old"
     assert not leftovers(tmp_path)
 

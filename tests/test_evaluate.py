@@ -124,7 +124,7 @@ def test_time_is_in_milliseconds_on_one_thread(monkeypatch):
     torch.set_num_threads(threads + 1)
     try:
         assert latency(Slow(), (1, 8), runs=5) == pytest.approx(2.5)
-        with pytest.raises(InputError, match="expected x of shape"):
+        with pytest.raises(InputError, match="x must be of shape"):
             latency(net(channels=3), (4, 40))
         assert torch.get_num_threads() == threads + 1
     finally:
@@ -136,7 +136,7 @@ def test_bigger_nets_and_views_take_longer():
     assert latency(big, (6, 200), 9) > 2 * latency(small, (6, 200), 9)
     assert view_latency(PersistenceImage(size=64), 6, 200, 9) > view_latency(Raw(), 6, 200, 9)
     assert view_latency(Raw(channels=(0, 1)), 6, (100,), 3) > 0
-    with pytest.raises(InputError, match="runs=0"):
+    with pytest.raises(InputError, match="runs: must be at least 1, but got 0"):
         view_latency(Raw(), 6, 100, 0)
 
 
@@ -195,7 +195,7 @@ def test_bins_are_closed_above_and_empty_ones_say_so():
         (np.full((3, 2), 0.5), np.zeros(2, int), r"\(3, 2\) and \(2,\)"),
         (np.array([[2.0, -1.0]]), np.array([0]), "softmax"),
         (np.array([[np.nan, 1.0]]), np.array([0]), "finite"),
-        (np.array([[0.5, 0.5]]), np.array([2]), "from 0 to 1, got"),
+        (np.array([[0.5, 0.5]]), np.array([2]), "from 0 to 1, but got"),
     ],
 )
 def test_what_is_no_answer_is_refused(p, y, said):
@@ -300,7 +300,7 @@ def test_a_leak_is_refused(tmp_path):
     assert not evaluate(module, small([0, 1]), stage="val", cost=False).robustness
     with pytest.raises(InputError, match=r"subject 2 .*validate"):
         evaluate(module, small([0, 1], val=(2, 7)), stage="val")
-    with pytest.raises(InputError, match='expected "test" or "val"'):
+    with pytest.raises(InputError, match='must be "test" or "val"'):
         evaluate(module, small([0, 1]), stage="train")
 
 
@@ -323,7 +323,7 @@ def test_a_net_on_a_gpu_answers_the_same(teachers, raw_and_pi):
 
 
 def test_a_net_of_unknown_origin_is_evaluated_with_a_warning():
-    with pytest.warns(UserWarning, match="does not say what it was trained on"):
+    with pytest.warns(UserWarning, match="training data of the net are not known"):
         got = evaluate(kdlab.Supervised(net()), BasicMotions(), robustness=False, cost=False)
     assert got.scalars["accuracy"] == pytest.approx(np.mean(got.probabilities.argmax(1) == got.target))
 
@@ -419,7 +419,7 @@ def test_the_command_writes_tables_pictures_and_predictions(built, raw_and_pi, t
     assert lines[2] in text
     assert "Cost of one window" in text
     assert "teacher.ckpt" in text
-    with pytest.raises(InputError, match="holds results already"):
+    with pytest.raises(InputError, match="must be an empty folder"):
         command.main(words, make)
     command.main([runs["raw"], "--out", str(out), "--overwrite", "--no-robustness", "--no-embedding"], make)
     assert "teacher_pi" not in (out / "results.md").read_text()
@@ -431,9 +431,9 @@ def test_the_command_says_what_is_missing(built, tmp_path):
     file = Path(runs["raw"]) / "version_0/checkpoints/teacher.ckpt"
     with pytest.raises(MissingFileError, match="does not exist"):
         command.main([str(tmp_path / "nothing")], make)
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="must be different checkpoints"):
         command.main([str(file), runs["raw"], "--out", str(tmp_path / "new")], make)
-    with pytest.raises(InputError, match="--device: 'abacus'"):
+    with pytest.raises(InputError, match=r"--device: .*'abacus'"):
         command.main([runs["raw"], "--device", "abacus", "--out", str(tmp_path / "new")], make)
     (Path(runs["raw"]) / "version_0/config.yaml").unlink()
     with pytest.raises(MissingFileError, match="--config FILE"):
@@ -497,5 +497,5 @@ def test_embedding_picture(raw_and_pi):
         assert axis.get_title() == f"{name}\nV-measure {one.scalars['v_measure']:.2f}"
         assert sum(len(points.get_offsets()) for points in axis.collections) == 30
     assert [t.get_text() for t in figure.legends[0].get_texts()] == raw_and_pi["raw"].classes
-    with pytest.raises(InputError, match="at least 3"):
+    with pytest.raises(InputError, match="N >= 3"):
         plot_embeddings({"a": (np.zeros((2, 4)), np.arange(2))}, ["a", "b"])

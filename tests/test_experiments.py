@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbclient import NotebookClient
 
-from tests.configs import CONFIGS, EXPERIMENTS
+from tests.configs import COMPOSED, CONFIGS, EXPERIMENTS, METHODS, RUNS, TRAINED, arguments_of, files_of
 from tests.conftest import PATIENCE, REPOSITORY
 
 
@@ -19,7 +20,45 @@ def test_every_config_is_walked():
     files = [importlib.import_module(f"tests.{path.stem}") for path in Path(__file__).parent.glob("test_configs_*.py")]
     walked = [folder for file in files for folder in file.FOLDERS]
     assert sorted(walked) == sorted({name.split("/")[0] for name in CONFIGS})
-    assert len(CONFIGS) >= 29
+    assert len(CONFIGS) >= 100
+
+
+def includes(name):
+    if name in COMPOSED:
+        return []
+    value = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text()).get("include", [])
+    return [value] if isinstance(value, str) else value
+
+
+def test_every_method_is_trained_on_basic_motions_and_the_others_on_their_data_set():
+    others = set(METHODS)
+    for name in CONFIGS:
+        folder, _, run = name.partition("/")
+        if folder == "basic_motions":
+            included = [Path(file).stem for file in [*files_of(name), *includes(name)] if "methods/" in file]
+            assert included == [run] or run not in METHODS, name
+            others -= set(included)
+    assert others == {"sakdn"}
+    for folder in ("sp_sw_har", "utd_mhad"):
+        assert "../methods/sakdn.yaml" in includes(f"{folder}/sakdn")
+        assert {"sakdn", "teacher_fusion"} <= set(TRAINED[folder])
+
+
+def test_what_is_trained_exists_and_shows_each_data_set():
+    named = {f"{folder}/{run}" for folder, runs in TRAINED.items() for run in runs}
+    assert named <= set(RUNS)
+    assert {"basic_motions", *TRAINED} == {name.split("/")[0] for name in RUNS}
+    for folder, runs in TRAINED.items():
+        assert any("teachers" in arguments_of(f"{folder}/{run}") for run in runs), folder
+
+
+def test_every_part_is_included():
+    """Of the files in the folders of data sets each is a run, a study, or what runs include or are stacked on."""
+    included = {(EXPERIMENTS / name).parent / file for name in RUNS for file in includes(name)}
+    included |= {EXPERIMENTS / file for name in CONFIGS for file in files_of(name)}
+    included = {path.resolve() for path in included}
+    parts = [p for p in EXPERIMENTS.rglob("*.yaml") if p.parent.name != "base" and not p.name.startswith("study")]
+    assert not [path for path in parts if path.resolve() not in included]
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda p: p.stem)

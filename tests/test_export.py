@@ -21,7 +21,7 @@ import kdlab
 import kdlab.export
 from kdlab.data import CIFAR10, SPSWHAR, UTDMHAD, BasicMotions
 from kdlab.evaluate.command import restore
-from kdlab.export import make
+from kdlab.export import comparing, make
 from kdlab.fingerprint import without_people
 from kdlab.nets import WideResNet
 from kdlab.nets.base import Backbone
@@ -303,12 +303,12 @@ def refused(match, *args, error=InputError, **kwargs):
 
 def test_wrong_arguments(student, tmp_path):
     data, path = motions(scale="minmax"), tmp_path / "x.pt2"
-    refused("expected one of torch, torch.export, onnx", student, data, path, format="tflite")
-    refused("expected 'int8'", student, data, path, quantize="int4")
+    refused("must be one of torch, torch.export, onnx", student, data, path, format="tflite")
+    refused("must be 'int8'", student, data, path, quantize="int4")
     refused("--format onnx", student, data, path, quantize="int8")
-    refused("expected 'val' or 'test'", student, data, path, windows="train")
-    refused("tolerance=-1", student, data, path, tolerance=-1)
-    refused("ends in .onnx", student, data, path, format="onnx")
+    refused("must be 'val' or 'test'", student, data, path, windows="train")
+    refused("tolerance: must be at least 0", student, data, path, tolerance=-1)
+    refused("must end in .onnx", student, data, path, format="onnx")
     refused("does not exist", tmp_path / "none.ckpt", data, path, error=MissingFileError)
     noisy = motions(scale="minmax", corruption=kdlab.augment.Noise())
     refused("corrupts", student, noisy, path, windows="test")
@@ -318,12 +318,12 @@ def test_wrong_arguments(student, tmp_path):
 def test_nothing_is_overwritten_unasked(student, tmp_path):
     path, data = tmp_path / "x.pt", motions(scale="minmax")
     path.write_text("mine")
-    refused("is there already", student, data, path, format="torch")
+    refused("exists. Pass overwrite", student, data, path, format="torch")
     assert path.read_text() == "mine"
     kdlab.export.export(student, data, path, format="torch", overwrite=True)
     kdlab.export.load(path)
     path.unlink()
-    refused(r"x\.pt\.json is there already", student, data, path, format="torch")
+    refused(r"x\.pt\.json exists", student, data, path, format="torch")
 
 
 def test_other_data(student, tmp_path):
@@ -347,7 +347,7 @@ def test_foreign_checkpoints(tmp_path):
     refused("not written by kdlab", path, motions())
     described = {"method": "Supervised", "net": net().spec, "view": "raw", "fingerprint": None}
     torch.save({"state_dict": {}, "kdlab": described}, path)
-    refused("which data it was trained on", path, motions())
+    refused("must name the data that it was trained on", path, motions())
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "onnxscript"])
@@ -372,10 +372,10 @@ def test_a_file_that_differs_is_not_kept(student, tmp_path, monkeypatch):
 def test_int8_that_is_worse_is_said():
     check = {"windows": "test", "count": 1000, "accuracy": {"before": 0.9, "after": 0.894}}
     with pytest.warns(UserWarning, match=r"1000 test windows is 89.4 %, the checkpoint's 90.0 %: off by more than 0.5"):
-        assert make._judge(check, int8=True, tolerance=0.5) == {"tolerance": 0.5, "passed": False}
+        assert comparing.judge(check, int8=True, tolerance=0.5) == {"tolerance": 0.5, "passed": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert make._judge(check, int8=True, tolerance=0.6)["passed"] is True
+        assert comparing.judge(check, int8=True, tolerance=0.6)["passed"] is True
 
 
 class FixedBatch(Backbone):

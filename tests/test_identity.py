@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdlab.data.identity import NO_LABEL_WORDS, alike, class_names, labels, merge_map, names, text, words
+from kdlab.data.identity import NO_LABEL_WORDS, alike, class_names, labels, merge_map, names, words
+from kdlab.data.spelling import text
 from kdlab.types import InputError
 
 

@@ -15,11 +15,20 @@ import yaml
 from kdlab.augment import Noise
 from kdlab.callbacks.predictions import write_predictions
 from kdlab.data import UEA, ArrayDataModule, BasicMotions, WindowDataModule, WindowSet, check_fingerprint, slide
+from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
 from kdlab.data.split_table import in_words
-from kdlab.data.splits import Groups, make_split
-from kdlab.fingerprint import comparable, hashed, is_hashed, salt_mark, with_hashes, without_people
-from kdlab.methods.checkpoints import leaks, split_differences
+from kdlab.data.splits import make_split
+from kdlab.fingerprint import (
+    comparable,
+    hashed,
+    is_hashed,
+    leaks,
+    salt_mark,
+    split_differences,
+    with_hashes,
+    without_people,
+)
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 
@@ -475,7 +484,7 @@ def test_hashed_people(monkeypatch):
     monkeypatch.setenv("KDLAB_SALT", SALT)
     plain, secret = module(subject=people), module(subject=people, subject_ids="hashed")
     for part in ("train", "val", "test"):  # the same split, in other words
-        np.testing.assert_array_equal(plain._parted().rows[part], secret._parted().rows[part])
+        np.testing.assert_array_equal(plain._ready.split.rows[part], secret._ready.split.rows[part])
         assert secret.fingerprint[part] == sorted(hashed(name, SALT) for name in plain.fingerprint[part])
     shown = [*secret.subject_of(range(N)), *(row.name for row in secret.split_table()), *secret.subject_counts()]
     assert all(map(is_hashed, shown))

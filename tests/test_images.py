@@ -39,12 +39,14 @@ from kdlab.data import (
     check_fingerprint,
 )
 from kdlab.data.cifar import read_pickle
-from kdlab.data.images import ImageFiles, Pixels, blocks, decode
+from kdlab.data.image_files import decode
+from kdlab.data.image_store import ImageFiles, Pixels
+from kdlab.data.images import blocks
 from kdlab.data.sampler import stream
-from kdlab.ends import said
 from kdlab.evaluate import evaluate
-from kdlab.methods.checkpoints import split_differences
+from kdlab.fingerprint import split_differences
 from kdlab.nets import WideResNet
+from kdlab.remedies import error_line
 from kdlab.study.windows import contents
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw, RawImage, ScanPersistenceImage, sublevel_diagram
@@ -127,7 +129,7 @@ def test_cinic10_validates_on_its_own_part(layouts, archive, tmp_path):
         part, kind, _ = name.split("/")
         assert data.classes[data.data.target[row]] == kind
         stage = {"train": "train", "valid": "val", "test": "test"}[part]
-        assert row in data._parted().rows[stage]
+        assert row in data._ready.split.rows[stage]
     assert any(Image.open(root / name).mode == "L" for name in files)
 
 
@@ -202,7 +204,7 @@ def test_files_left_on_disk_are_the_same_images(layouts, kind):
 def test_a_study_tells_files_apart_without_decoding_them(layouts, tmp_path, monkeypatch):
     root = tmp_path / "folder"
     shutil.copytree(layouts["folder"], root)
-    monkeypatch.setattr(kdlab.data.images, "decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(kdlab.data.image_store, "decode", lambda *_: pytest.fail("decoded"))
 
     def found(**settings):
         return contents(ImageFolder(root, **{"size": 48, "resize": 60, **settings}).load())
@@ -347,9 +349,9 @@ def save(file, shape=(32, 32, 3), dtype=np.uint8):
 CINIC_DAMAGE = {
     "unknown class": (lambda r: save(r / "train/zebra/x.png"), r"train/zebra/x.png: unknown class 'zebra'"),
     "odd size": (lambda r: save(r / "train/cat/x.png", (32, 31, 3)), r"x.png: expected 32 x 32 pixels, got 31 x 32"),
-    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits a channel"),
-    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as a picture"),
-    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as a picture"),
+    "16 bits": (lambda r: save(r / "train/cat/x.png", (32, 32), np.uint16), r"x.png: expected 8 bits per channel"),
+    "half-written": (lambda r: halve(next((r / "test/dog").iterdir())), r"test/dog/.*not readable as an image"),
+    "no picture": (lambda r: (r / "test/dog/x.png").write_text("no"), r"x.png: not readable as an image"),
     "no valid": (lambda r: shutil.rmtree(r / "valid"), r"no images in valid; expected CINIC-10"),
     "no cats": (lambda r: shutil.rmtree(r / "train/cat"), r"no training window of class cat"),
     "twice": (lambda r: shutil.copytree(r / "test", r / "more/test") and None, r"it is there twice"),
@@ -394,7 +396,7 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     halve(next((root / "train" / "n01440764").iterdir()))
     data = ImageFolder(root, size=48, resize=64)
     data.setup()  # nothing is decoded yet
-    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as a picture"):
+    with pytest.raises(InputError, match=r"n01440764_\d.JPEG: not readable as an image"):
         data.view_statistics("raw")
     save(root / "val/other/x.png")
     with pytest.raises(InputError, match=r"val/other/x.png: unknown class 'other', of which there are no training"):
@@ -411,9 +413,9 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
     [
         (lambda r: CIFAR10(r, split="random_windows").setup(), "split='random_windows': has no meaning for images"),
         (lambda r: CIFAR10(r, test_subjects=[1]).setup(), "test_subjects: the subjects of this data set are unknown"),
-        (lambda r: CIFAR100(r, labels="all"), 'labels=\'all\': expected "fine" or "coarse"'),
-        (lambda r: ImageFolder(r, size=300), "size=300, resize=256"),
-        (lambda r: ImageFolder(r, train="val"), "expected the names of two folders"),
+        (lambda r: CIFAR100(r, labels="all"), 'labels must be "fine" or "coarse", but got \'all\''),
+        (lambda r: ImageFolder(r, size=300), "resize at least size, but got size=300, resize=256"),
+        (lambda r: ImageFolder(r, train="val"), "train, test must be the names of two folders"),
         (lambda r: CIFAR10(r, augment=Shift()).setup(), r"augment: Shift.*changes windows, .* shape \(3, 32, 32\)"),
         (lambda r: CIFAR10(r, corruption=Mix1()).setup(), r"corruption: Mix1.*changes windows, but .* has images"),
         (lambda r: BasicMotions(augment=CropFlip()).setup(), r"augment: CropFlip.*changes images, .* shape \(6, 100\)"),
@@ -421,8 +423,8 @@ def test_damaged_image_folder_is_refused(layouts, tmp_path):
         (lambda r: CIFAR10(r, views={"pi": PersistenceImage()}).setup(), "view 'pi': PersistenceImage reads windows"),
         (lambda r: BasicMotions(views={"pi": ScanPersistenceImage()}).setup(), "ScanPersistenceImage reads images"),
         (lambda r: CIFAR10(r, scale=Scale([0.0], [1.0])).setup(), "1 constants for the 3 channels"),
-        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels: expected \(N, C, H, W\) uint8"),
-        (lambda r: ImageFiles(r, ["a"], 32, 20), "size=32, resize=20"),
+        (lambda r: Pixels(np.zeros((2, 3, 4))), r"pixels must be \(N, C, H, W\) uint8"),
+        (lambda r: ImageFiles(r, ["a"], 32, 20), "resize at least size, but got size=32, resize=20"),
         (lambda r: blocks(np.array([0, 1, 1])), "at least two training images of every class"),
     ],
 )
@@ -453,7 +455,7 @@ def test_wrong_npz_is_refused(changes, message, tmp_path):
 def test_validation_is_stratified_seeded_and_in_the_fingerprint(recordings):
     root = recordings / "cifar10_small.npz"
     one, again, other = CIFAR10(root), CIFAR10(root), CIFAR10(root, split_seed=1)
-    rows = {data: data._parted().rows for data in (one, again, other)}
+    rows = {data: data._ready.split.rows for data in (one, again, other)}
     for data in (one, other):
         counted = np.bincount(data.data.target[rows[data]["val"]], minlength=10)
         assert counted.tolist() == [50] * 10
@@ -496,7 +498,7 @@ def test_few_images_per_class_leave_validation_and_test_alone(layouts):
     assert np.bincount(few.data.target[few.train_index]).tolist() == [4] * 10
     assert set(few.train_index) < set(whole.train_index)
     for stage in ("val", "test"):
-        assert np.array_equal(few._parted().rows[stage], whole._parted().rows[stage])
+        assert np.array_equal(few._ready.split.rows[stage], whole._ready.split.rows[stage])
 
 
 def test_a_teacher_of_another_split_is_refused_and_of_this_one_is_taken(layouts, tmp_path):
@@ -634,7 +636,7 @@ def test_augmentations_of_images_keep_the_contract(one):
     assert any(not np.array_equal(out, one(x, np.random.default_rng(seed))) for seed in range(4, 20))
     assert pickle.loads(pickle.dumps(one)) == one
     for bad in (np.zeros((1, 3, 4, 4)), np.zeros((3, 0, 4))):
-        with pytest.raises(InputError, match=r"expected .*\(C, H, W\)"):
+        with pytest.raises(InputError, match=r"must be .*\(C, H, W\)"):
             one(bad, np.random.default_rng(0))
 
 
@@ -714,7 +716,7 @@ def test_resized_crop_of_a_very_long_picture_is_its_middle():
     ],
 )
 def test_bad_parameters_are_named(cls, arguments):
-    with pytest.raises(InputError, match=rf"{next(iter(arguments))}: expected .* got "):
+    with pytest.raises(InputError, match=rf"{next(iter(arguments))} must be .*, but got "):
         cls(**arguments)
 
 
@@ -823,8 +825,8 @@ def test_a_file_that_breaks_later_is_named_in_one_line(layouts, tmp_path):
     with pytest.raises(InputError) as raised:
         list(data.train_dataloader())
     assert "Original Traceback" in str(raised.value)
-    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as a picture .*Obtain it again", said(raised.value))
-    assert said(InputError("plain: a\nb")) == "plain: a\nb"
+    assert re.fullmatch(r"\S+_\d\.JPEG: not readable as an image .*Obtain it again", error_line(raised.value))
+    assert error_line(InputError("plain: a\nb")) == "plain: a\nb"
 
 
 def test_parts_that_are_links_are_followed(layouts, tmp_path):
@@ -859,5 +861,5 @@ def test_every_class_is_read_from_yaml(name, arguments):
 
 
 def test_windows_are_still_refused_with_a_wrong_number_of_axes():
-    with pytest.raises(InputError, match=r"x: expected three axes"):
+    with pytest.raises(InputError, match=r"x must have three axes"):
         ArrayDataModule(np.zeros((4, 3, 8, 8)), np.arange(4) % 2).setup()

@@ -70,5 +70,7 @@ def test_a_choice_on_test_windows_is_refused(study, tmp_path):
     with pytest.raises(SystemExit, match="2 of 2 jobs have no result"):
         study(all={"data.init_args.test_subjects": [0, 1], "trainer.callbacks": [chooser]})
     errors = [path.read_text() for path in tmp_path.glob("runs/toy/leak/teacher/**/error.txt")]
-    assert "would choose on the test windows. Every choice is made on validation: monitor 'val/accuracy'" in errors[0]
+    assert (
+        "monitor must be measured on validation windows, but got 'test/accuracy'. Monitor 'val/accuracy'" in errors[0]
+    )
     assert not list(tmp_path.glob("runs/toy/leak/**/*.ckpt"))

@@ -214,7 +214,7 @@ def test_adaptive_terms(cls: type[Any], count: int, target: Tensor) -> None:
         assert float(terms["kd"]) == pytest.approx(expected / divisor, rel=1e-6)
         assert float(terms["ce"]) == pytest.approx(0.3 * ref.cross_entropy(student.numpy(), target.numpy()), rel=1e-6)
         means = {f"weight_{name}": row.mean() for name, row in zip(teachers, weights, strict=True)}
-        assert {k: float(v) for k, v in objective.weighed.items()} == pytest.approx(means, abs=1e-5)
+        assert {k: float(v) for k, v in objective.found.items()} == pytest.approx(means, abs=1e-5)
     assert sum(means.values()) == pytest.approx(1)
 
 
@@ -237,7 +237,7 @@ def test_released_scales(count: int, target: Tensor) -> None:
         objective = cls(kd_weight=1.0, mkd_scale="released")
         terms = objective(student=Output(student, {}), teachers=outputs(teachers), target=target)
         assert float(terms["kd"]) == pytest.approx((weights * values).sum() / (BATCH * count), rel=1e-6)
-        assert sum(map(float, objective.weighed.values())) == pytest.approx((weights / count).sum(0).mean(), rel=1e-6)
+        assert sum(map(float, objective.found.values())) == pytest.approx((weights / count).sum(0).mean(), rel=1e-6)
         ours = cls(kd_weight=1.0)(student=Output(student, {}), teachers=outputs(teachers), target=target)
         assert float(ours["kd"]) > 1.2 * float(terms["kd"])
         with pytest.raises(InputError, match=r"mkd_scale='released'.*'raw' alone"):
@@ -353,8 +353,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no teacher": (lambda: EBKDObjective().check(batch_size=8, teachers=[]), "at least one teacher"),
     "no teacher here": (lambda: AnnealingKDObjective().check(batch_size=8, teachers=[]), "at least one teacher"),
     "factor": (lambda: AnnealingKDObjective(factor=1.5), "factor.*from 0 to 1.*1.5"),
-    "t_max": (lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, t_max=0), "t_max=0"),
-    "epochs": (lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, regression_epochs=0), "regression_epochs=0"),
+    "t_max": (lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, t_max=0), "t_max must be at least 1, but got 0"),
+    "epochs": (
+        lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, regression_epochs=0),
+        "regression_epochs must be at least 1, but got 0",
+    ),
     "shapes": (lambda: fn.entropy_weights({"a": logits(1), "b": logits(2)[:3]}), r"\(7, 5\).*\(3, 5\)"),
     "labels": (lambda: fn.confidence_weights(some(2), TARGET[:3]), r"\(7, 5\).*\(3,\)"),
     "student": (lambda: fn.logit_gradients(logits(1)[:3], some(2)), r"\(3, 5\).*\(7, 5\)"),
@@ -515,8 +518,8 @@ def test_second_part_starts_from_the_best_of_the_first(teachers: dict[str, str],
     pl.seed_everything(0)
     asked = []
     module = Watched(net(), ask(teachers, "raw"), regression_epochs=6, t_max=3)
-    answer = module.ask_teachers
-    module.ask_teachers = lambda batch: (asked.append(module.current_epoch), answer(batch))[1]  # type: ignore
+    answer = module.teacher_outputs
+    module.teacher_outputs = lambda batch: (asked.append(module.current_epoch), answer(batch))[1]  # type: ignore
     fit = trainer(tmp_path, max_epochs=9, num_sanity_val_steps=1)
     fit.fit(module, BasicMotions(batch_size=8))
     factors = [1 / 3, 1 / 3, 2 / 3, 2 / 3, 1.0, 1.0]

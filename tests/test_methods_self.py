@@ -1,4 +1,4 @@
-"""Methods without a better teacher: each against its equation and the numbers of released code, and in whole fits."""
+"""Teacher-free and self-distillation: each method against its equation, released code, and in whole fits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 import kdlab
-from kdlab import CSKD, DDGSD, PSKD, Supervised, Teacher, TFKDSelf, TFKDVirtual, citations
+from kdlab import AMC, CSKD, DDGSD, PSKD, ASoftmax, Supervised, Teacher, TFKDSelf, TFKDVirtual, citations
 from kdlab.augment import Mix2, Noise
 from kdlab.data import BasicMotions
 from kdlab.data.sampler import ClassPairs, stream
@@ -71,7 +71,9 @@ def test_ddgsd(detach: bool, target: Tensor) -> None:
     embedding = both.features["embedding"].numpy()
     difference = [sum(embedding[:rows, k]) / rows - sum(embedding[rows:, k]) / rows for k in range(6)]
     expected = {"ce": ce, "kd": 2 * kl, "discrepancy": 0.1 * sum(d * d for d in difference)}
-    assert values(DDGSDObjective(2.0, 0.1, detach_targets=detach), both, target) == near(expected)
+    assert values(DDGSDObjective(kd_weight=2.0, discrepancy_weight=0.1, detach_targets=detach), both, target) == near(
+        expected
+    )
     mean = DDGSDObjective(kl_reduction="mean", detach_targets=detach)
     assert values(mean, both, target)["kd"] == near(kl / CLASSES)
 
@@ -117,11 +119,11 @@ def test_ps_kd(target: Tensor) -> None:
     now, past = output(1), output(2)
     p = np.stack([ref.softmax(z) for z in past.logits.numpy()])
     onehot = target.numpy() if target.is_floating_point() else np.eye(CLASSES)[target.numpy()]
-    found = values(PSKDObjective(0.3), now, target, past=past)
+    found = values(PSKDObjective(past_weight=0.3), now, target, past=past)
     assert sum(found.values()) == near(ref.cross_entropy(now.logits.numpy(), 0.7 * onehot + 0.3 * p))
     assert found["past"] == near(0.3 * ref.cross_entropy(now.logits.numpy(), p))
     sure = Output(F.one_hot(TARGET, CLASSES).double().log(), {})  # the label itself: minus infinity elsewhere
-    found = values(PSKDObjective(0.3), now, TARGET, past=sure)
+    found = values(PSKDObjective(past_weight=0.3), now, TARGET, past=sure)
     assert sum(found.values()) == near(ref.cross_entropy(now.logits.numpy(), TARGET.numpy()))
 
 
@@ -207,9 +209,9 @@ def test_tf_kd_self(target: Tensor) -> None:
     ce = ref.cross_entropy(student.logits.numpy(), target.numpy())
     kl = ref.soft_target_kl(student.logits.numpy(), teacher.logits.numpy(), 6.0).mean()
     assert values(TFKDSelfObjective(), student, target, raw=teacher) == near({"ce": 0.05 * ce, "kd": 0.95 * kl})
-    scaled = values(TFKDSelfObjective(0.4, multiplier=3.0), student, target, raw=teacher)
+    scaled = values(TFKDSelfObjective(kd_weight=0.4, multiplier=3.0), student, target, raw=teacher)
     assert scaled == near({"ce": 0.6 * ce, "kd": 0.4 * 3 * kl})
-    with pytest.raises(InputError, match=r"one teacher.*raw, pi"):
+    with pytest.raises(InputError, match=r"one teacher.*raw, pi.*Use KD"):
         TFKDSelfObjective().check(batch_size=8, teachers=["raw", "pi"])
 
 
@@ -224,7 +226,7 @@ def test_tf_kd_virtual(target: Tensor) -> None:
         t, p = ref.softmax(np.array(u) / 7), ref.softmax(z)
         total += sum(t[k] * (math.log(t[k]) - math.log(p[k])) for k in range(CLASSES))
     expected = {"ce": 0.8 * ref.cross_entropy(logits, target.numpy()), "kd": 0.2 * 3 * total / BATCH}
-    objective = TFKDVirtualObjective(0.2, 7.0, 3.0, correct=0.9)
+    objective = TFKDVirtualObjective(kd_weight=0.2, temperature=7.0, multiplier=3.0, correct=0.9)
     assert values(objective, output(1), target) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(InputError, match=r"correct.*1\.0"):
         TFKDVirtualObjective(correct=1.0)
@@ -273,7 +275,7 @@ def test_cs_kd(target: Tensor) -> None:
     ce = ref.cross_entropy(student.logits.numpy(), target.numpy())
     kl = [ref.soft_target_kl(student.logits.numpy(), t.logits.numpy(), 4.0).mean() for t in (one, two)]
     assert values(CSKDObjective(), student, target, pair=one) == near({"ce": ce, "kd": kl[0]})
-    several = values(CSKDObjective(3.0, kl_reduction="mean"), student, target, a=one, b=two)
+    several = values(CSKDObjective(kd_weight=3.0, kl_reduction="mean"), student, target, a=one, b=two)
     assert several["kd"] == near(3 * (kl[0] + kl[1]) / 2 / CLASSES)
 
 
@@ -373,7 +375,6 @@ METHODS: dict[type[Supervised], dict[str, Any]] = {
     CSKD: {"augment": Mix2(), "views": {"raw": Raw(), "raw/pair": None}},
     TFKDVirtual: {},
 }
-each = pytest.mark.parametrize("method", METHODS)
 
 
 @pytest.mark.parametrize(
@@ -436,29 +437,46 @@ def test_refusals(case: str, tmp_path: Path) -> None:
     limit = {"max_epochs": -1, "max_steps": 2} if case == "end" else {"max_epochs": 1}
     with pytest.raises(InputError, match=message):
         trainer(tmp_path, **limit).fit(method(net()), BasicMotions(batch_size=8, **settings))
-    with pytest.raises(InputError, match="epochs must be at least 1"):
+    with pytest.raises(InputError, match="epochs must be a whole number at least 1, but got 0"):
         PSKD(net(), epochs=0)
 
 
-@each
-def test_methods_share_defaults_with_their_objectives(method: type[Supervised]) -> None:
-    def arguments(cls: type) -> dict[str, Any]:
-        return {k: p.default for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
+#: fields of its objective that a method sets itself, and defaults that differ
+FIXED: dict[type[Supervised], set[str]] = {PSKD: {"growing"}, ASoftmax: {"falling", "cosine_weight"}}
+OTHER_DEFAULT: dict[type[Supervised], dict[str, Any]] = {AMC: {"ramp_up": 50}}
 
-    ours, named = arguments(method), arguments(type(method(net()).objective))
-    assert named == {k: ours[k] for k in named}
-    assert set(ours) - {"epochs"} == {"net", "kwargs", *named}
-    numbers = [k for k in named if isinstance(named[k], float) and k != "correct"]
-    module = method(net(), **dict.fromkeys(numbers, 0.25))
-    assert {k: float(v) for k, v in module.objective.settings().items()} == dict.fromkeys(numbers, 0.25)
+
+@pytest.mark.parametrize("method", [*METHODS, ASoftmax, AMC])
+def test_methods_have_the_arguments_of_their_objective(method: type[Supervised]) -> None:
+    def arguments(cls: type) -> dict[str, Any]:
+        return {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+
+    ours, shared, fields = (arguments(cls) for cls in (method, Supervised, type(method(net()).objective)))
+    assert {k: v for k, v in shared.items() if k != "objective"}.items() <= ours.items()
+    assert set(ours) == set(shared) - {"objective"} | set(fields) - FIXED.get(method, set())
+    assert {k: ours[k] for k in fields if k in ours and ours[k] != fields[k]} == OTHER_DEFAULT.get(method, {})
+    chosen = dict.fromkeys([k for k in method(net()).objective.settings() if k in ours], 0.25)
+    settings = method(net(), **chosen).objective.settings()
+    assert {k: float(settings[k]) for k in chosen} == chosen
     added = set(ArgumentParser(exit_on_error=False).add_class_arguments(method, "model"))
-    assert {f"model.{k}" for k in ours if k != "kwargs"} | {"model.view", "model.optimizer", "model.init"} <= added
+    assert {f"model.{k}" for k in ours} <= added
     assert "model.objective" not in added
+    assert not {f"model.{k}" for k in FIXED.get(method, ())} & added
     assert method.__name__ in kdlab.__all__
     assert method.__name__ in kdlab.methods.__all__
+    module = method(net())
     cited = citations.papers(module.modules())
     assert set(type(module.objective).paper) <= set(cited)
     assert citations.bibtex(cited).count("@") == len(cited)
+
+
+def test_values_that_a_method_sets_itself_are_no_arguments() -> None:
+    with pytest.raises(
+        TypeError, match=r"PSKD: has no argument 'growing'\. Its arguments are net, past_weight, epochs"
+    ):
+        PSKD(net(), growing=False)
+    with pytest.raises(TypeError, match=r"ASoftmax: has no argument 'cosine_weight'\. Its arguments are net, margin"):
+        ASoftmax(net(), cosine_weight=1.0)
 
 
 # --------------------------------------------------------------------------------------------------------- processes
@@ -519,5 +537,5 @@ def test_two_processes_equal_one(processes: list[dict[str, Any]]) -> None:
 
 def test_soft_targets_are_the_self_variant_with_one_teacher() -> None:
     student, teacher = output(1), output(2)
-    plain = values(SoftTargets(6.0, 0.95), student, TARGET, raw=teacher)
+    plain = values(SoftTargets(temperature=6.0, kd_weight=0.95), student, TARGET, raw=teacher)
     assert values(TFKDSelfObjective(), student, TARGET, raw=teacher) == plain

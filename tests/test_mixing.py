@@ -266,7 +266,7 @@ def test_what_the_teacher_of_a_mixed_student_sees(
 
     class Watched(AMD):
         def terms(self, batch: Batch, student: Any) -> dict[str, Tensor]:
-            steps.append((batch.views["raw"], self.ask_teachers(batch)["raw"].logits, batch.target))
+            steps.append((batch.views["raw"], self.teacher_outputs(batch)["raw"].logits, batch.target))
             with torch.no_grad():
                 mixed, clean = (self.teachers["raw"](batch.views[key]).logits for key in ("raw", "raw/clean"))
             assert torch.equal(steps[-1][1], clean if view == "raw/clean" else mixed)

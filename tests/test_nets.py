@@ -70,7 +70,7 @@ def test_standardize_travels_and_refuses():
     other = Standardize(3)
     other.load_state_dict(layer.state_dict())
     torch.testing.assert_close(other(x), expected)
-    with pytest.raises(InputError, match="3 means"):
+    with pytest.raises(InputError, match="3 numbers"):
         layer.fill([0.0], [1.0])
     with pytest.raises(InputError, match="finite"):
         layer.fill([float("nan")] * 3, [1.0] * 3)
@@ -94,7 +94,7 @@ def test_build_makes_nothing_but_nets(path):
 
 @pytest.mark.parametrize("shape", [(2, 4, 100), (2, 3, 3), (2, 3, 8, 8), (3, 100)])
 def test_wrong_shapes_name_both(shape):
-    with pytest.raises(InputError, match=r"expected x of shape \(B, 3, T\).*got"):
+    with pytest.raises(InputError, match=r"x must be of shape \(B, 3, T\).*got"):
         WideResNet(10, 1, 1, 3, 4)(torch.zeros(shape))
 
 
@@ -102,14 +102,14 @@ def test_wrong_shapes_name_both(shape):
     "arguments", [{"depth": 17}, {"depth": 4}, {"width": 0}, {"num_classes": 1}, {"ndim": 3}, {"in_channels": 0}]
 )
 def test_wrong_arguments(arguments):
-    with pytest.raises(InputError, match=r"expected"):
+    with pytest.raises(InputError, match=r"must have"):
         WideResNet(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"depth": 16.0}, {"depth": "16"}, {"depth": None}, {"width": 1.5}])
 def test_sizes_are_whole_numbers(arguments):
     value = re.escape(repr(next(iter(arguments.values()))))
-    with pytest.raises(InputError, match=rf"WideResNet: expected whole numbers depth = 6 n \+ 4.*={value}"):
+    with pytest.raises(InputError, match=rf"WideResNet: must have integers depth = 6 n \+ 4.*={value}"):
         WideResNet(**arguments)
 
 

@@ -15,7 +15,7 @@ from kdlab.citations import BIBTEX
 from kdlab.data import BasicMotions
 from kdlab.evaluate import macs, nets_table, parameters
 from kdlab.functional import attention_transfer, gram, similarity_preserving
-from kdlab.methods.base import check_view
+from kdlab.methods.view_checks import check_view
 from kdlab.nets import (
     VGG,
     Adapter,
@@ -164,9 +164,9 @@ def test_a_family_is_captured_as_one_graph(name):
 def test_windows_that_are_too_short_are_refused():
     for net in (ResNet(in_channels=3, width=4), ResNet(in_channels=3, width=4, ndim=2)):
         axes = "T at least 32" if net.ndim == 1 else "H, W at least 32"
-        with pytest.raises(InputError, match=rf"{axes}, got \(2, 3, 30"):
+        with pytest.raises(InputError, match=rf"{axes}, but got \(2, 3, 30"):
             net(torch.zeros(2, 3, *(30,) * net.ndim))
-    with pytest.raises(InputError, match=r"max_tokens=3 patches of 8 samples, got \(2, 3, 30\), which makes 4"):
+    with pytest.raises(InputError, match=r"max_tokens=3 patches of 8 samples, but got \(2, 3, 30\), which makes 4"):
         TransformerEncoder(max_tokens=3)(torch.zeros(2, 3, 30))
 
 
@@ -192,7 +192,7 @@ def test_windows_that_are_too_short_are_refused():
 )
 def test_wrong_arguments(cls, arguments):
     value = next(iter(arguments.values()))
-    with pytest.raises(InputError, match=rf"expected .*got .*{value}"):
+    with pytest.raises(InputError, match=rf"must .*got .*{value}"):
         cls(**arguments)
 
 
@@ -497,18 +497,27 @@ def test_an_adapted_net_answers_as_before():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"taps": {"stage1": "frnt"}}, r"stage1='frnt' is neither.*Did you mean 'front'.*There are: .*front.0.*relu"),
-        ({"taps": {"stage1": "act"}}, r"stage1='act' answers 2 times. Name the node: act, act_1"),
-        ({"head": "back"}, r"return what its layer head='back' answers.*fc"),
-        ({"head": "unused"}, r"head='unused' is neither"),
+        (
+            {"taps": {"stage1": "frnt"}},
+            r"stage1 must be .*frnt.*Did you mean .front.*There are: .*front.0.*relu",
+        ),
+        (
+            {"taps": {"stage1": "act"}},
+            r"stage1 must be one output, but got 'act', .* 2 times. Name the node: act, act_1",
+        ),
+        ({"head": "back"}, r"head must be the layer whose output the net returns.*'back'.*fc"),
+        ({"head": "unused"}, r"head must be a module .*'unused'"),
         ({"num_classes": 5}, r"head 'fc' has 4 classes, but num_classes=5"),
         (
             {"taps": {"embedding": "back"}},
             r"taps names 'back' as 'embedding', but that is what goes into the head 'fc'",
         ),
         ({"net": {"class_path": "nowhere.Net"}}, r"class_path.*No module named 'nowhere'"),
-        ({"net": {"class_path": HERE["class_path"], "init_args": {"depth": 1}}}, r"init_args.*do not fit.*depth"),
-        ({"net": {"class_path": "os.getcwd"}}, r"make a torch.nn.Module, got a str"),
+        (
+            {"net": {"class_path": HERE["class_path"], "init_args": {"depth": 1}}},
+            r"init_args must be arguments of .*depth",
+        ),
+        ({"net": {"class_path": "os.getcwd"}}, r"must be a torch.nn.Module, but .*a str"),
     ],
 )
 def test_an_adapter_names_what_is_wrong(arguments, message):
@@ -601,7 +610,7 @@ model:
 def test_small_images_are_told_of_the_other_stem():
     small = torch.zeros(2, 3, 16, 16)
     with pytest.raises(
-        InputError, match=r"at least 32, got \(2, 3, 16, 16\)\. Use .* larger image, or stem='cifar'\.$"
+        InputError, match=r"at least 32, but got \(2, 3, 16, 16\)\. Use .* larger image, or stem='cifar'\.$"
     ):
         ResNet(18, width=4, ndim=2)(small)
     assert ResNet(18, width=4, ndim=2, stem="cifar")(small).logits.shape == (2, 10)
@@ -627,9 +636,9 @@ def test_the_table_of_nets(capsys):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[:2] for row in rows] == [["ResNet18 cifar", "2-D 3x8x8"], ["ResNet18 cifar", "2-D 3x16x16"]]
     assert rows[1][3] == f"{macs(ResNet(18, ndim=2, stem='cifar', num_classes=14), (3, 16, 16)) / 1e6:.2f}"
-    with pytest.raises(InputError, match="'nothing' fits none of WRN16-1"):
+    with pytest.raises(InputError, match=r"must fit one of WRN16-1.*but got 'nothing'"):
         nets_table.main(["--only", "nothing"])
-    with pytest.raises(InputError, match="classes >= 2"):
+    with pytest.raises(InputError, match="classes at least 2"):
         nets_table.main(["--classes", "1"])
     for cls, given in nets_table.NETS.values():  # all can be built
         with torch.device("meta"):

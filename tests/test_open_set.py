@@ -16,7 +16,7 @@ from kdlab import KD, Batch, InputError, Supervised, Teacher, cli, functional
 from kdlab.augment import Corruption
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import ArrayDataModule, BasicMotions
-from kdlab.data.base import known_classes
+from kdlab.data.classes import known_classes
 from kdlab.evaluate import evaluate, tables
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.report import write_report
@@ -149,9 +149,9 @@ def test_corruption_is_the_same_for_known_and_unknown() -> None:
         (lambda: BasicMotions(unknown_classes=["1"]).setup(), "no class 1; there are"),
         (
             lambda: BasicMotions(unknown_classes="Badminton").setup(),  # type: ignore[arg-type]
-            r"unknown_classes: expected a list of classes, got 'Badminton'; write \[Badminton\]",
+            r"unknown_classes must be a list of classes, but got 'Badminton'. Write \[Badminton\]",
         ),
-        (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1; write \[1\]"),  # type: ignore[arg-type]
+        (lambda: BasicMotions(unknown_classes=1).setup(), r"got 1. Write \[1\]"),  # type: ignore[arg-type]
         (lambda: BasicMotions(unknown_classes=["Running", "Walking", "Standing"]).setup(), "1 would be known"),
         (lambda: list(BasicMotions().batches("unknown")), "all classes are known"),
         (lambda: OpenSetScore("entropy"), "score must be one of"),  # type: ignore[arg-type]
@@ -265,14 +265,14 @@ def test_a_net_that_has_diverged_is_not_scored_by_the_rest_of_its_answers(tmp_pa
     module = Supervised(net(classes=3))
     with torch.no_grad():
         module.net.head.bias.fill_(torch.nan)
-    with pytest.raises(InputError, match=r"score is not a number.*answers are finite"):
+    with pytest.raises(InputError, match=r"score is not a number.*outputs are finite"):
         trainer(tmp_path, callbacks=[OpenSetScore()]).test(module, BasicMotions(unknown_classes=["Running"]))
 
 
 # --------------------------------------------------------------------------------------------- evaluation and studies
 
 
-@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+@pytest.mark.filterwarnings("ignore:.*training data of the net are not known.*")
 def test_an_evaluation_scores_every_way() -> None:
     data, module = (
         BasicMotions(unknown_classes=["Running"], corruption=Corruption("noise", 3)),
@@ -288,7 +288,7 @@ def test_an_evaluation_scores_every_way() -> None:
     assert not any("open_set" in name for name in evaluate(module, clean, stage="val", cost=False).scalars)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not say what it was trained on.*")
+@pytest.mark.filterwarnings("ignore:.*training data of the net are not known.*")
 def test_an_evaluation_leaves_out_what_cannot_be_scored() -> None:
     none = subjects(test_subjects=[5, 6], val_subjects=[3, 4], unknown_classes=["odd"])
     found = evaluate(Supervised(net(2, 3)), none, robustness=False, cost=False)

@@ -10,9 +10,9 @@ import yaml
 
 import kdlab
 from kdlab import cli
+from kdlab.configs import read_config, read_file
 from kdlab.data import ArrayDataModule
 from kdlab.parser import reason
-from kdlab.study.configs import read_yaml
 from kdlab.types import InputError
 from tests.test_cli import SCRATCH, files, here  # noqa: F401
 
@@ -89,7 +89,7 @@ def test_a_config_that_is_refused_in_one_line(text, said, here, capsys):  # noqa
 
 
 def test_a_config_without_a_class_for_its_data_is_refused(here, capsys):  # noqa: F811
-    config = yaml.safe_load(Path(SCRATCH).read_text(encoding="utf-8"))
+    config = read_config(Path(SCRATCH), "config")
     for key, base in (("data", "WindowDataModule"), ("model", "Method")):
         for section in ({}, {"init_args": {}}):
             (here / "c.yaml").write_text(yaml.safe_dump({**config, key: section}), encoding="utf-8")
@@ -167,10 +167,10 @@ def test_a_study_file_is_read_under_the_same_limits(tmp_path):
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=said):
-            read_yaml(file, "study")
+            read_file(file, "study", "here")
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UTF-8"):
-        read_yaml(file, "study")
+        read_file(file, "study", "here")
 
 
 def test_a_long_message_ends_in_a_line_of_readable_length(here, capsys):  # noqa: F811

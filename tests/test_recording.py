@@ -18,10 +18,12 @@ from scipy.signal import firwin, resample_poly
 import kdlab
 from benchmarks.recording import write_npz
 from kdlab.data import RecordingDataModule
-from kdlab.data import recording_files as files
-from kdlab.data.recording_files import MISSING, Stored
-from kdlab.data.resample import NO_LABEL
-from kdlab.data.windows import check_finite, chunks, moments, slide
+from kdlab.data.cutting import slide
+from kdlab.data.moments import chunks, moments
+from kdlab.data.recordings import store as files
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING, Stored
+from kdlab.data.windows import check_finite
 from kdlab.files import part_prefix
 from kdlab.types import InputError, MissingFileError
 
@@ -143,7 +145,7 @@ def test_loader_workers_read_the_same(folder):
 def test_split_is_by_subject_and_deterministic(folder):
     data, again = module(folder), module(folder)
     subject = np.asarray(data.data.subject)
-    parts = [set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
+    parts = [set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")]
     assert [len(p) for p in parts] == [2, 2, 2]
     assert len(set.union(*parts)) == 6
     assert data.fingerprint == again.fingerprint
@@ -359,12 +361,12 @@ def test_half_an_npz(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"pattern": "(.*"}, "expected a regular expression"),
-        ({"pattern": "[^_]+"}, "expected a group that tells the subject"),
-        ({"window": 0}, "window=0: expected"),
+        ({"pattern": "(.*"}, "pattern must be a regular expression"),
+        ({"pattern": "[^_]+"}, "expected a group for the subject"),
+        ({"window": 0}, "window must be a number of samples of at least 1, but got 0"),
         ({"sampling_rate": -1.0}, "sampling_rate: must be a finite number above 0, but got -1.0"),
-        ({"agree": 0.0}, "agree=0.0: expected"),
-        ({"missing": "fill"}, "missing='fill': expected one of drop, error"),
+        ({"agree": 0.0}, "agree must be a part of the window in .*, but got 0.0"),
+        ({"missing": "fill"}, "missing must be one of drop, error, but got 'fill'"),
         ({"channels": ["a", "a"]}, "different names"),
         ({"units": ["g"]}, "a unit for each"),
     ],

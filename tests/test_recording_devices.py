@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdlab.data import RecordingDataModule
-from kdlab.data.devices import FORMS
+from kdlab.data.recordings.devices import FORMS
 from kdlab.types import InputError
 
 
@@ -43,7 +43,7 @@ def alone(tmp_path, source):
 def read(root, **more):
     data = module(root, **more)
     _, (stored,) = data._stored()
-    return np.array(stored.signal()), stored.told()["report"], data
+    return np.array(stored.signal()), stored.contents()["report"], data
 
 
 # ---- ActiGraph ------------------------------------------------------------------------------------------------------
@@ -183,5 +183,5 @@ def test_settings_of_a_device_can_be_replaced(tmp_path):
     form = {"skip": 61, "delimiter": ";"}
     got, _, _ = read(root, device="geneactiv", channels=["x"], sampling_rate=100.0, csv=form)
     assert len(got) == 300
-    with pytest.raises(InputError, match="device='fitbit': expected one of actigraph, axivity, geneactiv, empatica"):
+    with pytest.raises(InputError, match="device must be one of actigraph, axivity, geneactiv, empatica"):
         module(root, device="fitbit", channels=["x"], sampling_rate=1.0)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdlab.data.recording_time import Times
-from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BORDER, Piece
-from kdlab.data.time_report import TimeReport
+from kdlab.data.recordings.grid import Grid, regular
+from kdlab.data.recordings.report import TimeReport
+from kdlab.data.recordings.resample import BORDER, Piece
+from kdlab.data.recordings.times import Times
 from kdlab.types import InputError
 
 

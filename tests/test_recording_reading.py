@@ -8,9 +8,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from kdlab.data import RecordingDataModule, text_rows
-from kdlab.data.recording_files import MISSING
-from kdlab.data.resample import NO_LABEL
+from kdlab.data import RecordingDataModule
+from kdlab.data.recordings import rows as text_rows
+from kdlab.data.recordings.resample import NO_LABEL
+from kdlab.data.recordings.store import MISSING
 from kdlab.types import InputError
 
 ROWS = 200

@@ -10,11 +10,11 @@ import pytest
 from scipy.ndimage import convolve1d
 from scipy.signal import firwin, resample_poly
 
-from kdlab.data.lowpass import BETA, lowpassed
-from kdlab.data.recording_time import Times
-from kdlab.data.regular import Grid, regular
-from kdlab.data.resample import BORDER, NO_LABEL, Piece, linear, polyphase
-from kdlab.data.time_report import TimeReport, lost_to_missing
+from kdlab.data.recordings.grid import Grid, regular
+from kdlab.data.recordings.lowpass import BETA, lowpassed
+from kdlab.data.recordings.report import TimeReport, lost_to_missing
+from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece, linear, polyphase
+from kdlab.data.recordings.times import Times
 from kdlab.types import InputError
 
 SIZES = [1, 7, 100, 10_000]

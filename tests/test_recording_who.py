@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kdlab.data import RecordingDataModule
-from kdlab.data.recording_layout import Where
-from kdlab.data.recording_who import candidates, named_like_a_person
+from kdlab.data.recordings.where import Where
+from kdlab.data.recordings.who import candidates, named_like_a_person
 from kdlab.types import InputError, MissingFileError
 
 from .fixtures import movement_recording, write_recording_csv
@@ -61,7 +61,7 @@ def test_six_people_in_folders_are_not_four_times_of_day(tmp_path):
     data = module(root, subject={"folder": 0})
     data.setup()
     subject = np.asarray(data.data.subject)
-    parts = {stage: set(subject[data._split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
+    parts = {stage: set(subject[data._ready.split.rows[stage]].tolist()) for stage in ("train", "val", "test")}
     assert sorted(p for part in parts.values() for p in part) == [f"P{p}" for p in range(6)]  # each in one part only
 
 
@@ -207,7 +207,7 @@ def test_other_kinds_of_files_are_named(tmp_path):
 def test_a_label_is_a_class_or_ignored(tmp_path):
     with pytest.raises(InputError, match="classes and ignore must have no label in common, but got 1 in both"):
         module(tmp_path, classes=["walk", 1], ignore=["1.0"])
-    with pytest.raises(InputError, match=r"channels='xyz'.*expected a list of different names"):
+    with pytest.raises(InputError, match=r"channels must be a list of different names.*channels='xyz'"):
         module(tmp_path, channels="xyz")
 
 

@@ -1,6 +1,7 @@
 """Imports go one way."""
 
 import ast
+import sys
 from pathlib import Path
 
 import kdlab
@@ -11,34 +12,57 @@ MAY_IMPORT = {
     "types": set(),
     "fingerprint": {"types"},
     "files": {"types"},
-    "ends": {"types"},
-    "parser": {"types"},
+    "remedies": {"types"},
+    "streams": set(),
+    "ends": {"remedies", "streams"},
+    "configs": {"types"},
+    "dropped": {"types"},
+    "parser": {"types", "configs", "dropped"},
     "run_folder": set(),
     "functional": {"types"},
     "distributed": set(),
     "views": {"types", "functional"},
     "augment": {"types", "functional"},
     "nets": {"types"},
-    "objective": {"types", "functional", "distributed"},
+    "fields": {"types"},
+    "objective": {"types", "functional", "distributed", "fields"},
+    "objectives": {"types", "functional", "distributed", "fields", "objective"},
     "data": {"types", "views", "augment", "fingerprint"},
-    "methods": {"types", "functional", "distributed", "objective", "nets", "cache", "fingerprint"},
+    "methods": {
+        "types",
+        "functional",
+        "distributed",
+        "fields",
+        "objective",
+        "objectives",
+        "nets",
+        "cache",
+        "fingerprint",
+    },
     "cache": {"types", "objective"},
-    "callbacks": {"functional", "methods", "types"},
-    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "callbacks"},
+    "figures": {"types"},
+    "callbacks": {"types", "functional", "figures", "methods"},
+    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
 }
 
 
 def imported_rooms(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for name in imported_names(path):
+        if name.split(".")[0] == "kdlab":
+            yield name.split(".")[1]
+
+
+def imported_names(path):
+    """Dotted names of all imports of a file, those in functions and under TYPE_CHECKING included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module else []
-        for name in names:
-            if name.split(".")[0] == "kdlab":
-                yield name.split(".")[1]
+            assert not node.level, f"{path} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from names
 
 
 def test_imports_go_one_way():
@@ -56,3 +80,111 @@ def test_imports_go_one_way():
 def test_only_one_file_knows_torch_distributed():
     users = {p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if "torch.distributed" in p.read_text()}
     assert users <= {"distributed.py"}
+
+
+def calls(path, *names):
+    """Lines of the calls of builtins by name."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
+    ]
+
+
+def test_methods_callbacks_and_cache_know_what_they_read():
+    """An attribute that may be missing is looked up in at most eight places, each with its reason on the line."""
+    found = []
+    for path in (path for room in ("methods", "callbacks", "cache") for path in (ROOT / room).rglob("*.py")):
+        lines = path.read_text().splitlines()
+        for number in calls(path, "hasattr", "getattr"):
+            found.append(f"{path}:{number}")
+            assert "  # " in lines[number - 1], f"{path}:{number}: {lines[number - 1].strip()} gives no reason"
+    assert found
+    assert len(found) <= 8, found
+
+
+def test_one_file_takes_the_data_module_out_of_a_trainer():
+    users = {
+        p.name
+        for room in ("methods", "callbacks", "cache")
+        for p in (ROOT / room).rglob("*.py")
+        if '"datamodule"' in p.read_text()
+    }
+    assert users == {"windows.py"}
+
+
+def test_files_are_replaced_in_one_place():
+    """Outer rooms write through `kdlab.files.replacing`; no other temporary file, no rename of their own."""
+    rooms = ("study", "evaluate", "export", "callbacks", "figures", "nets")
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
+    ways = ("os.replace", "os.rename", "mkstemp", "NamedTemporaryFile")
+    users = {path.relative_to(ROOT).as_posix() for path in paths if any(way in path.read_text() for way in ways)}
+    assert users <= {"files.py"}
+
+
+def test_a_recipe_stands_once():
+    """Lines of the shipped configs without comments and blank ones."""
+    folder = ROOT.parent / "experiments"
+    lines = [line.strip() for path in folder.rglob("*.yaml") for line in path.read_text().splitlines()]
+    assert 0 < sum(bool(line) and not line.startswith("#") for line in lines) <= 1700
+
+
+def import_graph(root):
+    """Module -> the modules of its package that it imports, at any place in the file."""
+    paths = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for module, path in paths.items():
+        graph[module] = set()
+        for name in imported_names(path):
+            while name and name not in paths:
+                name = name.rpartition(".")[0]
+            graph[module] |= {name} - {"", module}
+    return graph
+
+
+def circles(graph):
+    """The strongly connected components of two modules and more (Tarjan, SIAM J. Comput. 1972, doi:10.1137/0201010)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(module):
+        order[module] = low[module] = len(order)
+        stack.append(module)
+        for other in graph[module]:
+            if other not in order:
+                visit(other)
+            if other in stack:
+                low[module] = min(low[module], low[other])
+        if low[module] == order[module]:
+            circle = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(circle) > 1:
+                found.append(frozenset(circle))
+
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 10 * len(graph) + 1000))
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other():
+    found = circles(import_graph(ROOT))
+    assert not found, f"import circles: {[sorted(circle) for circle in found]}"
+
+
+def test_circles_are_found(tmp_path):
+    files = {
+        "__init__": "",
+        "a": "import p.b",
+        "b": "def f():\n    from p import c",
+        "c": "from p.a import x",
+        "d": "from p.a import x\nfrom p.e import y",
+        "e": "",
+    }
+    (tmp_path / "p").mkdir()
+    for name, text in files.items():
+        (tmp_path / "p" / f"{name}.py").write_text(text, encoding="utf-8")
+    assert circles(import_graph(tmp_path / "p")) == [frozenset({"p.a", "p.b", "p.c"})]

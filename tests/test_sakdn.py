@@ -19,7 +19,9 @@ from kdlab import SAKDN, SAKDNTeacher, Teacher, TeacherCache, functional
 from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import UTDMHAD, BasicMotions
 from kdlab.methods.checkpoints import read_checkpoint
-from kdlab.methods.sakdn import SAKDNObjective, SAKDNTeacherObjective, read_embeddings
+from kdlab.methods.class_embeddings import read_embeddings
+from kdlab.methods.sakdn_objective import SAKDNObjective
+from kdlab.methods.sakdn_teacher import SAKDNTeacherObjective
 from kdlab.nets import SPAMFM, SensorFusion, WideResNet, build
 from kdlab.types import InputError, MissingFileError, Output
 from kdlab.views import GramianAngularField, Raw
@@ -110,14 +112,14 @@ def test_a_dead_sample_sends_no_gradient_that_breaks_the_others() -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([torch.zeros(2, 4, 5)], r"2 features with 4 channels.*\(2, 4, 5\)"),
+        ([torch.zeros(2, 4, 5)], r"features must be 2 with 4 channels.*\(2, 4, 5\)"),
         ([torch.zeros(2, 4, 5), torch.zeros(2, 3, 5)], r"\(2, 3, 5\)"),
     ],
 )
 def test_gates_refuse(features: list[Tensor], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SPAMFM(4, 2)(features)
-    with pytest.raises(InputError, match="reduction >= 1"):
+    with pytest.raises(InputError, match="reduction must be at least 1"):
         SPAMFM(4, 2, 0)
 
 
@@ -211,7 +213,7 @@ def test_everything_in_it_learns_but_the_class_embeddings() -> None:
         ({"groups": {"acc": 0}}, r"\{'acc': 0\}"),
         ({"groups": {"keys": 3}}, "keys"),
         ({"groups": {"left arm": 3}}, "left arm"),
-        ({"in_channels": 7}, r"6 channels.*in_channels is 7"),
+        ({"in_channels": 7}, r"sum of the groups, 6 .*but got 7"),
         ({"semantic_size": 0}, "semantic_size.*0"),
         ({"depth": 12}, "6 n"),
     ],
@@ -430,7 +432,13 @@ def test_student_terms(kind: Any, ndim: int) -> None:
     """Two teachers, one of two sensors, with unequal weights."""
     student, both, raw = output(1, ndim=ndim), output(2, ("acc", "gyro"), ndim), output(3, ndim=ndim, width=7)
     objective = SAKDNObjective(
-        2.0, 3.0, 2.0, 0.5, {"both": 0.75, "raw": 0.25}, gsdm_weight=kind, class_embeddings=TABLE.tolist()
+        map_weight=2.0,
+        semantic_weight=3.0,
+        temperature=2.0,
+        kd_weight=0.5,
+        weights={"both": 0.75, "raw": 0.25},
+        gsdm_weight=kind,
+        class_embeddings=TABLE.tolist(),
     )
     teachers = {"both": both, "raw": raw}
     objective.check(batch_size=8, teachers=teachers)
@@ -456,7 +464,7 @@ def test_student_terms(kind: Any, ndim: int) -> None:
     assert list(terms) == list(expected)
 
 
-def test_student_terms_without_answers_to_zeros_weigh_all_maps_equally() -> None:
+def test_student_terms_without_logits_for_zeros_weight_all_maps_equally() -> None:
     student, teacher = output(1, zeros=False), output(2, zeros=False)
     terms = SAKDNObjective()(student=student, teachers={"raw": teacher}, target=TARGET)
     assert float(terms["map"]) == pytest.approx(map_term(student, teacher, ""), rel=1e-4)
@@ -494,13 +502,14 @@ def test_gradients_reach_the_student_only(ndim: int) -> None:
 
 def test_teacher_terms() -> None:
     out = output(2, ("acc", "gyro"))
-    terms = SAKDNTeacherObjective(0.5, TABLE.tolist())(student=out, teachers={}, target=TARGET)
+    objective = SAKDNTeacherObjective(semantic_weight=0.5, class_embeddings=TABLE.tolist())
+    terms = objective(student=out, teachers={}, target=TARGET)
     ce = [ref.cross_entropy(array(out.features[f"{s}/logits"]), TARGET.numpy()) for s in ("acc", "gyro")]
     rows = array(TABLE)[TARGET.numpy()]
     gap = [float(np.abs(array(out.features[f"{s}/semantic"]) - rows).mean()) for s in ("acc", "gyro")]
     assert {k: float(v) for k, v in terms.items()} == pytest.approx({"ce": sum(ce) / 2, "semantic": sum(gap) / 4})
     mixed = torch.rand(8, 4).softmax(1)
-    terms = SAKDNTeacherObjective(1.0, TABLE.tolist())(student=out, teachers={}, target=mixed)
+    terms = SAKDNTeacherObjective(class_embeddings=TABLE.tolist())(student=out, teachers={}, target=mixed)
     rows = array(mixed) @ array(TABLE)
     gap = [float(np.abs(array(out.features[f"{s}/semantic"]) - rows).mean()) for s in ("acc", "gyro")]
     assert float(terms["semantic"]) == pytest.approx(sum(gap) / 2, rel=1e-5)
@@ -607,7 +616,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         torch.manual_seed(0)
         stop = EarlyStoppedTeacher(smoothing=1, patience=5, stop=False)
         run = trainer(tmp_path_factory.mktemp(view), callbacks=[stop])
-        module = SAKDNTeacher(fusion(ndim), view, class_embeddings=embeddings)
+        module = SAKDNTeacher(fusion(ndim), view=view, class_embeddings=embeddings)
         run.fit(module, motions(gaf=GramianAngularField(size=16)))
         assert {"train/ce", "train/semantic"} <= set(run.callback_metrics)
         assert stop.checkpoint is not None
@@ -627,7 +636,7 @@ def test_teachers_carry_their_class_embeddings(taught: dict[str, str]) -> None:
 
 
 def test_a_teacher_with_a_learned_table_is_tested_without_it(taught: dict[str, str], tmp_path: Path) -> None:
-    module = SAKDNTeacher(fusion(2), "gaf", class_embeddings="learned")
+    module = SAKDNTeacher(fusion(2), view="gaf", class_embeddings="learned")
     data = motions(gaf=GramianAngularField(size=16))
     results = trainer(tmp_path).test(module, data, ckpt_path=taught["gaf"], weights_only=True, verbose=False)
     assert 0 <= results[0]["test/accuracy"] <= 1
@@ -744,10 +753,10 @@ def test_utd_mhad_has_both_sensors_in_one_view(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved["skeleton"], plain["skeleton"] - plain["skeleton"][:, :, :1], atol=1e-5)
     np.testing.assert_array_equal(plain["both"][:, :6], plain["inertial"])
     np.testing.assert_allclose(plain["both"][:, 6:, [0, -1]], plain["skeleton"][:, :, [0, -1]], atol=1e-6)
-    with pytest.raises(InputError, match="skeleton_origin='hip'"):
+    with pytest.raises(InputError, match="skeleton_origin must be 'camera' or 'start', but got 'hip'"):
         UTDMHAD(root, skeleton_origin="hip")  # type: ignore[arg-type]
     torch.manual_seed(0)
-    teacher = SAKDNTeacher(SensorFusion({**GROUPS, "skeleton": 60}, 10, num_classes=27), "both")
+    teacher = SAKDNTeacher(SensorFusion({**GROUPS, "skeleton": 60}, 10, num_classes=27), view="both")
     trainer(tmp_path, max_epochs=1).fit(teacher, data)
     student = SAKDN(net(classes=27), {"both": Teacher(net=teacher.net, view="both")})
     run = trainer(tmp_path, max_epochs=1)

@@ -16,12 +16,14 @@ import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli
+from kdlab.configs import stack
 from kdlab.study import plan as planning
 from kdlab.study import windows
-from kdlab.study.configs import set_value, stack
+from kdlab.study.configs import set_value
+from kdlab.study.job import attempt
 from kdlab.study.plan import Study, make_folds
 from kdlab.study.results import identity
-from kdlab.study.run import attempt, run_jobs
+from kdlab.study.run import run_jobs
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
 
@@ -85,27 +87,27 @@ def test_a_value_cannot_be_set_below_a_number():
     ("changes", "message"),
     [
         ({"sedes": 3}, "unknown name 'sedes'.*Did you mean 'seeds'"),
-        ({"seeds": 0}, "seeds should be"),
-        ({"seeds": [1, 1]}, "names a seed twice"),
-        ({"folds": "leave_one_out"}, "folds should be"),
+        ({"seeds": 0}, "seeds must be"),
+        ({"seeds": [1, 1]}, "seeds must be different"),
+        ({"folds": "leave_one_out"}, "folds must be"),
         ({"scratch": {"scratch": {"config": "gone.yaml"}}}, "gone.yaml' is not there"),
-        ({"scratch": {"scratch": "supervised.yaml"}}, "expected {config"),
+        ({"scratch": {"scratch": "supervised.yaml"}}, "must be {config"),
         ({"scratch": {"teacher": {"config": "supervised.yaml"}}}, "another run of this name"),
-        ({"students": {"kd": {"config": "student.yaml"}}}, "names teacher 'raw', but the study does not say"),
+        ({"students": {"kd": {"config": "student.yaml"}}}, "names teacher 'raw', but the study does not name its run"),
         ({"students": {"kd": {"config": "student.yaml", "teachers": {"raw": "techer"}}}}, "Did you mean 'teacher'"),
         ({"scratch": {"scratch": {"config": "supervised.yaml", "axes": ["size"]}}}, "unknown name 'size'"),
         ({"scratch": {"scratch": {"config": "supervised.yaml", "init": "scratch"}}}, "nothing can be run first"),
         ({"teachers": {"teacher": {"config": "supervised.yaml", "one_per": "seeds"}}}, "'seed' or 'fold'"),
         ({"set": {"student": {}}}, "Did you mean 'students'"),
         ({"baselines": ["plain"]}, "unknown name 'plain'"),
-        ({"baselines": "scratch"}, "expected a list of names"),
-        ({"published": {"kd": 94.0}}, "expected {value, source, note}, got 94.0"),
-        ({"study": "../outside"}, "expected study: <data set>/<name>"),
-        ({"seeds": [True]}, "seeds should be"),
-        ({"axes": ["size"]}, "axes: expected a mapping"),
+        ({"baselines": "scratch"}, "must be a list of names"),
+        ({"published": {"kd": 94.0}}, "must be {value, source, note}, but got 94.0"),
+        ({"study": "../outside"}, "study must be <data set>/<name>"),
+        ({"seeds": [True]}, "seeds must be"),
+        ({"axes": ["size"]}, "axes: must be a mapping"),
         ({"axes": {"size": {"a/b": {}}}}, "may not hold /"),
-        ({"students": {"kd": {"config": "student.yaml", "teachers": "teacher"}}}, "teachers: expected a mapping"),
-        ({"scratch": {"scratch": {"config": 5}}}, "expected {config"),
+        ({"students": {"kd": {"config": "student.yaml", "teachers": "teacher"}}}, "teachers: must be a mapping"),
+        ({"scratch": {"scratch": {"config": 5}}}, "must be {config"),
         (
             {"students": {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher", "pi": "teacher"}}}},
             "its config has no teacher 'pi'; it names 'raw'",
@@ -233,7 +235,7 @@ def test_folds_test_every_subject_once_and_are_about_equally_large():
     ("folds", "windows", "message"),
     [
         (3, {}, "subjects of this data set are unknown"),
-        (9, {"a": 1, "b": 1}, "expected 2 to 2 groups"),
+        (9, {"a": 1, "b": 1}, "must be 2 to 2 groups"),
         ([["a"], ["a", "b"]], {"a": 1, "b": 1}, "in two folds"),
         ([["z"]], {"a": 1}, "no subject z"),
     ],
@@ -323,7 +325,7 @@ def fake(monkeypatch, fails=(), stop_after=None):
             raise ValueError(f"{job.name} exploded")
         return write_row(job)
 
-    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    monkeypatch.setattr("kdlab.study.job.run_job", run_job)
     return ran
 
 
@@ -342,7 +344,7 @@ def test_a_request_to_end_ends_the_study_and_fails_no_job(tmp_path, monkeypatch)
         raise SIGTERMException
 
     jobs = plan(toy(tmp_path), tmp_path / "runs")
-    monkeypatch.setattr("kdlab.study.run.run_job", run_job)
+    monkeypatch.setattr("kdlab.study.job.run_job", run_job)
     with pytest.raises(SIGTERMException):
         run_jobs(jobs, lambda *a: SimpleNamespace())
     assert not list(tmp_path.rglob("error.txt"))
@@ -355,7 +357,7 @@ def test_two_studies_do_not_train_the_same_job(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         row, error = attempt(job, lambda *a: SimpleNamespace())
     assert row is None
-    assert "another process is at this job" in error
+    assert "another process runs this job" in error
 
 
 def test_finished_work_is_not_repeated(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from kdlab import cli, files
-from kdlab.study.command import main, plan
+from kdlab.study.command import main
 from kdlab.study.plan import Study
+from kdlab.study.planned import plan
 from kdlab.study.results import survey
 from kdlab.types import InputError
 from tests.test_study import toy

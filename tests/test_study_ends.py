@@ -17,8 +17,9 @@ from benchmarks.long.small_study import STUDY, marked, start, write_study
 from kdlab import cli
 from kdlab.study import ends
 from kdlab.study.command import LOCK, main
+from kdlab.study.job import attempt, run_job
 from kdlab.study.locks import alone
-from kdlab.study.run import attempt, run_job, run_jobs
+from kdlab.study.run import run_jobs
 from kdlab.types import InputError
 from tests.conftest import PATIENCE
 from tests.test_study import plan, toy, write_row
@@ -156,8 +157,11 @@ def test_a_study_survives_an_error_that_it_cannot_write_down(here):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--root", "file"], r"^kdlab study: .*file.*Name a folder with --root\.$"),
-        (["--root", "file/below"], r"^kdlab study: .*Not a directory.*Name a folder with --root\.$"),
+        (["--root", "file"], r"^kdlab study: 'file/.*A folder is needed there.*another folder with --root\.$"),
+        (
+            ["--root", "file/below"],
+            r"^kdlab study: .*Not a directory\. A folder is needed.*with --root\.$",
+        ),
         (["--root", "x" * 300], r"^kdlab study: .*too long.*Shorten"),
         (["--root", "file", "--only", "teacher/shared"], r"^teacher/shared: .*"),
         (["--dry-run", "--root", "/dev/null/x"], None),
@@ -213,7 +217,7 @@ def test_names_that_cannot_be_printed_are_refused(name, tmp_path):
 def test_of_two_identical_studies_one_says_so(here, capsys):
     folder = here / "runs/toy/study"
     folder.mkdir(parents=True)
-    said = rf"^runs/toy/study: another process is at this study \(process {os.getpid()} on "
+    said = rf"^runs/toy/study: another process runs this study \(process {os.getpid()} on "
     with alone(folder / LOCK, "here", "study"), pytest.raises(InputError, match=said):
         main(["study.yaml"], raising(AssertionError()), cli.check)
     assert [path.name for path in folder.iterdir()] == [LOCK]
@@ -250,7 +254,7 @@ def test_a_job_that_another_study_does_meanwhile_is_not_done_twice(here):
     with alone(job.folder / "lock", "here", "job"):
         row, error = attempt(job, raising(AssertionError()))
     assert row is None
-    assert "another process is at this job" in error
+    assert "another process runs this job" in error
     write_row(job)
     assert run_job(job, raising(AssertionError()))["job"] == job.name  # done by then
 

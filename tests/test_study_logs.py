@@ -109,7 +109,7 @@ def test_several_processes_log_runs_of_their_own(here):
 
 def test_a_run_that_fails_is_marked_as_failed(here, monkeypatch):
     toy(here, seeds=1, logger=OFFLINE)
-    monkeypatch.setattr("kdlab.study.run.evaluate", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("kdlab.study.job.evaluate", lambda *_, **__: 1 / 0)
     with pytest.raises(SystemExit, match="3 of 3 jobs have no result"):
         study()
     (folder, other) = offline_runs(here)

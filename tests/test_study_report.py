@@ -9,10 +9,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from kdlab.evaluate.evaluation import KINDS
 from kdlab.study import plots, report
-from kdlab.study.plots import KINDS, pictures, plot_accuracy, plot_axis, plot_differences, plot_grid
+from kdlab.study.conditions import conditions
+from kdlab.study.differences import comparisons
+from kdlab.study.plot_grids import plot_axis, plot_grid
+from kdlab.study.plot_rows import plot_accuracy, plot_differences
+from kdlab.study.plots import figures_of
 from kdlab.study.report import write_report
-from kdlab.study.statistics import comparisons, conditions
 
 RUNS = {"teacher_raw": "teacher", "scratch": "scratch", "scratch_long": "scratch", "kd": "student", "tpkd": "student"}
 GAIN = {"teacher_raw": 0.05, "scratch": 0.0, "scratch_long": 0.0, "kd": 0.01, "tpkd": 0.03}
@@ -353,7 +357,7 @@ def test_what_is_not_there_is_not_drawn():
     bare = [{k: v for k, v in row.items() if k != "reliability" and "_noise" not in k} for row in rows_of()]
     known = conditions(bare)
     assert set(plots.robustness(known)["kd"]) == {"missing", "both", "shift"}
-    assert [name for name, _, _ in pictures(known, baselines=["nobody"])] == ["accuracy", "robustness"]
-    names = [name for name, _, _ in pictures(conditions(grid_rows()))]
+    assert [name for name, _, _ in figures_of(known, baselines=["nobody"])] == ["accuracy", "robustness"]
+    names = [name for name, _, _ in figures_of(conditions(grid_rows()))]
     assert names == ["accuracy", "differences", "grid_teacher_augment_student_augment"]
-    assert list(pictures([])) == []
+    assert list(figures_of([])) == []

@@ -13,13 +13,14 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.data import BasicMotions, WindowDataModule
-from kdlab.data.recording_layout import Where
-from kdlab.data.text_rows import Csv
+from kdlab.data import BasicMotions, Intervals, WindowDataModule
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
+from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export
 from kdlab.types import InputError
-from tests.conftest import REPOSITORY
+from tests.configs import RUNS, config_of
 from tests.test_user_code import CODE, FAST
 
 EVIL = """
@@ -145,7 +146,7 @@ def test_nothing_is_written_where_a_config_says(folder):
     config, args = folder / "config.yaml", {"root": "recordings", "pattern": "(?P<subject>.*)", "cache_dir": "/etc/x"}
     args |= {"sampling_rate": 50.0, "channels": ["x"], "window": 100}
     config.write_text(yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}}))
-    with pytest.warns(UserWarning, match="nothing is written where a config of a run folder says"):
+    with pytest.warns(UserWarning, match="must not choose where files are written"):
         made = trust.data_module(config)
     assert made.cache_dir == Path("runs/.recordings")
     config.write_text(config.read_text().replace("/etc/x", "runs/.recordings"))
@@ -225,26 +226,23 @@ def test_arguments_of_kdlab_take_no_callables():
     plain = {str, int, float, bool, type(None), Path, list, tuple, dict, typing.Any, typing.Sequence}
     checked = 0
     for base in trust.KINDS:
-        for cls in trust.own_classes(base):
-            hints = trust.arguments(cls)
+        for cls in own_classes(base):
+            hints = arguments(cls)
             named = {n for n, p in inspect.signature(cls).parameters.items() if p.kind is not p.VAR_KEYWORD}
             assert named <= set(hints), cls
             for name, hint in hints.items():
-                known = {*plain, *trust.KINDS, *trust.SETTINGS}
+                known = {*plain, *trust.KINDS, *trust.settings()}
                 odd = {k for k in kinds(hint) if k not in known and isinstance(k, type)}
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150
+    assert set(trust.settings()) == {Where, Csv, Intervals}  # of the signatures, and nothing else that they name
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted((REPOSITORY / "experiments").rglob("*.yaml")) if "study" not in p.name], ids=str
-)
-def test_every_shipped_config_is_read(path, folder, monkeypatch):
+@pytest.mark.parametrize("name", RUNS)
+def test_every_shipped_config_is_read(name, folder, monkeypatch):
     """As a run writes it: classes by their names and all arguments."""
-    said = yaml.safe_load(path.read_text())
-    if not isinstance(said.get("data"), dict):
-        pytest.skip("a part of a config")
+    said = config_of(name)
     parser = cli.Parser(allow_abbrev=False)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
     wanted = parser.parse_args([f"--data={json.dumps(said['data'])}"])

@@ -23,11 +23,11 @@ import kdlab.cache
 import kdlab.export
 from kdlab import cli, data
 from kdlab.evaluate import Evaluation, command, evaluate, trust
-from kdlab.export.formats import read_card
 from kdlab.export.make import read_net
 from kdlab.export.module import card_path
+from kdlab.export.stored import read_card
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
-from kdlab.methods.sakdn import read_embeddings
+from kdlab.methods.class_embeddings import read_embeddings
 from kdlab.types import InputError
 from tests import fixtures
 from tests.conftest import net, trainer
@@ -578,7 +578,7 @@ def test_cached_outputs(place):
     file = place / "x.answers"
     for what, content in BAD.items():
         file.write_bytes(content)
-        assert kdlab.cache._open(file, part) is None, what
+        assert kdlab.cache.store.open_array(file, part) is None, what
     assert not (place / "pwned").exists()
 
 

@@ -13,7 +13,7 @@ from kdlab.methods.checkpoints import read_checkpoint
 from tests.conftest import trainer
 
 CODE = '''
-"""What a user writes: one view, one objective, one method."""
+"""What a user writes: one view, one objective, one method; and the latter two with constructors by hand."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ import torch
 
 import kdlab
 from kdlab import Distillation
+from kdlab.fields import Setting, setting
+from kdlab.methods.made import Distilled
 from kdlab.objectives import SoftTargets
 from kdlab.views import View
 
@@ -44,16 +46,15 @@ class ToyObjective(SoftTargets):
     zero_when_equal = False
     reason = "the layer starts anywhere"
 
-    def __init__(self, toy_weight: float = 2.0, kd_weight: float = 0.5) -> None:
-        super().__init__(kd_weight=kd_weight)
-        self.setting("toy_weight", toy_weight)
+    toy_weight: Setting = setting("weight of the embeddings, at least 0.", default=2.0)
+    kd_weight: Setting = setting(default=0.5)
 
     def make_adapters(self, student, teachers, classifiers):
         (teacher,) = teachers.values()
         widths = student.features["embedding"].shape[1], teacher.features["embedding"].shape[1]
         return {"layer": torch.nn.Linear(*widths)}
 
-    def forward(self, *, student, teachers, target):
+    def forward(self, *, student, teachers, target, index=None):
         self.adapt(student=student, teachers=teachers)
         (teacher,) = teachers.values()
         made = self.adapted("layer", student.features["embedding"])
@@ -61,12 +62,27 @@ class ToyObjective(SoftTargets):
         return {**terms, "toy": self.toy_weight * (made - teacher.features["embedding"].detach()).square().mean()}
 
 
-class Toy(Distillation):
+class Toy(Distilled, objective=ToyObjective):
     """The toy method."""
+
+
+class ByHandObjective(ToyObjective):
+    """The same with a constructor, and without the index."""
+
+    def __init__(self, toy_weight: float = 2.0, kd_weight: float = 0.5, more: float = 1.0) -> None:
+        super().__init__(kd_weight=kd_weight, toy_weight=toy_weight)
+        self.setting("more", more)
+
+    def forward(self, *, student, teachers, target):
+        return super().forward(student=student, teachers=teachers, target=target)
+
+
+class ByHand(Distillation):
+    """The toy method with a constructor."""
 
     def __init__(self, student: kdlab.nets.Backbone, teachers: dict[str, kdlab.Teacher], *, toy_weight: float = 2.0,
                  **kwargs) -> None:
-        super().__init__(student, teachers, ToyObjective(toy_weight), **kwargs)
+        super().__init__(student, teachers, ByHandObjective(toy_weight), **kwargs)
 '''
 
 TEACHER = """
@@ -109,10 +125,18 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
-def test_a_method_and_a_view_of_ones_own_from_yaml(mine):
+@pytest.mark.parametrize("name", ["Toy", "ByHand"])
+def test_a_method_and_a_view_of_ones_own_from_yaml(name, mine):
+    toy = mine / "toy.yaml"
+    toy.write_text(toy.read_text().replace("mine.Toy", f"mine.{name}"))
     cli.run(["fit", "--config", "teacher.yaml", *FAST])
     fitted = cli.run(["fit", "--config", "toy.yaml", *FAST])
     assert {"train/ce", "train/kd", "train/toy", "train/toy_weight"} <= set(fitted.trainer.callback_metrics)
+    assert ("train/more" in fitted.trainer.callback_metrics) == (name == "ByHand")
+    assert {k: float(v) for k, v in fitted.model.objective.settings().items() if k in ("toy_weight", "kd_weight")} == {
+        "toy_weight": 0.5,
+        "kd_weight": 0.5,
+    }
     layer = fitted.model.objective.adapters["layer"]
     assert (layer.in_features, layer.out_features) == (64, 128)
     (optimizer,) = fitted.trainer.optimizers
@@ -158,6 +182,24 @@ def test_plain_loaders_do_not_say_what_adapters_to_make(mine):
     method = Toy(net, {"magnitude": teacher})
     with pytest.raises(kdlab.InputError, match=r"ToyObjective: learns adapters.*objective\.adapt"):
         trainer(mine, max_epochs=1).fit(method, windows.train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("toy_wieght: 0.5", "toy_wieght"),
+        ("toy_weight: [0.5]", "toy_weight"),
+        ("toy_weight: -0.5", "ToyObjective: toy_weight must be at least 0 and finite, but got -0.5"),
+        ("kl_reduction: sum", "kl_reduction"),
+    ],
+)
+def test_wrong_arguments_of_ones_own_method_are_refused_by_name(line, message, mine, capsys):
+    toy = mine / "toy.yaml"
+    toy.write_text(toy.read_text().replace("toy_weight: 0.5", line))
+    with pytest.raises((SystemExit, kdlab.InputError)) as raised:
+        cli.run(["fit", "--config", "toy.yaml", *FAST])
+    assert message in str(raised.value) + capsys.readouterr().err
+    assert not (mine / "runs").exists()
 
 
 def test_a_missing_file_of_ones_own_is_named(mine, capsys):

@@ -66,7 +66,7 @@ def test_ranges_are_those_of_the_rule(settings: dict[str, Any]) -> None:
     data.setup()
     view = data.views["pi"]
     assert isinstance(view, PersistenceImage)
-    scaled = data._scalers["raw"](data.data.windows["raw"][data.train_index])
+    scaled = data._ready.scalers["raw"](data.data.windows["raw"][data.train_index])
     assert len(scaled) < SAMPLE  # all of them
     for found, expected in zip(view.ranges, reference_ranges(scaled, view), strict=True):
         assert found[0] == pytest.approx(expected[0], abs=view.sigma / 99)
@@ -89,7 +89,7 @@ def test_the_numbers_stand_wherever_the_view_does() -> None:
     assert view.digest in data.training_view("pi")["view"]
     assert view.digest != wish.digest
     batch = next(data.batches("train", 4))
-    x = data._scalers["raw"](data.data.windows["raw"][batch.index.numpy()])
+    x = data._ready.scalers["raw"](data.data.windows["raw"][batch.index.numpy()])
     assert torch.equal(batch.views["pi"], view(x))
     other = BasicMotions(views={"pi": wish})
     assert other.view_settings("pi") == data.view_settings("pi")  # the same data, the same numbers
@@ -117,9 +117,9 @@ def test_an_unresolved_view_is_not_computed() -> None:
             view(x)
     with pytest.raises(InputError, match="ScanPersistenceImage: birth must be numbers"):
         ScanPersistenceImage(**AUTO)(np.zeros((3, 4, 4)))
-    with pytest.raises(InputError, match="birth: expected numbers on the legacy grid"):
+    with pytest.raises(InputError, match="birth must be numbers on the legacy grid"):
         PersistenceImage(grid="legacy", birth="auto")
-    with pytest.raises(InputError, match=r"birth: expected a range \(low, high\) or 'auto', got 'automatic'"):
+    with pytest.raises(InputError, match=r"birth must be a range \(low, high\) or 'auto', but got 'automatic'"):
         PersistenceImage(birth="automatic")  # type: ignore[arg-type]
     flat = ArrayDataModule(
         np.ones((24, 2, 9)), np.arange(24) % 2, np.arange(24) // 2, views={"pi": PersistenceImage(**AUTO)}
@@ -275,7 +275,7 @@ def test_setup_says_what_part_of_the_points_lies_inside(monkeypatch: pytest.Monk
     view = PersistenceImage(birth=(-0.5, 0.5), persistence=(0.0, 2.0), channels=("c", "a"))
     data = arrays(views={"pi": view, "raw": Raw()})
     told, warned = said(data, monkeypatch)
-    windows = data._scalers["raw"](data.data.windows["raw"][data.train_index])
+    windows = data._ready.scalers["raw"](data.data.windows["raw"][data.train_index])
     expected = []
     for channel, name in ((2, "c"), (0, "a")):
         inside = total = 0
@@ -378,9 +378,9 @@ def test_absolute_weights_keep_sizes_apart_and_are_told_apart() -> None:
     assert large > 2 * small
     assert PersistenceImage().digest != PersistenceImage(weight="absolute").digest
     assert "weight" not in repr(PersistenceImage())  # digests of earlier versions stay
-    with pytest.raises(InputError, match="persistence: expected an upper end above 0 with absolute weights"):
+    with pytest.raises(InputError, match="persistence must be a range with an upper end above 0 with absolute weights"):
         PersistenceImage(weight="absolute", persistence=(-2, -1))
-    with pytest.raises(InputError, match="weight: expected 'diagram' or 'absolute', got 'linear'"):
+    with pytest.raises(InputError, match="weight must be 'diagram' or 'absolute', but got 'linear'"):
         PersistenceImage(weight="linear")  # type: ignore[arg-type]
 
 

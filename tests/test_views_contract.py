@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass, replace
@@ -167,7 +168,7 @@ def test_finite_samples_whose_sum_overflows_are_taken():
 def test_refuses_a_wrong_number_of_axes(view):
     x = _samples(view)
     for bad in (x[0, 0, 0], x[None], np.zeros((0,) * view.sample_ndim)):
-        with pytest.raises(InputError, match="x: "):
+        with pytest.raises(InputError, match=r"\bx must (be|have) "):
             view(bad)
     with pytest.raises(InputError, match="numbers"):
         view(np.full(x.shape, "a"))
@@ -199,7 +200,7 @@ def test_channels_by_name_need_binding(view):
 
 @pytest.mark.parametrize("bad", ["abc", 0, (), [-1], [1.5], [True], [None]])
 def test_bad_channels(view, bad):
-    with pytest.raises(InputError, match="channels: expected"):
+    with pytest.raises(InputError, match="channels must be"):
         replace(view, channels=bad)
 
 
@@ -232,9 +233,9 @@ BAD = [
 
 @pytest.mark.parametrize(("cls", "arguments"), BAD, ids=lambda v: str(v) if isinstance(v, dict) else v.__name__)
 def test_bad_parameters_are_named(cls, arguments):
-    with pytest.raises(InputError, match=r"expected .* got ") as caught:
+    with pytest.raises(InputError, match=r"(expected|must be) .* got ") as caught:
         cls(**arguments)
-    assert str(caught.value).split(":")[0] in {*arguments, "birth", "persistence"}
+    assert re.split(r":| must ", str(caught.value))[0] in {*arguments, "birth", "persistence"}
 
 
 def test_gaf_needs_enough_samples():

@@ -94,7 +94,7 @@ def test_a_floor_has_a_key_of_its_own(cls: type[GramianAngularField | Persistenc
     assert cls(floor=np.float32(0.5)).digest == cls(floor=0.5).digest
     assert cls(floor=2).digest == cls(floor=2.0).digest
     for bad in (-0.1, float("nan"), float("inf"), "1", True):
-        with pytest.raises(InputError, match="floor: expected a finite number of at least 0, got "):
+        with pytest.raises(InputError, match="floor must be a finite number of at least 0, but got "):
             cls(floor=bad)
 
 

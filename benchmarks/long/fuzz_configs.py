@@ -29,7 +29,8 @@ import yaml
 
 from benchmarks.long.mutations import KINDS, Case, Config
 from kdlab import cli
-from kdlab.study.configs import set_value, stack
+from kdlab.configs import read_config, stack
+from kdlab.study.configs import set_value
 from tests.configs import CONFIGS, configs_of, make_laboratory, words_of
 
 LIMIT_S = 5.0  # processor time of a refusal
@@ -67,7 +68,7 @@ def base_config(name: str) -> Config:
     """A shipped config as one mapping, with the small nets and the small data of the tests."""
     words = words_of(name)
     files = [words[i + 1] for i, word in enumerate(words) if word == "--config"]
-    config = stack(yaml.safe_load(Path(file).read_text(encoding="utf-8")) for file in files)
+    config = stack(read_config(Path(file), name) for file in files)
     for word in words:
         key, equals, value = word.removeprefix("--").partition("=")
         if equals:

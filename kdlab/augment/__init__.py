@@ -73,5 +73,5 @@ def augment(name: str, x: Window, rng: np.random.Generator) -> Window:
         array([[4., 5., 0., 1., 2., 3.]])
     """
     if name not in _NAMED:
-        raise InputError(f"name: expected one of {', '.join(_NAMED)}, got {name!r}")
+        raise InputError(f"name must be one of {', '.join(_NAMED)}, but got {name!r}.")
     return _NAMED[name]()(x, rng)

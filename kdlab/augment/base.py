@@ -61,7 +61,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
-    """A random change of one window or image, the same draw for all channels unless the class says otherwise.
+    """A random change of one window or image, the same draw for all channels unless the class documents otherwise.
 
     Called with a window ``(C, T)`` or an image ``(C, H, W)`` and a generator, it returns a new one of the same shape (a
     resized crop: of its own size) and dtype and never changes the one that came in. The same generator state gives the
@@ -72,7 +72,7 @@ class Augmentation(ABC):
 
     Attributes:
         sample_ndims: axes of what it changes: 2 for windows, 3 for images.
-        whole: it reads images of any size; a data set that keeps files shows it the complete picture.
+        whole: it reads images of any size; a data set that keeps files gives it the complete image.
         paper: keys in :data:`kdlab.citations.BIBTEX`.
 
     Raises:
@@ -90,10 +90,11 @@ class Augmentation(ABC):
         if window.ndim not in self.sample_ndims or 0 in window.shape:
             what, axes = ("image" if 2 not in self.sample_ndims else "window"), [_AXES[n] for n in self.sample_ndims]
             raise InputError(
-                f"{what}: expected {' or '.join(axes)}, at least one channel and one sample, got shape {window.shape}"
+                f"{what} must be {' or '.join(axes)}, at least one channel and one sample, but got shape "
+                f"{window.shape}."
             )
         if window.dtype.kind != "f":
-            raise InputError(f"window: expected an array of floats, got {window.dtype}; convert it first")
+            raise InputError(f"window must be an array of floats, but got {window.dtype}. Convert it first.")
         known = self.constants
         if known is not None and len(known.channels) != len(window):
             raise InputError(
@@ -133,7 +134,7 @@ class Augmentation(ABC):
         return bound
 
     def training_mean(self, window: Window) -> Any:
-        """What stands in for a lost sample of each channel, the training mean, shaped like ``window``."""
+        """What replaces a lost sample of each channel, the training mean, shaped like ``window``."""
         return 0.0 if self.constants is None else self.constants.column("mean", window.ndim)
 
     def training_std(self, window: Window) -> Any:
@@ -160,10 +161,10 @@ def check_range(argument: str, value: object, high: float) -> None:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 0 <= value <= high:  # type: ignore[arg-type, operator]
         top = "" if math.isinf(high) else f" and at most {high:g}"
-        raise InputError(f"{argument}: expected a number of at least 0{top}, got {value!r}")
+        raise InputError(f"{argument} must be a number of at least 0{top}, but got {value!r}.")
 
 
 def check_count(argument: str, value: object, low: int) -> None:
     """Raise unless ``value`` is a whole number from ``low`` on."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise InputError(f"{argument}: expected a whole number of at least {low}, got {value!r}")
+        raise InputError(f"{argument} must be a whole number of at least {low}, but got {value!r}.")

@@ -42,9 +42,9 @@ class Corruption(Augmentation):
 
     def __post_init__(self) -> None:
         if self.kind not in ("noise", "missing", "both", "shift"):
-            raise InputError(f"kind: expected 'noise', 'missing', 'both' or 'shift', got {self.kind!r}")
+            raise InputError(f"kind must be 'noise', 'missing', 'both' or 'shift', but got {self.kind!r}.")
         if self.severity not in _NOISE:
-            raise InputError(f"severity: expected 1, 2 or 3, got {self.severity!r}")
+            raise InputError(f"severity must be 1, 2 or 3, but got {self.severity!r}.")
 
     def apply(self, window: Window, rng: np.random.Generator) -> Window:
         """Corrupt."""

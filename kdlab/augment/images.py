@@ -36,7 +36,7 @@ def _resized_crop(
         if 0 < w <= width and 0 < h <= height:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             break
-    else:  # a very long picture: the largest middle part within the ratios
+    else:  # a very long image: the largest middle part within the ratios
         w, h = min(width, max(1, round(height * ratio[1]))), min(height, max(1, round(width / ratio[0])))
         top, left = (height - h) // 2, (width - w) // 2
     part = np.ascontiguousarray(image[:, top : top + h, left : left + w], dtype=np.float32)
@@ -46,17 +46,17 @@ def _resized_crop(
 
 def _check_crop(padding: object, fill: object) -> None:
     if isinstance(padding, bool) or not isinstance(padding, int | np.integer) or padding < 0:
-        raise InputError(f"padding: expected a whole number of pixels of at least 0, got {padding!r}")
+        raise InputError(f"padding must be a whole number of pixels of at least 0, but got {padding!r}.")
     if isinstance(fill, bool) or not isinstance(fill, int | float) or not math.isfinite(fill):
-        raise InputError(f"fill: expected a finite number, got {fill!r}")
+        raise InputError(f"fill must be a finite number, but got {fill!r}.")
 
 
 def _check_resized(size: object, area: tuple[float, float], ratio: tuple[float, float]) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"size: expected a whole number of pixels of at least 1, got {size!r}")
+        raise InputError(f"size must be a whole number of pixels of at least 1, but got {size!r}.")
     for argument, pair, most in (("area", area, 1.0), ("ratio", ratio, math.inf)):
         if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most or not math.isfinite(pair[1]):
-            raise InputError(f"{argument}: expected two numbers above 0, the smaller one first, got {pair!r}")
+            raise InputError(f"{argument} must be two numbers above 0, the smaller one first, but got {pair!r}.")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class RandomResizedCrop(Augmentation):
     size is changed by bilinear interpolation with a filter as wide as the reduction, as Pillow does it.
 
     Args:
-        size: side of the answer in pixels.
+        size: side of the output in pixels.
         area: least and greatest part of the image's area, in (0, 1].
         ratio: least and greatest width over height.
 
@@ -194,7 +194,7 @@ class ResizedCropFlip(Augmentation):
     """:class:`RandomResizedCrop`, then :class:`Flip`.
 
     Args:
-        size: side of the answer in pixels.
+        size: side of the output in pixels.
         area: least and greatest part of the image's area, in (0, 1].
         ratio: least and greatest width over height.
         probability: of mirroring, 0 to 1.

@@ -62,7 +62,7 @@ class Rotation(Augmentation):
         terryum/Data-Augmentation-For-Wearable-Sensor-Data.
 
     Differences from the reference code:
-        There the axis is a point drawn from a cube, brought to length 1, and there is one sensor.
+        There the axis is a point drawn from a cube, scaled to length 1, and there is one sensor.
 
     Example:
         >>> turned = Rotation(90)(np.array([[3.0], [0.0], [4.0]]), np.random.default_rng(0))

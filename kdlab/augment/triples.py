@@ -50,8 +50,8 @@ def named_triples(names: Sequence[str]) -> list[Triple]:
         if match:
             key = f"{match['head']}|" if match["axis"] else f"|{match['tail']}"
             groups.setdefault(key, {}).setdefault((match["axis"] or match["first"]).lower(), []).append(place)
-    whole = [g for g in groups.values() if len(g) == 3 and all(len(places) == 1 for places in g.values())]
-    return [(g["x"][0], g["y"][0], g["z"][0]) for g in whole]
+    complete = [g for g in groups.values() if len(g) == 3 and all(len(places) == 1 for places in g.values())]
+    return [(g["x"][0], g["y"][0], g["z"][0]) for g in complete]
 
 
 def find_triples(triples: tuple[tuple[int | str, ...], ...] | None, names: Sequence[str]) -> list[Triple]:

@@ -1,4 +1,4 @@
-"""Callbacks: teachers stopped early, settings that anneal, pictures, predictions and an open-set score."""
+"""Callbacks: teachers stopped early, settings that anneal, figures, predictions and an open-set score."""
 
 from kdlab.callbacks.annealing import TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.early_stopped_teacher import EarlyStoppedTeacher

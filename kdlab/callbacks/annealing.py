@@ -1,4 +1,4 @@
-"""Temperatures and weights that change while the student learns."""
+"""Temperatures and weights that change during training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from kdlab.methods.arguments import objective_of
+from kdlab.methods.base import Method
 from kdlab.types import Batch, InputError
 
 Schedule = Literal["linear", "cosine", "exponential"]
@@ -23,7 +25,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
         steps: length of the schedule in steps.
         start: first value.
         end: last value.
-        schedule: the form.
+        schedule: its form.
 
     Example:
         >>> [anneal(step, 4, 8.0, 1.0) for step in (0, 2, 4, 9)]
@@ -40,9 +42,9 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
 
 
 class WeightAnnealing(Callback):
-    """Move one weight of the objective along a schedule, step by step.
+    """Change one weight of the objective along a schedule, step by step.
 
-    By default the distillation weight lambda goes from .9 (learn from the teachers) to .1 (learn from the labels). The
+    By default the distillation weight lambda goes from .9 (mostly the teachers) to .1 (mostly the labels). The
     value is a pure function of the step, is written into the objective's buffer without waiting for the device, and is
     logged as ``train/<setting>``; an interrupted and resumed run equals an uninterrupted one, as long as both plan the
     same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
@@ -52,7 +54,7 @@ class WeightAnnealing(Callback):
         start: first value.
         end: last value.
         schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
-        epochs: length of the schedule in epochs; the whole fit by default.
+        epochs: length of the schedule in epochs; that of the fit by default.
 
     Raises:
         InputError: for an unknown schedule, an exponential one through zero, or a setting that the objective lacks.
@@ -76,14 +78,16 @@ class WeightAnnealing(Callback):
         super().__init__()
         name = type(self).__name__
         if schedule not in ("linear", "cosine", "exponential"):
-            raise InputError(f"{name}: expected schedule linear, cosine or exponential, got {schedule!r}.")
+            raise InputError(
+                f"{name}: schedule must be linear, cosine or exponential, but got {schedule!r}. Choose one."
+            )
         if start < 0 or end < 0 or (schedule == "exponential" and min(start, end) <= 0):
             raise InputError(
-                f"{name}: expected start and end of at least 0 (above 0 for an exponential schedule), got "
-                f"start={start}, end={end}."
+                f"{name}: start and end must be at least 0 (above 0 for an exponential schedule), but got "
+                f"start={start}, end={end}. Raise them."
             )
         if epochs is not None and epochs < 1:
-            raise InputError(f"{name}: expected epochs >= 1, got {epochs}.")
+            raise InputError(f"{name}: epochs must be at least 1, but got {epochs}. Raise it.")
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
         #: keys in `kdlab.citations.BIBTEX`
@@ -105,14 +109,15 @@ class WeightAnnealing(Callback):
 
     def check(self, pl_module: LightningModule) -> None:
         """Raise unless the module's objective has the setting, and it may take both ends."""
-        objective: Any = getattr(pl_module, "objective", None)
+        objective = objective_of(pl_module)
         if objective is None or self.setting not in objective.settings():
             known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
                 f"{self.setting!r}; it has {known or 'none'}."
             )
-        if self.setting in (*getattr(pl_module, "moves", ()), *objective.moves):
+        own = pl_module.moves if isinstance(pl_module, Method) else ()
+        if self.setting in (*own, *objective.moves):
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
                 "of its own. Set those, or anneal another setting."
@@ -137,12 +142,12 @@ class WeightAnnealing(Callback):
         objective.set(self.setting, self.value(trainer.global_step, self.steps))
 
     def state_dict(self) -> dict[str, Any]:
-        """The planned schedule, so that a checkpoint says what it was made with."""
+        """The planned schedule, for the checkpoint."""
         return {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
 
 
 class TemperatureAnnealing(WeightAnnealing):
-    """Move the temperature along a schedule, logged as ``train/temperature``.
+    """Change the temperature along a schedule, logged as ``train/temperature``.
 
     Off in the papers' presets, which keep it constant.
 
@@ -150,7 +155,7 @@ class TemperatureAnnealing(WeightAnnealing):
         start: first temperature.
         end: last temperature.
         schedule: ``"linear"``, ``"cosine"`` or ``"exponential"``.
-        epochs: length of the schedule in epochs; the whole fit by default.
+        epochs: length of the schedule in epochs; that of the fit by default.
 
     References:
         Jafari et al., Annealing Knowledge Distillation, EACL 2021, doi:10.18653/v1/2021.eacl-main.212, which scales
@@ -165,6 +170,8 @@ class TemperatureAnnealing(WeightAnnealing):
         self, start: float = 8.0, end: float = 1.0, schedule: Schedule = "linear", epochs: int | None = None
     ) -> None:
         if min(start, end) <= 0:
-            raise InputError(f"TemperatureAnnealing: expected temperatures above 0, got start={start}, end={end}.")
+            raise InputError(
+                f"TemperatureAnnealing: start and end must be above 0, but got start={start}, end={end}. Raise them."
+            )
         super().__init__("temperature", start, end, schedule, epochs)
         self.paper = ("jafari2021annealing",)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from kdlab.files import replacing
+from kdlab.callbacks.peak import Peak
+from kdlab.callbacks.teacher_files import TeacherFiles
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import KEY
-from kdlab.methods.saving import save
+from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
 
 _HIGHER_IS_BETTER = ("accuracy", "f1")
@@ -32,7 +30,7 @@ class EarlyStoppedTeacher(Callback):
 
     In the run's ``checkpoints`` folder it leaves ``teacher.ckpt`` (written when the fit ends), with
     ``stop=False`` also ``teacher-full.ckpt`` (the last epoch, for Full KD), and ``teacher-epoch=<k>.ckpt`` for every
-    further epoch that was asked for. Each says which data, view, epoch and metric made it, and why. Where a folder
+    further epoch in ``epochs``. Each describes its data, view, epoch and metric, and the reason. Where a folder
     holds a teacher already (without a logger there are no version folders), the next is ``teacher-v1.ckpt``;
     :attr:`checkpoint` names it.
 
@@ -43,8 +41,8 @@ class EarlyStoppedTeacher(Callback):
         min_epochs: epochs before this one (counted from 0) cannot be the peak.
         smoothing: number of validations averaged.
         epochs: further epochs to snapshot.
-        stop: end the training at the peak; ``False`` goes on to the last epoch, so that ESKD and Full KD are compared
-            from one run.
+        stop: end the training at the peak; ``False`` trains to the last epoch, so that early-stopped (ESKD) and full
+            teachers (Full KD) are compared from one run.
 
     Raises:
         InputError: for values out of range, or when ``monitor`` is not logged.
@@ -73,53 +71,62 @@ class EarlyStoppedTeacher(Callback):
         super().__init__()
         if patience < 1 or smoothing < 1 or min_delta < 0 or min_epochs < 0 or any(e < 0 for e in epochs):
             raise InputError(
-                "EarlyStoppedTeacher: expected patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 and "
-                f"epochs >= 0, got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
-                f"min_epochs={min_epochs}, epochs={list(epochs)}."
+                "EarlyStoppedTeacher: arguments must be patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 "
+                f"and epochs >= 0, but got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
+                f"min_epochs={min_epochs}, epochs={list(epochs)}. Raise what is too small."
             )
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
         self.mode = "max" if any(word in monitor for word in _HIGHER_IS_BETTER) else "min"
-        self._suffix = ""  # "-v1", ... where the folder holds another run's teacher already
         self._resumed = False
         self._reset()
 
     def _reset(self) -> None:
-        #: every validation so far: (epoch, metric)
-        self.history: list[tuple[int, float]] = []
-        self.peak_epoch, self.peak_value, self.waited = -1, math.nan, 0
-        self.qualified = False  # is the peak of an epoch that qualifies?
+        self._peak = Peak(self.mode == "max", self.min_delta, self.min_epochs, self.smoothing)
+        self._files = TeacherFiles()
         #: the finished ``teacher.ckpt``, once there is one
         self.checkpoint: str | None = None
-        self._peak_file = ""
         self._reason = ""
         self._accuracy = self._majority = math.nan  # at the peak; share of the most frequent class
         self._targets: list[torch.Tensor] = []
 
+    @property
+    def history(self) -> list[tuple[int, float]]:
+        """Every validation so far: (epoch, metric)."""
+        return self._peak.history
+
+    @property
+    def peak_epoch(self) -> int:
+        """The epoch of the peak so far, -1 before there is one."""
+        return self._peak.epoch
+
+    @property
+    def peak_value(self) -> float:
+        """The smoothed metric at the peak."""
+        return self._peak.value
+
     # ------------------------------------------------------------------ hooks
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the module can say where its weights came from."""
+        """Check that the module describes its checkpoints."""
         if stage == "fit" and not isinstance(pl_module, Method):
             raise InputError(
-                f"EarlyStoppedTeacher: expected a kdlab method (kdlab.Supervised, ...), got {type(pl_module).__name__}."
+                "EarlyStoppedTeacher: the module must be a method of kdlab (kdlab.Supervised, ...), but got "
+                f"{type(pl_module).__name__}. Train one of those, or leave the callback out."
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say on how many windows and subjects the choice rests, and find names that overwrite nothing."""
+        """Report on how many windows and subjects the choice rests, and choose names that overwrite nothing."""
         if not self._resumed:
             self._reset()
         self._resumed = False
-        folder, version = self._folder(trainer), 0
-        while any((folder / f"{stem}{_suffix(version)}.ckpt").exists() for stem in ("teacher", "peak")):
-            version += 1
-        self._suffix = trainer.strategy.broadcast(_suffix(version))
-        counts = getattr(getattr(trainer, "datamodule", None), "counts", None)
-        if not counts:
+        self._files.claim(trainer)
+        windows = windows_in(trainer)
+        if not windows.counts:
             return
-        windows, groups = counts["val"]["windows"], counts["val"]["groups"]
-        kind = trainer.datamodule.fingerprint["grouping"]  # type: ignore[attr-defined]
-        text = f"EarlyStoppedTeacher judges {self.monitor} on {windows} windows of {groups} {kind}s"
-        if groups < _FEW_SUBJECTS or windows < _FEW_WINDOWS:
+        count, groups = windows.counts["val"]["windows"], windows.counts["val"]["groups"]
+        kind = windows.fingerprint["grouping"]
+        text = f"EarlyStoppedTeacher judges {self.monitor} on {count} windows of {groups} {kind}s"
+        if groups < _FEW_SUBJECTS or count < _FEW_WINDOWS:
             rank_zero_warn(
                 f"{text}: too few to choose an epoch reliably. Hold out more {kind}s (val_fraction, val_subjects), "
                 "raise smoothing, or set min_epochs."
@@ -136,7 +143,7 @@ class EarlyStoppedTeacher(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """In the first validation, note the classes, for the accuracy that every guess has."""
+        """Collect the classes of the first validation, for the share of the most frequent one."""
         if isinstance(batch, Batch) and math.isnan(self._majority) and not trainer.sanity_checking:
             self._targets.append(batch.target[batch.index >= 0])
 
@@ -161,22 +168,16 @@ class EarlyStoppedTeacher(Callback):
         epoch, value = trainer.current_epoch, float(trainer.callback_metrics[self.monitor])
         if not math.isfinite(value):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
-        self.history.append((epoch, value))
         if epoch in self.epochs:
-            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "asked for", early=None)
-        qualifies = epoch >= self.min_epochs and len(self.history) >= self.smoothing
-        smoothed = self._smoothed()
-        if self.qualified and not qualifies:
-            return
-        if math.isfinite(smoothed) and self._improves(smoothed, first=qualifies and not self.qualified):
-            self.peak_epoch, self.peak_value, self.waited, self.qualified = epoch, smoothed, 0, qualifies
+            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)
+        waited = self._peak.waited
+        if self._peak.add(epoch, value):
             self._accuracy = float(trainer.callback_metrics.get("val/accuracy", math.nan))
-            self._peak_file = self._save(trainer, pl_module, "peak", epoch, smoothed, "peak so far", early=True)
-        elif qualifies:
-            self.waited += 1
-            if self.waited >= self.patience and self.stop:
-                self._reason = f"no better for {self.waited} validations, up to epoch {epoch}"
-                trainer.should_stop = True
+            smoothed = self._peak.value
+            self._files.peak = self._save(trainer, pl_module, "peak", epoch, smoothed, "peak so far", early=True)
+        elif self._peak.waited > waited and self._peak.waited >= self.patience and self.stop:
+            self._reason = f"no better for {self._peak.waited} validations, up to epoch {epoch}"
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the peak as ``teacher.ckpt`` and, with ``stop=False``, the end as ``teacher-full.ckpt``."""
@@ -187,8 +188,8 @@ class EarlyStoppedTeacher(Callback):
             self._save(trainer, pl_module, "teacher-full", last, value, "the last epoch", early=False)
         if self.peak_epoch < 0:
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} was never finite; the last epoch, {last}, is kept.")
-            self._peak_file = self._save(trainer, pl_module, "peak", last, value, "never finite", early=False)
-        elif not self.qualified:
+            self._files.peak = self._save(trainer, pl_module, "peak", last, value, "never finite", early=False)
+        elif not self._peak.qualified:
             self._reason = f"best of {len(self.history)} validations, none of which qualified"
             rank_zero_warn(
                 f"EarlyStoppedTeacher: no epoch qualified as the peak ({len(self.history)} validations, min_epochs="
@@ -205,21 +206,7 @@ class EarlyStoppedTeacher(Callback):
                 f"predicting the most frequent class ({self._majority:.4f}) to teach anything, but it is "
                 f"{self._accuracy:.4f} on the validation windows. Train longer, or with another learning rate."
             )
-        self._finish(trainer, self._peak_file)
-
-    # ------------------------------------------------------------------ helpers
-    def _smoothed(self) -> float:
-        recent = [value for _, value in self.history[-self.smoothing :]]
-        return math.fsum(recent) / len(recent)
-
-    def _improves(self, value: float, first: bool) -> bool:
-        if self.peak_epoch < 0 or first:
-            return True
-        gain = value - self.peak_value if self.mode == "max" else self.peak_value - value
-        return gain > self.min_delta
-
-    def _folder(self, trainer: Trainer) -> Path:
-        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+        self.checkpoint = self._files.finish(trainer, self._reason)
 
     def _save(
         self,
@@ -232,10 +219,8 @@ class EarlyStoppedTeacher(Callback):
         early: bool | None,
     ) -> str:
         assert isinstance(module, Method)
-        path = self._folder(trainer) / f"{name}{self._suffix}.ckpt"
         stopped = epoch + 1 < (trainer.max_epochs or 0) if early is None else early
-        before = module.provenance
-        module.provenance = {
+        provenance = {
             "stopped_early": stopped,
             "epoch": epoch,
             "monitor": self.monitor,
@@ -243,27 +228,7 @@ class EarlyStoppedTeacher(Callback):
             "smoothing": self.smoothing,
             "reason": reason,
         }
-        try:
-            trainer.save_checkpoint(path, weights_only=True)
-        finally:
-            module.provenance = before
-        return str(path)
-
-    def _finish(self, trainer: Trainer, peak: str) -> None:
-        target = self._folder(trainer) / f"teacher{self._suffix}.ckpt"
-        if trainer.is_global_zero:
-            kept = torch.load(peak, map_location="cpu", weights_only=True)
-            if self._reason:
-                kept[KEY]["provenance"]["reason"] = self._reason
-            save(kept, target)
-            Path(peak).unlink()
-            provenance = kept[KEY]["provenance"]
-            rank_zero_info(
-                f"teacher of epoch {provenance['epoch']} ({self.monitor} {provenance['value']:.4f}, "
-                f"{provenance['reason']}) -> {target}"
-            )
-        trainer.strategy.barrier("teacher.ckpt")
-        self.checkpoint = str(target)
+        return self._files.write(trainer, module, name, provenance)
 
     # ------------------------------------------------------------------ state
     def state_dict(self) -> dict[str, Any]:
@@ -272,40 +237,21 @@ class EarlyStoppedTeacher(Callback):
             "history": [list(pair) for pair in self.history],
             "peak_epoch": self.peak_epoch,
             "peak_value": self.peak_value,
-            "waited": self.waited,
-            "qualified": self.qualified,
-            "peak_file": self._peak_file,
+            "waited": self._peak.waited,
+            "qualified": self._peak.qualified,
+            "peak_file": self._files.peak,
             "accuracy": self._accuracy,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.history = [(int(epoch), float(value)) for epoch, value in state_dict["history"]]
-        self.peak_epoch, self.peak_value = state_dict["peak_epoch"], state_dict["peak_value"]
-        self.waited, self.qualified = state_dict["waited"], state_dict["qualified"]
-        self._peak_file = state_dict["peak_file"]
+        """Resume from a checkpoint."""
+        self._peak.history = [(int(epoch), float(value)) for epoch, value in state_dict["history"]]
+        self._peak.epoch, self._peak.value = state_dict["peak_epoch"], state_dict["peak_value"]
+        self._peak.waited, self._peak.qualified = state_dict["waited"], state_dict["qualified"]
+        self._files.peak = state_dict["peak_file"]
         self._accuracy = float(state_dict.get("accuracy", math.nan))
         self._resumed = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, take the peak of the interrupted run along."""
-        if not self._peak_file:
-            return
-        target = self._folder(trainer) / f"peak{self._suffix}.ckpt"
-        if Path(self._peak_file) != target and trainer.is_global_zero:
-            kept = Path(self._peak_file).with_name(Path(self._peak_file).name.replace("peak", "teacher"))
-            if not Path(self._peak_file).is_file() and kept.is_file():  # that run was finished
-                self._peak_file = str(kept)
-            if not Path(self._peak_file).is_file():
-                raise InputError(
-                    f"EarlyStoppedTeacher: the peak of the interrupted run, {self._peak_file!r}, is gone. Put it back, "
-                    "or start a new run."
-                )
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as part:
-                shutil.copyfile(self._peak_file, part)
-        self._peak_file = str(target)
-
-
-def _suffix(version: int) -> str:
-    return f"-v{version}" if version else ""
+        self._files.resume(trainer)

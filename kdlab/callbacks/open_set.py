@@ -1,4 +1,4 @@
-"""How well a net tells windows of unknown classes from those that it knows."""
+"""How well a net separates windows of unknown classes from those of known ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from kdlab import functional
+from kdlab.methods.windows import datamodule_in, windows_in, windows_of
 from kdlab.types import InputError
 
 
 class OpenSetScore(Callback):
-    """Log ``test/open_set_auroc``: how well a score tells test windows of known classes from those of unknown ones.
+    """Log ``test/open_set_auroc``: how well a score separates test windows of known classes from unknown ones.
 
-    The unknown classes are those of the data module's ``unknown_classes``, of which the net saw no window; both kinds
+    The unknown classes are the ``unknown_classes`` of the data module, of which the net saw no window; both kinds
     of windows are of the same test subjects. 1/2 is chance. It works for any method; the score is the net's alone.
 
     Args:
@@ -40,12 +41,12 @@ class OpenSetScore(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with no windows."""
         self._known = []
-        self.check(getattr(trainer, "datamodule", None))
+        self.check(datamodule_in(trainer))
 
     @staticmethod
     def check(datamodule: Any) -> None:
-        """Raise unless the data module holds a class out; the command line asks before a fit too."""
-        if not getattr(datamodule, "unknown_classes", None):
+        """Raise unless the data module holds a class out; the command line checks it before a fit too."""
+        if not windows_of(datamodule).unknown_classes:
             raise InputError(
                 "OpenSetScore: compares windows of known and unknown classes, but the data module holds no class out. "
                 "Name some in its unknown_classes (and train with the same), or leave the callback out."
@@ -64,11 +65,10 @@ class OpenSetScore(Callback):
         self._known.append(self._scores(pl_module, batch))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score the unknown windows, and log how well the scores part."""
+        """Score the unknown windows, and log how well the scores separate them."""
         module: Any = pl_module
-        datamodule: Any = getattr(trainer, "datamodule", None)
         limit = int(min(trainer.num_test_batches[0], sys.maxsize))
-        loader = datamodule.ordered_loader("unknown", [module.view])
+        loader = windows_in(trainer).ordered_loader("unknown", [module.view])
         batches: Iterable[Any] = (module.transfer_batch_to_device(b, module.device, 0) for b in islice(loader, limit))
         known, unknown = self._known, [self._scores(module, batch) for batch in batches]
         values = [self._everyone(module, torch.cat(s)) if s else None for s in (known, unknown)]
@@ -84,7 +84,7 @@ class OpenSetScore(Callback):
         index, batch = batch.index, precision.convert_input(batch)
         with precision.test_step_context():
             output = module.net(batch.views[module.view])
-        weight = getattr(module.net.head, "weight", None)
+        weight = getattr(module.net.head, "weight", None)  # a parameter, or computed, or there is none
         found = functional.known_score(output.logits, self.score, output.features.get("embedding"), weight)
         return found.masked_fill(index < 0, -torch.inf)
 

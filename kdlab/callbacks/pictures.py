@@ -1,4 +1,4 @@
-"""Pictures of a run: its views, and at the end its confusion matrix; beside the checkpoints and in Weights & Biases."""
+"""Figures of a run: its views, and at the end its confusion matrix; beside the checkpoints and in Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from kdlab.figures.confusion import plot_confusion
 from kdlab.files import replacing, unused
+from kdlab.methods.windows import lacks, windows_in
 
 
 def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
     """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
 
-    An earlier picture of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
+    An earlier figure of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
     first one saves.
     """
-    folder = Path(trainer.log_dir or trainer.default_root_dir)  # asks all processes
+    folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes take part
     if not trainer.is_global_zero:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,10 +35,10 @@ def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
 
 
 class ViewPictures(Callback):
-    """Show one training window a class in every view of the data module, when the fit begins (``views.png``).
+    """Draw training windows of each class in every view of the data module, when the fit begins (``views.png``).
 
     Args:
-        per_class: windows a class.
+        per_class: windows per class.
     """
 
     def __init__(self, per_class: int = 1) -> None:
@@ -45,9 +47,9 @@ class ViewPictures(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if hasattr(datamodule, "plot_views"):
-            save_picture(trainer, "views", datamodule.plot_views(per_class=self.per_class))
+        windows = windows_in(trainer)
+        if not lacks(windows, "plot_views"):
+            save_picture(trainer, "views", windows.plot_views(per_class=self.per_class))
 
 
 class ConfusionMatrixPicture(Callback):
@@ -72,7 +74,7 @@ class ConfusionMatrixPicture(Callback):
     def _draw(self, trainer: Trainer, name: str) -> None:
         assert self._matrix is not None
         matrix = self._matrix.compute().cpu()
-        classes = list(getattr(getattr(trainer, "datamodule", None), "classes", range(len(matrix))))
+        classes = windows_in(trainer).classes or range(len(matrix))
         save_picture(trainer, name, plot_confusion(matrix, [str(c) for c in classes]))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,30 +107,3 @@ class ConfusionMatrixPicture(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the test matrix."""
         self._draw(trainer, "confusion_test")
-
-
-def plot_confusion(matrix: torch.Tensor, classes: list[str]) -> Figure:
-    """A confusion matrix (rows: target, columns: prediction) with counts, shaded by the share of each row.
-
-    Args:
-        matrix: ``(K, K)`` counts.
-        classes: K names.
-    """
-    count = len(classes)
-    side = max(3.2, 0.55 * count + 1.6)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.subplots()
-    share = matrix.float() / matrix.sum(1, keepdim=True).clamp_min(1)
-    image = axes.imshow(share.numpy(), vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(count), classes, rotation=45, ha="right")
-    axes.set_yticks(range(count), classes)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("target")
-    for row in range(count):
-        for column in range(count):
-            if matrix[row, column]:
-                colour = "white" if share[row, column] > 0.5 else "black"
-                text = str(int(matrix[row, column]))
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(image, ax=axes, label="share of the target's windows", shrink=0.8)
-    return figure

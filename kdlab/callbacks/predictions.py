@@ -1,9 +1,8 @@
-"""Write what a net predicts as a table."""
+"""Predictions of a net as a table."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from kdlab.files import cell, replacing, unused
+from kdlab.methods.windows import windows_in, windows_of
 
 
 class PredictionWriter(Callback):
-    """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability a class.
+    """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability per class.
 
     Rows are in data-set order, also when several processes predicted.
 
@@ -57,24 +57,25 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero:
             path = Path(self.path) if self.path else unused(Path(folder) / "predictions.csv")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_predictions(path, rows, getattr(trainer, "datamodule", None))
+            write_predictions(path, rows, windows_in(trainer))
             rank_zero_info(f"predictions -> {path}")
         trainer.strategy.barrier("predictions.csv")
 
 
-def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: Any = None) -> None:
+def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: object = None) -> None:
     """Write predictions in data-set order; repeats (negative indices) are left out.
 
     Args:
         path: the CSV file.
         rows: ``index`` (N,), ``target`` (N,), ``prediction`` (N,), ``probabilities`` (N, K).
-        datamodule: names the subjects and classes, if it knows them.
+        datamodule: has the names of subjects and classes, if it knows them.
     """
     keep = torch.nonzero(rows["index"] >= 0).flatten()
     order = keep[torch.argsort(rows["index"][keep], stable=True)]
     index = rows["index"][order].tolist()
-    subjects: Sequence[str] = datamodule.subject_of(index) if hasattr(datamodule, "subject_of") else [""] * len(index)
-    classes = list(getattr(datamodule, "classes", [])) or [str(k) for k in range(rows["probabilities"].shape[1])]
+    windows = windows_of(datamodule)
+    subjects = windows.subject_of(index)
+    classes = windows.classes or [str(k) for k in range(rows["probabilities"].shape[1])]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])

@@ -1,10 +1,7 @@
-"""Your own arrays, or an npz file of them: the way most people come in."""
+"""Your own arrays, or an npz file of them."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,22 +21,24 @@ from kdlab.data.identity import (
     refuse_missing,
 )
 from kdlab.data.mapped import MappedWindows, Place
+from kdlab.data.npz import read_npz
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
-from kdlab.types import InputError, MissingFileError, Name, plain_array
+from kdlab.types import InputError, Name, plain_array
 
 
 class ArrayDataModule(WindowDataModule):
     """Windows that are already cut, with labels and, best, subject ids.
 
     Args:
-        x: windows, in any unit; channels and samples as ``layout`` says. Memory-mapped ones
+        x: windows, in any unit; channels and samples in the order of ``layout``. Memory-mapped ones
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
         y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (None, NaN,
             masked, a word of ``no_label``) is refused.
         subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
-            refused. None: unknown, and then no figure can claim to hold for new people.
+            refused. None: unknown, and then no result can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
             ``x_test``, ``y_test`` (and ``subject_train``, ``subject_test``); ``classes`` and ``channels`` are read
             where they are there and not given.
@@ -47,8 +46,8 @@ class ArrayDataModule(WindowDataModule):
         x_test: windows of a test split of your own; ``x`` is then for training and validation only.
         y_test: their labels.
         subject_test: their subjects.
-        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a whole
-            recording; None: unknown.
+        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a
+            complete recording; None: unknown.
         classes: class names in the order of the labels.
         no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
             ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.
@@ -96,17 +95,19 @@ class ArrayDataModule(WindowDataModule):
         x_predict: Any = None,
         keys: dict[str, str] | None = None,
         dataset: str = "arrays",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if layout not in ("NCT", "NTC"):
-            raise InputError(f'layout={layout!r}: expected "NCT" (windows, channels, samples) or "NTC"')
+            raise InputError(f'layout must be "NCT" (windows, channels, samples) or "NTC", but got {layout!r}.')
         if path is None and (x is None or y is None):
-            raise InputError("x, y: expected windows and their labels, or path= of an npz file that holds them")
+            raise InputError(
+                "x, y must be windows and their labels, or path an npz file that holds them. Give x and y, or path."
+            )
         if path is not None and not (x is None and y is None):
-            raise InputError("x, path: expected arrays or a file, got both; leave one out")
+            raise InputError("x, path: one of them must be given, but got both. Leave one out.")
         if (x_test is None) != (y_test is None):
-            raise InputError("x_test, y_test: expected both or neither")
+            raise InputError("x_test, y_test must be both given or both left out, but got one. Give both.")
         if missing not in ("error", "drop"):
             raise InputError(f'missing must be "error" or "drop", but got {missing!r}. Choose one of them.')
         self.missing, self.no_label = missing, no_label_words(no_label)
@@ -145,7 +146,7 @@ class ArrayDataModule(WindowDataModule):
             if more.shape[1:] != x.shape[1:]:
                 raise InputError(f"x_test: windows of shape {more.shape[1:]}, but those of x have {x.shape[1:]}")
             if (subject is None) != (given.get("subject_test") is None):
-                raise InputError("subject, subject_test: expected both or neither")
+                raise InputError("subject, subject_test must be both given or both left out, but got one. Give both.")
             test = np.arange(len(x) + len(more)) >= len(x)
             label = _one_kind(label, self._column(given["y_test"], "y_test", len(more)))
             if subject is not None:
@@ -177,9 +178,9 @@ class ArrayDataModule(WindowDataModule):
         on_disk = Place.of(x) is not None
         if x.ndim != 3:
             hint = f"; for one channel give {argument}[:, None, :]" if x.ndim == 2 and self.layout == "NCT" else ""
-            raise InputError(f"{argument}: expected three axes, {self._axes()}, got shape {x.shape}{hint}")
+            raise InputError(f"{argument} must have three axes, {self._axes()}, but got shape {x.shape}{hint}")
         if x.dtype.kind not in "fiu":
-            raise InputError(f"{argument}: expected numbers, got {x.dtype}")
+            raise InputError(f"{argument} must be numbers, but got {x.dtype}.")
         x = np.swapaxes(x, 1, 2) if self.layout == "NTC" else x
         if on_disk:  # read like an array, by rows
             return cast(NDArray[np.float32], MappedWindows([x]))
@@ -191,7 +192,7 @@ class ArrayDataModule(WindowDataModule):
     def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
         column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
-            raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
+            raise InputError(f"{argument} must be one value per window, shape ({n},), but got shape {column.shape}.")
         if masked is not None:
             refuse_missing(labels(values, argument), argument, "a class")
         return column
@@ -199,7 +200,7 @@ class ArrayDataModule(WindowDataModule):
     def _ids(self, values: Any, argument: str, n: int) -> NDArray[Any]:
         column, masked = column_of(values, argument)
         if column.shape != (n,):
-            raise InputError(f"{argument}: expected one value per window, shape ({n},), got shape {column.shape}")
+            raise InputError(f"{argument} must be one value per window, shape ({n},), but got shape {column.shape}.")
         if column.dtype.kind in "iu" and masked is None:
             return column
         return names(values, argument, merge=_themselves(self.merge_subjects)).array()
@@ -216,7 +217,7 @@ class ArrayDataModule(WindowDataModule):
                 f"{bad[0]}. Leave those windows out."
             )
         if label.dtype.kind == "f" and not (label == np.floor(label)).all():
-            raise InputError("y: expected class labels (whole numbers from 0, or words), got fractions")
+            raise InputError("y must be class labels (whole numbers from 0, or words), but got fractions.")
         target = label.astype(np.int64)
         if declared is not None:
             return target, declared  # classes are merged after the labels have been checked against them
@@ -272,7 +273,7 @@ class ArrayDataModule(WindowDataModule):
             return None
         if isinstance(values, str):
             if values != "each":
-                raise InputError(f'recording={values!r}: expected one id per window, "each", or nothing')
+                raise InputError(f'recording must be one id per window, "each", or nothing, but got {values!r}.')
             return np.arange(n)
         return self._ids(values, "recording", n)
 
@@ -302,60 +303,3 @@ def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 def _words(values: Any) -> list[str]:
     return [v.decode() if isinstance(v, bytes) else str(v) for v in np.asarray(values).tolist()]
-
-
-def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an npz file once, without unpickling anything.
-
-    Args:
-        path: the file.
-        keys: our name -> the name in the file.
-
-    Returns:
-        Arrays under our names; the ``_train`` of ``x_train``, ``y_train`` and ``subject_train`` is taken off.
-
-    Raises:
-        MissingFileError: not there.
-        InputError: not an npz, half-written, or holding objects.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise MissingFileError(f"path={str(file)!r}: no such file; expected an npz with x and y (np.savez)")
-    try:
-        with file.open("rb") as stream:
-            begin = stream.read(6)
-        if not begin.startswith((b"PK", b"\x93NUMPY")):  # np.load takes it for a pickle, and says that
-            raise InputError(
-                f"path={str(file)!r}: not an npz file (a zip archive of arrays). Write one with np.savez; recordings "
-                "in CSV files are read by RecordingDataModule"
-            )
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
-        with archive:
-            stored = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"path={str(file)!r}: not readable as npz ({error}); is it half-written, or does it hold Python objects? "
-            "Write it again with np.savez"
-        ) from error
-    found: dict[str, NDArray[Any]] = {}
-    ours = ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels")
-    if unknown := [name for name in keys or {} if name not in ours]:
-        raise InputError(
-            f"keys: unknown name {', '.join(map(repr, unknown))}; expected some of {', '.join(ours)} (our name -> the "
-            "array's name in the file)"
-        )
-    for name in ours:
-        asked = (keys or {}).get(name)
-        candidates: Sequence[str] = (asked,) if asked else (name, f"{name}_train")
-        for candidate in candidates:
-            if candidate in stored:
-                found[name] = stored[candidate]
-                break
-        else:
-            if asked:
-                raise InputError(f"keys: no array {asked!r} in {file.name}; it has {', '.join(sorted(stored))}")
-    return found

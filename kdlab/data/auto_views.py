@@ -12,13 +12,15 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.dataset import Scaler, Wanted
+from kdlab.data.dataset import Wanted
+from kdlab.data.scaling import Scaler
+from kdlab.data.spread import spread
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 from kdlab.views import PersistenceImage, View
 from kdlab.views.ranges import inside, kept_points
 
-SAMPLE = 256  # the most training windows that are looked at, evenly spread
+SAMPLE = 256  # the most training windows that are used, evenly spread
 VALUES = 4_000_000  # and the most samples of all their channels, but never fewer than 16 windows
 SHOWN = 24  # the most channels that are listed
 
@@ -41,8 +43,7 @@ class Sample:
         """The windows of a source: the same ones for the same training windows."""
         x = self.data.windows[source]
         most = min(len(self.rows), SAMPLE, max(16, VALUES // math.prod(x.shape[1:])))
-        rows = self.rows[np.linspace(0, len(self.rows) - 1, most).round().astype(np.int64)]
-        return torch.from_numpy(self.scalers[source](np.asarray(x[rows])))
+        return torch.from_numpy(self.scalers[source](np.asarray(x[spread(self.rows, most)])))
 
 
 class AutoViews:
@@ -77,7 +78,7 @@ class AutoViews:
 
         Args:
             name: key of the view.
-            settings: the view of its training, in words (see ``WindowDataModule.view_settings``).
+            settings: the view of its training, as text (see ``WindowDataModule.view_settings``).
             again: also where numbers of another net were taken since the last setup.
 
         Returns:
@@ -130,7 +131,7 @@ def with_numbers(view: View, settings: str) -> View | None:
 
 
 def _settle(want: Wanted, sample: Sample) -> View:
-    """The view with numbers; says what part of the training points they hold."""
+    """The view with numbers; the part of the training points within them is logged."""
     if not isinstance(want.view, PersistenceImage):
         return want.view.resolve(sample.windows(want.source)) if want.view.unresolved else want.view
     windows = sample.windows(want.source)
@@ -141,14 +142,14 @@ def _settle(want: Wanted, sample: Sample) -> View:
     _report(want.key, view, windows, len(sample.rows), sample.data.channels[want.source])
     if view.weight == "absolute" and view.normalize:
         rank_zero_warn(
-            f"view {want.key!r}: with normalize=True every picture is divided by its largest pixel, which makes "
+            f"view {want.key!r}: with normalize=True every image is divided by its largest pixel, which makes "
             "absolute weights equal to those of each diagram; set normalize: false to keep sizes"
         )
     return view
 
 
 def _report(key: str, view: PersistenceImage, windows: torch.Tensor, total: int, channels: Sequence[str]) -> None:
-    """Say per channel what part of the points lies within the ranges; warn under a half, refuse none."""
+    """Log per channel the part of the points within the ranges; warn under a half, refuse none."""
     names = list(channels) if view.channels is None else [str(channels[int(c)]) for c in view.channels]
     if view.sample_ndim == 3:
         names = [f"{name} by {way}" for way in ("rows", "columns") for name in names]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.shared import SharedButBatchSize, Unpack
 from kdlab.data.windows import WindowSet
 
 CHANNELS = [f"{sensor}_{axis}" for sensor in ("accelerometer", "gyroscope") for axis in "xyz"]
@@ -15,8 +14,9 @@ CHANNELS = [f"{sensor}_{axis}" for sensor in ("accelerometer", "gyroscope") for 
 class BasicMotions(WindowDataModule):
     """Standing, walking, running and badminton: 40 training and 40 test recordings of ten seconds at 10 Hz.
 
-    Four students recorded each activity five times, but the archive does not say who is who. Whole recordings are
-    therefore kept together, validation takes two of the ten training recordings per class, and the fingerprint says so.
+    Four students recorded each activity five times, but their recordings cannot be assigned to them. All windows of
+    a recording are therefore kept together, and validation takes two of the ten training recordings per class; the
+    fingerprint records both.
 
     Shapes:
         windows ``(80, 6, 100)``: accelerometer and gyroscope, x, y and z
@@ -33,7 +33,7 @@ class BasicMotions(WindowDataModule):
     name = "basic_motions"
     paper = ("bagnall2018uea",)
 
-    def __init__(self, *, batch_size: int = 8, **common: Any) -> None:
+    def __init__(self, *, batch_size: int = 8, **common: Unpack[SharedButBatchSize]) -> None:
         super().__init__(batch_size=batch_size, **common)
 
     def load(self) -> WindowSet:

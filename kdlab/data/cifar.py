@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.arrays import read_npz
 from kdlab.data.files import expanded, official_files
-from kdlab.data.images import ImageDataModule, Pixels
+from kdlab.data.image_store import Pixels
+from kdlab.data.images import ImageDataModule
+from kdlab.data.npz import read_npz
 from kdlab.data.pickles import PlainUnpickler
+from kdlab.data.shared import Shared, SharedButLabels, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.files import one_line
 from kdlab.types import InputError
@@ -36,7 +38,7 @@ class _CIFAR(ImageDataModule):
     _meta: ClassVar[str]
     _names: ClassVar[dict[str, str]]  # kind of label -> text file of its names in the binary version
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root = root
 
@@ -110,7 +112,7 @@ class CIFAR10(_CIFAR):
     Args:
         root: the official folder (or a folder above it) or archive, in its python or binary version (the first is read
             where both are there), or an ``.npz`` with ``x_train`` ``(N, 32, 32, 3)`` uint8, ``y_train``, ``x_test``,
-            ``y_test`` and, if it likes, ``classes``. An npz counts as a data set of its own, named as the file.
+            ``y_test`` and, optionally, ``classes``. An npz counts as a data set of its own, named as the file.
 
     Shapes:
         images ``(60000, 3, 32, 32)``
@@ -129,7 +131,7 @@ class CIFAR10(_CIFAR):
     _meta = "batches.meta"
     _names: ClassVar = {"label": "batches.meta.txt"}
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(root, **common)
         if Path(root).suffix == ".npz":
             self.name = Path(root).stem
@@ -186,10 +188,12 @@ class CIFAR100(_CIFAR):
     _meta = "meta"
     _names: ClassVar = {"coarse": "coarse_label_names.txt", "fine": "fine_label_names.txt"}  # in the order of a record
 
-    def __init__(self, root: str | Path, labels: Literal["fine", "coarse"] = "fine", **common: Any) -> None:
+    def __init__(
+        self, root: str | Path, labels: Literal["fine", "coarse"] = "fine", **common: Unpack[SharedButLabels]
+    ) -> None:
         super().__init__(root, **common)
         if labels not in self._names:
-            raise InputError(f'labels={labels!r}: expected "fine" or "coarse"')
+            raise InputError(f'labels must be "fine" or "coarse", but got {labels!r}.')
         self.labels = labels
 
     def _kind(self) -> str:
@@ -259,7 +263,7 @@ def read_records(contents: bytes, name: str, labels: int, which: int) -> tuple[N
     """Pixels ``(N, 3, 32, 32)`` and labels of a file of the binary version: ``labels`` bytes, then 3072, a record.
 
     Raises:
-        InputError: a number of bytes that is no whole number of records.
+        InputError: a number of bytes that is no multiple of a record.
 
     >>> pixels, target = read_records(bytes([7]) + bytes(3072), "demo.bin", 1, 0)
     >>> pixels.shape, target.tolist()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kdlab.data.cifar import CIFAR10_CLASSES
-from kdlab.data.images import ImageDataModule, find_images, store
+from kdlab.data.image_files import find_images
+from kdlab.data.image_store import store
+from kdlab.data.images import ImageDataModule
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -27,7 +29,7 @@ class CINIC10(ImageDataModule):
 
     Args:
         root: the official folder (or a folder above it) or archive.
-        in_memory: False: the files of a folder are decoded whenever they are asked for, and a broken one is found then.
+        in_memory: False: the files of a folder are decoded whenever they are read, and a broken one is found then.
 
     Shapes:
         images ``(270000, 3, 32, 32)``; grey-scale files become RGB
@@ -43,7 +45,7 @@ class CINIC10(ImageDataModule):
     name = "cinic10"
     paper = ("darlow2018cinic",)
 
-    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Any) -> None:
+    def __init__(self, root: str | Path, *, in_memory: bool = True, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root, self.in_memory = root, in_memory
 

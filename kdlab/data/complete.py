@@ -9,12 +9,13 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from kdlab.data.windows import WindowSet, chunk_size
+from kdlab.data.moments import chunk_size
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 
 class ChosenWindows:
-    """Some of the windows of an array, or of what is read like one; none is read before it is asked for.
+    """Some of the windows of an array, or of what is read like one; none is read before it is indexed.
 
     Args:
         windows: ``(N, C, T)``.
@@ -87,8 +88,8 @@ def complete(columns: dict[str, Any], *, drop: bool, **rest: Any) -> WindowSet:
             f"missing: some windows must be complete, but all {len(fine)} have missing samples. Fill them."
         )
     lost = columns["target"][~fine]
-    told = ", ".join(f"{(lost == k).sum()} of {name}" for k, name in enumerate(rest["classes"]) if (lost == k).any())
-    rank_zero_info(f"missing: left out {int((~fine).sum())} of {len(fine)} windows with missing samples ({told})")
+    parts = ", ".join(f"{(lost == k).sum()} of {name}" for k, name in enumerate(rest["classes"]) if (lost == k).any())
+    rank_zero_info(f"missing: left out {int((~fine).sum())} of {len(fine)} windows with missing samples ({parts})")
     chosen = np.flatnonzero(fine)
     windows: dict[str, Any] = {
         s: x[chosen] if isinstance(x, np.ndarray) else ChosenWindows(x, chosen) for s, x in columns["windows"].items()

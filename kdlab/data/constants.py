@@ -1,4 +1,4 @@
-"""What the strengths of augmentations refer to: mean and standard deviation of the training windows, per channel."""
+"""Mean and standard deviation of the training windows per channel, to which strengths of augmentations refer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.augment import Constants
-from kdlab.data.dataset import Scaler
-from kdlab.data.windows import chunks, moments
+from kdlab.data.moments import chunks, moments
+from kdlab.data.scaling import Scaler
 
 
 def channel_constants(
@@ -23,7 +23,7 @@ def channel_constants(
     Args:
         x: windows ``(N, C, T)`` or images ``(N, C, H, W)``, in physical units.
         rows: the training windows.
-        scaler: brings them to scaled units.
+        scaler: their scaling.
         channels: their names.
         standard: the scaling is that to mean 0 and standard deviation 1, so nothing is computed.
 
@@ -48,6 +48,6 @@ def channel_constants(
 
 
 def named_constants(channels: Sequence[str]) -> Constants:
-    """Constants that tell the names alone, to see at setup whether an augmentation finds its channels."""
+    """Constants that hold only the names, to check at setup whether an augmentation finds its channels."""
     zeros, ones = (0.0,) * len(channels), (1.0,) * len(channels)
     return Constants(tuple(str(c) for c in channels), zeros, ones, zeros, ones)

@@ -1,4 +1,4 @@
-"""Whole batches: fetch, scale, augment, view. Nothing here is fitted, and nothing depends on the process it runs in."""
+"""Batches: fetch, scale, augment, view. Nothing here is fitted, and nothing depends on the process it runs in."""
 
 from __future__ import annotations
 
@@ -10,39 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.sampler import ClassPairs, stream
+from kdlab.data.scaling import Scaler
 from kdlab.types import Batch
 from kdlab.views import View
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """``(x - offset) / divisor`` per channel in float64; with ``clip``, above 1 becomes 0.99 and below 0 becomes 0."""
-
-    offset: NDArray[np.float64]
-    divisor: NDArray[np.float64]
-    clip: bool = False
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Windows ``(B, C, T)`` or images ``(B, C, H, W)`` in scaled units."""
-        if not self.clip and not self.offset.any() and (self.divisor == 1.0).all():
-            same: NDArray[np.float32] = x.astype(np.float32, copy=False)
-            return same
-        shape = (-1,) + (1,) * (x.ndim - 2)
-        y = (x - self.offset.reshape(shape)) / self.divisor.reshape(shape)
-        if self.clip:
-            y = np.where(y > 1.0, 0.99, np.where(y < 0.0, 0.0, y))
-        scaled: NDArray[np.float32] = y.astype(np.float32)
-        return scaled
-
-    def one(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """One window or image in scaled units."""
-        scaled: NDArray[np.float32] = self(x[None])[0]
-        return scaled
 
 
 @dataclass(frozen=True)
@@ -56,7 +31,7 @@ class Wanted:
 
 
 class WindowDataset(Dataset[Batch]):
-    """Windows of one stage; items are fetched as whole batches.
+    """Windows of one stage; items are fetched as complete batches.
 
     Args:
         windows: source -> ``(N, C, T)``.
@@ -68,7 +43,7 @@ class WindowDataset(Dataset[Batch]):
         mix: mixes the windows of a batch after that, and their labels; None: not at all.
         classes: number of classes, for the labels of mixed windows.
         seed: of the augmentation, the mixing and the pairs.
-        keyed_by_epoch: draw anew in every epoch.
+        keyed_by_epoch: draw again in every epoch.
         constants: source -> what the strengths of ``augment`` refer to; None: windows are standardised.
     """
 
@@ -131,7 +106,7 @@ class WindowDataset(Dataset[Batch]):
         )
 
     def _mixture(self, keys: list[tuple[int, int]]) -> Mixture | None:
-        """How this batch is mixed: its first window tells it from the others of its epoch."""
+        """How this batch is mixed; its first window distinguishes it from the other batches of its epoch."""
         if self.mix is None:
             return None
         shape = next(iter(self.windows.values())).shape[2:]
@@ -145,25 +120,9 @@ class WindowDataset(Dataset[Batch]):
         windows, scaler = self.windows[source], self.scalers[source]
         if self.augment is None or version == "clean":
             return scaler(np.asarray(windows[index]))
-        read_whole = getattr(windows, "whole", None) if self.augment.whole else None  # pictures of their own sizes
-        x: Any = scaler(np.asarray(windows[index])) if read_whole is None else map(scaler.one, read_whole(index))
+        read_complete = getattr(windows, "whole", None) if self.augment.whole else None  # images of their own sizes
+        x: Any = scaler(np.asarray(windows[index])) if read_complete is None else map(scaler.one, read_complete(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         change = self.changes.get(source, self.augment)
         changed = [change(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)
-
-
-class WindowLoader(DataLoader[Batch]):
-    """A loader that needs no state to resume: its sampler is told the epoch and the batch to begin with."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; that the method is there tells Lightning that an epoch can be resumed in its middle."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
-def as_is(batch: Any) -> Any:
-    """Collate nothing: the data set already returns whole batches."""
-    return batch

@@ -30,9 +30,9 @@ def official_files(
 
     Args:
         root: folder, or ``.tar``, ``.tar.gz``, ``.tar.xz``, ``.zip``; ``~`` and ``$VARIABLES`` are expanded.
-        pattern: regular expression for the whole file name, without its folders.
+        pattern: regular expression for the complete file name, without its folders.
         data_set: what is expected and where it is obtained, for the message.
-        within: regular expression to be found in the whole path, with ``/`` between folders.
+        within: regular expression to be found in the complete path, with ``/`` between folders.
 
     Yields:
         The match, the name for messages, the contents.

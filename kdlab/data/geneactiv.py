@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files
-from kdlab.data.windows import WindowSet, natural_key
+from kdlab.data.shared import Shared, Unpack
+from kdlab.data.spelling import natural_key
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 CHANNELS = ["acc_x", "acc_y", "acc_z"]
@@ -29,7 +30,7 @@ class GENEActiv(WindowDataModule):
     """Activities of daily life on one wrist: windows of 3 axes and 500 or 1000 samples; subjects come from file names.
 
     The data are not public. What is certain is the layout of the files; that the axes are x, y and z in g and the rate
-    is 100 Hz is how the papers describe the device, and which activity a class number stands for is not known. Classes
+    is 100 Hz is how the papers describe the device, and the activity of a class number is not known. Classes
     are therefore named by their numbers unless ``classes`` names them. The published results on 14 classes are on
     windows of 500 samples with .7 of the data for training and .25 for the test, those on 7 classes with .3 and .3;
     that these are parts of the subjects, and which of the numbers make the 7, is not known for certain.
@@ -65,11 +66,11 @@ class GENEActiv(WindowDataModule):
         classes: list[int] | dict[str, list[int]] | None = None,
         test_fraction: float = 0.25,
         train_fraction: float | None = None,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if window < 2:
-            raise InputError(f"window={window}: expected a number of samples, 500 or 1000")
+            raise InputError(f"window must be a number of samples, 500 or 1000, but got {window}.")
         train = 1.0 - test_fraction if train_fraction is None else train_fraction
         if not (0.0 < train < 1.0 and 0.0 < test_fraction < 1.0 and train + test_fraction <= 1.0 + 1e-9):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Windows as they were loaded, with people, recordings and classes made equal and merged as told."""
+"""Windows as they were loaded, with people, recordings and classes made equal and merged as declared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.identity import alike, merge_map, names, text
+from kdlab.data.identity import alike, merge_map, names
+from kdlab.data.spelling import text
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -58,8 +59,8 @@ def identified(
         if idle:
             rank_zero_warn(f"{argument}: nothing is named {', '.join(map(repr, idle))}, so nothing of it was merged")
         if counts:
-            told = ", ".join(f"{name!r}: {count}" for name, count in sorted(counts.items()))
-            rank_zero_info(f"{argument}: merged as told, windows by the name that they had: {told}")
+            listed = ", ".join(f"{name!r}: {count}" for name, count in sorted(counts.items()))
+            rank_zero_info(f"{argument}: merged as declared, windows by the name that they had: {listed}")
     if not changes:
         return data, merged
     result = copy.copy(data)  # dataclasses.replace would read all windows again, to check them

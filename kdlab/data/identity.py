@@ -1,18 +1,13 @@
-"""Who and what: ids and class labels are made equal here, for every data module, and nothing else is folded in silence.
+"""Ids and class labels are made equal here, for every data module, and nothing else is merged in silence.
 
 Two spellings are the same name where they differ in blanks around them or where one is a whole number in float form
 (``"1.0"``, ``1.0`` and ``b"1"`` are ``"1"``). What differs in case, inner blanks, leading zeros or number format only
-is refused (:func:`alike`) until a mapping tells what it is. Missing ids are refused (:func:`names`); missing labels are
-counted by the word that was written (:func:`labels`).
+is refused (:func:`alike`) until a mapping declares what it is. Missing ids are refused (:func:`names`); missing labels
+are counted by the word that was written (:func:`labels`).
 """
 
 from __future__ import annotations
 
-import datetime
-import json
-import math
-import numbers
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.fingerprint import spelt
+from kdlab.data.spelling import likeness, natural_key, stripped, text, yaml_map, yaml_word
 from kdlab.types import InputError
 
 NO_LABEL_WORDS = ("", "na", "n/a", "<na>", "nan", "nat", "null", "none", "?")  # in any case; no name and no class
-INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x00"  # byte order marks and blanks without width
 CHUNK = 2**20  # values that are Python objects at a time
 SHOWN = 8  # names in a message
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan"}
 
 
 @dataclass(frozen=True)
@@ -53,37 +45,6 @@ class Coded:
     def array(self) -> NDArray[np.str_]:
         """The name of each value, ``(N,)``; ``""`` where there is none."""
         return np.array([*self.names, ""], dtype=np.str_)[self.code]
-
-
-def text(value: Any, argument: str = "value") -> str:
-    """One id or label as text.
-
-    Raises:
-        InputError: an infinite number, a number in float form whose last digits are lost, bytes that are no UTF-8, or
-            an object that is no number, word or date.
-
-    >>> [text(v) for v in (" S1 ", 1, 1.0, "1.0", b"1", "01", 1.5, "-3.00", None)]
-    ['S1', '1', '1', '1', '1', '01', '1.5', '-3', '']
-    """
-    if _nothing(value):
-        return ""
-    if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            raise InputError(f"{argument} must be UTF-8 text, but got {value!r}. Decode it first.") from None
-    if isinstance(value, str):
-        return spelt(_stripped(value))
-    if isinstance(value, bool | np.bool_ | numbers.Integral):
-        return str(value)
-    if isinstance(value, numbers.Real):
-        return _number(value, argument)
-    if isinstance(value, datetime.date | datetime.datetime | datetime.timedelta | np.datetime64 | np.timedelta64):
-        return str(value)
-    raise InputError(
-        f"{argument} must be numbers or words, but got {_short(value)} ({type(value).__name__}). Give one id or label "
-        "for each."
-    )
 
 
 def names(values: Any, argument: str, *, merge: Mapping[Any, Any] | None = None) -> Coded:
@@ -279,47 +240,19 @@ def merge_map(merge: Mapping[Any, Any] | None, argument: str) -> dict[str, str]:
     return result
 
 
-def likeness(name: str) -> str:
-    """What is left of a name without case, blanks, leading zeros and number format.
-
-    >>> likeness("S 01") == likeness("s1"), likeness("1e3") == likeness("1000"), likeness("1,50") == likeness("1.5")
-    (True, True, True)
-    """
-    short = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in INVISIBLE)
-    try:
-        number = float(short.replace(",", "."))
-    except ValueError:
-        return re.sub(r"(?<!\d)0+(?=\d)", "", short)
-    return short if not math.isfinite(number) else repr(number) if abs(number) < 2**53 else short.lstrip("+0")
-
-
-def yaml_word(name: str) -> str:
-    """A name as it is written in YAML.
-
-    >>> yaml_word("walk"), yaml_word("01"), yaml_word("no")
-    ('walk', '"01"', '"no"')
-    """
-    return name if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS else json.dumps(name)
-
-
-def yaml_map(mapping: Mapping[str, str]) -> str:
-    """A mapping as it is written in YAML, on one line."""
-    return "{" + ", ".join(f"{yaml_word(key)}: {yaml_word(value)}" for key, value in mapping.items()) + "}"
-
-
 def _coded(
     values: Any, argument: str, mapping: dict[str, str], nothing: Sequence[str], declared: Iterable[str] = ()
 ) -> Coded:
     column, masked = column_of(values, argument)
     distinct, place = _distinct(column, argument)
-    empty = {_stripped(word).casefold() for word in nothing}
+    empty = {stripped(word).casefold() for word in nothing}
     classes = set(declared)
     spelt = [text(value, argument) for value in distinct]
     named = [mapping.get(word, word) for word in spelt]
     none = np.array(
         [w == "" or (w not in mapping and w not in classes and w.casefold() in empty) for w in spelt], dtype=np.bool_
     )
-    order = sorted({name for name, absent in zip(named, none.tolist(), strict=True) if not absent}, key=natural)
+    order = sorted({name for name, absent in zip(named, none.tolist(), strict=True) if not absent}, key=natural_key)
     at = {name: i for i, name in enumerate(order)}
     codes = [-1 if absent else at[name] for name, absent in zip(named, none.tolist(), strict=True)]
     code = np.array(codes, dtype=np.int32)[place] if len(distinct) else np.empty(0, np.int32)
@@ -328,7 +261,7 @@ def _coded(
     merged: dict[str, int] = {}
     for value, word, name, absent, count in zip(distinct, spelt, named, none.tolist(), counted.tolist(), strict=True):
         if absent and count:
-            written = _stripped(value) if isinstance(value, str) else str(value)
+            written = stripped(value) if isinstance(value, str) else str(value)
             missing[written] = missing.get(written, 0) + count
         elif name != word and count:
             merged[word] = merged.get(word, 0) + count
@@ -403,51 +336,9 @@ def _by_dictionary(column: NDArray[Any], argument: str) -> tuple[list[Any], NDAr
     return [key[1] for key in seen] if typed else list(seen), place
 
 
-def _nothing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return bool(np.isnat(value))
-    return isinstance(value, float | np.floating) and bool(value != value)
-
-
-def _number(value: Any, argument: str) -> str:
-    if not math.isfinite(value):
-        raise InputError(f"{argument} must be finite, but got {value}. Give an id or label, or leave it out.")
-    if float(value) != math.floor(value):
-        return str(value)
-    limit = 2 ** (np.finfo(value.dtype).nmant + 1) if isinstance(value, np.floating) else 2**53
-    if abs(value) > limit:
-        raise InputError(
-            f"{argument} must be whole numbers or words where they have so many digits, but got {value!r} in float "
-            "form, whose last digits are lost. Read them as text."
-        )
-    return str(int(value))
-
-
-def _stripped(word: str) -> str:
-    before = None
-    while before != word:
-        before, word = word, word.strip().strip(INVISIBLE)
-    return word
-
-
-def natural(name: str) -> tuple[int, float, str]:
-    """Sort key under which numbers come in numeric order and before words."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
-
-
 def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
 
 
 def _seen(name: str) -> str:
     return repr(name) if name.isascii() else ascii(name) if unicodedata.normalize("NFC", name) != name else repr(name)
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

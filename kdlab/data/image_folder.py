@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kdlab.data.images import ImageDataModule, ImageFiles, find_images
+from kdlab.data.image_files import find_images
+from kdlab.data.image_store import ImageFiles
+from kdlab.data.images import ImageDataModule
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -19,12 +21,12 @@ EXPECTED = (
 
 
 class ImageFolder(ImageDataModule):
-    """Image files of any size, decoded when they are asked for; in memory are only their names (about 0.3 GB for the
+    """Image files of any size, decoded when they are read; only their names are in memory (about 0.3 GB for the
     1.3 million of ImageNet).
 
-    For evaluation, and in training without an augmentation that cuts from the whole picture, the shorter side is
+    For evaluation, and in training without an augmentation that cuts from the complete image, the shorter side is
     resized to ``resize`` and the middle ``size`` x ``size`` is read. With ``augment: ResizedCropFlip`` (or
-    ``RandomResizedCrop``) of the same size, training parts are cut from the whole picture. The folder ``val`` of
+    ``RandomResizedCrop``) of the same size, training parts are cut from the complete image. The folder ``val`` of
     ImageNet is the test set here, as its test labels are not public; validation is held out from the training images,
     see :class:`~kdlab.data.images.ImageDataModule`. Scaling and standardisation rest on up to 10,000 training images,
     evenly spread over all. Use ``num_workers``: decoding takes longer than a small net's step.
@@ -63,13 +65,15 @@ class ImageFolder(ImageDataModule):
         train: str = "train",
         test: str = "val",
         dataset: str = "image_folder",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if not 1 <= size <= resize:
-            raise InputError(f"size={size}, resize={resize}: expected at least 1 pixel, and resize of at least size")
+            raise InputError(
+                f"size must be at least 1 pixel, and resize at least size, but got size={size}, resize={resize}."
+            )
         if not train or not test or train == test:
-            raise InputError(f"train={train!r}, test={test!r}: expected the names of two folders")
+            raise InputError(f"train, test must be the names of two folders, but got {train!r}, {test!r}.")
         self.name = dataset
         self.root, self.size, self.resize, self.train, self.test = root, size, resize, train, test
 

@@ -1,4 +1,4 @@
-"""Windows in memory-mapped files: read when they are asked for, so that memory does not grow with their number."""
+"""Windows in memory-mapped files: read when they are indexed, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
         return cls(str(root.filename), offset, x.shape, x.strides, x.dtype.str)
 
     def open(self) -> NDArray[Any]:
-        """The array, mapped anew."""
+        """The array, mapped again."""
         whole = np.memmap(self.file, np.uint8, "r")
         return np.ndarray(self.shape, self.dtype, buffer=whole.data, offset=self.offset, strides=self.strides)
 
@@ -46,7 +46,7 @@ class MappedWindows:
 
     They become float32, or float64 where float32 would lose them (:func:`~kdlab.data.stored.fits_float32`).
 
-    A process that it is sent to is told the files, and opens them itself.
+    Another process gets the names of the files, and opens them itself.
 
     Args:
         parts: arrays ``(N, C, T)`` of numbers, memory-mapped (in any layout: views of swapped axes are fine) or not.

@@ -10,9 +10,12 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.base import Scale, WindowDataModule
+from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import window_starts
 from kdlab.data.files import official_files
-from kdlab.data.windows import WindowSet, window_starts
+from kdlab.data.scaling import Scale
+from kdlab.data.shared import SharedButScaleTestSubjects, Unpack
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 # activity id of the data set -> class
@@ -96,7 +99,7 @@ class PAMAP2(WindowDataModule):
         *,
         test_subject: int | str = 101,
         scale: Literal["minmax", "released", "standard", "none"] | Scale | dict[str, Scale] = "minmax",
-        **common: Any,
+        **common: Unpack[SharedButScaleTestSubjects],
     ) -> None:
         if "test_subjects" in common:
             raise InputError("test_subjects: PAMAP2 leaves one subject out; give test_subject instead")
@@ -146,7 +149,7 @@ def read_rows(contents: bytes, name: str) -> NDArray[np.float64]:
     """
     lines = contents.count(b"\n") + (not contents.endswith(b"\n"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's way to say that it stopped; counted below
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy stopped early; counted below
         try:
             values = np.fromstring(contents.decode("ascii"), dtype=np.float64, sep=" ")
         except ValueError:

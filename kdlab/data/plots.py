@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,18 +13,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from kdlab.data.dataset import WindowDataset
+from kdlab.data.spread import spread
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 from kdlab.views import RawImage
-
-if TYPE_CHECKING:
-    from kdlab.data.base import WindowDataModule
 
 MOST = 12  # channels drawn
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the picture: a signal or a view of the same windows."""
+    """One column of the figure: a signal or a view of the same windows."""
 
     title: str
     values: NDArray[Any]
@@ -54,50 +55,58 @@ def mosaic(image: NDArray[Any], columns: int | None = None) -> NDArray[np.float6
     return sheet
 
 
-def draw_views(module: WindowDataModule, path: str | Path | None = None, per_class: int = 1) -> Figure:
-    """Draw training windows of every class: the raw signal of each source that is used, then each view."""
+def draw_views(
+    dataset: WindowDataset, data: WindowSet, classes: Sequence[str], path: str | Path | None = None, per_class: int = 1
+) -> Figure:
+    """Draw windows of every class: the raw signal of each source that is used, then each view.
+
+    Args:
+        dataset: the windows that are drawn from, and the views.
+        data: the windows with their channels and sampling rate.
+        classes: names of the classes, in the order of the labels.
+        path: where the figure is written; None: it is only returned.
+        per_class: windows per class, from the middle of equal parts, so that one is not the first of a recording.
+    """
     if per_class < 1:
-        raise InputError(f"per_class={per_class}: expected at least one window per class")
-    dataset = module._dataset("train")
+        raise InputError(f"per_class must be at least one window per class, but got {per_class}.")
     labels = dataset.target[dataset.rows]
-    picked = [int(p) for k in range(module.num_classes) for p in _spread(np.flatnonzero(labels == k), per_class)]
+    picked = [int(p) for k in range(len(classes)) for p in spread(np.flatnonzero(labels == k), per_class, middle=True)]
+    rows = [classes[int(labels[p])] for p in picked]
+    return _draw(data, _columns(dataset, data, picked), rows, path)
+
+
+def _columns(dataset: WindowDataset, data: WindowSet, picked: list[int]) -> list[Column]:
     batch = dataset.__getitems__(picked)
     columns: list[Column] = []
-    for want in module._wanted:
+    for want in dataset.wanted:
         if want.source not in [c.source for c in columns]:
             x = dataset.scalers[want.source](np.asarray(dataset.windows[want.source][dataset.rows[picked]]))
             kind = "signal" if x.ndim == 3 else "image"
-            title = f"{kind}: {want.source}" if len(module.data.sources) > 1 else kind
+            title = f"{kind}: {want.source}" if len(data.sources) > 1 else kind
             columns.append(Column(title, x, want.source, list(range(x.shape[1])), x.ndim == 4 and x.shape[1] == 3))
-    for want in module._wanted:
+    for want in dataset.wanted:
         values = batch.views[want.key].numpy()
         chosen = [int(c) for c in want.view.channels or range(values.shape[1])]
-        every = chosen == list(range(len(module.data.channels[want.source])))
-        whole = every and (values.ndim == 3 or isinstance(want.view, RawImage))
-        if "/" not in want.key and not whole:  # a raw view of all channels is the signal itself
+        every = chosen == list(range(len(data.channels[want.source])))
+        same = every and (values.ndim == 3 or isinstance(want.view, RawImage))
+        if "/" not in want.key and not same:  # a raw view of all channels is the signal itself
             columns.append(Column(want.key, values, want.source, chosen))
-    return _draw(module, columns, [int(labels[p]) for p in picked], path)
+    return columns
 
 
-def _spread(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Positions in the middle of equal parts, so that one window is not the very first of a recording."""
-    parts = [p for p in np.array_split(positions, min(count, len(positions))) if len(p)]
-    return np.array([p[len(p) // 2] for p in parts])
-
-
-def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], path: str | Path | None) -> Figure:
+def _draw(data: WindowSet, columns: list[Column], rows: list[str], path: str | Path | None) -> Figure:
     ratio = [2.4 if c.values.ndim == 3 else 1.0 if c.photograph else _aspect(c.values) for c in columns]
     row = 1.35
-    figure = Figure(figsize=(row * sum(ratio) + 1.1, row * len(labels) + 0.75), layout="constrained", dpi=130)
+    figure = Figure(figsize=(row * sum(ratio) + 1.1, row * len(rows) + 0.75), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(labels), len(columns), squeeze=False, width_ratios=ratio)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, width_ratios=ratio)
     for j, column in enumerate(columns):
         values = column.values
         bound = float(np.abs(values).max()) or 1.0
-        for i, label in enumerate(labels):
+        for i, name in enumerate(rows):
             axis = axes[i, j]
             if values.ndim == 3:
-                _signal(axis, values[i], module, column, last=i == len(labels) - 1)
+                _signal(axis, values[i], data, column, last=i == len(rows) - 1)
             elif column.photograph:
                 _photograph(axis, values[i])
             else:
@@ -106,7 +115,7 @@ def _draw(module: WindowDataModule, columns: list[Column], labels: list[int], pa
                 more = f" (first {MOST} of {values.shape[1]})" if values.shape[1] > MOST else ""
                 axis.set_title(column.title + more, fontsize=9)
             if j == 0:
-                axis.set_ylabel(module.classes[label].replace("_", " "), fontsize=9)
+                axis.set_ylabel(name.replace("_", " "), fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", fontsize=6, ncols=6, frameon=False, handlelength=1.2)
     if path is not None:
@@ -136,11 +145,11 @@ def _image(axis: Any, image: NDArray[Any], *, signed: bool, bound: float) -> Non
         spine.set_visible(False)
 
 
-def _signal(axis: Any, x: NDArray[Any], module: WindowDataModule, column: Column, *, last: bool) -> None:
-    rate = module.data.sampling_rate
+def _signal(axis: Any, x: NDArray[Any], data: WindowSet, column: Column, *, last: bool) -> None:
+    rate = data.sampling_rate
     hertz = rate.get(column.source) if isinstance(rate, dict) else rate
     time = np.arange(x.shape[1]) / (hertz or 1.0)
-    names = module.data.channels[column.source]
+    names = data.channels[column.source]
     colours = colormaps["tab10" if len(names) <= 10 else "tab20"]
     for row, c in zip(x[:MOST], column.chosen, strict=False):
         axis.plot(time, row, linewidth=0.8, label=names[c].replace("_", " "), color=colours(c % colours.N))

@@ -19,7 +19,7 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
         seed: of the run.
         epoch: from 0.
         index: of the window.
-        draw: tells several uses for the same window apart.
+        draw: distinguishes several uses for the same window.
 
     References:
         Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011, doi:10.1145/2063384.2063405 (Philox).
@@ -32,7 +32,7 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
 
 
 class ClassPairs:
-    """A partner for each training window: another window of its class, drawn anew from the seed and the epoch alone.
+    """A partner for each training window: another window of its class, drawn from the seed and the epoch alone.
 
     Args:
         rows: the training windows, without repeats.

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import slide
 from kdlab.data.pickles import PlainUnpickler
-from kdlab.data.windows import WindowSet, slide
+from kdlab.data.shared import Shared, Unpack
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, MissingFileError
 
 SENSORS = {"accelerometer": "g", "gyroscope": "rad/s"}
@@ -67,7 +69,7 @@ class ShoulderWatch(WindowDataModule):
         sensors: Sequence[Literal["accelerometer", "gyroscope"]] = ("accelerometer", "gyroscope"),
         window: int = 200,
         step: int = 100,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         chosen = [sensors] if isinstance(sensors, str) else list(sensors)
@@ -142,7 +144,7 @@ def read_recordings(contents: bytes, name: str) -> dict[str, Any]:
 
 
 def parse_recordings(contents: bytes, name: str) -> dict[str, Any]:
-    """What :func:`read_recordings` returns, of a file whose digest nobody knows.
+    """What :func:`read_recordings` returns, without a check of the file's digest.
 
     Raises:
         InputError: for what is no such file, and for anything in it but arrays, words, numbers, lists and dicts.

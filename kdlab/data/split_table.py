@@ -1,4 +1,4 @@
-"""Who is in which part, with windows and minutes: what setup prints and what is kept beside a run."""
+"""The people of each part of a split, with windows and minutes: printed at setup and kept beside a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdlab.data.splits import Groups, Split
+from kdlab.data.groups import Groups
+from kdlab.data.splits import Split
 from kdlab.data.windows import WindowSet
 from kdlab.files import cell
 
-MOST = 24  # groups of a part that are printed one by one
+MOST = 24  # groups of a part that are printed separately
 
 
 class Part(NamedTuple):

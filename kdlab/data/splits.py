@@ -1,18 +1,20 @@
-"""Who trains, who validates, who is tested: disjoint by subject where subjects are known."""
+"""The training, validation and test subjects: disjoint where subjects are known."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from kdlab.data.identity import likeness, text, words, yaml_word
-from kdlab.data.windows import WindowSet, _rng, natural_key, split_groups, split_recordings
+from kdlab.data.groups import Groups
+from kdlab.data.held_out import generator, split_groups, split_recordings
+from kdlab.data.identity import words
+from kdlab.data.spelling import likeness, yaml_word
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
 STAGES = ("train", "val", "test")
@@ -21,62 +23,11 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the data set and groups per stage; ``grouping`` says what a group is."""
+    """Rows of the data set and groups per stage; ``grouping`` is the kind of group."""
 
     grouping: str
     rows: dict[str, NDArray[np.int64]]
     groups: dict[str, list[str]]
-
-
-def names_of(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Ids as text: ``101``, ``101.0`` and ``"101"`` are the same subject."""
-    as_text = str if values.dtype.kind in "iu" else text
-    return np.array([as_text(v) for v in values.tolist()], dtype=np.str_)
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which group each window is of: ``names[code]``, the names in natural order.
-
-    >>> groups = Groups.of(np.array([101, 7, 101]))
-    >>> groups.names, groups.code.tolist(), groups.among(np.array([0, 2]))
-    (['7', '101'], [1, 0, 1], ['101'])
-    """
-
-    names: list[str]
-    code: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Groups:
-        """Ids of any kind, one per window."""
-        if values.dtype.kind not in "biuUS":
-            values = names_of(values)
-        distinct, code = np.unique(values, return_inverse=True)
-        return cls.named(names_of(distinct).tolist(), code)
-
-    @classmethod
-    def named(cls, text: list[str], code: NDArray[np.int64]) -> Groups:
-        """Windows of group ``text[code]``, where names may come twice."""
-        names = sorted(set(text), key=natural_key)
-        place = {name: i for i, name in enumerate(names)}
-        return cls(names, np.array([place[t] for t in text], dtype=np.int32)[code])
-
-    def among(self, rows: NDArray[Any]) -> list[str]:
-        """The groups that windows of these rows are of."""
-        present = np.bincount(self.code[rows], minlength=len(self.names))
-        return [self.names[i] for i in np.flatnonzero(present)]
-
-    def isin(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Which windows are of one of these groups."""
-        wanted = set(names)
-        return np.array([name in wanted for name in self.names])[self.code]
-
-    def labels(self, target: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[str, int, int]]:
-        """Each group among the rows with each class that it has, in order, and how many windows of it."""
-        many = int(target.max()) + 1
-        pairs, counts = np.unique(self.code[rows].astype(np.int64) * many + target[rows], return_counts=True)
-        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-            yield self.names[pair // many], pair % many, count
 
 
 def make_split(
@@ -97,25 +48,27 @@ def make_split(
 
     Args:
         data: the windows.
-        split: ``"group"`` keeps subjects (or else recordings) whole; ``"random_windows"`` does not.
-        test_subjects: who is tested; None: the data set's own split, or else a fifth of the groups.
-        val_subjects: who validates; None: chosen by ``seed``.
-        val_fraction: the least part of the training groups that validates, and never fewer than two subjects.
-        val_count: how many subjects validate, in place of ``val_fraction``.
+        split: ``"group"`` keeps all windows of a subject (or else recording) in one part; ``"random_windows"`` does
+            not.
+        test_subjects: the test subjects; None: the data set's own split, or else a fifth of the groups.
+        val_subjects: the validation subjects; None: chosen by ``seed``.
+        val_fraction: the least part of the training groups that is held out for validation, never fewer than two
+            subjects.
+        val_count: number of validation subjects, in place of ``val_fraction``.
         val_choice: ``"balanced"`` or ``"random"``, see :func:`~kdlab.data.split_groups`.
         seed: of every choice.
         train_per_class: keep so many training recordings (windows, where recordings are unknown) of each class.
-        unknown: labels that nobody is told of: their windows are left out after the split, which they do not change,
-            and those that would be tested become the rows ``"unknown"``.
+        unknown: labels that are held out of training: their windows are left out after the split, which they do not
+            change, and those of the test part become the rows ``"unknown"``.
         dropped: labels whose windows are in no part, and have none in any choice.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
     """
     if split not in ("group", "random_windows"):
-        raise InputError(f'split={split!r}: expected "group" or "random_windows"')
+        raise InputError(f'split must be "group" or "random_windows", but got {split!r}.')
     if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction={val_fraction}: expected a number in (0, 1), such as 0.15")
+        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
     if val_choice not in ("balanced", "random"):
         raise InputError(f'val_choice must be "balanced" or "random", but got {val_choice!r}. Choose one of them.')
     _check_count(data, split, val_subjects, val_count)
@@ -167,25 +120,26 @@ def _grouping(data: WindowSet, split: str) -> tuple[str, Groups]:
     if split == "random_windows":
         rank_zero_warn(
             'split="random_windows": windows of one person or recording go into training, validation and test alike. '
-            "Such figures are too high by 10 points and more on human activity; report them as what they are."
+            "Such results are too high by 10 points and more on human activity; report them as what they are."
         )
         return "window", Groups.of(np.arange(len(data)))
     if data.subject is not None:
         return "subject", Groups.of(data.subject)
     if data.recording is not None:
-        rank_zero_info("Subjects are unknown: whole recordings are kept together, stratified by class.")
+        rank_zero_info("Subjects are unknown: all windows of a recording are kept together, stratified by class.")
         return "recording", Groups.of(data.recording)
     rank_zero_warn(
-        "Neither subjects nor recordings are known: each window is taken to stand for itself. Windows that overlap or "
-        'come from one recording would leak; give subject= or recording= (recording="each": they are whole recordings).'
+        "Neither subjects nor recordings are known: each window is a group of its own. Windows that overlap or "
+        'come from one recording would leak; give subject= or recording= (recording="each": each window is a complete '
+        "recording)."
     )
     return "window", Groups.of(np.arange(len(data)))
 
 
-def _known(asked: Sequence[Name], present: list[str], argument: str) -> list[str]:
-    if isinstance(asked, str) or not isinstance(asked, Sequence | np.ndarray):
-        raise InputError(f"{argument}: expected a list of subjects, got {asked!r}; write [{asked}]")
-    names = words(asked, argument)
+def _known(names_given: Sequence[Name], present: list[str], argument: str) -> list[str]:
+    if isinstance(names_given, str) or not isinstance(names_given, Sequence | np.ndarray):
+        raise InputError(f"{argument} must be a list of subjects, but got {names_given!r}. Write [{names_given}].")
+    names = words(names_given, argument)
     unknown = [n for n in names if n not in present]
     if unknown:
         meant = [n for n in present if likeness(n) in set(map(likeness, unknown))]
@@ -215,13 +169,13 @@ def _test_rows(
     grouping: str,
     group: Groups,
     kept: NDArray[np.bool_],
-    asked: Sequence[Name] | None,
+    names_given: Sequence[Name] | None,
     seed: int,
     least: int,
 ) -> NDArray[np.bool_]:
-    if asked is not None and data.subject is not None:
+    if names_given is not None and data.subject is not None:
         subject = Groups.of(data.subject)
-        return subject.isin(_known(asked, subject.names, "test_subjects"))
+        return subject.isin(_known(names_given, subject.names, "test_subjects"))
     if data.test is not None:
         rest = set(group.among(~data.test))
         both = [name for name in group.among(data.test) if name in rest]
@@ -239,7 +193,7 @@ def _test_rows(
                 f"{'two' if least == 4 else least - 2} for validation; give test_subjects and val_subjects"
             )
         count = max(1, math.ceil(TEST_FRACTION * len(names) - 1e-9))
-        order = _rng(seed, 0).permutation(len(names))
+        order = generator(seed, 0).permutation(len(names))
         return group.isin(names[i] for i in order[:count])
     rows, test = np.flatnonzero(kept), np.zeros(len(data), dtype=np.bool_)
     test[rows] = _held_by_label(data, group, rows, TEST_FRACTION, seed + (1 << 20))
@@ -251,16 +205,16 @@ def _val_rows(
     grouping: str,
     group: Groups,
     rest: NDArray[np.int64],
-    asked: Sequence[Name] | None,
+    names_given: Sequence[Name] | None,
     fraction: float,
     seed: int,
     count: int | None,
     choice: str,
 ) -> NDArray[np.bool_]:
-    if asked is not None:
+    if names_given is not None:
         if grouping != "subject":
             raise InputError('val_subjects: has no meaning with split="random_windows"; leave one of the two out')
-        names = _known(asked, group.names, "val_subjects")
+        names = _known(names_given, group.names, "val_subjects")
         left = set(group.among(rest))
         both = [n for n in names if n not in left]
         if both:
@@ -276,7 +230,7 @@ def _val_rows(
     if data.block is not None:
         names = group.among(rest)
         many = min(max(1, math.ceil(fraction * len(names) - 1e-9)), len(names) - 1)
-        return group.isin(names[i] for i in _rng(seed, 1).permutation(len(names))[:many])[rest]
+        return group.isin(names[i] for i in generator(seed, 1).permutation(len(names))[:many])[rest]
     if grouping != "subject":
         return _held_by_label(data, group, rest, fraction, seed)
     windows: dict[str, dict[int, int]] = {}
@@ -292,9 +246,9 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
     if per_class is None:
         return rows
     if per_class < 1:
-        raise InputError(f"train_per_class={per_class}: expected at least one, or null for all")
+        raise InputError(f"train_per_class must be at least one, or null for all, but got {per_class}.")
     unit = _units(data)
-    rng, kept = _rng(seed, 4), []
+    rng, kept = generator(seed, 4), []
     for k in range(len(data.classes)):
         mine = rows[data.target[rows] == k]
         names = unit.among(mine)
@@ -304,7 +258,7 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
 
 
 def _units(data: WindowSet) -> Groups:
-    """Recordings, told apart by subject; windows, where recordings are unknown."""
+    """Recordings, distinguished by subject; windows, where recordings are unknown."""
     if data.recording is None:
         return Groups.of(np.arange(len(data)))
     recording = Groups.of(data.recording)
@@ -333,7 +287,7 @@ def _check(data: WindowSet, split: Split, group: Groups, unknown: Sequence[int])
 
 
 def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str]) -> str:
-    told = []
+    listed = []
     for name in classes[:4]:
         mine = data.target == data.classes.index(name)
         held = {stage: group.among(rows[mine[rows]]) for stage, rows in split.rows.items()}
@@ -342,8 +296,8 @@ def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str
             for stage, names in held.items()
             if names
         ]
-        told.append(f"{name}: {split.grouping} {' and '.join(who)}" if who else f"{name}: nobody")
-    return "; ".join(told) + ("; ..." if len(classes) > 4 else "")
+        listed.append(f"{name}: {split.grouping} {' and '.join(who)}" if who else f"{name}: no windows")
+    return "; ".join(listed) + ("; ..." if len(classes) > 4 else "")
 
 
 def data_summary(data: WindowSet) -> str:

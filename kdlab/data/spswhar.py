@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
+from kdlab.data.cutting import slide
 from kdlab.data.files import labelled_rows, official_files
-from kdlab.data.windows import WindowSet, slide
+from kdlab.data.shared import Shared, Unpack
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 CLASSES = ["SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN"]
@@ -31,7 +33,7 @@ class SPSWHAR(WindowDataModule):
     Both devices are resampled to 100 Hz over the time in which both record: timestamps are sorted, of equal ones the
     first sample counts, and values in between are interpolated linearly. The label at a moment is that of the latest
     sample of the watch. Windows of 100 samples, 50 apart, are kept where one label has at least 60 of the 100 samples,
-    and take that label. The windows are the same moments, whichever devices are asked for.
+    and take that label. The windows are the same moments, for every choice of devices.
 
     Args:
         root: the official folder (or a folder above it), or its tar archive.
@@ -54,12 +56,16 @@ class SPSWHAR(WindowDataModule):
     paper = ("mateysanz2023dataset",)
 
     def __init__(
-        self, root: str | Path, *, devices: Sequence[Literal["phone", "watch"]] = ("phone", "watch"), **common: Any
+        self,
+        root: str | Path,
+        *,
+        devices: Sequence[Literal["phone", "watch"]] = ("phone", "watch"),
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         chosen = [devices] if isinstance(devices, str) else list(devices)
         if not chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(DEVICES):
-            raise InputError(f"devices={devices!r}: expected one or both of {', '.join(DEVICES)}")
+            raise InputError(f"devices must be one or both of {', '.join(DEVICES)}, but got {devices!r}.")
         self.root, self.devices = root, [d for d in DEVICES if d in chosen]
 
     def load(self) -> WindowSet:

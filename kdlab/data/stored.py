@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.windows import chunks, moments
+from kdlab.data.moments import chunks, moments
 
 LOST = 1e-4  # parts of a channel's standard deviation that rounding may change
 ROUNDING = 2.0**-24  # of float32, relative
@@ -31,7 +31,11 @@ def fits_float32(x: Any) -> bool:
     """
     if np.can_cast(x.dtype, np.float32) or x.ndim < 3 or 0 in x.shape:
         return True
-    mean, std = moments(_finite(x))
+    return rounds_little(*moments(_finite(x)))
+
+
+def rounds_little(mean: NDArray[np.float64], std: NDArray[np.float64]) -> bool:
+    """The rule of :func:`fits_float32` for mean and standard deviation per channel, ``(C,)``."""
     moving = std > 64 * np.finfo(np.float64).eps * np.abs(mean)
     return bool((ROUNDING * np.abs(mean) <= LOST * std)[moving].all())
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -50,7 +50,7 @@ class UCIHAR(WindowDataModule):
     name = "uci_har"
     paper = ("anguita2013public",)
 
-    def __init__(self, root: str | Path, **common: Any) -> None:
+    def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(**common)
         self.root = root
 
@@ -71,7 +71,7 @@ class UCIHAR(WindowDataModule):
             if len(wrong):
                 raise InputError(
                     f"y_{split}.txt, line {wrong[0] + 1}: expected a class from 1 to {len(classes)}, got "
-                    f"{label[wrong[0]]:g}; obtain the file anew"
+                    f"{label[wrong[0]]:g}; obtain the file again"
                 )
             x.append(np.stack(signals, axis=1).astype(np.float32))
             y.append(label.astype(np.int64) - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
 from kdlab.data.identity import NO_LABEL_WORDS
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
 from kdlab.data.windows import WindowSet
 from kdlab.fingerprint import spelt
@@ -26,8 +27,8 @@ FLAGS = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
 class UEA(WindowDataModule):
     """Recordings of a data set of the UEA archive, such as RacketSports, with the split that the archive gives.
 
-    The archive does not say whose recording is whose. Each is therefore taken as a whole, validation takes the same
-    part of every class's training recordings, and the fingerprint says so.
+    The subjects of the recordings are not known. Each recording therefore stays complete, and validation takes the same
+    part of every class's training recordings; the fingerprint records both.
 
     Args:
         root: a folder with ``<problem>_TRAIN.ts`` and ``<problem>_TEST.ts`` in it or below, or an archive of it.
@@ -39,7 +40,7 @@ class UEA(WindowDataModule):
             nearest one before the first and after the last. Values that are missing in every dimension up to the end
             are not missing: the recording is shorter, and is cut there.
         channels: names of the dimensions; None: ``dimension_0`` and so on.
-        sampling_rate: hertz of the recordings as they are; the files do not tell.
+        sampling_rate: hertz of the recordings as they are; it is not in the files.
 
     Shapes:
         windows ``(N, dimensions, samples)``, in the unit of the archive
@@ -65,13 +66,15 @@ class UEA(WindowDataModule):
         missing: Literal["error", "drop", "interpolate"] = "error",
         channels: list[str] | None = None,
         sampling_rate: float | None = None,
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         if length is not None and length < 2:
-            raise InputError(f"length={length}: expected at least 2 samples, or null for the recordings as they are")
+            raise InputError(
+                f"length must be at least 2 samples, or null for the recordings as they are, but got {length}."
+            )
         if missing not in ("error", "drop", "interpolate"):
-            raise InputError(f'missing={missing!r}: expected "error", "drop" or "interpolate"')
+            raise InputError(f'missing must be "error", "drop" or "interpolate", but got {missing!r}.')
         self.root, self.problem, self.length, self.missing = root, problem, length, missing
         self.name = f"uea_{problem}"
         self._channels, self._rate = channels, sampling_rate
@@ -95,7 +98,7 @@ class UEA(WindowDataModule):
         if set(train.classes) != set(test.classes):
             raise InputError(
                 f"{self.problem}: the classes of the training file ({', '.join(train.classes)}) are not those of the "
-                f"test file ({', '.join(test.classes)}); obtain both anew"
+                f"test file ({', '.join(test.classes)}); obtain both again"
             )
         label = np.array([*train.labels, *test.labels])
         values, kept = self._complete([*train.values, *test.values], label)
@@ -248,10 +251,10 @@ def _classes(header: dict[str, list[str]], name: str) -> list[str]:
 
 def _row(text: str, where: str, header: dict[str, list[str]]) -> tuple[NDArray[np.float64], str]:
     *dimensions, label = [part.strip() for part in text.split(":")]
-    told = header.get("dimensions", header.get("dimension", []))
-    if not dimensions or (told and str(len(dimensions)) != told[0]):
+    declared = header.get("dimensions", header.get("dimension", []))
+    if not dimensions or (declared and str(len(dimensions)) != declared[0]):
         raise InputError(
-            f"{where}: expected {told[0] if told else 'some'} dimensions and a class, separated by ':', got "
+            f"{where}: expected {declared[0] if declared else 'some'} dimensions and a class, separated by ':', got "
             f"{len(dimensions)} dimensions and {label[:20]!r}; is the file half-written? Obtain it again"
         )
     try:

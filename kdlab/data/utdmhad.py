@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data.base import WindowDataModule
 from kdlab.data.files import official_files, stretch
+from kdlab.data.shared import Shared, Unpack
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
@@ -77,17 +78,17 @@ class UTDMHAD(WindowDataModule):
         inertial_length: int = 128,
         skeleton_length: int = 64,
         skeleton_origin: Literal["camera", "start"] = "camera",
-        **common: Any,
+        **common: Unpack[Shared],
     ) -> None:
         super().__init__(**common)
         self.root = root
         if skeleton_origin not in ("camera", "start"):
-            raise InputError(f"skeleton_origin={skeleton_origin!r}: expected 'camera' or 'start'")
+            raise InputError(f"skeleton_origin must be 'camera' or 'start', but got {skeleton_origin!r}.")
         self.skeleton_origin = skeleton_origin
         self.lengths = {"inertial": inertial_length, "skeleton": skeleton_length}
         for source, length in self.lengths.items():
             if length < 2:
-                raise InputError(f"{source}_length={length}: expected at least 2 samples")
+                raise InputError(f"{source}_length must be at least 2 samples, but got {length}.")
 
     def load(self) -> WindowSet:
         """Read and stretch every trial."""

@@ -1,9 +1,9 @@
-"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, pictures and predictions."""
+"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, figures_of and predictions."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import torch
 
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import tables, trust
-from kdlab.evaluate.evaluation import Evaluation, evaluate
-from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
-from kdlab.files import replacing, write_text
+from kdlab.evaluate.evaluation import Evaluation
+from kdlab.evaluate.measuring import evaluate
+from kdlab.evaluate.writing import slug, warnings_of, write
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
 from kdlab.methods.finite import check_finite
@@ -21,7 +21,7 @@ from kdlab.methods.supervised import Supervised
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 #: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
 Build = Callable[[Path, list[str]], tuple[Method, WindowDataModule]]
@@ -45,7 +45,9 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     options = _parser().parse_args(words)
     out, files = Path(options.out), [find_checkpoint(path, KEPT_FILES, WHAT) for path in options.checkpoints]
     if not options.overwrite and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"--out: {options.out!r} holds results already; name another folder, or pass --overwrite")
+        raise InputError(
+            f"--out: must be an empty folder, but {options.out!r} has files. Name another, or pass --overwrite."
+        )
     configs = [Path(options.config) if options.config else _config_beside(file) for file in files]
     device = _device(options.device)
     overrides = [f"--{word.removeprefix('--')}" for word in options.set]
@@ -68,9 +70,9 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         )
         described = description(read_checkpoint(file, WHAT), WHAT) or {}
         kept = ("method", "objective", "teachers", "provenance")
-        told: dict[str, Any] = {key: described[key] for key in kept if key in described}
-        results[name].description.update(told, checkpoint=str(file))
-        results[name].save(out / _slug(name))
+        added: dict[str, Any] = {key: described[key] for key in kept if key in described}
+        results[name].description.update(added, checkpoint=str(file))
+        results[name].save(out / slug(name))
     write(results, out)
     print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
     return results
@@ -103,71 +105,8 @@ def restore(file: Path, datamodule: WindowDataModule) -> Method:
     return module
 
 
-def write(results: Mapping[str, Evaluation], out: Path) -> None:
-    """Write ``results.md`` and the pictures of all evaluations together into a folder.
-
-    Args:
-        results: name of the row -> evaluation.
-        out: the folder.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    for name, figure in pictures(results).items():
-        with replacing(out / f"{name}.png") as part:
-            figure.savefig(part, bbox_inches="tight")
-    where = [f"- {name}: `{one.description.get('checkpoint', 'in memory')}`" for name, one in results.items()]
-    parts = ["# Evaluation", *warnings_of(results), tables.summary(results), "\n".join(where)]
-    if any(one.robustness for one in results.values()):
-        parts += ["## Accuracy (%) on corrupted windows", tables.robustness(results)]
-    if any("macs" in one.scalars for one in results.values()):
-        parts += ["## Cost of one window, on one thread of this CPU", tables.cost(results)]
-    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
-        same = {name: one for name, one in results.items() if tuple(one.classes) == classes}
-        parts += ["## F1 (%) of each class, and its windows", tables.per_class(same)]
-    write_text(out / "results.md", "\n\n".join(parts) + "\n")
-
-
-def pictures(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
-    """``reliability``, one confusion matrix each and, where they were asked for, ``robustness`` and ``embeddings``."""
-    from kdlab.callbacks.pictures import plot_confusion
-
-    figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
-    if curves := {name: one.robustness for name, one in results.items() if one.robustness}:
-        figures["robustness"] = plot_robustness(curves)
-    for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
-        embedded = {
-            name: (one.embedding, one.target)
-            for name, one in results.items()
-            if one.embedding.shape[1] and tuple(one.classes) == classes
-        }
-        if embedded:
-            figures[f"embeddings{_more(figures)}"] = plot_embeddings(embedded, classes)
-    for name, one in results.items():
-        figure = plot_confusion(torch.from_numpy(one.confusion), one.classes)
-        figure.suptitle(name, fontsize=10)
-        figures[f"confusion_{_slug(name)}"] = figure
-    return figures
-
-
-def _more(figures: Mapping[str, Figure]) -> str:
-    taken = sum(name.startswith("embeddings") for name in figures)
-    return f"-{taken}" if taken else ""
-
-
-def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
-    """A line where the rows cannot be compared, because the nets were not asked about the same windows."""
-    groups: dict[tuple[object, ...], list[str]] = {}
-    for name, one in results.items():
-        data = one.description["tested_on"]
-        key = (data["dataset"], data["window"], one.description["stage"], one.index.tobytes(), one.target.tobytes())
-        groups.setdefault(key, []).append(name)
-    if len(groups) < 2:
-        return []
-    sets = " / ".join(", ".join(names) for names in groups.values())
-    return [f"warning: not the same windows, so these rows cannot be compared with each other: {sets}"]
-
-
 def row_names(files: Sequence[Path]) -> list[str]:
-    """The shortest names that tell checkpoints apart: run, data set and run, version, file.
+    """The shortest names that are different for all checkpoints: run, data set and run, version, file.
 
     Example:
         >>> row_names([Path("runs/d/kd/version_0/checkpoints/best.ckpt"), Path("runs/d/amd/version_1/best.ckpt")])
@@ -181,19 +120,21 @@ def row_names(files: Sequence[Path]) -> list[str]:
         version = folders.pop() if folders and folders[-1].startswith("version_") else ""
         splits.append((folders, version, file.stem))
     names: list[str] = []
-    for whole, version_too, file_too in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1), (99, 1, 1)):
+    for depth, version_too, file_too in ((1, 0, 0), (2, 0, 0), (1, 1, 0), (2, 1, 0), (1, 1, 1), (2, 1, 1), (99, 1, 1)):
         names = [
-            "/".join([*folders[-whole:], *[version] * (version_too and version != ""), *[stem] * file_too]) or stem
+            "/".join([*folders[-depth:], *[version] * (version_too and version != ""), *[stem] * file_too]) or stem
             for folders, version, stem in splits
         ]
         if len(set(names)) == len(names):
             return names
-    raise InputError(f"{WHAT}: the same checkpoint twice ({', '.join(map(str, files))}); name each once")
+    raise InputError(f"{WHAT}: must be different checkpoints, but got {', '.join(map(str, files))}. Name each once.")
 
 
 def _config_beside(file: Path) -> Path:
     if (found := trust.config_beside(file)) is None:
-        raise MissingFileError(f"{WHAT}: no config.yaml beside {str(file)!r}; name the run's config with --config FILE")
+        raise MissingFileError(
+            f"{WHAT}: no config.yaml beside {str(file)!r}. Name the run's config with --config FILE."
+        )
     return found
 
 
@@ -202,11 +143,9 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         reason = str(error).splitlines()[0]
-        raise InputError(f"--device: {name!r} cannot be used here; leave it out to use the CPU ({reason})") from error
-
-
-def _slug(name: str) -> str:
-    return name.strip("/").replace("/", "-")
+        raise InputError(
+            f"--device: must be a device of this machine, but got {name!r} ({reason}). Leave it out to use the CPU."
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -220,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trust-config", action="store_true", help="import and call what config.yaml beside a checkpoint names")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
     add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
-    add("--device", default="cpu", help="where the nets are asked; they are timed on the CPU (default: cpu)")
+    add("--device", default="cpu", help="where the nets run; they are timed on the CPU (default: cpu)")
     add("--no-robustness", dest="robustness", action="store_false", help="leave out the corrupted windows")
-    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE picture")
+    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE figure")
     return parser

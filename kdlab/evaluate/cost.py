@@ -37,7 +37,7 @@ def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of one sample: convolutions and matrix products, attention included; no biases, no norms.
 
     Args:
-        net: the net; a copy in evaluation mode is asked.
+        net: the net; a copy in evaluation mode is used.
         shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
 
     Raises:
@@ -61,7 +61,7 @@ def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50) -> float:
     Args:
         net: the net; a copy in evaluation mode is measured, without gradients, after a warm-up.
         shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
-        runs: how often it is measured.
+        runs: number of measurements.
 
     Raises:
         InputError: when ``runs`` is below 1, or the net does not read this shape.
@@ -81,7 +81,7 @@ def view_latency(view: View, channels: int, length: Any, runs: int = 50) -> floa
         view: the view.
         channels: channels of the window, before the view picks its own.
         length: samples T of the window; ``(H, W)`` of an image.
-        runs: how often it is measured.
+        runs: number of measurements.
 
     Raises:
         InputError: when ``runs`` is below 1, or the view does not read such windows.
@@ -103,7 +103,7 @@ def _one_thread() -> Iterator[None]:
 
 def _median_ms(call: Callable[[], object], runs: int) -> float:
     if runs < 1:
-        raise InputError(f"runs={runs}: expected at least 1 measurement")
+        raise InputError(f"runs: must be at least 1, but got {runs}. Raise it.")
     times = []
     with _one_thread():
         for _ in range(min(_WARM_UP, runs)):

@@ -1,4 +1,4 @@
-"""Reading what an evaluation kept: one JSON file and one of arrays, either of which may be damaged."""
+"""Reading an evaluation from its files: one JSON file and one of arrays, either of which may be damaged."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ _ARRAYS = {
 _LARGEST = 2**31  # bytes of all arrays, unpacked
 
 
-def read_evaluation(told: Path, arrays: Path) -> dict[str, Any]:
+def read_evaluation(json_file: Path, arrays: Path) -> dict[str, Any]:
     """The fields of an evaluation.
 
     Args:
-        told: its JSON file.
+        json_file: its JSON file.
         arrays: its file of arrays.
 
     Raises:
         InputError: when one of them is damaged, or they are not of the same evaluation.
     """
-    said, held = read_json(told, "evaluation"), read_arrays(arrays)
+    values, held = read_json(json_file, "evaluation"), read_arrays(arrays)
     for key, (constraint, test) in _FIELDS.items():
-        if not test(said.get(key)):
-            raise _damaged(told, f"{key} must be {constraint}, but is {_short(said.get(key))}")
-    classes, windows = len(said["classes"]), len(held["index"])
-    confusion = np.array(said["confusion"], dtype=np.int64)
+        if not test(values.get(key)):
+            raise _damaged(json_file, f"{key} must be {constraint}, but is {_short(values.get(key))}")
+    classes, windows = len(values["classes"]), len(held["index"])
+    confusion = np.array(values["confusion"], dtype=np.int64)
     if confusion.shape != (classes, classes) or held["probabilities"].shape != (windows, classes):
-        raise _damaged(told, f"it is of {classes} classes, {arrays.name} is not")
+        raise _damaged(json_file, f"it is of {classes} classes, {arrays.name} is not")
     if any(len(array) != windows for array in held.values()):
         raise _damaged(arrays, "its arrays have different numbers of windows")
-    reliability = {name: np.array(values, dtype=float) for name, values in said["reliability"].items()}
-    known = {key: said[key] for key in _FIELDS}
+    if not ((held["target"] >= 0) & (held["target"] < classes)).all():
+        raise _damaged(arrays, f"target must be from 0 to {classes - 1}")
+    if not np.isfinite(held["embedding"]).all():
+        raise _damaged(arrays, "embedding must be finite")
+    reliability = {name: np.array(values, dtype=float) for name, values in values["reliability"].items()}
+    known = {key: values[key] for key in _FIELDS}
     subjects = held["subjects"].tolist()
     return {**known, "confusion": confusion, "reliability": reliability, **held, "subjects": subjects}
 

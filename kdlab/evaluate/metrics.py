@@ -33,12 +33,20 @@ def check_probabilities(probabilities: NDArray[Any], target: NDArray[Any]) -> tu
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(target)
     if p.ndim != 2 or y.shape != p.shape[:1] or len(p) == 0:
         raise InputError(
-            f"probabilities, target: expected (N, K) and (N,) with at least one window, got {p.shape} and {y.shape}"
+            f"probabilities, target: must be (N, K) and (N,) with at least one window, but got {p.shape} and "
+            f"{y.shape}. "
+            "Pass one row and one label per window."
         )
     if not np.isfinite(p).all() or p.min() < 0 or np.abs(p.sum(1) - 1).max() > 1e-4:
-        raise InputError("probabilities: expected finite rows of at least 0 that sum to 1; apply softmax to logits")
+        raise InputError(
+            "probabilities: must be finite rows of at least 0 that sum to 1, but got others. Apply softmax to logits."
+        )
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
-        raise InputError(f"target: expected class indices from 0 to {p.shape[1] - 1}, got {np.unique(y)[:12].tolist()}")
+        raise InputError(
+            f"target: must be class indices from 0 to {p.shape[1] - 1}, but got {np.unique(y)[:12].tolist()}. "
+            "Map labels to "
+            "indices."
+        )
     return p, y.astype(np.int64)
 
 
@@ -73,7 +81,7 @@ def scores(probabilities: NDArray[Any], target: NDArray[Any]) -> dict[str, float
 
 
 def confusion_matrix(probabilities: NDArray[Any], target: NDArray[Any]) -> Ints:
-    """How many windows of each class (rows) were taken for each class (columns), ``(K, K)``."""
+    """Number of windows of each class (rows) that were predicted as each class (columns), ``(K, K)``."""
     p, y = check_probabilities(probabilities, target)
     matrix = multiclass_confusion_matrix(torch.from_numpy(p.argmax(1)), torch.from_numpy(y), p.shape[1])
     return np.asarray(matrix, dtype=np.int64)
@@ -118,7 +126,7 @@ def reliability_bins(probabilities: NDArray[Any], target: NDArray[Any], bins: in
     """
     p, y = check_probabilities(probabilities, target)
     if bins < 1:
-        raise InputError(f"bins={bins}: expected at least 1")
+        raise InputError(f"bins: must be at least 1, but got {bins}. Raise it.")
     confidence, hit = p.max(1), p.argmax(1) == y
     place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
     count = np.bincount(place, minlength=bins).astype(np.float64)
@@ -171,6 +179,9 @@ def v_measure(embedding: NDArray[Any], target: NDArray[Any], seed: int = 0) -> f
 
     x, y = np.asarray(embedding, dtype=np.float64), np.asarray(target)
     if x.ndim != 2 or y.shape != x.shape[:1] or not np.isfinite(x).all():
-        raise InputError(f"embedding, target: expected finite (N, D) and (N,), got {x.shape} and {y.shape}")
+        raise InputError(
+            f"embedding, target: must be finite (N, D) and (N,), but got {x.shape} and {y.shape}, or NaN. Check "
+            "the net."
+        )
     clusters = KMeans(n_clusters=len(np.unique(y)), n_init=10, random_state=seed).fit_predict(x)
     return float(v_measure_score(y, clusters))

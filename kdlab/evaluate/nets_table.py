@@ -36,7 +36,7 @@ _SIGNALS_ONLY = (nets.RecurrentNet, nets.AttentionLSTM, nets.TransformerEncoder)
 
 
 def main(words: Sequence[str]) -> str:
-    """Print and return the table that ``words`` ask for; which net is measured goes to the standard error stream.
+    """Print and return the table for ``words``; the name of the net that is measured goes to the standard error stream.
 
     Args:
         words: command-line words after ``kdlab nets``.
@@ -46,10 +46,12 @@ def main(words: Sequence[str]) -> str:
     """
     given = _parser().parse_args(list(words))
     if min(given.channels, given.length, *given.size, given.runs) < 1 or given.classes < 2:
-        raise InputError("kdlab nets: expected channels, length, size and runs >= 1 and classes >= 2.")
+        raise InputError(
+            "kdlab nets: channels, length, size and runs must be at least 1 and classes at least 2. Raise them."
+        )
     rows = list(_rows(given))
     if not rows:
-        raise InputError(f"kdlab nets: --only {given.only!r} fits none of {', '.join(NETS)}.")
+        raise InputError(f"kdlab nets: --only must fit one of {', '.join(NETS)}, but got {given.only!r}. Name one.")
     table = markdown(rows)
     print(table)
     return table
@@ -85,5 +87,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", type=int, default=14, help="number of classes (default: 14)")
     add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
     add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")
-    add("--runs", type=int, default=10, help="how often a net is timed; the median is shown (default: 10)")
+    add("--runs", type=int, default=10, help="number of timings of a net; the median is shown (default: 10)")
     return parser

@@ -1,4 +1,4 @@
-"""Pictures that compare nets: robustness curves, reliability, embeddings."""
+"""Figures that compare nets: robustness curves, reliability, embeddings."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.evaluate.metrics import calibration_error, v_measure
+from kdlab.figures.style import COLOURS, DASHES, MARKERS, new_figure
 from kdlab.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; beyond eight, markers and dashes go on
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", ":", "-.")
 _TITLES = {
     "noise": "white noise",
     "missing": "missing instants",
@@ -28,9 +25,9 @@ _TITLES = {
 
 
 def plot_robustness(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Accuracy over the severity of each kind of corruption, one panel a kind, one line a net.
+    """Accuracy over the severity of each kind of corruption, one panel per kind, one line per net.
 
-    Lines stand a little apart sideways, so that equal ones can be seen.
+    Lines are shifted a little sideways, so that equal ones can be seen.
 
     Args:
         curves: net -> kind -> accuracies (0 to 1) at severities 0 (clean), 1, 2, 3.
@@ -40,8 +37,10 @@ def plot_robustness(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figu
     """
     kinds = list(dict.fromkeys(kind for net in curves.values() for kind in net))
     if not kinds:
-        raise InputError("curves: expected at least one net with one kind of corruption; evaluate with robustness=True")
-    figure = _figure(2.9 * len(kinds) + 0.6, 3.3 + 0.22 * math.ceil(len(curves) / 4))
+        raise InputError(
+            "curves: must hold a net with a kind of corruption, but got none. Evaluate with robustness=True."
+        )
+    figure = new_figure(2.9 * len(kinds) + 0.6, 3.3 + 0.22 * math.ceil(len(curves) / 4), dpi=130)
     axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axis, kind in zip(axes, kinds, strict=True):
         for i, (name, net) in enumerate(curves.items()):
@@ -68,7 +67,7 @@ def plot_robustness(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figu
 
 
 def plot_reliability(bins: Mapping[str, Mapping[str, NDArray[Any]]]) -> Figure:
-    """Accuracy against confidence, one panel a net, and below it how many windows have that confidence.
+    """Accuracy against confidence, one panel per net, and below it the number of windows with that confidence.
 
     Bars below the diagonal are overconfident, bars above it underconfident; bars of fewer windows are paler.
 
@@ -79,12 +78,12 @@ def plot_reliability(bins: Mapping[str, Mapping[str, NDArray[Any]]]) -> Figure:
         InputError: when there is nothing to draw.
     """
     if not bins:
-        raise InputError("bins: expected at least one net")
+        raise InputError("bins: must hold at least one net, but got none. Add one.")
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     columns, rows = _grid(len(bins))
-    figure = _figure(2.6 * columns + 0.4, 3.5 * rows)
+    figure = new_figure(2.6 * columns + 0.4, 3.5 * rows, dpi=130)
     panels = figure.subfigures(rows, columns, squeeze=False)
     for i, (name, net) in enumerate(bins.items()):
         _reliability(panels[i // columns, i % columns], name, net, left=i % columns == 0)
@@ -126,9 +125,9 @@ def _reliability(panel: Any, name: str, net: Mapping[str, NDArray[Any]], *, left
 def plot_embeddings(
     embeddings: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], classes: Sequence[str], most: int = 500, seed: int = 0
 ) -> Figure:
-    """t-SNE pictures of embeddings side by side, windows coloured by class, with the V-measure of each.
+    """t-SNE figures of embeddings side by side, windows coloured by class, with the V-measure of each.
 
-    Distances between far points, and the size and place of a cluster, mean nothing in such a picture.
+    Distances between far points, and the size and place of a cluster, mean nothing in such a figure.
 
     Args:
         embeddings: net -> embedding ``(N, D)`` and target ``(N,)``.
@@ -143,10 +142,10 @@ def plot_embeddings(
         van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 9, 2008.
     """
     if not embeddings:
-        raise InputError("embeddings: expected at least one net")
+        raise InputError("embeddings: must hold at least one net, but got none. Add one.")
     columns, rows = _grid(len(embeddings))
     legend = math.ceil(len(classes) / (2 * columns))
-    figure = _figure(2.9 * columns, 3.0 * rows + 0.2 * legend + 0.1)
+    figure = new_figure(2.9 * columns, 3.0 * rows + 0.2 * legend + 0.1, dpi=130)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (name, (x, y)) in zip(axes, embeddings.items(), strict=False):
         points, label = _tsne(x, y, most, seed)
@@ -175,7 +174,9 @@ def _tsne(x: NDArray[Any], y: NDArray[Any], most: int, seed: int) -> tuple[NDArr
     from sklearn.manifold import TSNE  # slow to import, and only wanted here
 
     if len(x) < 3 or x.ndim != 2 or x.shape[1] == 0:
-        raise InputError(f"embeddings: expected (N, D) with N of at least 3 and D of at least 1, got {x.shape}")
+        raise InputError(
+            f"embeddings: must be (N, D) with N >= 3 and D >= 1, but got {x.shape}. Evaluate more windows."
+        )
     picked = np.sort(np.random.default_rng(seed).permutation(len(x))[:most])
     perplexity = min(30.0, (len(picked) - 1) / 3)
     points = TSNE(perplexity=perplexity, random_state=seed, init="random" if x.shape[1] < 2 else "pca").fit_transform(
@@ -187,9 +188,3 @@ def _tsne(x: NDArray[Any], y: NDArray[Any], most: int, seed: int) -> tuple[NDArr
 def _grid(count: int) -> tuple[int, int]:
     columns = count if count <= 4 else math.ceil(count / math.ceil(count / 4))
     return columns, math.ceil(count / columns)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=130)

@@ -1,4 +1,4 @@
-"""Evaluations as Markdown tables, one row a net."""
+"""Evaluations as Markdown tables, one row per net."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdlab.functional import SCORES
 
 
 def summary(evaluations: Mapping[str, Evaluation]) -> str:
-    """Quality, calibration, robustness at the highest severity, and cost; what was not asked for is left out.
+    """Quality, calibration, robustness at the highest severity, and cost; what was not measured is left out.
 
     Args:
         evaluations: name of the row -> evaluation.
@@ -41,7 +41,7 @@ def robustness(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def cost(evaluations: Mapping[str, Evaluation]) -> str:
-    """Parameters, multiply-accumulates and time of net and view for one window, and how many times the least."""
+    """Parameters, multiply-accumulates and time of net and view for one window, and the ratio to the least."""
     known = {name: one for name, one in evaluations.items() if "macs" in one.scalars}
     total = {name: one.scalars["view_ms"] + one.scalars["latency_ms"] for name, one in known.items()}
     rows = []

@@ -1,18 +1,19 @@
-"""The data module of a run's ``config.yaml``, from a run folder that anyone may have written.
+"""The data module of a run's ``config.yaml``, from an untrusted run folder.
 
 Of the config only ``data`` is read. Its classes are found among kdlab's own, which are loaded already, and its values
-must be of the kinds that these take; nothing else is imported or called. What a user adds on the command line is
-theirs, and may name any class.
+must be of the kinds that these take; nothing else is imported or called. Overrides on the command line are the
+user's own, and may name any class.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import json
-import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,16 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.augment import Augmentation
-from kdlab.data import Csv, Intervals, Scale, Where, WindowDataModule
+from kdlab.data import Scale, WindowDataModule
 from kdlab.data.mixing import Mixing
+from kdlab.evaluate.own_classes import arguments, full_name, leaves, own_class, own_classes
 from kdlab.files import one_line, parse_yaml, read_yaml
-from kdlab.types import InputError
+from kdlab.types import InputError, input_error_in
 from kdlab.views import View
 
 #: what a config may name, and where kdlab's own classes of it lie
 KINDS: tuple[type[Any], ...] = (WindowDataModule, View, Augmentation, Mixing, Scale)
-#: arguments that are several values under names, and no class in a config
-SETTINGS: tuple[type[Any], ...] = (Where, Csv, Intervals)
-#: arguments that say where a data module writes
+#: arguments that name folders of a data module
 WRITES = ("cache_dir",)
 REMEDY = (
     "If you trust this run, pass --trust-config (then its config is a program: its classes are imported and called), "
@@ -60,7 +60,10 @@ def data_module(config: Path, overrides: Sequence[str] = ()) -> WindowDataModule
         InputError: for anything but kdlab's own data module, views, augmentations, mixing and scales with values that
             they take, and for a wrong override.
     """
-    data = _Reader(config).module(read_yaml(config, "CKPT").get("data"))
+    content = read_yaml(config, "CKPT")
+    if "include" in content:  # it would read files outside the run folder
+        raise InputError(f"{str(config)!r}: include must not stand in the config of a run folder. {REMEDY}.")
+    data = _Reader(config).module(content.get("data"))
     parser = _Parser(allow_abbrev=False, exit_on_error=False)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
     others = [word for word in overrides if word.startswith("--") and not word.startswith("--data")]
@@ -90,16 +93,21 @@ class _Parser(LightningArgumentParser):
 
 
 def _input_error(error: BaseException, config: Path) -> InputError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return InputError(f"{str(config)!r}: data cannot be made of it ({one_line(error)}). {REMEDY}.")
+    return input_error_in(error) or InputError(
+        f"{str(config)!r}: data cannot be made of it ({one_line(error)}). {REMEDY}."
+    )
+
+
+@functools.cache
+def settings() -> tuple[type[Any], ...]:
+    """Dataclasses among the arguments of kdlab's data modules: several values under names, and no class in a config."""
+    hints = [hint for module in own_classes(WindowDataModule) for hint in arguments(module).values()]
+    kinds = dict.fromkeys(kind for hint in hints for kind in leaves(hint) if dataclasses.is_dataclass(kind))
+    return tuple(kind for kind in kinds if isinstance(kind, type) and not issubclass(kind, KINDS))
 
 
 class _Reader:
-    """Turns what a file says into the same with kdlab's classes by their full names; refuses all else."""
+    """Replaces the class names in a file by the full names of kdlab's classes; refuses all else."""
 
     def __init__(self, config: Path) -> None:
         self.config = config
@@ -114,14 +122,15 @@ class _Reader:
             left_out = read["init_args"].pop(name, None)
             if left_out is not None and cls and str(left_out) != str(inspect.signature(cls).parameters[name].default):
                 rank_zero_warn(
-                    f"{name}={left_out!r} of {str(self.config)!r} is not used: nothing is written where a config of a "
-                    f"run folder says. Pass --data.init_args.{name}=... to name a folder."
+                    f"{name}={left_out!r} of {str(self.config)!r} is not used: a config of a run folder must "
+                    "not choose "
+                    f"where files are written. Pass --data.init_args.{name}=... to name a folder."
                 )
         return read
 
     def _error(self, key: str, constraint: str, value: Any) -> InputError:
-        said = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
-        return InputError(f"{str(self.config)!r}: {key} must be {constraint}, but got {said[:200]}. {REMEDY}.")
+        shown = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+        return InputError(f"{str(self.config)!r}: {key} must be {constraint}, but got {shown[:200]}. {REMEDY}.")
 
     def _object(self, key: str, value: Any, base: type[Any]) -> dict[str, Any]:
         """A class of kdlab and its arguments."""
@@ -137,7 +146,7 @@ class _Reader:
             raise self._error(f"{key}.init_args", f"arguments of {cls.__name__}", ", ".join(unknown))
         where, largest = (f"{key}.", _LARGEST if base is WindowDataModule else _SIDE)
         read = {n: self.value(f"{where}{n}", v, hints[n], largest) for n, v in given.items()}
-        return {"class_path": _path(cls), "init_args": read}
+        return {"class_path": full_name(cls), "init_args": read}
 
     def value(self, key: str, value: Any, hint: Any, largest: int) -> Any:
         """One value, as the kind that an argument takes."""
@@ -145,13 +154,13 @@ class _Reader:
             return self._plain(key, value)
         options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
         if isinstance(value, Mapping):
-            options = tuple(option for option in options if option in SETTINGS) or options
+            options = tuple(option for option in options if option in settings()) or options
         last: InputError | None = None
         for option in options:
             try:
                 return self._one(key, value, option, largest)
             except InputError as error:
-                if last is None or (isinstance(value, Mapping) and option in (*KINDS, *SETTINGS)):
+                if last is None or (isinstance(value, Mapping) and option in (*KINDS, *settings())):
                     last = error
         assert last is not None
         raise last
@@ -160,7 +169,7 @@ class _Reader:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
         if kind in KINDS:
             return self._object(key, value, kind)
-        if kind in SETTINGS and isinstance(value, Mapping) and "class_path" not in value:
+        if kind in settings() and isinstance(value, Mapping) and "class_path" not in value:
             hints = arguments(kind)
             if unknown := [str(name) for name in value if name not in hints]:
                 raise self._error(key, f"a mapping with some of {', '.join(hints)}", ", ".join(unknown))
@@ -183,7 +192,7 @@ class _Reader:
             return {name: self.value(f"{key}.{name}", item, inner[1], largest) for name, item in value.items()}
         if origin in (list, tuple, Sequence) and type(value) is list:
             return [self.value(f"{key}[{i}]", v, self._item(inner, i), largest) for i, v in enumerate(value)]
-        raise self._error(key, _said(kind), value)
+        raise self._error(key, _type_text(kind), value)
 
     @staticmethod
     def _item(inner: tuple[Any, ...], place: int) -> Any:
@@ -199,54 +208,8 @@ class _Reader:
         raise self._error(key, "numbers or words", value)
 
 
-def _said(kind: Any) -> str:
+def _type_text(kind: Any) -> str:
     if kind is type(None):
         return "null"
     text = str(kind).replace("typing.", "").replace("collections.abc.", "")
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else text
-
-
-def own_class(path: Any, base: type[Any]) -> type[Any] | None:
-    """The class of kdlab, derived from ``base``, that a path (``Raw``, ``kdlab.views.Raw``) names, if there is one."""
-    if type(path) is not str:
-        return None
-    own = own_classes(base)
-    module, _, name = path.rpartition(".")
-    named = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no __getattr__ of a module
-    return next((cls for cls in own if cls is named or path in (cls.__name__, _path(cls))), None)
-
-
-def own_classes(base: type[Any]) -> list[type[Any]]:
-    """The classes of kdlab that are derived from ``base``, and ``base``, as far as they can be made."""
-    own = [cls for cls in _walk(base) if cls.__module__.partition(".")[0] == "kdlab" and cls.__name__[0] != "_"]
-    return [cls for cls in own if not any(getattr(v, "__isabstractmethod__", False) for v in _members(cls))]
-
-
-def _members(cls: type[Any]) -> list[Any]:
-    return [getattr(cls, name, None) for name in dir(cls)]
-
-
-def _walk(cls: type[Any]) -> Iterator[type[Any]]:
-    yield cls
-    for child in cls.__subclasses__():
-        yield from _walk(child)
-
-
-def _path(cls: type[Any]) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def arguments(cls: type[Any]) -> dict[str, Any]:
-    """Argument -> kind, of a class and, where it passes keywords on, of those it is derived from."""
-    found: dict[str, Any] = {}
-    for one in cls.__mro__:
-        init = one.__dict__.get("__init__")
-        if init is None or one is object:
-            continue
-        code = init.__code__
-        names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-        hints = typing.get_type_hints(init)
-        found = {name: hints.get(name, Any) for name in names if name != "self"} | found
-        if not code.co_flags & 0x08:  # takes no **keywords
-            break
-    return found

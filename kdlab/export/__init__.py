@@ -1,4 +1,4 @@
-"""Trained students as one file for the device: physical units in, logits out, with a card that says what is in it.
+"""Trained students as one file for the device: physical units in, logits out, with a card that describes it.
 
 The scaling of the data set and the net's own standardisation are inside the file, so it takes windows as the sensor
 gives them. Three formats:
@@ -17,6 +17,7 @@ entry ``kdlab`` of an ``.onnx``). Its keys are listed in :mod:`kdlab.export.card
 from kdlab.export.command import main
 from kdlab.export.formats import FORMATS
 from kdlab.export.make import export
-from kdlab.export.module import Exported, PhysicalNet, load
+from kdlab.export.module import Exported, load
+from kdlab.export.physical import PhysicalNet
 
 __all__ = ["FORMATS", "Exported", "PhysicalNet", "export", "load", "main"]

@@ -10,7 +10,7 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``) and ``int8_share``
                      of the weights
 ``classes``          names, in the order of the logits
-``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set does not say
+``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
 ``sampling_rate``    hertz, or null
 ``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
 ``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units
@@ -87,7 +87,7 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
 
 
 def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
-    """The scaling of these channels, as the checkpoint knows it."""
+    """The scaling of these channels in the checkpoint."""
     numbers = fingerprint["scale"][source]
     picked = {key: [float(numbers[key][c]) for c in channels] for key in ("offset", "divisor")}
     return {**picked, "clip": bool(numbers.get("clip", False))}
@@ -96,10 +96,10 @@ def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -
 def describe(
     described: Mapping[str, Any], datamodule: WindowDataModule, source: str, channels: list[int], format: str
 ) -> dict[str, Any]:
-    """What the card says of input, output and data.
+    """The entries of the card on input, output and data.
 
     Args:
-        described: what the checkpoint says of itself.
+        described: the description in the checkpoint.
         datamodule: the data that it was trained on.
         source: the source that the net reads.
         channels: places of the channels that it reads.

@@ -18,7 +18,7 @@ Build = Callable[[str, list[str]], tuple[Any, Any]]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words that the command takes; what it does not know overrides the configuration."""
+    """The options of the command; further words override the configuration."""
     words = argparse.ArgumentParser(
         prog="kdlab export",
         allow_abbrev=False,
@@ -93,7 +93,7 @@ def config_of(checkpoint: Path) -> Path:
 
 
 def summary(exported: Exported) -> str:
-    """What was made, in four lines."""
+    """The exported file, in four lines."""
     card = exported.card
     size, time, check = card["size"], card["latency"], card["check"]
     before, after = (100 * check["accuracy"][key] for key in ("before", "after"))

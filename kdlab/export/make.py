@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from lightning.pytorch.utilities import rank_zero_warn
-from numpy.typing import NDArray
-from torch import Tensor
-
 from kdlab.data import WindowDataModule
-from kdlab.evaluate.cost import latency
+from kdlab.data.spread import spread
 from kdlab.export.card import describe, metrics, run_name, source_of
-from kdlab.export.formats import FORMATS, OnnxModule, need, quiet, write
-from kdlab.export.module import Exported, PhysicalNet, card_path, load, open_exported, sha256
-from kdlab.files import remove_leftovers, scratch_folder, write_text
-from kdlab.fingerprint import without_people
+from kdlab.export.comparing import compare, judge, latencies, net_bytes, physical_windows, reference
+from kdlab.export.formats import FORMATS, need
+from kdlab.export.module import Exported, card_path, load, open_exported, sha256
+from kdlab.export.physical import PhysicalNet
+from kdlab.export.writing import write
+from kdlab.files import remove_leftovers, replacing
+from kdlab.fingerprint import check_same_split, without_people
 from kdlab.methods.checkpoints import (
     KEPT_FILES,
     description,
     find_checkpoint,
     net_of,
     read_checkpoint,
-    split_differences,
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
-#: the files that a run folder is searched for, in this order
-#: largest difference between the logits of a float file and those of its checkpoint
-FLOAT_TOLERANCE = 1e-4
 _CALIBRATION = 512  # windows; ranges settle long before
-_BATCH = 256
 
 
 def export(
@@ -55,7 +44,7 @@ def export(
     tolerance: float = 0.5,
     overwrite: bool = False,
 ) -> Exported:
-    """Write a trained net as one file that reads physical units, check it against its checkpoint, and say what it is.
+    """Write a trained net as one file that reads physical units, checked against its checkpoint, with a card.
 
     The file is compared with the checkpoint (which reads the data module's views) on all windows of a stage. A float
     file whose logits differ by more than 1e-4 is not left behind. An int8 file is calibrated on up to 512 training
@@ -77,7 +66,7 @@ def export(
     Raises:
         MissingFileError: no such checkpoint.
         InputError: a wrong argument, a checkpoint that cannot be exported or is of other data, a file that is there
-            already, a package that is missing, or a file that does not say what its checkpoint says.
+            already, a package that is missing, or a file whose logits differ from its checkpoint's.
 
     Example::
 
@@ -92,7 +81,7 @@ def export(
     described, net = read_net(found)
     _check_data(described, datamodule)
     source, channels = source_of(described, datamodule)
-    logits, labels = _reference(net, described["view"], datamodule, windows)
+    logits, labels = reference(net, described["view"], datamodule, windows)
     card = describe(described, datamodule, source, channels, format) | {
         "name": run_name(found.absolute()),
         "provenance": _provenance(described, net, found),
@@ -101,46 +90,33 @@ def export(
     module = PhysicalNet(net, **card["scale"]).eval()
     rows = None
     if quantize:
-        rows = _spread(datamodule.train_index, _CALIBRATION)
+        rows = spread(datamodule.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
         }
+    shown = None if rows is None else physical_windows(datamodule, source, channels, rows)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
-    with _naming(target), scratch_folder(target.parent) as folder:
-        made = Path(folder, target.name)
-        write(module, made, format, card, None if rows is None else _physical(datamodule, source, channels, rows))
+    with replacing(card_path(target)) as beside, replacing(target) as made:
+        write(module, made, format, card, shown)
         ready = open_exported(made, check=False)
-        check = _compare(ready, logits, labels, datamodule, source, channels, windows)
+        check = compare(ready, logits, labels, datamodule, source, channels, windows)
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
-            "check": check | _judge(check, bool(quantize), tolerance),
-            "size": {"before": found.stat().st_size, "weights": _bytes(net), "after": made.stat().st_size},
-            "latency": _latency(module, ready),
+            "check": check | judge(check, bool(quantize), tolerance),
+            "size": {"before": found.stat().st_size, "weights": net_bytes(net), "after": made.stat().st_size},
+            "latency": latencies(module, ready),
         }
-        write_text(card_path(made), json.dumps(card, indent=2))
-        os.replace(made, target)
-        os.replace(card_path(made), card_path(target))
+        beside.write_text(json.dumps(card, indent=2), encoding="utf-8")
     return load(target)
-
-
-@contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """An error of writing names the file that was to be made, not the unfinished one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or isinstance(error, InputError):
-            raise
-        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
     """The description and the net of one of our checkpoints, in float32 and evaluation mode.
 
     Raises:
-        InputError: when kdlab did not write it, it does not say which data it was trained on, or its weights are not
+        InputError: when kdlab did not write it, its training data are not in it, or its weights are not
             those of its net, or not finite.
     """
     checkpoint = read_checkpoint(path, "CKPT")
@@ -152,7 +128,8 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
         )
     if not described.get("fingerprint"):
         raise InputError(
-            f"CKPT: {str(path)!r} does not say which data it was trained on, so its units are not known. Train it with "
+            f"CKPT: {str(path)!r} must name the data that it was trained on, but does not, so its units are not "
+            "known. Train it with "
             "a data module of kdlab (ArrayDataModule takes your arrays)."
         )
     net = net_of(checkpoint, f"CKPT: {str(path)!r}")
@@ -165,18 +142,18 @@ def _check_arguments(
     format: str, quantize: str | None, windows: str, tolerance: float, datamodule: WindowDataModule
 ) -> None:
     if format not in FORMATS:
-        raise InputError(f"format={format!r}: expected one of {', '.join(FORMATS)}")
+        raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
     if quantize not in (None, "int8"):
-        raise InputError(f"quantize={quantize!r}: expected 'int8', or nothing for float32")
+        raise InputError(f"quantize: must be 'int8', or None for float32, but got {quantize!r}. Use one of them.")
     if quantize and format != "onnx":
         raise InputError(
             f"quantize={quantize!r}, format={format!r}: PyTorch by itself runs no int8 nets any more. Use "
             "format='onnx' (--format onnx), which ONNX runtimes on phones and watches run in int8."
         )
     if windows not in ("val", "test"):
-        raise InputError(f"windows={windows!r}: expected 'val' or 'test'")
+        raise InputError(f"windows: must be 'val' or 'test', but got {windows!r}. Use one of them.")
     if not tolerance >= 0:
-        raise InputError(f"tolerance={tolerance}: expected points of accuracy (hundredths) of at least 0, such as 0.5")
+        raise InputError(f"tolerance: must be at least 0 points of accuracy, but got {tolerance}. Pass 0.5.")
     if windows == "test" and datamodule.corruption is not None:
         raise InputError(
             "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
@@ -191,21 +168,16 @@ def _target(checkpoint: Path, path: str | PathLike[str] | None, format: str, qua
     else:
         target = Path(path)
         if target.suffix != suffix:
-            raise InputError(f"path={str(path)!r}: a file of format {format!r} ends in {suffix}; rename it")
+            raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
     taken = [str(p) for p in (target, card_path(target)) if p.exists()]
     if taken and not again:
-        raise InputError(
-            f"path: {', '.join(taken)} is there already. Pass overwrite=True (--overwrite), or another path."
-        )
+        raise InputError(f"path: {', '.join(taken)} exists. Pass overwrite=True (--overwrite), or another path.")
     return target
 
 
 def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> None:
-    if differences := split_differences(described["fingerprint"], datamodule.fingerprint):
-        raise InputError(
-            f"CKPT: the checkpoint was trained on other data than these: {'; '.join(differences)}. Use the data "
-            "settings that it was trained with (config.yaml beside its checkpoints)."
-        )
+    remedy = "Use the data settings that it was trained with (config.yaml beside its checkpoints)"
+    check_same_split(described["fingerprint"], datamodule.fingerprint, "CKPT: the checkpoint", remedy)
 
 
 def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict[str, Any]:
@@ -218,78 +190,3 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }
-
-
-def _physical(
-    datamodule: WindowDataModule, source: str, channels: list[int], rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    return np.ascontiguousarray(np.asarray(datamodule.data.windows[source][rows])[:, channels], dtype=np.float32)
-
-
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
-
-
-@torch.no_grad()
-def _reference(net: Backbone, view: str, datamodule: WindowDataModule, stage: str) -> tuple[Tensor, Tensor]:
-    """What the checkpoint says of the views of a stage, and the labels."""
-    logits, labels = [], []
-    for batch in datamodule.batches(stage, _BATCH, [view]):
-        logits.append(net(batch.views[view]).logits)
-        labels.append(batch.target)
-    return torch.cat(logits), torch.cat(labels)
-
-
-def _compare(
-    ready: Exported,
-    expected: Tensor,
-    labels: Tensor,
-    datamodule: WindowDataModule,
-    source: str,
-    channels: list[int],
-    stage: str,
-) -> dict[str, Any]:
-    """The file against its checkpoint on the windows of a stage."""
-    batches = datamodule.batches(stage, _BATCH, [])
-    got = torch.cat([ready(_physical(datamodule, source, channels, batch.index.numpy())) for batch in batches])
-    right, was = got.argmax(1) == labels, expected.argmax(1) == labels
-    return {
-        "windows": stage,
-        "count": len(labels),
-        "largest_logit_difference": float((got - expected).abs().max()),
-        "agreement": float((got.argmax(1) == expected.argmax(1)).double().mean()),
-        "accuracy": {"before": float(was.double().mean()), "after": float(right.double().mean())},
-    }
-
-
-def _judge(check: Mapping[str, Any], int8: bool, tolerance: float) -> dict[str, Any]:
-    """Refuse a float file that differs; warn of an int8 file that is worse than it may be."""
-    if not int8:
-        largest = check["largest_logit_difference"]
-        if not largest <= FLOAT_TOLERANCE:
-            raise InputError(
-                f"export: the file's logits differ from the checkpoint's by {largest:.2g} on {check['windows']} "
-                f"windows, more than {FLOAT_TOLERANCE:g}; it was not kept. Try another format."
-            )
-        return {"tolerance": None, "passed": True}
-    before, after = check["accuracy"]["before"], check["accuracy"]["after"]
-    passed = bool(100 * abs(after - before) <= tolerance + 1e-9)
-    if not passed:
-        rank_zero_warn(
-            f"export: int8 accuracy on {check['count']} {check['windows']} windows is {100 * after:.1f} %, the "
-            f"checkpoint's {100 * before:.1f} %: off by more than {tolerance:g} points. Leave out "
-            "quantize, or raise tolerance if that is good enough."
-        )
-    return {"tolerance": tolerance, "passed": passed}
-
-
-def _bytes(net: Backbone) -> int:
-    return sum(t.numel() * t.element_size() for t in net.state_dict().values())
-
-
-def _latency(module: PhysicalNet, ready: Exported) -> dict[str, Any]:
-    after = OnnxModule(ready.path, threads=1) if isinstance(ready.module, OnnxModule) else ready.module
-    with quiet():
-        turns = [(latency(module, ready.shape), latency(after, ready.shape)) for _ in range(3)]
-    before, after_ms = (min(times) for times in zip(*turns, strict=True))
-    return {"before": before, "after": after_ms, "machine": platform.processor() or platform.machine()}

@@ -1,9 +1,9 @@
-"""What is exported, a net that reads physical units, and what an exported file becomes when it is read again."""
+"""An exported file that is read again: its card, and what runs it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,69 +12,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from kdlab.export.formats import FORMATS, OnnxModule, read_card, read_program, read_weights
+from kdlab.export.formats import FORMATS
+from kdlab.export.physical import PhysicalNet
 from kdlab.export.reading import REMEDY, check_card
+from kdlab.export.stored import OnnxModule, read_card, read_program, read_weights
 from kdlab.files import one_line, read_json
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.descriptions import check_weights
-from kdlab.nets.base import Backbone, build
+from kdlab.nets.base import build
 from kdlab.types import InputError, MissingFileError
 
 
-class PhysicalNet(nn.Module):
-    """A trained net behind the scaling of its data set.
-
-    ``logits = net((x - offset) / divisor)``; with ``clip``, what lies above 1 after scaling becomes 0.99 and what lies
-    below 0 becomes 0. The offset is kept as the sum of two float32 numbers, so that a small movement around a large
-    offset (air pressure) is as exact as in the data module's float64.
-
-    Args:
-        net: the net; its logits are what is answered.
-        offset: one per channel, in the channel's unit.
-        divisor: one per channel, in the channel's unit.
-        clip: whether scaled windows are clipped.
-
-    Shapes:
-        ``(B, C, T)`` in physical units, or images ``(B, C, H, W)``, to logits ``(B, K)``.
-
-    Example:
-        >>> from kdlab.nets import WideResNet
-        >>> net = WideResNet(10, 1, in_channels=2, num_classes=3).eval()
-        >>> x = torch.randn(4, 2, 16)
-        >>> torch.allclose(PhysicalNet(net, [9.0, 0.0], [2.0, 1.0])(x * torch.tensor([[2.0], [1.0]]) +
-        ...     torch.tensor([[9.0], [0.0]])), net(x).logits, atol=1e-4)
-        True
-    """
-
-    offset: Tensor
-    rest: Tensor
-    divisor: Tensor
-
-    def __init__(self, net: Backbone, offset: Sequence[float], divisor: Sequence[float], clip: bool = False) -> None:
-        super().__init__()
-        self.net, self.clip = net, clip
-        exact = torch.tensor(offset, dtype=torch.float64)[:, None]
-        self.register_buffer("offset", exact.float())
-        self.register_buffer("rest", (exact - exact.float()).float())
-        self.register_buffer("divisor", torch.tensor(divisor, dtype=torch.float64)[:, None].float())
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """Logits of windows in physical units."""
-        axes = (-1, *(1 for _ in windows.shape[2:]))
-        offset, rest, divisor = (t.reshape(axes) for t in (self.offset, self.rest, self.divisor))
-        x = ((windows - offset) - rest) / divisor
-        if self.clip:
-            x = torch.where(x > 1.0, 0.99, torch.where(x < 0.0, 0.0, x))
-        logits: Tensor = self.net(x).logits
-        return logits
-
-
 class Exported:
-    """An exported file, ready to be asked.
+    """An exported file, ready for a forward pass.
 
     Attributes:
         path: the file.
-        card: what is known of it, see :mod:`kdlab.export.card`.
+        card: its description, see :mod:`kdlab.export.card`.
         module: what runs it, windows ``(B, C, T)`` or images ``(B, C, H, W)`` to logits ``(B, K)``.
     """
 
@@ -104,11 +58,11 @@ class Exported:
         if x.ndim not in (len(shape), len(shape) + 1) or tuple(x.shape[-len(shape) :]) != shape or 0 in x.shape:
             names = ", ".join(channel["name"] for channel in self.card["channels"])
             raise InputError(
-                f"windows: expected (B, {', '.join(map(str, shape))}) or one window, channels {names}, got shape "
-                f"{tuple(x.shape)}. Cut and order them as the card of {self.path.name} says."
+                f"windows: must be (B, {', '.join(map(str, shape))}) or one window, channels {names}, but got shape "
+                f"{tuple(x.shape)}. Cut and order them as in the card of {self.path.name}."
             )
         if not bool(torch.isfinite(x).all()):
-            raise InputError("windows: expected finite samples, got NaN or infinite ones. Fill or drop them first.")
+            raise InputError("windows: must be finite, but got NaN or infinite samples. Fill or drop them first.")
         with torch.no_grad():
             logits: Tensor = self.module(x if x.ndim > len(shape) else x[None])
         return logits if x.ndim > len(shape) else logits[0]
@@ -139,13 +93,15 @@ def open_exported(path: str | PathLike[str], check: bool = True) -> Exported:
     """As :func:`load`; without ``check`` of the weights, for a file that has just been written."""
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"path: expected an exported file, but {str(path)!r} does not exist.")
+        raise MissingFileError(f"path: must be an exported file, but {str(path)!r} does not exist. Name one.")
     if path.suffix not in FORMATS.values() or not path.is_file():
-        raise InputError(f"path: expected a file that ends in {', '.join(FORMATS.values())}, got {str(path)!r}.")
+        raise InputError(
+            f"path: must be a file that ends in {', '.join(FORMATS.values())}, but got {str(path)!r}. Name one."
+        )
     beside = _card_beside(path)
     card = read_card(path)
     if FORMATS[card["format"]] != path.suffix:
-        raise InputError(f"path: {str(path)!r} is of format {card['format']!r} by its card. Give it its suffix again.")
+        raise InputError(f"path: {str(path)!r} is of format {card['format']!r} by its card. Restore its suffix.")
     return Exported(path, beside or card, _read(path, card, check))
 
 

@@ -1,4 +1,4 @@
-"""What an exported file must look like before it is run: its card, and for a ``.pt2`` the program in it.
+"""Checks of an exported file before it is run: its card, and for a ``.pt2`` the program in it.
 
 ``torch.export.load`` unpickles objects, evaluates expressions and loads compiled libraries if an archive holds them.
 Programs that kdlab writes hold none, so an archive with anything but tensors and ATen operations is refused unread.
@@ -66,9 +66,9 @@ def check_card(card: Any, path: Path) -> dict[str, Any]:
 
 
 def _wrong(path: Path, key: str, constraint: str, value: Any) -> InputError:
-    said = "missing" if value is None else repr(value)[:80]
+    shown = "missing" if value is None else repr(value)[:80]
     return InputError(
-        f"path: the card of {str(path)!r} is damaged: {key} must be {constraint}, but is {said}. {REMEDY}."
+        f"path: the card of {str(path)!r} is damaged: {key} must be {constraint}, but got {shown}. {REMEDY}."
     )
 
 
@@ -82,8 +82,8 @@ def _numbers(value: Any, count: int) -> bool:
 
 def _shape(value: Any, card: Mapping[str, Any]) -> bool:
     batch, *axes = value["shape"]
-    whole = all(type(n) is int and n > 0 for n in axes) and len(axes) in (2, 3) and batch == "batch"
-    return whole and math.prod(axes) <= _LARGEST_INPUT and axes[0] == len(card["channels"])
+    positive = all(type(n) is int and n > 0 for n in axes) and len(axes) in (2, 3) and batch == "batch"
+    return positive and math.prod(axes) <= _LARGEST_INPUT and axes[0] == len(card["channels"])
 
 
 def _scale(value: Any, card: Mapping[str, Any]) -> bool:

@@ -1,12 +1,12 @@
 r"""The mathematics of distillation: pure, batched functions of one tap at a time, student first.
 
 Every function takes one-dimensional and two-dimensional features alike, computes in at least float32 with autocast off
-(half precision is promoted, float64 stays float64), returns a 0-dim tensor unless it says otherwise, sends no gradient
-to a teacher, and is zero with a finite gradient where the student equals its teacher. Batches of one and all-zero
-features give finite values and gradients. Nothing is resized unless that is asked for by name: tensors that do not fit
-raise :class:`~kdlab.types.InputError` with both shapes.
+(half precision is promoted, float64 stays float64), returns a 0-dim tensor unless documented otherwise, sends no
+gradient to a teacher, and is zero with a finite gradient where the student equals its teacher. Batches of one and
+all-zero features give finite values and gradients. Nothing is resized without an argument for it: tensors that do not
+fit raise :class:`~kdlab.types.InputError` with both shapes.
 
-The functions of Gram matrices come in two layers, so that somebody who already holds the ``(B, B)`` matrices of a
+The functions of Gram matrices come in two layers, so that a caller who already holds the ``(B, B)`` matrices of a
 teacher need not hold its features: :func:`similarity_preserving`, :func:`merged_similarity` and
 :func:`orthogonal_similarity` take features, :func:`gram_distance`, :func:`merge_grams` and :func:`orthogonal_distance`
 take what :func:`gram` returns.

@@ -34,11 +34,11 @@ def angular_softmax(
         embedding: ``x``, ``(B, D)``.
         target: class indices ``(B,)``, or class probabilities ``(B, K)``, over which the loss is averaged (as the
             labels of a mixed window are); they need ``B K^2`` numbers of memory.
-        margin: ``m``, a whole number of at least 1; 1 is the softmax itself.
+        margin: ``m``, an integer of at least 1; 1 is the softmax itself.
         cosine_weight: ``lambda >= 0``, a number or a 0-dim tensor.
 
     Raises:
-        InputError: if the shapes differ, ``target`` does not fit, or the margin is no whole number.
+        InputError: if the shapes differ, ``target`` does not fit, or the margin is no integer.
 
     References:
         W. Liu, Y. Wen, Z. Yu, M. Li, B. Raj, L. Song, "SphereFace: Deep hypersphere embedding for face recognition",
@@ -150,7 +150,7 @@ def geodesic_contrastive(a: Tensor, b: Tensor, same: Tensor, margin: float = 0.5
 
 @full_precision
 def margin_maps(feature: Tensor, margin: float = 1.35, scale: float = 64.0) -> dict[str, Tensor]:
-    """The maps that :func:`~kdlab.functional.angular_margin` compares, to look at.
+    """The maps that :func:`~kdlab.functional.angular_margin` compares, for figures.
 
     Args:
         feature: ``(B, C, *S)``.

@@ -1,4 +1,4 @@
-"""Functions of features that something learnt has made comparable: regressors, channel weights, embeddings."""
+"""Functions of features that trained adapters have made comparable: regressors, channel weights, embeddings."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def channel_weighted_distance(student: Tensor, teacher: Tensor, weights: Tensor)
 
 @full_precision
 def noise_contrast(positive: Tensor, negative: Tensor, windows: int) -> Tensor:
-    r"""Noise-contrastive estimation: tell a true pair from pairs with windows drawn at random.
+    r"""Noise-contrastive estimation: classify a true pair among pairs with windows drawn at random.
 
     .. math:: \frac1B \sum_i \left[ -\log \frac{p_i}{p_i + c} - \sum_k \log \frac{c}{p_{ik} + c} \right],
         \qquad c = \frac{K}{N}
@@ -188,5 +188,5 @@ def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape:
         raise InputError(
             f"Features must have the same shape once they are adapted, but the student's has {shape_of(student)} and "
-            f"the teacher's {shape_of(teacher)}. Ask for the adapters anew if the windows have another length now."
+            f"the teacher's {shape_of(teacher)}. Make the adapters again if the windows have another length now."
         )

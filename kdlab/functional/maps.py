@@ -25,13 +25,13 @@ def _energy(feature: Tensor, power: float = 2) -> Tensor:
 
 
 def _fit_maps(student: Tensor, teacher: Tensor, resize: Literal["pool"] | None) -> tuple[Tensor, Tensor]:
-    """Two features over the same positions, pooled to the smaller side of each axis if that was asked for."""
+    """Two features over the same positions, pooled to the smaller side of each axis with ``resize="pool"``."""
     size = _common_size(student, teacher, resize)
     return _pool(student, size), _pool(teacher, size)
 
 
 def _common_size(student: Tensor, teacher: Tensor, resize: Literal["pool"] | None) -> tuple[int, ...]:
-    """The positions of two features, or the smaller side of each axis if pooling was asked for."""
+    """The positions of two features, or the smaller side of each axis with pooling."""
     check_choice("resize", resize or "pool", ("pool",))
     check_same_batch(student, teacher)
     if student.ndim != teacher.ndim:
@@ -46,7 +46,7 @@ def _common_size(student: Tensor, teacher: Tensor, resize: Literal["pool"] | Non
     if resize is None:
         raise InputError(
             f"Student and teacher maps must have the same positions, but the student has {shape_of(student)} and the "
-            f"teacher {shape_of(teacher)}. Choose other taps, or ask for resize='pool' (average pooling to the "
+            f"teacher {shape_of(teacher)}. Choose other taps, or set resize='pool' (average pooling to the "
             "smaller)."
         )
     return size
@@ -149,7 +149,7 @@ def angular_margin(
         + \overline{(\hat v^s - \hat v^t)^2} \right]
 
     where a hat is the L2 normalisation over positions and a bar the mean over batch and positions. The loss is
-    ``(1 - local_weight) L_AM(whole map) + local_weight mean_r L_AM(region r)``; the four regions cut ``G``, ``u`` and
+    ``(1 - local_weight) L_AM(full map) + local_weight mean_r L_AM(region r)``; the four regions cut ``G``, ``u`` and
     ``v`` (``Q_p`` is not normalised again) and each is normalised by itself.
 
     Args:
@@ -173,7 +173,7 @@ def angular_margin(
 
     Differences from the reference code:
         Its global-and-local class cannot run (the student's negative map is not defined for the first quadrant and is
-        left over from the last one for the whole map): here every branch uses the negative map of its own positions.
+        left over from the last one for the full map): here every branch uses the negative map of its own positions.
         ``G`` is ``log sigmoid(u - v)``, which is the same without cancellation, and everything runs in at least
         float32, because ``e^64`` overflows half precision and ``1 - 1e-7`` rounds to 1 in it, where the slope of arccos
         is infinite. The paper writes squared

@@ -1,4 +1,4 @@
-"""Functions of what was never learnt: how known a window looks, and how well that tells unknown classes apart."""
+"""Open-set scores: how known a window looks, and how well that separates unknown classes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def auroc(known: Tensor, unknown: Tensor) -> Tensor:
             f"{shape_of(unknown)}."
         )
     if known.isnan().any() or unknown.isnan().any():
-        raise InputError("auroc: a score is not a number; check that the net's answers are finite.")
+        raise InputError("auroc: a score is not a number; check that the net's outputs are finite.")
     a, b = known.detach().double().cpu(), unknown.detach().double().cpu().sort().values
     below = torch.searchsorted(b, a) + torch.searchsorted(b, a, right=True)
     return below.double().mean() / (2 * len(b))

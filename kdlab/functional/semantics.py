@@ -1,4 +1,4 @@
-"""Functions of class embeddings and of what a net answers without its input (SAKDN)."""
+"""Functions of class embeddings and of the output of a net for an empty input (SAKDN)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def semantic_weight(
     Args:
         prediction: predicted classes ``(B,)``; nothing here has a gradient.
         ablated: classes predicted of an all-zero input, ``(B,)`` or ``(1,)``.
-        embeddings: one row a class, ``(K, E)``; ``None`` stands for one-hot ones.
+        embeddings: one row per class, ``(K, E)``; ``None`` is one-hot embeddings.
         kind: ``"cosine"``, which any embedding has, or ``"relative"``, the released one. It is often negative, which
             turns the map of a feature behind a ReLU off, and follows the entries nearest to 0; quotients are limited to
             1e6 either way.
@@ -80,7 +80,7 @@ def check_embeddings(embeddings: Tensor, kind: str) -> None:
         InputError: naming what is wrong; for relative weights also with an entry that is 0.
     """
     if embeddings.ndim != 2 or 0 in embeddings.shape:
-        raise InputError(f"class_embeddings: expected one row a class (K, E), got shape {shape_of(embeddings)}.")
+        raise InputError(f"class_embeddings: expected one row per class (K, E), got shape {shape_of(embeddings)}.")
     if not embeddings.isfinite().all():
         raise InputError("class_embeddings: expected finite numbers, got NaN or infinite ones.")
     zeros = int((embeddings == 0).sum())
@@ -93,7 +93,7 @@ def check_embeddings(embeddings: Tensor, kind: str) -> None:
 
 @full_precision
 def ablation_map(feature: Tensor, weight: Tensor | None = None) -> Tensor:
-    r"""Where a net answers with what it would not say of an empty input: ``ReLU(w_i sum_c F_ic)``.
+    r"""Where the output of a net differs from that for an empty input: ``ReLU(w_i sum_c F_ic)``.
 
     Args:
         feature: ``(B, C, *S)``.
@@ -125,7 +125,7 @@ def ablation_distance(student: Tensor, teacher: Tensor, collapse: Literal["rows"
     .. math:: \overline{(\hat m^s - \hat m^t)^2}, \qquad
         \hat m_i = \frac{m_i - \min m}{\lVert m_i - \min m \rVert_2}
 
-    with the minimum over the whole batch, the norm along the first axis of positions (time of a signal, each column of
+    with the minimum over the batch, the norm along the first axis of positions (time of a signal, each column of
     an image) and the mean over everything. Where the positions differ, the larger map is brought to the size of the
     smaller by (bi)linear interpolation before the norm.
 
@@ -133,7 +133,7 @@ def ablation_distance(student: Tensor, teacher: Tensor, collapse: Literal["rows"
         student: ``(B, *S)``, as :func:`ablation_map` returns it.
         teacher: ``(B, *S')``; detached.
         collapse: ``None`` refuses a teacher's image map beside a student's signal map; ``"rows"`` averages the image
-            over its rows, for pictures of which both axes are time, such as Gramian angular fields.
+            over its rows, for images of which both axes are time, such as Gramian angular fields.
 
     Raises:
         InputError: with both shapes, if the batches differ, or one map is 1-D and the other 2-D and there is no rule.
@@ -146,7 +146,7 @@ def ablation_distance(student: Tensor, teacher: Tensor, collapse: Literal["rows"
     Differences from the reference code:
         There the maps become numpy arrays, so that no gradient reaches the student, and the teacher's are brought to
         the student's grid by ``numpy.resize``, which repeats or cuts values in memory order. The division by the
-        maximum of the whole batch is left out, because the norm cancels it. Maps of signals and ``collapse`` are ours.
+        maximum of the batch is left out, because the norm cancels it. Maps of signals and ``collapse`` are ours.
 
     Example:
         >>> student, teacher = torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
@@ -161,7 +161,7 @@ def ablation_distance(student: Tensor, teacher: Tensor, collapse: Literal["rows"
     if own.ndim != other.ndim:
         raise InputError(
             f"The student's maps have shape {shape_of(student)}, the teacher's {shape_of(teacher)}: positions of a "
-            "signal and of an image do not correspond. Take a teacher of the student's kind of view, or ask for "
+            "signal and of an image do not correspond. Take a teacher of the student's kind of view, or set "
             "collapse='rows' (a teacher's image, both axes of which are time, averaged over its rows)."
         )
     size = [min(pair) for pair in zip(own.shape[1:], other.shape[1:], strict=True)]

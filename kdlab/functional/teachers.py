@@ -1,4 +1,4 @@
-"""What several teachers say: their weights by entropy, confidence or gradients; regression on their logits."""
+"""Several teachers: weights by entropy, confidence or gradients; regression on their logits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _less_for_more(share: Tensor) -> Tensor:
 
 @full_precision
 def entropy_weights(teachers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    r"""Weights by the entropy of what teachers say: the surer one is, the more it counts (EBKD).
+    r"""Weights by the entropy of the teachers' outputs: the surer one is, the larger its weight (EBKD).
 
     .. math:: w_m = \frac{1}{M - 1} \Big( 1 - \frac{H_m}{\sum_j H_j} \Big), \qquad
         H_m = -\sum_k p_{mk} \log p_{mk}, \quad p_m = \mathrm{softmax}(z_m)
@@ -148,13 +148,13 @@ def least_norm_weights(gradients: Tensor, max_weight: float = 1.0) -> Tensor:
         \quad 0 \le w_m \le C
 
     Every weight is at 0, at ``C`` or between; for each of these ``3^M`` cases the weights between solve a linear
-    system, and the best case in which all of them are in range is the answer. For two teachers that is
+    system, and the best case in which all of them are in range is the solution. For two teachers that is
     ``w_1 = (g_2 - g_1)^T g_2 / ||g_1 - g_2||^2`` clipped to its range. Where several mixtures are the shortest (equal
     or dependent gradients), a ridge of ten units of rounding decides for about the evenest.
 
     Args:
         gradients: ``g``, ``(M, D)`` with at most 8 rows; detached.
-        max_weight: ``C``; 1 bounds nothing, and anything below ``1 / M`` weighs all equally.
+        max_weight: ``C``; 1 bounds nothing, and anything below ``1 / M`` gives equal weights.
 
     Shapes:
         ``(M, D) -> (M,)``. Nothing is read on the host.

@@ -1,83 +1,53 @@
 """Methods: LightningModules, one file each."""
 
-from kdlab.methods.a_softmax import ASoftmax
-from kdlab.methods.aekd import AEKD
-from kdlab.methods.afd import AFD
-from kdlab.methods.afds import AFDS
-from kdlab.methods.amc import AMC
-from kdlab.methods.amd import AMD
-from kdlab.methods.annealing_kd import AnnealingKD
-from kdlab.methods.at import AT
-from kdlab.methods.aver import AVER
-from kdlab.methods.base import Method
-from kdlab.methods.ca_mkd import CAMKD
-from kdlab.methods.crd import CRD
-from kdlab.methods.cs_kd import CSKD
-from kdlab.methods.dask import DASK
-from kdlab.methods.ddgsd import DDGSD
-from kdlab.methods.dist import DIST
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.dkd import DKD
-from kdlab.methods.ebkd import EBKD
-from kdlab.methods.eskd import ESKD
-from kdlab.methods.fitnet import FitNet
-from kdlab.methods.full_kd import FullKD
-from kdlab.methods.kd import KD
-from kdlab.methods.logit_standardisation import LogitStandardisation
-from kdlab.methods.pkt import PKT
-from kdlab.methods.ps_kd import PSKD
-from kdlab.methods.rkd import RKD
-from kdlab.methods.sakdn import SAKDN, SAKDNTeacher
-from kdlab.methods.schedules import PiecewiseLR
-from kdlab.methods.simkd import SimKD
-from kdlab.methods.sp import SP
-from kdlab.methods.supervised import Supervised
-from kdlab.methods.teacher import Teacher
-from kdlab.methods.tf_kd import TFKDSelf, TFKDVirtual
-from kdlab.methods.tgd import TGD
-from kdlab.methods.topological_kd import TopologicalKD
-from kdlab.methods.tpkd import TPKD
-from kdlab.methods.vid import VID
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AEKD",
-    "AFD",
-    "AFDS",
-    "AMC",
-    "AMD",
-    "AT",
-    "AVER",
-    "CAMKD",
-    "CRD",
-    "CSKD",
-    "DASK",
-    "DDGSD",
-    "DIST",
-    "DKD",
-    "EBKD",
-    "ESKD",
-    "KD",
-    "PKT",
-    "PSKD",
-    "RKD",
-    "SAKDN",
-    "SP",
-    "TGD",
-    "TPKD",
-    "VID",
-    "ASoftmax",
-    "AnnealingKD",
-    "Distillation",
-    "FitNet",
-    "FullKD",
-    "LogitStandardisation",
-    "Method",
-    "PiecewiseLR",
-    "SAKDNTeacher",
-    "SimKD",
-    "Supervised",
-    "TFKDSelf",
-    "TFKDVirtual",
-    "Teacher",
-    "TopologicalKD",
-]
+from kdlab.methods.base import Method as Method
+from kdlab.methods.distillation import Distillation as Distillation
+from kdlab.methods.made import Distilled as Distilled
+from kdlab.methods.made import TeacherFree as TeacherFree
+from kdlab.methods.schedules import PiecewiseLR as PiecewiseLR
+from kdlab.methods.supervised import Supervised as Supervised
+from kdlab.methods.teacher import Teacher as Teacher
+
+if TYPE_CHECKING:  # the same classes, with every argument
+    from kdlab.methods.signatures import *
+else:
+    from kdlab.methods.a_softmax import ASoftmax as ASoftmax
+    from kdlab.methods.aekd import AEKD as AEKD
+    from kdlab.methods.afd import AFD as AFD
+    from kdlab.methods.afds import AFDS as AFDS
+    from kdlab.methods.amc import AMC as AMC
+    from kdlab.methods.amd import AMD as AMD
+    from kdlab.methods.annealing_kd import AnnealingKD as AnnealingKD
+    from kdlab.methods.at import AT as AT
+    from kdlab.methods.aver import AVER as AVER
+    from kdlab.methods.ca_mkd import CAMKD as CAMKD
+    from kdlab.methods.crd import CRD as CRD
+    from kdlab.methods.cs_kd import CSKD as CSKD
+    from kdlab.methods.dask import DASK as DASK
+    from kdlab.methods.ddgsd import DDGSD as DDGSD
+    from kdlab.methods.dist import DIST as DIST
+    from kdlab.methods.dkd import DKD as DKD
+    from kdlab.methods.ebkd import EBKD as EBKD
+    from kdlab.methods.eskd import ESKD as ESKD
+    from kdlab.methods.fitnet import FitNet as FitNet
+    from kdlab.methods.full_kd import FullKD as FullKD
+    from kdlab.methods.kd import KD as KD
+    from kdlab.methods.logit_standardisation import LogitStandardisation as LogitStandardisation
+    from kdlab.methods.nkd import NKD as NKD
+    from kdlab.methods.pkt import PKT as PKT
+    from kdlab.methods.ps_kd import PSKD as PSKD
+    from kdlab.methods.rkd import RKD as RKD
+    from kdlab.methods.sakdn import SAKDN as SAKDN
+    from kdlab.methods.sakdn_teacher import SAKDNTeacher as SAKDNTeacher
+    from kdlab.methods.simkd import SimKD as SimKD
+    from kdlab.methods.sp import SP as SP
+    from kdlab.methods.tf_kd import TFKDSelf as TFKDSelf
+    from kdlab.methods.tf_kd import TFKDVirtual as TFKDVirtual
+    from kdlab.methods.tgd import TGD as TGD
+    from kdlab.methods.topological_kd import TopologicalKD as TopologicalKD
+    from kdlab.methods.tpkd import TPKD as TPKD
+    from kdlab.methods.vid import VID as VID
+
+    __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

@@ -23,19 +23,16 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.supervised import Supervised
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import TeacherFree
 from kdlab.nets.angular import angular
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Output
 
 
 class ASoftmaxObjective(Objective):
     """The term ``"ce"``, of logits that are lengths times cosines; there are no teachers.
-
-    Args:
-        margin: ``m``, a whole number of at least 1.
-        cosine_weight: ``lambda``, at least 0; :class:`ASoftmax` makes it fall.
 
     Raises:
         InputError: for a parameter out of range.
@@ -52,14 +49,24 @@ class ASoftmaxObjective(Objective):
     paper: ClassVar[tuple[str, ...]] = ("liu2017sphereface",)
     taps = ("embedding",)
 
-    cosine_weight: Tensor
+    margin: int = argument("``m``, a whole number of at least 1; the paper's 4.", default=4, low=1)
+    cosine_weight: Setting = setting("``lambda``, at least 0, where it does not fall.", default=5.0)
+    falling: bool = argument("whether ``lambda`` falls, step by step.", default=False)
+    start: float = argument("``lambda`` before the first step.", default=1500.0, low=0)
+    slope: float = argument("how fast ``lambda`` falls.", default=0.1, low=0)
+    least: float = argument("where ``lambda`` ends.", default=5.0, low=0)
 
-    def __init__(self, margin: int = 4, cosine_weight: float = 5.0) -> None:
-        super().__init__()
-        if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
-            raise InputError(f"ASoftmaxObjective: margin must be a whole number of at least 1, but is {margin!r}.")
-        self.margin = margin
-        self.setting("cosine_weight", cosine_weight)
+    def __post_init__(self) -> None:
+        """Begin with ``lambda`` of the first step."""
+        super().__post_init__()
+        self.moves = ("cosine_weight",) if self.falling else ()
+        self.at(0)
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """``lambda = max(least, start / (1 + slope t))``, with ``t`` counted from 1."""
+        if self.falling:
+            weight = functional.angular_softmax_weight(step + 1, self.start, self.slope, self.least)
+            self.set("cosine_weight", weight)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -70,45 +77,15 @@ class ASoftmaxObjective(Objective):
         return {"ce": ce}
 
 
-class ASoftmax(Supervised):
+class ASoftmax(TeacherFree, objective=ASoftmaxObjective, fixed={"falling": True, "cosine_weight": 5.0}):
     """Train a net on labels with an angular margin.
 
-    The net gets an :class:`~kdlab.nets.AngularNet` around it, with class weights of length 1 and no bias, unless it is
-    one; in its checkpoints it is one. Validation and test know no margin.
-
-    Args:
-        net: the net.
-        margin: ``m``, a whole number of at least 1; the paper's 4.
-        start: ``lambda`` before the first step.
-        slope: how fast ``lambda`` falls.
-        least: where ``lambda`` ends.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+    The net is wrapped in an :class:`~kdlab.nets.AngularNet`, with class weights of length 1 and no bias, unless it is
+    one; its checkpoints hold the wrapped net. Validation and test have no margin.
 
     Raises:
         InputError: for a parameter out of range, or a net without a linear head.
     """
 
-    moves: ClassVar[tuple[str, ...]] = ("cosine_weight",)
-
-    def __init__(
-        self,
-        net: Backbone,
-        *,
-        margin: int = 4,
-        start: float = 1500.0,
-        slope: float = 0.1,
-        least: float = 5.0,
-        **kwargs: Any,
-    ) -> None:
-        if min(start, slope, least) < 0:
-            raise InputError(
-                f"ASoftmax: start, slope and least must be at least 0, but are {start}, {slope} and {least}."
-            )
-        first = functional.angular_softmax_weight(1, start, slope, least)
-        super().__init__(angular(net), objective=ASoftmaxObjective(margin, first), **kwargs)
-        self.start, self.slope, self.least = start, slope, least
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set ``lambda``, a function of the step alone."""
-        step = self.trainer.global_step + 1
-        self.objective.set("cosine_weight", functional.angular_softmax_weight(step, self.start, self.slope, self.least))
+    def __init__(self, net: Backbone, **kwargs: Any) -> None:
+        super().__init__(angular(net), **kwargs)

@@ -5,8 +5,8 @@ r"""AEKD: of several teachers, the student follows the direction on which they a
     g_m = \frac1B \sum_i \frac{\partial\, \mathrm{KD}_i(m, s)}{\partial z_{s,i}}
 
 The gradients have the closed form of :func:`kdlab.functional.logit_gradients`, and the quadratic programme in ``M``
-unknowns is solved exactly on the device by :func:`kdlab.functional.least_norm_weights`. The weights are found anew in
-every batch, over all ranks, and are constants for the gradient.
+unknowns is solved exactly on the device by :func:`kdlab.functional.least_norm_weights`. The weights are found per
+batch, over all ranks, and are constants for the gradient.
 
 References:
     S. Du, S. You, X. Li, J. Wu, F. Wang, C. Qian, C. Zhang, "Agree to disagree: adaptive ensemble knowledge
@@ -20,29 +20,20 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from kdlab import distributed, functional
+from kdlab.fields import argument
 from kdlab.methods.adaptive import AdaptiveTargets
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.methods.made import Distilled
 from kdlab.types import InputError, Output
 
 
 class AEKDObjective(AdaptiveTargets):
     """Terms ``"ce"`` and ``"kd"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        max_weight: ``C``, the largest weight that a teacher may have; 1 bounds nothing, and anything below ``1 / M``
-            weighs all equally.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, without teachers, or with more than 8.
@@ -62,56 +53,30 @@ class AEKDObjective(AdaptiveTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("du2020agree",)
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        max_weight: float = 0.6,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, kl_reduction)
-        if not 0 < max_weight < math.inf:
-            raise InputError(f"AEKDObjective: max_weight must be positive and finite, but is {max_weight}.")
-        self.max_weight = max_weight
+    max_weight: float = argument(
+        "``C``, the largest weight that a teacher may have, as in the released commands .6; 1 bounds nothing, and "
+        "below ``1 / M`` all teachers have the same weight.",
+        default=0.6,
+        above=0.0,
+    )
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also when there are too many teachers."""
         names = list(teachers)
         super().check(batch_size=batch_size, teachers=names)
         if len(names) > 8:
-            raise InputError(f"AEKDObjective: weighs at most 8 teachers, but there are {len(names)}: {sorted(names)}.")
+            raise InputError(
+                f"AEKDObjective: teachers must be at most 8, but got {len(names)}: {sorted(names)}. Leave some out."
+            )
 
     def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """By gradients."""
         logits = {name: output.logits for name, output in teachers.items()}
         gradients = functional.logit_gradients(student.logits, logits, self.temperature)
-        # ranks hold equally many samples: the sum of their means points where the mean of the whole batch does
+        # ranks hold equally many samples: the sum of their means points where the mean of the complete batch does
         weights = functional.least_norm_weights(distributed.total(gradients), self.max_weight)
         return dict(zip(teachers, weights, strict=True))
 
 
-class AEKD(Distillation):
-    """Distil several teachers where they agree; ``train/weight_<teacher>`` says how much each one counts.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher, at least two to have a choice.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        max_weight: ``C``, the largest weight that a teacher may have, as in the released commands .6; 1 bounds nothing.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        max_weight: float = 0.6,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(student, teachers, AEKDObjective(temperature, kd_weight, max_weight, kl_reduction), **kwargs)
+class AEKD(Distilled, objective=AEKDObjective):
+    """Distil several teachers where they agree; ``train/weight_<teacher>`` is the weight of each."""

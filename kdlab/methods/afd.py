@@ -11,7 +11,7 @@ energy of a map with unit norm, the student's pooled to the size of the teacher'
     q_t = \mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_t)), \quad
     k_{ts} = \mathrm{BN}(\mathrm{Linear}(\mathrm{ReLU}(\mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_s)))))
 
-with learned places ``p``. All of it learns with the student and is left behind with the fit.
+with learned places ``p``. All of it is trained with the student and dropped after the fit.
 
 References:
     M. Ji, B. Heo, S. Park, "Show, attend and distill: knowledge distillation via attention-based feature matching",
@@ -26,22 +26,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import Classifier, checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
 
 
 class LayerAttention(nn.Module):
-    """How much each teacher layer listens to each student layer.
+    """The weight of each student layer for each teacher layer.
 
     Args:
         student: channels of the student's maps.
@@ -80,15 +79,6 @@ class LayerAttention(nn.Module):
 class AFDObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"attention"``.
 
-    Args:
-        attention_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features, of which all pairs are compared.
-        width: ``d``, at least 1.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-
     Raises:
         InputError: for a parameter out of range, batches of one window, if the weights do not name exactly the
             teachers, or with both shapes if one map is 1-D and the other 2-D.
@@ -107,31 +97,21 @@ class AFDObjective(SoftTargets):
     zero_when_equal = False
     reason = "a layer is compared with all layers, of which only one is equal"
 
-    attention_weight: Tensor
-
-    def __init__(
-        self,
-        attention_weight: float = 200.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        width: int = 128,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("attention_weight", attention_weight)
-        if width < 1:
-            raise InputError(f"AFDObjective: width must be at least 1, but is {width}.")
-        self.taps, self.width = checked_taps("AFDObjective", taps), width
+    attention_weight: Setting = setting("``beta``, at least 0.", default=200.0)
+    taps: tuple[str, ...] = argument(
+        "names of the features, of which all pairs are compared.",
+        default=("stage1", "stage2", "stage3"),
+        check=checked_taps,
+    )
+    width: int = argument("``d`` of queries, keys and places, at least 1.", default=128, low=1)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also for batches of one window, which batch norm cannot read."""
         super().check(batch_size=batch_size, teachers=teachers)
         if batch_size is not None and batch_size < 2:
             raise InputError(
-                "AFDObjective: the attention has batch norm, which takes at least 2 windows of a process and step, but "
-                f"there may be {batch_size}. Use a larger batch_size, or drop_last=True."
+                f"{type(self).__name__}: batch_size must be at least 2 per process, because the attention has batch "
+                f"norm, but got {batch_size}. Use a larger batch_size, or drop_last=True."
             )
 
     def make_adapters(
@@ -143,7 +123,7 @@ class AFDObjective(SoftTargets):
             own, others = self._maps(student, "the student"), self._maps(teachers[name], f"teacher {name!r}")
             for tap, mine, other in zip(self.taps, own, others, strict=True):
                 with self.comparing(f"teacher {name!r}", tap):
-                    functional.fit_maps(mine, other, resize="pool")  # says which shapes do not fit
+                    functional.fit_maps(mine, other, resize="pool")  # raises with both shapes
             made[name] = LayerAttention([f.shape[1] for f in own], [f.shape[1] for f in others], self.width)
         return made
 
@@ -173,35 +153,5 @@ class AFDObjective(SoftTargets):
         return {**terms, "attention": self.attention_weight * torch.stack(values).sum()}
 
 
-class AFD(Distillation):
-    """Distil attention maps of all layers into all layers, from teachers that read a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        attention_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features, of which all pairs are compared.
-        width: ``d`` of queries, keys and places.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        attention_weight: float = 200.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        width: int = 128,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = AFDObjective(attention_weight, temperature, kd_weight, weights, taps, width, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class AFD(Distilled, objective=AFDObjective):
+    """Distil attention maps of all layers into all layers, from teachers that read a view of the student's kind."""

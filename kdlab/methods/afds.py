@@ -1,4 +1,4 @@
-r"""AFDS, its distillation half: the teacher's channels are matched, each with the weight that attention gives it.
+r"""AFDS, its distillation half: the teacher's channels are matched, each with a weight from attention.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \frac1B \sum_i \sum_c \rho_{ic}\,
@@ -7,10 +7,10 @@ r"""AFDS, its distillation half: the teacher's channels are matched, each with t
 
 with the mean over positions and every channel divided by its L2 norm; see
 :func:`kdlab.functional.channel_weighted_distance`. Where the student has another number of channels, a 1x1 convolution
-comes first. Both learn with the student and are left behind with the fit.
+comes first. Both are trained with the student and dropped after the fit.
 
-The method has a second half, which selects features of the transferred net; what is known of it here does not suffice
-to write it, so it is left out.
+The method has a second half, which selects features of the transferred net. It is left out, because the sources at
+hand do not define it.
 
 References:
     K. Wang, X. Gao, Y. Zhao, X. Li, D. Dou, C.-Z. Xu, "Pay attention to features, transfer learn faster CNNs",
@@ -19,21 +19,21 @@ References:
 
 Differences from the reference code:
     The port needs equal channels and fails on batches of one window; it has replaced the original attention as
-    unstable. That taps are averaged is ours.
+    unstable. Here taps are averaged.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
 from kdlab.methods.hints import HintTargets
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import CONV, Backbone
-from kdlab.types import InputError, Output
+from kdlab.methods.made import Distilled
+from kdlab.nets.base import CONV
+from kdlab.types import Output
 
 
 class ChannelAttention(nn.Module):
@@ -43,7 +43,7 @@ class ChannelAttention(nn.Module):
         ndim: 1 for signals, 2 for images.
         channels: of the student's map; one that has as many as the teacher's is left as it is.
         target_channels: of the teacher's map.
-        ratio: hidden units of the attention by channel of the teacher.
+        ratio: hidden units of the attention per channel of the teacher.
 
     Shapes:
         ``(B, C, *S)`` and ``(B, C', *S)`` to the distance, 0-dim; :meth:`weights` are ``(B, C')``, with sum 1.
@@ -79,16 +79,6 @@ class ChannelAttention(nn.Module):
 class AFDSObjective(HintTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"channels"``.
 
-    Args:
-        channel_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        ratio: hidden units of the attention by channel of the teacher, above 0.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or with both shapes
             if two features do not fit.
@@ -106,25 +96,14 @@ class AFDSObjective(HintTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("wang2020pay",)
 
-    channel_weight: Tensor
-
-    def __init__(
-        self,
-        channel_weight: float = 500.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        ratio: float = 1.0,
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self.setting("channel_weight", channel_weight)
-        functional.check_choice("AFDSObjective: resize", resize or "pool", ("pool",))
-        if not ratio > 0:
-            raise InputError(f"AFDSObjective: ratio must be above 0, but is {ratio}.")
-        self.ratio, self.resize = ratio, resize
+    channel_weight: Setting = setting("``beta``, at least 0.", default=500.0)
+    kd_weight: Setting = setting(default=0.0)
+    ratio: float = argument(
+        "hidden units of the attention per channel of the teacher, above 0.", default=1.0, above=0.0
+    )
+    resize: Literal["pool"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
+    )
 
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
         """Attention and, where channels differ, a 1x1 convolution."""
@@ -143,37 +122,5 @@ class AFDSObjective(HintTargets):
         return {**terms, "channels": self.channel_weight * self.hints(student, teachers)}
 
 
-class AFDS(Distillation):
-    """Distil channels by their weight, from teachers that read a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        channel_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        ratio: hidden units of the attention by channel of the teacher, above 0.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        channel_weight: float = 500.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        ratio: float = 1.0,
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = AFDSObjective(channel_weight, temperature, kd_weight, weights, taps, ratio, resize, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class AFDS(Distilled, objective=AFDSObjective):
+    """Distil channels by their weight, from teachers that read a view of the student's kind."""

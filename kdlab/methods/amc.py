@@ -22,15 +22,15 @@ Differences from the reference code:
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.supervised import Supervised
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import TeacherFree
 from kdlab.objective import Objective, gather
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import InputError, Output, Windows
 
 
 def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int = 0) -> float:
@@ -57,14 +57,8 @@ def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int =
 class AMCObjective(Objective):
     """Terms ``"ce"`` and ``"geodesic"``; there are no teachers.
 
-    Mixed labels say how probable it is that the two samples of a pair are of one class. The halves are those of the
-    batch of all ranks.
-
-    Args:
-        geodesic_weight: ``gamma``, at least 0.
-        margin: ``m_g``, radians, at least 0.
-        pairs: ``"labels"`` compares the labels, ``"predictions"`` the predicted classes, as the released code does.
-        tap: the feature; maps are averaged over their positions.
+    With mixed labels ``s_i`` is the probability that the two samples of a pair are of one class. The halves are those
+    of the batch of all ranks.
 
     Raises:
         InputError: for a parameter out of range.
@@ -73,7 +67,7 @@ class AMCObjective(Objective):
         >>> import torch
         >>> embedding = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
         >>> net = Output(torch.zeros(4, 2), {"embedding": embedding})
-        >>> terms = AMCObjective(1.0)(student=net, teachers={}, target=torch.tensor([0, 0, 0, 1]))
+        >>> terms = AMCObjective(geodesic_weight=1.0)(student=net, teachers={}, target=torch.tensor([0, 0, 0, 1]))
         >>> {name: round(float(term), 4) for name, term in terms.items()}
         {'ce': 0.6931, 'geodesic': 1.3585}
     """
@@ -83,22 +77,54 @@ class AMCObjective(Objective):
     order_invariant = False
     reason = "it has no teachers, and pairs the samples of a batch by their places"
 
-    geodesic_weight: Tensor
+    geodesic_weight: Setting = setting(
+        "``gamma`` after the ramp, at least 0; the released code's 0.1 times 100.", default=10.0
+    )
+    margin: float = argument("``m_g``, radians, at least 0.", default=0.5, low=0)
+    ramp_up: int = argument("epochs in which the weight grows; 50 in the released code.", default=0, low=0)
+    ramp_down: int = argument(
+        "last epochs in which the weight falls; 0: it stays, as in the released code (where 30 is of the learning "
+        "rate).",
+        default=0,
+        low=0,
+    )
+    epochs: int | None = argument(
+        "how many epochs there will be, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.",
+        default=None,
+        low=1,
+    )
+    pairs: Literal["labels", "predictions"] = argument(
+        '``"labels"`` compares the labels, ``"predictions"`` the predicted classes, as the released code does.',
+        default="labels",
+    )
+    tap: str = argument(
+        "the feature whose angles are compared; maps are averaged over their positions.", default="embedding"
+    )
 
-    def __init__(
-        self,
-        geodesic_weight: float = 10.0,
-        margin: float = 0.5,
-        pairs: Literal["labels", "predictions"] = "labels",
-        tap: str = "embedding",
-    ) -> None:
-        super().__init__()
-        self.setting("geodesic_weight", geodesic_weight)
-        functional.check_choice("AMCObjective: pairs", pairs, ("labels", "predictions"))
-        if not 0 <= margin < math.inf:
-            raise InputError(f"AMCObjective: margin must be at least 0 (radians), but is {margin}.")
-        self.margin, self.pairs, self.tap = margin, pairs, tap
-        self.taps = (tap,)
+    def __post_init__(self) -> None:
+        """Leave the weight to callbacks where it has no ramp."""
+        super().__post_init__()
+        self.taps = (self.tap,)
+        self.moves = ("geodesic_weight",) if self.ramp_up or self.ramp_down else ()
+
+    def planned(self, epochs: int | None) -> int | None:
+        """How many epochs there will be, of a fit of ``epochs``; ``None`` or below 0 where it has no planned end.
+
+        Raises:
+            InputError: when ``ramp_down`` has no planned end.
+        """
+        epochs = epochs if self.epochs is None else self.epochs
+        if self.ramp_down and (epochs is None or epochs < 0):
+            raise InputError(
+                f"{type(self).__name__}: the fit has no planned end for ramp_down; set epochs= or max_epochs."
+            )
+        return epochs
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """``gamma`` times :func:`amc_ramp`."""
+        if self.moves:
+            ramp = amc_ramp(epoch, self.planned(epochs), self.ramp_up, self.ramp_down)
+            self.set("geodesic_weight", self.initial("geodesic_weight") * ramp)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -117,66 +143,19 @@ class AMCObjective(Objective):
         }
 
 
-class AMC(Supervised):
+class AMC(TeacherFree, objective=AMCObjective, ramp_up=50):
     """Train a net on labels, with its embeddings apart by class on the sphere.
-
-    Args:
-        net: the net.
-        geodesic_weight: ``gamma`` after the ramp; the released code's 0.1 times 100.
-        margin: ``m_g``, radians.
-        ramp_up: epochs in which the weight grows.
-        ramp_down: last epochs in which it falls; 0: it stays, as in the released code (where 30 is of the learning
-            rate).
-        epochs: how many epochs there will be, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.
-        pairs: ``"labels"``, or ``"predictions"`` as in the released code.
-        tap: the feature whose angles are compared.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
 
     Raises:
         InputError: for a parameter out of range, batches of one, or when ``ramp_down`` has no planned end.
     """
 
-    moves: ClassVar[tuple[str, ...]] = ("geodesic_weight",)
+    objective: AMCObjective
 
-    def __init__(
-        self,
-        net: Backbone,
-        *,
-        geodesic_weight: float = 10.0,
-        margin: float = 0.5,
-        ramp_up: int = 50,
-        ramp_down: int = 0,
-        epochs: int | None = None,
-        pairs: Literal["labels", "predictions"] = "labels",
-        tap: str = "embedding",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(net, objective=AMCObjective(geodesic_weight, margin, pairs, tap), **kwargs)
-        if min(ramp_up, ramp_down) < 0 or (epochs is not None and epochs < 1):
-            raise InputError(
-                "AMC: ramp_up and ramp_down must be at least 0 and epochs at least 1, but are "
-                f"{ramp_up}, {ramp_down} and {epochs}."
-            )
-        self.geodesic_weight = geodesic_weight
-        self.ramp_up, self.ramp_down, self.epochs = ramp_up, ramp_down, epochs
-
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that batches hold pairs and the ramp has its end, when a fit begins."""
-        if stage == "fit":
-            size = getattr(datamodule, "batch_size", None)
-            if size is not None and size < 2:
-                raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
-            if self._trainer is not None:
-                self._planned()
-        super().prepare(datamodule, stage)
-
-    def _planned(self) -> int | None:
-        epochs = self.trainer.max_epochs if self.epochs is None else self.epochs
-        if self.ramp_down and (epochs is None or epochs < 0):
-            raise InputError("AMC: the fit has no planned end for ramp_down; set epochs= or max_epochs.")
-        return epochs
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the weight of this epoch, a function of the epoch alone."""
-        ramp = amc_ramp(self.trainer.current_epoch, self._planned(), self.ramp_up, self.ramp_down)
-        self.objective.set("geodesic_weight", self.geodesic_weight * ramp)
+    def check_data(self, windows: Windows) -> None:
+        """Check that batches hold pairs and the ramp has its end."""
+        size = windows.batch_size
+        if size is not None and size < 2:
+            raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
+        if self._trainer is not None:
+            self.objective.planned(self.trainer.max_epochs)

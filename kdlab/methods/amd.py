@@ -18,22 +18,21 @@ Mixup:
     The paper also trains the student alone with mixup, alpha .2; teachers are trained without. Set the data module's
     ``mix`` to ``Mixup`` with ``alpha: 0.2``. Whether its teachers see the mixed or the clean image meanwhile is
     unverified: a teacher whose view is ``raw`` sees what the student sees, the mixed window (the default here); one
-    whose view is ``raw/clean`` (in the data module ``raw/clean: null``) sees the window itself, while the labels are
+    whose view is ``raw/clean`` (in the data module ``raw/clean: null``) sees the clean window, while the labels are
     mixed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import OptionalSetting, Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import Need, checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.types import InputError, Output
@@ -41,22 +40,6 @@ from kdlab.types import InputError, Output
 
 class AMDObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"margin"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda_2``, 0 to 1.
-        margin_weight: ``gamma``, at least 0; 3000 to 7000 suited 32x32 images. The term grows as maps get smaller, so
-            tune it on validation where the positions are others.
-        margin: factor on the angle, up to 2.
-        scale: factor on the maps.
-        local_weight: share of the four regions, 0 to 1; 0 is the global variant.
-        map_teacher: name of the teacher whose maps are matched; ``None`` stands for the only one. Further teachers
-            contribute to ``"kd"`` alone.
-        weights: teacher name -> weight in ``"kd"``; ``None`` weighs all equally.
-        taps: names of the features.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-        ce_weight: ``lambda_1``, at least 0; ``None`` is one minus ``lambda_2``.
 
     Raises:
         InputError: for a parameter out of range, or when it is not clear which teacher gives the maps.
@@ -73,37 +56,38 @@ class AMDObjective(SoftTargets):
     paper: ClassVar[tuple[str, ...]] = ("jeon2023leveraging",)
     reads: ClassVar[Need] = "attention"
 
-    margin_weight: Tensor
-    ce_weight: Tensor
-
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        margin_weight: float = 5000.0,
-        margin: float = 1.35,
-        scale: float = 64.0,
-        local_weight: float = 0.2,
-        map_teacher: str | None = None,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        ce_weight: float | None = None,
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.weighs_labels = ce_weight is not None
-        if ce_weight is not None:
-            self.setting("ce_weight", ce_weight)
-        self.setting("margin_weight", margin_weight)
-        if not (margin > 0 and scale > 0 and 0 <= local_weight <= 1):
-            raise InputError(
-                "AMDObjective: margin and scale must be positive and local_weight from 0 to 1, "
-                f"but margin={margin}, scale={scale}, local_weight={local_weight}."
-            )
-        self.margin, self.scale, self.local_weight = margin, scale, local_weight
-        self.map_teacher, self.resize = map_teacher, resize
-        self.taps = checked_taps("AMDObjective", taps)
+    kd_weight: Setting = setting(
+        "``lambda_2``, 0 to 1 (.9 with T = 4 on CIFAR-10; .6 on CINIC-10 and .3 on Tiny-ImageNet with T = 16; 1 on "
+        "ImageNet with T = 4).",
+        default=0.9,
+    )
+    margin_weight: Setting = setting(
+        "``gamma``, at least 0; 3000 to 7000 suited 32x32 images. The term grows as maps get smaller, so tune it on "
+        "validation where the number of positions differs.",
+        default=5000.0,
+    )
+    margin: float = argument("factor on the angle, above 0; up to 2.", default=1.35, above=0.0)
+    scale: float = argument("factor on the maps, above 0.", default=64.0, above=0.0)
+    local_weight: float = argument(
+        "share of the four regions, 0 to 1; 0 is the global variant.", default=0.2, low=0.0, high=1.0
+    )
+    map_teacher: str | None = argument(
+        'name of the teacher whose maps are matched; ``None``: the only one. Further teachers contribute to ``"kd"`` '
+        "alone.",
+        default=None,
+    )
+    weights: dict[str, float] | None = argument(
+        "teacher name -> weight of its logits; ``None`` weights all teachers equally, with sum 1.", default=None
+    )
+    taps: tuple[str, ...] = argument(
+        "names of the features whose maps are matched.", default=("stage1", "stage2", "stage3"), check=checked_taps
+    )
+    resize: Literal["pool"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
+    )
+    ce_weight: OptionalSetting = setting(
+        "``lambda_1``, at least 0 (1 on ImageNet); ``None``: one minus ``lambda_2``.", default=None
+    )
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also when it is not clear which teacher gives the maps."""
@@ -123,7 +107,7 @@ class AMDObjective(SoftTargets):
         if self.map_teacher is None or self.map_teacher not in names:
             raise InputError(
                 f"AMDObjective: map_teacher must name the teacher whose maps are matched, one of {sorted(names)}, but "
-                f"is {self.map_teacher!r}."
+                f"got {self.map_teacher!r}."
             )
         return self.map_teacher
 
@@ -140,64 +124,10 @@ class AMDObjective(SoftTargets):
                 values.append(
                     functional.angular_margin(own, other, self.margin, self.scale, self.local_weight, self.resize)
                 )
-        if self.weighs_labels:
+        if self.ce_weight is not None:
             terms["ce"] = self.ce_weight * functional.cross_entropy(student.logits, target)
         return {**terms, "margin": self.margin_weight * torch.stack(values).mean()}
 
 
-class AMD(Distillation):
-    """Distil logits and angular maps from a teacher that reads a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda_2``, 0 to 1 (.9 with T = 4 on CIFAR-10; .6 on CINIC-10 and .3 on Tiny-ImageNet with T = 16;
-            1 on ImageNet with T = 4).
-        margin_weight: ``gamma``, at least 0.
-        margin: factor on the angle, up to 2.
-        scale: factor on the maps.
-        local_weight: share of the four regions, 0 to 1; 0 is the global variant.
-        map_teacher: name of the teacher whose maps are matched; ``None`` stands for the only one.
-        weights: teacher name -> weight of its logits; ``None`` weighs all equally.
-        taps: names of the features whose maps are matched.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        ce_weight: ``lambda_1``, at least 0 (1 on ImageNet); ``None`` is one minus ``lambda_2``.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        margin_weight: float = 5000.0,
-        margin: float = 1.35,
-        scale: float = 64.0,
-        local_weight: float = 0.2,
-        map_teacher: str | None = None,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        ce_weight: float | None = None,
-        **kwargs: Any,
-    ) -> None:
-        objective = AMDObjective(
-            temperature=temperature,
-            kd_weight=kd_weight,
-            margin_weight=margin_weight,
-            margin=margin,
-            scale=scale,
-            local_weight=local_weight,
-            map_teacher=map_teacher,
-            weights=weights,
-            taps=taps,
-            resize=resize,
-            kl_reduction=kl_reduction,
-            ce_weight=ce_weight,
-        )
-        super().__init__(student, teachers, objective, **kwargs)
+class AMD(Distilled, objective=AMDObjective):
+    """Distil logits and angular maps from a teacher that reads a view of the student's kind."""

@@ -31,7 +31,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, setting
+from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective
@@ -56,10 +57,6 @@ def annealing_factor(epoch: int, epochs: int, t_max: int = 10) -> float:
 class AnnealingKDObjective(Objective):
     r"""Terms ``"ce"``, ``(1 - w) CE``, and ``"regression"``, ``w`` times the squared difference of the logits.
 
-    Args:
-        kd_weight: ``w``, 0 to 1; :class:`AnnealingKD` sets it to 1 in its first and to 0 in its second part.
-        factor: ``Phi``, 0 to 1; :class:`AnnealingKD` makes it grow.
-
     Raises:
         InputError: for a parameter out of range, or without teachers.
 
@@ -73,18 +70,13 @@ class AnnealingKDObjective(Objective):
 
     paper: ClassVar[tuple[str, ...]] = ("jafari2021annealing",)
 
-    kd_weight: Tensor
-    factor: Tensor
-
-    def __init__(self, kd_weight: float = 0.5, factor: float = 1.0) -> None:
-        super().__init__()
-        self.setting("kd_weight", kd_weight, high=1.0)
-        self.setting("factor", factor, high=1.0)
+    kd_weight: Setting = setting("``w``, 0 to 1.", default=0.5, high=1.0)
+    factor: Setting = setting("``Phi``, 0 to 1.", default=1.0, high=1.0)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise without teachers."""
         if not list(teachers):
-            raise InputError("AnnealingKDObjective: needs at least one teacher, but got none.")
+            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -98,28 +90,24 @@ class AnnealingKDObjective(Objective):
         }
 
 
-class AnnealingKD(Distillation):
+class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight": 1.0, "factor": 1.0}):
     """Regress growing logits, then learn from labels, starting from the best weights so far.
 
-    In the first part each validation during the fit is judged by ``val/accuracy``; of equals the later is kept, whose
-    factor is nearer to 1. The kept weights are in the run's checkpoints until the second part begins, so an
-    interrupted fit goes on as if nothing had happened. In the second part the teachers are not asked.
+    ``w`` is 1 in the first and 0 in the second part. In the first part each validation during the fit is judged by
+    ``val/accuracy``; of equals the later is kept, whose factor is nearer to 1. The kept weights are in the run's
+    checkpoints until the second part begins, so an interrupted fit resumes as if nothing had happened. The second part
+    does not compute the teachers.
 
     Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher; the paper has one.
         regression_epochs: length of the first part; ``None`` is two thirds of ``max_epochs``, as in the paper's image
             experiments (200 of 300). Set it where a resumed run has another ``max_epochs``.
         t_max: number of phases of the factor.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`. ``student_init`` is another thing: the weights
-            that the first part starts from.
+        student_init: weights that the first part starts from.
 
     Raises:
         InputError: for a length or number below 1, or when the fit has no planned end and ``regression_epochs`` is not
             given.
     """
-
-    objective: AnnealingKDObjective
 
     moves: ClassVar[tuple[str, ...]] = ("factor", "kd_weight")
 
@@ -132,19 +120,18 @@ class AnnealingKD(Distillation):
         t_max: int = 10,
         **kwargs: Any,
     ) -> None:
-        if t_max < 1 or (regression_epochs is not None and regression_epochs < 1):
-            raise InputError(
-                "AnnealingKD: t_max and regression_epochs must be at least 1, but "
-                f"t_max={t_max} and regression_epochs={regression_epochs}."
-            )
-        super().__init__(student, teachers, AnnealingKDObjective(kd_weight=1.0, factor=1 / t_max), **kwargs)
+        for name, value in (("t_max", t_max), ("regression_epochs", regression_epochs)):
+            if value is not None and value < 1:
+                raise InputError(f"AnnealingKD: {name} must be at least 1, but got {value}.")
+        super().__init__(student, teachers, **kwargs)
+        self.objective.set("factor", 1 / t_max)
         self.regression_epochs, self.t_max = regression_epochs, t_max
-        #: does it learn from labels alone?
+        #: whether it trains on labels alone
         self.second_part = False
         self._best: dict[str, Any] = {}  # weights, accuracy and epoch of the first part's best validation
 
     def on_train_start(self) -> None:
-        """Also tell how the epochs are shared."""
+        """Also warn where no epoch is left for the second part."""
         super().on_train_start()
         first, total = self._first_part(), self.trainer.max_epochs
         if total is not None and 0 <= total <= first:
@@ -201,7 +188,7 @@ class AnnealingKD(Distillation):
         if self._best:
             self.net.load_state_dict(self._best["weights"])
             rank_zero_info(
-                f"AnnealingKD: learns from labels from here on, starting from epoch {self._best['epoch']} "
+                f"AnnealingKD: trains on labels from here on, starting from epoch {self._best['epoch']} "
                 f"(val/accuracy {self._best['accuracy']:.4f})"
             )
         else:

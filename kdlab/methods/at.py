@@ -14,7 +14,7 @@ References:
 
 Differences from the reference code:
     The taps are averaged, so ``beta = 3000`` on three of them is the 1000 on their sum of both codes. RepDistiller
-    pools maps of different size silently; here that has to be asked for (``resize="pool"``). The paper has the norm of
+    pools maps of different size silently; here it needs ``resize="pool"``. The paper has the norm of
     the difference, both codes the mean of its squares, which the published weight belongs to.
 """
 
@@ -22,14 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import Need, checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -37,16 +36,6 @@ from kdlab.types import Output
 
 class ATObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"attention"``.
-
-    Args:
-        attention_weight: ``beta``, at least 0. The mean over positions shrinks as maps grow, so tune it on validation
-            where the maps are others than those of 32x32 images.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -65,21 +54,18 @@ class ATObjective(SoftTargets):
     paper: ClassVar[tuple[str, ...]] = ("zagoruyko2017paying",)
     reads: ClassVar[Need] = "attention"
 
-    attention_weight: Tensor
-
-    def __init__(
-        self,
-        attention_weight: float = 3000.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("attention_weight", attention_weight)
-        self.taps, self.resize = checked_taps("ATObjective", taps), resize
+    attention_weight: Setting = setting(
+        "``beta``, at least 0. The mean over positions shrinks as maps grow, so tune it on validation where the maps "
+        "differ in size from those of 32x32 images.",
+        default=3000.0,
+    )
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
+    taps: tuple[str, ...] = argument(
+        "names of the features whose maps are matched.", default=("stage1", "stage2", "stage3"), check=checked_taps
+    )
+    resize: Literal["pool"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
+    )
 
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
         """Energies of the maps; the features themselves where they are pooled first."""
@@ -95,35 +81,5 @@ class ATObjective(SoftTargets):
         return {**terms, "attention": self.attention_weight * distance}
 
 
-class AT(Distillation):
-    """Distil attention maps from a teacher that reads a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        attention_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features whose maps are matched.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        attention_weight: float = 3000.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = ATObjective(attention_weight, temperature, kd_weight, weights, taps, resize, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class AT(Distilled, objective=ATObjective):
+    """Distil attention maps from a teacher that reads a view of the student's kind."""

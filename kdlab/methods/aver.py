@@ -1,11 +1,11 @@
-r"""AVER: the student matches what several teachers say on average.
+r"""AVER: the student matches the average of several teachers' outputs.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \frac{\lambda}{M} \sum_m \mathrm{KD}(z_m, z_s)
     \qquad \text{or} \qquad
     (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda\, \mathrm{KD}\Big(\frac1M \sum_m z_m, z_s\Big)
 
 with ``KD`` as in :func:`kdlab.functional.soft_target_kl`. The two differ: the first matches the mean of the softened
-probabilities, the second their normalised geometric mean, in which one sure teacher outweighs several unsure ones.
+probabilities, the second their normalised geometric mean, in which one confident teacher outweighs several others.
 Unequal, fixed weights (``Base`` in the papers' tables) are :class:`~kdlab.methods.kd.KD` with ``weights``.
 
 References:
@@ -19,27 +19,20 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from kdlab.functional import check_choice, promote
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.functional import promote
+from kdlab.methods.made import Distilled
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
 class AVERObjective(SoftTargets):
     """Terms ``"ce"`` and ``"kd"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        mode: ``"loss"`` averages the teachers' losses, ``"logits"`` their logits.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, or without teachers.
@@ -56,16 +49,11 @@ class AVERObjective(SoftTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("you2017multiple",)
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        mode: Literal["loss", "logits"] = "loss",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, None, kl_reduction)
-        check_choice("AVERObjective: mode", mode, ("loss", "logits"))
-        self.mode = mode
+    kd_weight: Setting = setting("``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).")
+    weights: dict[str, float] | None = argument(default=None, init=False)
+    mode: Literal["loss", "logits"] = argument(
+        '``"loss"`` averages the teachers\' losses, ``"logits"`` their logits.', default="loss"
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -77,28 +65,5 @@ class AVERObjective(SoftTargets):
         return super().forward(student=student, teachers=teachers, target=target)
 
 
-class AVER(Distillation):
-    """Distil the average of several teachers.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).
-        mode: ``"loss"`` averages the teachers' losses, ``"logits"`` their logits.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        mode: Literal["loss", "logits"] = "loss",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(student, teachers, AVERObjective(temperature, kd_weight, mode, kl_reduction), **kwargs)
+class AVER(Distilled, objective=AVERObjective):
+    """Distil the average of several teachers."""

@@ -1,17 +1,17 @@
-r"""CA-MKD: of several teachers, the student listens to those that are right.
+r"""CA-MKD: of several teachers, those that predict the label have the larger weights.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \frac{\lambda}{B} \sum_i \sum_m w_{mi}\, \mathrm{KD}_i(m, s), \qquad
     w_{mi} = \frac{1}{M - 1} \Big( 1 - \frac{e^{C_{mi}}}{\sum_j e^{C_{ji}}} \Big)
 
-with the cross-entropy ``C`` of a teacher and the labels; see :func:`kdlab.functional.confidence_weights`. "CA" stands
-for confidence-aware. Asked for with ``feature_weight``, there is a part on the last maps, too:
+with the cross-entropy ``C`` of a teacher and the labels; see :func:`kdlab.functional.confidence_weights`. "CA" is
+confidence-aware. With ``feature_weight``, there is a part on the last maps, too:
 
 .. math:: \frac{\beta}{B} \sum_i \sum_m v_{mi}\, \overline{(E_m(F_s) - F_m)_i^2}
 
 with the mean over channels and positions of a window, an embedding ``E`` (1x1 convolution, batch norm, ReLU) onto the
-map of each teacher, and weights ``v`` by the same rule from the cross-entropy of what the teacher's own classifier
-makes of the embedded map. The embeddings learn with the student and are left behind with the fit. The original has
-this part (``feature_weight=50``, from the second epoch on); the wearable papers have not (0, the default).
+map of each teacher, and weights ``v`` by the same rule from the cross-entropy of the teacher's own classifier on
+the embedded map. The embeddings are trained with the student and are not kept. The original has this part
+(``feature_weight=50``, from the second epoch on); the wearable papers have not (0, the default).
 
 References:
     H. Zhang, D. Chen, C. Wang, "Confidence-aware multi-teacher knowledge distillation", ICASSP 2022,
@@ -20,7 +20,7 @@ References:
 Differences from the reference code:
     It divides both parts by another ``M`` (``mkd_scale="released"``) and has the weights 1 and 1 in place of
     ``1 - lambda`` and ``lambda``. It fits the student's map to each teacher's silently, each from the map that was
-    fitted to the teacher before; here that has to be asked for (``resize="resample"``) and starts from the student's.
+    fitted to the teacher before; here that takes ``resize="resample"`` and starts from the student's.
     Its weights ``v`` pass a gradient to the student, which could lower the loss by being wrong where a teacher is far;
     ours do not. Its embedding always ends in a ReLU; the raw maps of a `WideResNet` have both signs (``relu=False``
     leaves it out).
@@ -29,41 +29,30 @@ Differences from the reference code:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.adaptive import AdaptiveTargets
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.adaptive import ScaledTargets
 from kdlab.methods.fitnet import regressor
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.methods.made import Distilled
 from kdlab.objective import Classifier
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import InputError, Output
 
 _MAP = "stage3"
 
 
-class CAMKDObjective(AdaptiveTargets):
+class CAMKDObjective(ScaledTargets):
     """Terms ``"ce"`` and ``"kd"``, and ``"feature"`` where it has a weight.
 
     The part on maps needs the teachers' classifiers, which :meth:`adapt` is given.
 
-    Args:
-        temperature: ``T > 0`` of the soft targets.
-        kd_weight: ``lambda``, 0 to 1.
-        feature_weight: ``beta``, at least 0; with 0 there is no such part, and nothing to learn for it.
-        relu: let the embeddings of the student's map end in a ReLU, as the original does.
-        resize: ``None`` refuses maps of different size; ``"resample"`` average-pools a student's map that is larger
-            than the teacher's, and interpolates a smaller one linearly, as the original does.
-        mkd_scale: ``"normalised"`` weighs with sum 1, ``"released"`` with ``1 / M``.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-
     Attributes:
-        feature_part: 0 leaves out the part on maps for now, 1 has it in.
+        feature_part: 0 leaves out the part on maps in this epoch, 1 has it in.
 
     Raises:
         InputError: for a parameter out of range, without teachers, for the released scale of one teacher, which is
@@ -83,28 +72,36 @@ class CAMKDObjective(AdaptiveTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("zhang2022confidence",)
 
-    feature_weight: Tensor
+    kd_weight: Setting = setting("``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).")
+    feature_weight: Setting = setting(
+        "``beta`` of the part on maps, at least 0; 0 is the wearable papers', without this part and its embeddings; 50 "
+        "is the original's.",
+        default=0.0,
+    )
+    relu: bool = argument("let the embeddings of the student's map end in a ReLU, as the original does.", default=True)
+    resize: Literal["resample"] | None = argument(
+        '``None`` refuses maps of different size; ``"resample"`` average-pools a student\'s map that is larger than '
+        "the teacher's, and interpolates a smaller one linearly, as the original does.",
+        default=None,
+    )
+    first_epoch: int = argument("epoch in which the part on maps begins, counted from 0.", default=0, low=0)
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        feature_weight: float = 0.0,
-        relu: bool = True,
-        resize: Literal["resample"] | None = None,
-        mkd_scale: Literal["normalised", "released"] = "normalised",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, kl_reduction, mkd_scale)
-        functional.check_choice("CAMKDObjective: resize", resize or "resample", ("resample",))
-        self.relu, self.resize, self.feature_part = relu, resize, 1.0
-        self._on_maps = feature_weight != 0
+    def __post_init__(self) -> None:
+        """Decide whether there is a part on maps; without it, its weight is no setting."""
+        super().__post_init__()
+        self.feature_part = 1.0
         self._classifiers: dict[str, Classifier] = {}
+        self._on_maps = bool(self.feature_weight != 0)
         if self._on_maps:
             self.taps = (_MAP,)
-            self.setting("feature_weight", feature_weight)
             self.zero_when_equal = False
             self.reason = "the embedding is no identity until it has learnt to be one"
+        else:
+            del self._ranges["feature_weight"], self._buffers["feature_weight"]
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """Leave out the part on maps before its first epoch."""
+        self.feature_part = float(epoch >= self.first_epoch)
 
     @property
     def adapts(self) -> bool:
@@ -161,9 +158,9 @@ class CAMKDObjective(AdaptiveTargets):
         maps = {name: self._maps(name, student, output) for name, output in teachers.items()}
         embedded = {name: self.adapted(name, own) for name, (own, _) in maps.items()}
         with torch.no_grad():
-            said = {name: functional.promote(self._classifiers[name](map)) for name, map in embedded.items()}
-        weights = functional.confidence_weights(said, target)
-        scale = self.released_scale(len(teachers)) if self.mkd_scale == "released" else 1.0
+            logits = {name: functional.promote(self._classifiers[name](map)) for name, map in embedded.items()}
+        weights = functional.confidence_weights(logits, target)
+        scale = self.scale(len(teachers))
         self.found |= {f"weight_{name}_feature": scale * weight.mean() for name, weight in weights.items()}
         values = [
             weights[name] * (embedded[name] - other).square().flatten(1).mean(1) for name, (_, other) in maps.items()
@@ -180,43 +177,8 @@ class CAMKDObjective(AdaptiveTargets):
         return functional.confidence_weights({name: output.logits for name, output in teachers.items()}, target)
 
 
-class CAMKD(Distillation):
-    """Distil several teachers, the righter about a window the more; ``train/weight_<teacher>`` says how much.
+class CAMKD(Distilled, objective=CAMKDObjective, fixed={"first_epoch": 1}):
+    """Distil several teachers, those that predict the label more; ``train/weight_<teacher>`` is the weight of each.
 
     The part on maps, where it has a weight, begins with the second epoch, as the original does.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher, at least two to have a choice.
-        temperature: ``T > 0`` of the soft targets.
-        kd_weight: ``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).
-        feature_weight: ``beta`` of the part on maps, at least 0; 0 is the wearable papers', 50 the original's.
-        relu: let the embeddings of the student's map end in a ReLU, as the original does.
-        resize: ``None`` refuses maps of different size; ``"resample"`` fits the student's to the teacher's.
-        mkd_scale: ``"normalised"`` weighs with sum 1, ``"released"`` with ``1 / M`` as the released code.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
     """
-
-    objective: CAMKDObjective
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        feature_weight: float = 0.0,
-        relu: bool = True,
-        resize: Literal["resample"] | None = None,
-        mkd_scale: Literal["normalised", "released"] = "normalised",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = CAMKDObjective(temperature, kd_weight, feature_weight, relu, resize, mkd_scale, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Leave out the part on maps in the first epoch."""
-        self.objective.feature_part = float(self.trainer.current_epoch > 0)

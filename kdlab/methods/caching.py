@@ -1,4 +1,4 @@
-"""How teachers are asked about all training windows, for :class:`~kdlab.cache.TeacherCache`."""
+"""Teachers on all training windows, for :class:`~kdlab.cache.TeacherCache`."""
 
 from __future__ import annotations
 
@@ -7,50 +7,55 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from kdlab.cache import Answers, Question, TeacherCache, gather_answers, size
+from kdlab.cache import CachedOutputs, Request, TeacherCache, fill_cache, size
 from kdlab.distributed import world_size
 from kdlab.files import part_prefix, remove_leftovers
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import lacks, name_of, windows_in
 from kdlab.objective import Objective
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
-if TYPE_CHECKING:
-    from kdlab.methods.distillation import Distillation
-
-_ASKED_OF_DATA = ("training_view", "train_index", "batches", "skip_views", "view_shape")
+_READ_OF_DATA = ("training_view", "train_index", "batches", "skip_views", "view_shape")
 
 
-def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], datamodule: Any) -> None:
+def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], windows: Windows) -> None:
     """Refuse what cannot be cached, before anything is trained or written.
 
     Raises:
-        InputError: for batches without a data module, a teacher whose answers depend on the batch, an augmentation
+        InputError: for batches without a data module, a teacher whose outputs depend on the batch, an augmentation
             before a teacher, or a budget that is too small.
     """
     for name, teacher in teachers.items():
         if teacher.net is not None and teacher.net.batch_relational:
             raise InputError(
-                f"cache: what teacher {name!r} ({type(teacher.net).__name__}) says of a window depends on its batch, "
-                "so it cannot be kept. Train without the cache."
+                f"cache: the output of teacher {name!r} ({type(teacher.net).__name__}) for a window depends on its "
+                "batch, so it cannot be kept. Train without the cache."
             )
     with torch.no_grad():
-        questions = _questions(cache, objective, teachers, datamodule)
-        cache.plan(questions, len(datamodule.train_index))
+        cache.plan(_requests(cache, objective, teachers, windows), len(windows.train_index))
 
 
-def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
-    """Ask all teachers about all training windows, on the first process; the others wait, and read what it wrote.
+def cached_outputs(
+    cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], module: LightningModule
+) -> CachedOutputs:
+    """Run all teachers on all training windows, on the first process; the others wait, and read what it wrote.
+
+    Args:
+        cache: the setting.
+        objective: determines what is read of the outputs.
+        teachers: loaded teachers by name.
+        module: the method that trains, with its trainer.
 
     Raises:
-        InputError: on every process, when the budget is too small or there is no room.
+        InputError: on every process, when the budget is too small or the space does not suffice.
     """
-    trainer = method.trainer
+    trainer = module.trainer
     strategy = trainer.strategy
     folder, made = cache.folder, ""
     if folder is None and trainer.world_size > 1:
@@ -58,13 +63,13 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
             remove_leftovers(tempfile.gettempdir())
             made = tempfile.mkdtemp(prefix=part_prefix())
         folder = strategy.broadcast(made)
-    gather = functools.partial(_gather, cache, method, folder)
-    answers: Answers | None = None
+    fill = functools.partial(_fill, cache, objective, teachers, module, folder)
+    outputs: CachedOutputs | None = None
     failure: Exception | None = None
     if trainer.is_global_zero:
         try:
-            answers = gather()
-        except Exception as error:  # the others wait: they are told, whatever it is
+            outputs = fill()
+        except Exception as error:  # the others wait: they get its message, whatever it is
             failure = error
             if made:
                 shutil.rmtree(made, ignore_errors=True)
@@ -73,57 +78,62 @@ def ask_all(cache: TeacherCache, method: Distillation) -> Answers:
         raise failure
     if message is not None:
         raise InputError(message)
-    answers = gather() if answers is None else answers
+    outputs = fill() if outputs is None else outputs
     if folder is None:
-        answers = answers.to(method.device)
+        outputs = outputs.to(module.device)
     if made:
-        weakref.finalize(answers, shutil.rmtree, made, ignore_errors=True)
-    plan = answers.plan
+        weakref.finalize(outputs, shutil.rmtree, made, ignore_errors=True)
+    plan = outputs.plan
     where = "in memory" if folder is None else f"in {folder}"
-    asked = ", ".join(answers.asked)
-    how = f"asked {asked} ({size(plan.scratch_bytes)} of room meanwhile)" if asked else "all of it was there"
+    computed = ", ".join(outputs.computed)
+    how = f"computed {computed} ({size(plan.scratch_bytes)} of space meanwhile)" if computed else "all of it was there"
     rank_zero_info(f"teacher cache: {size(plan.bytes)} {where} ({plan}); {how}")
-    return answers
+    return outputs
 
 
-def _gather(cache: TeacherCache, method: Distillation, folder: str | None) -> Answers:
-    datamodule: Any = getattr(method.trainer, "datamodule", None)
-    plugin = method.trainer.precision_plugin
-
-    def deliver(batch: Batch) -> Batch:
-        ready: Batch = method.transfer_batch_to_device(plugin.convert_input(batch), method.device, 0)
-        return ready
-
-    teachers = dict(method.named_teachers())
-    setting = f"{method.trainer.precision} on {method.device.type}"
-    with torch.no_grad(), plugin.forward_context():
-        questions = _questions(cache, method.objective, teachers, datamodule, setting, deliver)
-        return gather_answers(cache, questions, datamodule.train_index, folder)
-
-
-def _questions(
+def _fill(
     cache: TeacherCache,
     objective: Objective,
     teachers: Mapping[str, Teacher],
-    datamodule: Any,
+    module: LightningModule,
+    folder: str | None,
+) -> CachedOutputs:
+    windows, plugin = windows_in(module.trainer), module.trainer.precision_plugin
+
+    def deliver(batch: Batch) -> Batch:
+        ready: Batch = module.transfer_batch_to_device(plugin.convert_input(batch), module.device, 0)
+        return ready
+
+    setting = f"{module.trainer.precision} on {module.device.type}"
+    with torch.no_grad(), plugin.forward_context():
+        requests = _requests(cache, objective, teachers, windows, setting, deliver)
+        return fill_cache(cache, requests, windows.train_index, folder)
+
+
+def _requests(
+    cache: TeacherCache,
+    objective: Objective,
+    teachers: Mapping[str, Teacher],
+    windows: Windows,
     precision: str = "",
     deliver: Callable[[Batch], Batch] = lambda batch: batch,
-) -> dict[str, Question]:
-    if not all(hasattr(datamodule, name) for name in _ASKED_OF_DATA):
+) -> dict[str, Request]:
+    batch_size = windows.batch_size
+    if batch_size is None or lacks(windows, *_READ_OF_DATA):
         raise InputError(
             "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
-            f"{'plain loaders' if datamodule is None else type(datamodule).__name__}. Use one, or train without cache."
+            f"{name_of(windows)}. Use one, or train without cache."
         )
     needs = objective.needs(teachers)
-    questions = {}
+    requests = {}
     for name, teacher in teachers.items():
-        seen = datamodule.training_view(teacher.view)
+        seen = dict(windows.training_view(teacher.view))
         changes = seen.pop("augmentation")
         if changes is not None and cache.teacher_input != "clean":
             raise InputError(
                 f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
-                "so its answers cannot be kept. Set teacher_input='clean' to ask it about the window itself, or leave "
-                "out what changes it, or the cache."
+                "so its outputs cannot be kept. Set teacher_input='clean' to show it the window itself, or leave out "
+                "what changes it, or the cache."
             )
         assert teacher.net is not None  # loaded
         key = {
@@ -132,14 +142,14 @@ def _questions(
             "net": teacher.net.spec,
             "precision": precision if teacher.precision is None else f"{teacher.precision} within {precision}",
             "memory_format": teacher.net.memory_format,
-            "batch_size": datamodule.batch_size,
+            "batch_size": batch_size,
             "processes": world_size(),
         }
-        outputs = functools.partial(_outputs, teacher, datamodule, deliver)
-        zeros = torch.zeros(1, *datamodule.view_shape(teacher.view))
+        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
+        zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))
-        questions[name] = Question(key, needs.get(name, {}), probe, outputs, datamodule.batch_size * world_size())
-    return questions
+        requests[name] = Request(key, needs.get(name, {}), probe, outputs, batch_size * world_size())
+    return requests
 
 
 def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Tensor:
@@ -147,13 +157,12 @@ def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Te
     return deliver(Batch({view: x}, nothing, nothing)).views[view]
 
 
-def _outputs(teacher: Teacher, datamodule: Any, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
-    """Answers in batches of the training's size; the last one is filled up with zeros, which are not handed on."""
-    full: int = datamodule.batch_size
-    for batch in datamodule.batches("train", full, views=[teacher.view]):
+def _outputs(teacher: Teacher, windows: Windows, full: int, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
+    """Outputs in batches of the training's size; the last batch is padded with zeros, whose outputs are dropped."""
+    for batch in windows.batches("train", full, views=[teacher.view]):
         x = batch.views[teacher.view]
         count = len(x)
         if count < full:
             x = torch.cat([x, x.new_zeros(full - count, *x.shape[1:])])
-        said = teacher(_deliver_view(x, teacher.view, deliver))
-        yield Output(said.logits[:count], {tap: feature[:count] for tap, feature in said.features.items()})
+        output = teacher(_deliver_view(x, teacher.view, deliver))
+        yield Output(output.logits[:count], {tap: feature[:count] for tap, feature in output.features.items()})

@@ -1,4 +1,4 @@
-"""Checkpoints that describe themselves: reading them safely, finding them in run folders, comparing their splits."""
+"""Checkpoints that describe themselves: reading them safely, and finding them in run folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from kdlab.files import one_line
-from kdlab.fingerprint import comparable
 from kdlab.methods.descriptions import check_description, check_progress, check_weights
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
@@ -42,9 +41,11 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
     """
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"{what}: expected a checkpoint file, but {str(path)!r} does not exist.")
+        raise MissingFileError(
+            f"{what} must be a checkpoint file, but {str(path)!r} does not exist. Name one that does."
+        )
     if not path.is_file():
-        raise InputError(f"{what}: expected a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
+        raise InputError(f"{what} must be a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
     try:
         check_archive(path, sums=False)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -62,15 +63,17 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
             f"({one_line(error)})"
         ) from error
     if not isinstance(loaded, dict):
-        raise InputError(f"{what}: expected {str(path)!r} to hold a dict of weights, got {type(loaded).__name__}.")
+        raise InputError(
+            f"{what}: {str(path)!r} must hold a dict of weights, but holds {type(loaded).__name__}. Name another file."
+        )
     description(loaded, f"{what}: {str(path)!r}")
     return loaded
 
 
 def check_archive(path: Path, sums: bool = True) -> None:
-    """Check that a zip archive is no bomb and whole; another kind of file is not looked at.
+    """Check that a zip archive is complete and no bomb; other kinds of files pass.
 
-    PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would go unseen.
+    PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would not be found.
 
     Args:
         path: the file.
@@ -93,7 +96,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | None:
-    """What a checkpoint says of itself; None when it was not written by kdlab.
+    """The description in a checkpoint; None when it was not written by kdlab.
 
     Raises:
         InputError: when the description or the weights are damaged.
@@ -112,7 +115,7 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
 
     Args:
         checkpoint: as read.
-        what: how to call it in a message, with its file.
+        what: its name in a message, with its file.
         net: the net to give the weights to; by default it is made from the description.
 
     Raises:
@@ -120,7 +123,7 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
     """
     described = description(checkpoint, what)
     if described is None:
-        raise InputError(f"{what} was not written by kdlab; expected a kdlab checkpoint.")
+        raise InputError(f"{what} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab.")
     state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
     if net is None:
         try:
@@ -148,13 +151,13 @@ def find_checkpoint(
 ) -> Path:
     """Resolve a checkpoint file, a version folder or a run folder to one file.
 
-    A run folder stands for its newest finished version; which one that is gets logged.
+    A run folder resolves to its newest finished version, which is logged.
 
     Args:
         path: a file, ``runs/<data set>/<run>`` or ``runs/<data set>/<run>/version_k``.
         files: file names to look for, the first that exists is taken.
         what: how to call it in an error message.
-        finished: only versions whose fit came to its end (an interrupted one is resumed, not learnt from).
+        finished: only versions whose fit came to its end (an interrupted one is resumed, not read).
 
     Raises:
         MissingFileError: when nothing is there; names the command that makes it.
@@ -178,7 +181,7 @@ def find_checkpoint(
 
 
 def _is_final(folder: Path, name: str) -> bool:
-    by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, so nobody marks its end
+    by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, which marks the end
     return name.startswith("teacher") or by_hand or (folder / FINISHED).is_file()
 
 
@@ -204,100 +207,3 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What separates the data that a net was trained on from the data of this run, in words; empty when nothing does.
-
-    Compared are the data set, the windows, how they were held together, the held-out (validation and test) subjects
-    or recordings, and what :func:`input_differences` compares.
-    """
-    trained, current = comparable(trained, current)
-    differences = []
-    for key in ("dataset", "step", "grouping"):
-        if trained.get(key) != current.get(key):
-            differences.append(f"{key} {trained.get(key)!r}, here {current.get(key)!r}")
-    group = f"{current.get('grouping', 'subject')}s"
-    for part in ("val", "test"):
-        theirs, ours = set(trained.get(part, ())), set(current.get(part, ()))
-        if theirs != ours:
-            differences.append(f"its {part} {group} are {_listed(theirs)}, here {_listed(ours)}")
-        leak = set(trained.get("train", ())) & ours
-        if leak:
-            differences.append(f"it was trained on {group} {_listed(leak)}, which are held out here ({part})")
-    return differences + input_differences(trained, current)
-
-
-def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any], same_split: bool = True) -> list[str]:
-    """Why windows would mean something else to a net than in its training: length, rate, classes, channels, scaling.
-
-    Args:
-        trained: the fingerprint of the data that it was trained on.
-        current: the fingerprint of the data at hand.
-        same_split: compare the numbers of the scaling, too. Where training windows give them, another split has others:
-            without this, only data that were scaled differ from data that were not, and clipped ones from others.
-    """
-    trained, current = comparable(trained, current)
-    differences = []
-    for key in ("window", "sampling_rate"):
-        if trained.get(key) != current.get(key):
-            differences.append(f"its {key} is {trained.get(key)}, here {current.get(key)}")
-    if trained.get("classes") != current.get("classes"):
-        differences.append(
-            f"its classes are {', '.join(trained.get('classes', ()))}, here {', '.join(current.get('classes', ()))}"
-        )
-    if trained.get("channels") != current.get("channels"):
-        differences.append(f"its channels are {trained.get('channels')}, here {current.get('channels')}")
-    elif not _same_scale(trained.get("scale"), current.get("scale"), same_split):
-        differences.append(
-            f"its data were scaled with other numbers ({_numbers(trained.get('scale'))}, here "
-            f"{_numbers(current.get('scale'))})"
-        )
-    return differences
-
-
-def leaks(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """The subjects or recordings that a net was trained or selected on and that are test data here."""
-    if trained.get("dataset") != current.get("dataset") or trained.get("grouping") != current.get("grouping"):
-        return []
-    trained, current = comparable(trained, current)
-    seen = set(trained.get("train", ())) | set(trained.get("val", ()))
-    return sorted(seen & set(current.get("test", ())))
-
-
-def _numbers(scale: Any) -> str:
-    parts = []
-    for source, numbers in (scale or {}).items():
-        first = [f"{key} " + ", ".join(f"{v:.4g}" for v in numbers[key][:3]) for key in ("offset", "divisor")]
-        parts.append(f"{source}: {'; '.join(first)}{', ...' if len(numbers['offset']) > 3 else ''}")
-    return " / ".join(parts) or "none"
-
-
-def _same_scale(a: Any, b: Any, numbers: bool) -> bool:
-    if a is None or b is None:
-        return a is b
-    if set(a) != set(b):
-        return False
-    if not numbers:
-        return all(_kind_of_scale(a[source]) == _kind_of_scale(b[source]) for source in a)
-    for source in a:
-        for key in ("offset", "divisor"):
-            left, right = torch.tensor(a[source][key]), torch.tensor(b[source][key])
-            if (
-                a[source].get("clip") != b[source].get("clip")
-                or left.shape != right.shape
-                or not torch.allclose(left, right, rtol=1e-5, atol=1e-7)
-            ):
-                return False
-    return True
-
-
-def _kind_of_scale(scale: Mapping[str, Any]) -> tuple[int, bool, bool]:
-    """How many channels are scaled, whether they are clipped, and whether they are scaled at all."""
-    changed = any(v != 0 for v in scale["offset"]) or any(v != 1 for v in scale["divisor"])
-    return len(scale["offset"]), bool(scale.get("clip")), changed
-
-
-def _listed(items: set[Any]) -> str:
-    names = sorted((str(i) for i in items), key=lambda s: (len(s), s))
-    return "none" if not names else ", ".join(names[:12]) + (f", ... ({len(names)})" if len(names) > 12 else "")

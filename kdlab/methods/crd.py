@@ -1,4 +1,4 @@
-r"""CRD: contrastive representation distillation, a window's two embeddings are told from those of other windows.
+r"""CRD: contrastive representation distillation, a window's two embeddings against those of other windows.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \beta \sum_m w_m \big[ \mathrm{NCE}(v_s, V_m) + \mathrm{NCE}(v_m, V_s) \big]
@@ -8,9 +8,9 @@ r"""CRD: contrastive representation distillation, a window's two embeddings are 
     c = \frac{K}{N}
 
 with embeddings ``v`` of unit norm, linear in the features of student and teacher; a memory ``V`` of the embeddings of
-all ``N`` training windows, which follows them with a momentum; ``K`` others ``J_i`` of each window; and ``Z``, ``N``
+all ``N`` training windows, updated with a momentum; ``K`` others ``J_i`` of each window; and ``Z``, ``N``
 times the mean of ``exp(v . V / T)`` over the first batch. See :func:`kdlab.functional.noise_contrast`. Embeddings and
-memory are left behind with the fit. The original has no soft targets (``kd_weight=0``, the default).
+memory are dropped after the fit. The original has no soft targets (``kd_weight=0``, the default).
 
 References:
     Y. Tian, D. Krishnan, P. Isola, "Contrastive representation distillation", ICLR 2020, arXiv:1910.10699.
@@ -26,10 +26,9 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,95 +36,33 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from kdlab import distributed, functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.crd_memory import Memory, generator
+from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import lacks
 from kdlab.nets.base import Backbone
 from kdlab.objective import Classifier, gather
 from kdlab.objectives import SoftTargets
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import InputError, Output, Windows
 
 
-class Memory(nn.Module):
-    """The embeddings of all training windows by student and teacher, and the constants ``Z``; it learns no weights.
-
-    ``8 N width`` bytes; over several processes they are sent to all of them in every step.
-
-    Args:
-        keys: ``Batch.index`` of the windows, ``(N,)`` int64, ascending.
-        width: of the embeddings.
-        seed: of the embeddings that it begins with, uniform with variance ``1 / width``.
-
-    Example:
-        >>> memory = Memory(torch.tensor([3, 8, 9]), width=4, seed=0)
-        >>> memory.rows(torch.tensor([9, 3])).tolist()
-        [2, 0]
-    """
-
-    keys: Tensor
-    banks: Tensor
-    log_z: Tensor
-    step: Tensor
-
-    def __init__(self, keys: Tensor, width: int, seed: int) -> None:
-        super().__init__()
-        bound = math.sqrt(3 / width)
-        start = torch.rand(2, len(keys), width, generator=_random(seed, "memory"))
-        self.register_buffer("keys", keys)
-        self.register_buffer("banks", (2 * start - 1) * bound)  # of the student and of the teacher
-        self.register_buffer("log_z", torch.full((2,), math.nan))
-        self.register_buffer("step", torch.zeros(1, dtype=torch.int64))
-
-    def rows(self, index: Tensor) -> Tensor:
-        """The rows of windows.
-
-        Raises:
-            InputError: on the CPU, for a window that is not in the memory.
-        """
-        rows = torch.searchsorted(self.keys, index).clamp_max(len(self.keys) - 1)
-        if index.device.type == "cpu" and not torch.equal(self.keys[rows], index):
-            raise InputError(
-                f"CRDObjective: window {int(index[self.keys[rows] != index][0])} is not among the {len(self.keys)} "
-                "that the memory was made for. Train on those, or call remember(index) with all of them."
-            )
-        return rows
-
-    @torch.no_grad()
-    def write(self, rows: Tensor, embeddings: Tensor, log_z: Tensor, momentum: float) -> None:
-        """Let the memory follow the embeddings ``(2, B, width)`` of these rows, and count the step."""
-        held = self.banks[:, rows]
-        self.banks[:, rows] = functional.unit(momentum * held + (1 - momentum) * embeddings)
-        self.log_z.copy_(log_z)
-        self.step += 1
-
-
-def _random(seed: int, word: object) -> torch.Generator:
-    digest = hashlib.blake2b(f"{seed}/{word}".encode(), digest_size=7).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+def _below_one(who: str, momentum: float) -> float:
+    if momentum >= 1:
+        raise InputError(f"{who}: momentum must be below 1, but got {momentum!r}.")
+    return momentum
 
 
 class CRDObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"contrast"``.
 
-    Which windows a batch holds is told by ``index=``, and :meth:`remember` says before which there are. Without an
-    index (a batch by itself) there is no memory: the others are those of the batch, each once, embedded by the nets of
-    now, and ``Z`` is that of the batch. In evaluation mode nothing is written.
-
-    Args:
-        contrast_weight: ``beta``, at least 0.
-        temperature: ``T > 0`` of the soft targets.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        tap: name of the feature that is embedded; flattened.
-        width: of the embeddings, at least 1.
-        negatives: ``K``, at least 1; all other windows where there are no more.
-        contrast_temperature: ``T`` of the contrast, above 0.
-        momentum: of the memory, from 0 to below 1; 0 keeps the last embedding.
-        seed: of the memory's beginning and of the draws.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
+    ``index=`` names the windows of a batch among those of :meth:`remember`, which is called first. Without an index
+    there is no memory: the other windows are those of the batch, each once, with their current embeddings, and ``Z`` is
+    that of the batch. In evaluation mode nothing is written.
 
     Raises:
-        InputError: for a parameter out of range, batches of one window, a window that was not announced, or if the
-            weights do not name exactly the teachers.
+        InputError: for a parameter out of range, batches of one window, a window that is not in the memory, or if
+            the weights do not name exactly the teachers.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
@@ -144,36 +81,26 @@ class CRDObjective(SoftTargets):
     reason = "the contrast is a bound on information, whose least value is no zero"
     windows = 2
 
-    contrast_weight: Tensor
+    contrast_weight: Setting = setting("``beta``, at least 0.", default=0.8)
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original.", default=0.0)
+    tap: str = argument("name of the feature that is embedded; flattened.", default="embedding")
+    width: int = argument("of the embeddings, at least 1.", default=128, low=1)
+    negatives: int = argument("``K``, at least 1; all other windows where there are no more.", default=16384, low=1)
+    contrast_temperature: float = argument("``T`` of the contrast, above 0.", default=0.07, above=0.0)
+    momentum: float = argument(
+        "of the memory, from 0 to below 1; 0 keeps the last embedding.", default=0.5, low=0.0, check=_below_one
+    )
+    seed: int = argument("of the memory's initial embeddings and of the draws.", default=0)
 
-    def __init__(
-        self,
-        contrast_weight: float = 0.8,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        tap: str = "embedding",
-        width: int = 128,
-        negatives: int = 16384,
-        contrast_temperature: float = 0.07,
-        momentum: float = 0.5,
-        seed: int = 0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("contrast_weight", contrast_weight)
-        if width < 1 or negatives < 1 or not contrast_temperature > 0 or not 0 <= momentum < 1:
-            raise InputError(
-                "CRDObjective: width and negatives must be at least 1, contrast_temperature above 0 and momentum from "
-                f"0 to below 1, but width={width}, negatives={negatives}, contrast_temperature={contrast_temperature} "
-                f"and momentum={momentum}."
-            )
-        self.taps, self.tap, self.width, self.negatives = (tap,), tap, width, negatives
-        self.contrast_temperature, self.momentum, self.seed = contrast_temperature, momentum, seed
+    def __post_init__(self) -> None:
+        """Begin without a memory."""
+        super().__post_init__()
+        self.taps = (self.tap,)
+        self.takes_index = False  # until the training windows are known
         self._keys: Tensor | None = None
 
     def remember(self, index: ArrayLike) -> None:
-        """Say which windows there are to train on, before the adapters are made.
+        """Set the training windows, before the adapters are made.
 
         Args:
             index: their ``Batch.index``, in any order.
@@ -183,13 +110,16 @@ class CRDObjective(SoftTargets):
         """
         keys = torch.from_numpy(np.unique(np.asarray(index, dtype=np.int64)))
         if len(keys) < 2:
-            raise InputError(f"CRDObjective: a contrast needs at least 2 training windows, but there are {len(keys)}.")
+            raise InputError(
+                f"{type(self).__name__}: index must name at least 2 training windows, but got {len(keys)}."
+            )
         same = self._keys is not None and torch.equal(self._keys, keys)
         if self.adapters and not same:
             raise InputError(
-                "CRDObjective: the memory was made for other training windows. Make a new objective for these."
+                f"{type(self).__name__}: index must name the training windows of the memory, but got other training "
+                "windows. Make a new objective for these."
             )
-        self._keys = keys
+        self._keys, self.takes_index = keys, True
 
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
@@ -243,8 +173,9 @@ class CRDObjective(SoftTargets):
         memory = dict(self.adapters.items()).get(f"memory_{name}")
         if not isinstance(memory, Memory):
             raise InputError(
-                "CRDObjective: index= needs a memory of all training windows. Call remember(index of all windows) "
-                "before the adapters are made, or leave out index= to contrast the windows of a batch."
+                f"{type(self).__name__}: index must be None without a memory of all training windows, but got one. "
+                "Call remember(index of all windows) before the adapters are made, or leave out index= to contrast the "
+                "windows of a batch."
             )
         rows = memory.rows(distributed.gather(index, checked=True))
         others = self._draw(memory, rows, place)
@@ -258,8 +189,9 @@ class CRDObjective(SoftTargets):
         windows = len(memory.keys)
         if self.negatives >= windows - 1:
             return _without(torch.arange(windows - 1, device=rows.device), rows[place])
-        random = _random(self.seed, int(memory.step))
-        drawn = torch.randint(windows - 1, (len(rows), self.negatives), generator=random)
+        drawn = torch.randint(
+            windows - 1, (len(rows), self.negatives), generator=generator(self.seed, int(memory.step))
+        )
         turn = rows.argsort(stable=True).argsort()  # a window's draws do not depend on its place in the batch
         return _without(drawn.to(rows.device)[turn[place]], rows[place])
 
@@ -291,74 +223,21 @@ def _without(others: Tensor, own: Tensor) -> Tensor:
     return others + (others >= own[:, None]).long()
 
 
-class CRD(Distillation):
-    """Distil by contrast with all other training windows; the data module says which there are.
+class CRD(Distilled, objective=CRDObjective):
+    """Distil by contrast with all other training windows, of which the data module has the list.
 
     The memory takes ``8 N width`` bytes for each teacher, on every process, and is in the checkpoints that a fit is
-    resumed from. Drawing others waits for the device.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher, on any view.
-        contrast_weight: ``beta``, at least 0.
-        temperature: ``T > 0`` of the soft targets.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        tap: name of the feature that is embedded.
-        width: of the embeddings.
-        negatives: ``K``; all other windows where there are no more.
-        contrast_temperature: ``T`` of the contrast, above 0.
-        momentum: of the memory, from 0 to below 1.
-        seed: of the memory's beginning and of the draws.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
+    resumed from. Drawing other windows waits for the device.
     """
 
     objective: CRDObjective
 
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        contrast_weight: float = 0.8,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        tap: str = "embedding",
-        width: int = 128,
-        negatives: int = 16384,
-        contrast_temperature: float = 0.07,
-        momentum: float = 0.5,
-        seed: int = 0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = CRDObjective(
-            contrast_weight,
-            temperature,
-            kd_weight,
-            weights,
-            tap,
-            width,
-            negatives,
-            contrast_temperature,
-            momentum,
-            seed,
-            kl_reduction,
-        )
-        super().__init__(student, teachers, objective, **kwargs)
+    def __init__(self, student: Backbone, teachers: dict[str, Teacher], **kwargs: Any) -> None:
+        super().__init__(student, teachers, **kwargs)
+        self.objective.takes_index = True  # an error, not a contrast within the batch, where windows are unknown
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also make room for the training windows, when a fit begins."""
-        if stage == "fit" and hasattr(datamodule, "train_index"):
-            self.objective.remember(datamodule.train_index)
-        super().prepare(datamodule, stage)
-
-    def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """Ask the teachers, and say which windows these are."""
-        teachers = self.ask_teachers(batch)
-        terms: dict[str, Tensor] = self.objective(
-            student=student, teachers=teachers, target=batch.target, index=batch.index
-        )
-        return terms
+    def build(self, windows: Windows) -> None:
+        """Also make room for the training windows in the memory."""
+        if not lacks(windows, "train_index"):
+            self.objective.remember(windows.train_index)
+        super().build(windows)

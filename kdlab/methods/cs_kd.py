@@ -1,4 +1,4 @@
-r"""CS-KD: what the net says of a window follows what it says of another window of the same class.
+r"""CS-KD: the output of a net for a window follows its output for another window of the same class.
 
 .. math:: \mathrm{CE}(z(x), y) + \lambda\, T^2\, \mathrm{KL}(p(x') \,\|\, p(x)), \qquad
     p = \mathrm{softmax}(z / T), \quad y(x') = y(x)
@@ -19,28 +19,23 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.supervised import Supervised
-from kdlab.methods.versions import check_version
-from kdlab.nets.base import Backbone
-from kdlab.objectives import WeightedTeachers
-from kdlab.types import Batch, Output
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import TeacherFree
+from kdlab.methods.view_checks import check_version
+from kdlab.objectives import Reduction, WeightedTeachers
+from kdlab.types import Batch, Output, Windows
 
 
 class CSKDObjective(WeightedTeachers):
     """Terms ``"ce"`` and ``"kd"``; the teacher is the net's own output for other windows of the same classes.
 
-    With several teachers, say several partners of each window, the divergence is their mean.
-
-    Args:
-        kd_weight: ``lambda``, at least 0.
-        temperature: ``T > 0``.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
+    With several teachers, such as several partners of each window, the divergence is their mean.
 
     Raises:
         InputError: for a parameter out of range, or without a teacher.
@@ -54,20 +49,12 @@ class CSKDObjective(WeightedTeachers):
 
     paper: ClassVar[tuple[str, ...]] = ("yun2020regularizing",)
 
-    kd_weight: Tensor
-    temperature: Tensor
-
-    def __init__(
-        self,
-        kd_weight: float = 1.0,
-        temperature: float = 4.0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__()
-        self.setting("kd_weight", kd_weight)
-        self.setting("temperature", temperature, low=1e-3)
-        functional.check_choice("CSKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.kl_reduction = kl_reduction
+    weights: dict[str, float] | None = argument(default=None, init=False)
+    kd_weight: Setting = setting("``lambda``, at least 0.", default=1.0)
+    temperature: Setting = setting("``T > 0``.", default=4.0, low=1e-3)
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -82,42 +69,22 @@ class CSKDObjective(WeightedTeachers):
         return {"ce": functional.cross_entropy(student.logits, target), "kd": self.kd_weight * kd}
 
 
-class CSKD(Supervised):
-    """Train a net to say alike of windows of the same class.
+class CSKD(TeacherFree, objective=CSKDObjective):
+    """Train a net to have similar outputs for windows of the same class.
 
     The data module needs, beside the view that the net reads, the same view of another window of the same class: for
     ``"raw"`` the key ``"raw/pair"``.
-
-    Args:
-        net: the net.
-        kd_weight: ``lambda``, at least 0.
-        temperature: ``T > 0``.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
 
     Raises:
         InputError: as the fit begins, when the data module emits no pairs.
     """
 
-    def __init__(
-        self,
-        net: Backbone,
-        *,
-        kd_weight: float = 1.0,
-        temperature: float = 4.0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(net, objective=CSKDObjective(kd_weight, temperature, kl_reduction), **kwargs)
-
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that there are pairs, when a fit begins."""
-        if stage == "fit":
-            check_version("CSKD", self.view, "pair", datamodule)
-        super().prepare(datamodule, stage)
+    def check_data(self, windows: Windows) -> None:
+        """Check that there are pairs."""
+        check_version("CSKD", self.view, "pair", windows)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """Ask the net about the partners, and weigh that against the student's answer."""
+        """The terms, with the net's output for the partners as the teacher's."""
         with torch.no_grad():
             partner: Output = self.net(batch.views[f"{self.view}/pair"])
         terms: dict[str, Tensor] = self.objective(student=student, teachers={"pair": partner}, target=batch.target)

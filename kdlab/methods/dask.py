@@ -4,8 +4,8 @@ r"""DASK (VSKD): distances, angles and semantic vectors of a teacher on another 
     + \beta \sum_m w_m \big( L_D(f_s, f_m) + L_A(f_s, f_m) \big) + \gamma \sum_m w_m\, \overline{(A f_s - f_m)^2}
 
 with :func:`kdlab.functional.relational_distance` and :func:`kdlab.functional.relational_angle` of the embeddings ``f``
-and, where their lengths differ, a linear layer ``A`` from the student's to the teacher's, which learns with the student
-and stays in training.
+and, where their lengths differ, a linear layer ``A`` from the student's to the teacher's, which is trained with the
+student and dropped after the fit.
 
 References:
     J. Ni, R. Sarbajna, Y. Liu, A. H. H. Ngu, Y. Yan, "Cross-modal knowledge distillation for vision-to-sensor action
@@ -15,40 +15,30 @@ References:
 Differences from the reference code:
     Its script trains cross-entropy, .01 times soft targets and an attention term that is always 0; the lines of the
     other three terms are commented out, and hand over teacher and student swapped, which would detach the student. Here
-    all terms train, student first. Its video and watch loaders are shuffled by themselves, so that the two nets see
+    all terms train, student first. Its video and watch loaders are shuffled separately, so that the two nets see
     different trials; here both see views of the same window. Its nets, on video clips and on Gramian angular fields of
     224 pixels, are replaced by those of kdlab, for example on skeletons and on the raw signal; both have a layer of 300
-    values from which ``f`` is read, in whose place the embeddings and ``A`` stand.
+    values from which ``f`` is read, which the embeddings and ``A`` replace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
-from kdlab.objective import Classifier, checked_taps
-from kdlab.objectives import WeightedTeachers
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
+from kdlab.objective import Classifier
+from kdlab.objectives import Reduction, WeightedTeachers
 from kdlab.types import InputError, Output
 
 
 class DASKObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"kd"``, ``"relation"`` and ``"semantic"``.
-
-    Args:
-        relation_weight: ``beta``, at least 0 (1 in the reference code; the paper's value is unverified).
-        semantic_weight: ``gamma``, at least 0 (likewise).
-        temperature: ``T > 0``.
-        kd_weight: ``w_st``, at least 0; the cross-entropy keeps its weight of 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        tap: name of the embeddings ``f``, ``(B, D)``.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
@@ -66,28 +56,23 @@ class DASKObjective(WeightedTeachers):
     paper: ClassVar[tuple[str, ...]] = ("ni2022cross", "park2019relational", "hinton2015distilling")
     windows = 3
 
-    temperature: Tensor
-    kd_weight: Tensor
-    relation_weight: Tensor
-    semantic_weight: Tensor
+    relation_weight: Setting = setting(
+        "``beta``, at least 0 (1 in the reference code; the paper's value is unverified).", default=1.0
+    )
+    semantic_weight: Setting = setting(
+        "``gamma``, at least 0 (1 in the reference code; the paper's value is unverified).", default=1.0
+    )
+    temperature: Setting = setting("``T > 0`` of the soft targets.", default=4.0, low=1e-3)
+    kd_weight: Setting = setting("``w_st``, at least 0; the cross-entropy keeps its weight of 1.", default=0.01)
+    tap: str = argument("name of the embeddings ``f``, ``(B, D)``.", default="embedding")
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"
+    )
 
-    def __init__(
-        self,
-        relation_weight: float = 1.0,
-        semantic_weight: float = 1.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.01,
-        weights: dict[str, float] | None = None,
-        tap: str = "embedding",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(weights)
-        self.setting("relation_weight", relation_weight)
-        self.setting("semantic_weight", semantic_weight)
-        self.setting("temperature", temperature, low=1e-3)
-        self.setting("kd_weight", kd_weight)
-        functional.check_choice("DASKObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.taps, self.tap, self.kl_reduction = checked_taps(tap, "DASKObjective"), tap, kl_reduction
+    def __post_init__(self) -> None:
+        """Read one tap."""
+        super().__post_init__()
+        self.taps = (self.tap,)
 
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
@@ -141,42 +126,12 @@ def translator(student: Tensor, teacher: Tensor) -> nn.Module:
     """
     if student.ndim != 2 or teacher.ndim != 2:
         raise InputError(
-            "Semantic vectors must be (B, D), but the student has "
-            f"{functional.shape_of(student)} and the teacher {functional.shape_of(teacher)}. Name an embedding."
+            f"Semantic vectors must be (B, D), but the student has {functional.shape_of(student)} and the teacher "
+            f"{functional.shape_of(teacher)}. Name an embedding."
         )
     own, other = student.shape[1], teacher.shape[1]
     return nn.Identity() if own == other else nn.Linear(own, other)
 
 
-class DASK(Distillation):
-    """Distil distances, angles and semantic vectors from a teacher on another sensor (DASK, the loss of VSKD).
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher, on any views of the same windows.
-        relation_weight: ``beta``, at least 0.
-        semantic_weight: ``gamma``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``w_st``, at least 0; the cross-entropy keeps its weight of 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        tap: name of the embeddings.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        relation_weight: float = 1.0,
-        semantic_weight: float = 1.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.01,
-        weights: dict[str, float] | None = None,
-        tap: str = "embedding",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = DASKObjective(relation_weight, semantic_weight, temperature, kd_weight, weights, tap, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class DASK(Distilled, objective=DASKObjective):
+    """Distil distances, angles and semantic vectors from teachers on other views of the same windows (VSKD's loss)."""

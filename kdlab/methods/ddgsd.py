@@ -22,25 +22,24 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdlab import functional
+from kdlab.fields import Setting, argument, setting
 from kdlab.functional import full_precision
-from kdlab.methods.supervised import Supervised
-from kdlab.methods.versions import check_version
-from kdlab.nets.base import Backbone
+from kdlab.methods.made import TeacherFree
+from kdlab.methods.view_checks import check_version
 from kdlab.objective import Objective, gather
-from kdlab.types import Batch, InputError, Output
+from kdlab.objectives import Reduction
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 @full_precision
-def symmetric_kl(
-    a: Tensor, b: Tensor, temperature: float | Tensor = 3.0, reduction: Literal["batchmean", "mean"] = "batchmean"
-) -> Tensor:
+def symmetric_kl(a: Tensor, b: Tensor, temperature: float | Tensor = 3.0, reduction: Reduction = "batchmean") -> Tensor:
     r"""Divergence of softened class probabilities in both directions, times ``T^2``, with gradients to both sides.
 
     .. math:: T^2 \frac1B \sum_i \sum_k (p^a_{ik} - p^b_{ik}) (\log p^a_{ik} - \log p^b_{ik})
@@ -67,14 +66,6 @@ class DDGSDObjective(Objective):
     The first half of the student's ``2B`` rows is one distortion, the second half the other, in the same order; so are
     the labels ``(2B,)`` or ``(2B, K)``. There are no teachers. The embeddings' means are those of all ranks.
 
-    Args:
-        kd_weight: ``lambda``, at least 0.
-        discrepancy_weight: ``mu``, at least 0; 1e-4 to 5e-4 are published.
-        temperature: ``T > 0``.
-        ce_weight: weight of each of the two cross-entropies, at least 0.
-        detach_targets: whether the distribution that a divergence starts from gets no gradient.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-
     Raises:
         InputError: for a parameter out of range, or an odd number of rows.
 
@@ -93,27 +84,16 @@ class DDGSDObjective(Objective):
     order_invariant = False
     reason = "it has no teachers, and tells by their places which rows are distortions of one window"
 
-    kd_weight: Tensor
-    discrepancy_weight: Tensor
-    temperature: Tensor
-    ce_weight: Tensor
-
-    def __init__(
-        self,
-        kd_weight: float = 1.0,
-        discrepancy_weight: float = 5e-4,
-        temperature: float = 3.0,
-        ce_weight: float = 1.0,
-        detach_targets: bool = False,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__()
-        self.setting("kd_weight", kd_weight)
-        self.setting("discrepancy_weight", discrepancy_weight)
-        self.setting("temperature", temperature, low=1e-3)
-        self.setting("ce_weight", ce_weight)
-        functional.check_choice("DDGSDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.detach_targets, self.kl_reduction = detach_targets, kl_reduction
+    kd_weight: Setting = setting("``lambda``, at least 0.", default=1.0)
+    discrepancy_weight: Setting = setting("``mu``, at least 0; 1e-4 to 5e-4 are published.", default=5e-4)
+    temperature: Setting = setting("``T > 0``.", default=3.0, low=1e-3)
+    ce_weight: Setting = setting("weight of each of the two cross-entropies, at least 0.", default=1.0)
+    detach_targets: bool = argument(
+        "whether the distribution that a divergence starts from gets no gradient.", default=False
+    )
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -139,51 +119,24 @@ class DDGSDObjective(Objective):
         return symmetric_kl(a, b, *settings)
 
 
-class DDGSD(Supervised):
-    """Train a net to say the same of two distortions of a window.
+class DDGSD(TeacherFree, objective=DDGSDObjective):
+    """Train a net to have the same output for two distortions of a window.
 
     The data module needs an ``augment`` and, beside the view that the net reads, its second distortion: for ``"raw"``
     the key ``"raw/second"``. Validation, test and prediction read the one view, undistorted.
-
-    Args:
-        net: the net.
-        kd_weight: ``lambda``, at least 0.
-        discrepancy_weight: ``mu``, at least 0.
-        temperature: ``T > 0``.
-        ce_weight: weight of each of the two cross-entropies, at least 0.
-        detach_targets: whether the distribution that a divergence starts from gets no gradient.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
 
     Raises:
         InputError: as the fit begins, when the data module emits no second distortion.
     """
 
-    def __init__(
-        self,
-        net: Backbone,
-        *,
-        kd_weight: float = 1.0,
-        discrepancy_weight: float = 5e-4,
-        temperature: float = 3.0,
-        ce_weight: float = 1.0,
-        detach_targets: bool = False,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = DDGSDObjective(kd_weight, discrepancy_weight, temperature, ce_weight, detach_targets, kl_reduction)
-        super().__init__(net, objective=objective, **kwargs)
-
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also check that there are two distortions, when a fit begins."""
-        if stage == "fit":
-            check_version("DDGSD", self.view, "second", datamodule)
-            if getattr(datamodule, "augment", True) is None:
-                raise InputError(
-                    "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
-                    "are the window itself. Set the data module's augment, for example to Mix2."
-                )
-        super().prepare(datamodule, stage)
+    def check_data(self, windows: Windows) -> None:
+        """Check that there are two distortions."""
+        check_version("DDGSD", self.view, "second", windows)
+        if windows.augment is None:
+            raise InputError(
+                "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
+                "are the window itself. Set the data module's augment, for example to Mix2."
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on both distortions, as one batch."""

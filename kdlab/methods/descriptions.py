@@ -1,4 +1,4 @@
-"""The shape of what a checkpoint says of itself: checked once, so that readers may rely on it."""
+"""The form of the description in a checkpoint: checked once, so that readers may rely on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_description(described: Any, what: str) -> None:
 
     Args:
         described: what stands under the key of the description.
-        what: how to call the checkpoint in a message.
+        what: the name of the checkpoint in a message.
 
     Raises:
         InputError: naming what is wrong with it.
@@ -57,7 +57,7 @@ def check_weights(state: Any, what: str) -> None:
 
 
 def check_progress(checkpoint: Mapping[str, Any], what: str) -> None:
-    """Check what a checkpoint says of the training, as far as it does.
+    """Check the progress of the training in a checkpoint, as far as it is there.
 
     Raises:
         InputError: naming the entry that is wrong.

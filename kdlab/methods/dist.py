@@ -4,8 +4,8 @@ r"""DIST: distillation of relations between class probabilities, within a window
     + \frac\gamma K \sum_k (1 - \rho(p^s_{\cdot k}, p^m_{\cdot k})) \Big), \qquad p = \mathrm{softmax}(z / T)
 
 with Pearson's correlation ``rho``, over the classes of a window and over the windows of a batch; see
-:func:`kdlab.functional.inter_class_distance` and :func:`kdlab.functional.intra_class_distance`. A correlation asks less
-of a student than equal probabilities do, which suits a teacher that is much stronger.
+:func:`kdlab.functional.inter_class_distance` and :func:`kdlab.functional.intra_class_distance`. A correlation of one
+requires less of a student than equal probabilities do, which suits a teacher that is much stronger.
 
 References:
     T. Huang, S. You, F. Wang, C. Qian, C. Xu, "Knowledge distillation from a stronger teacher", NeurIPS 2022,
@@ -17,15 +17,14 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import gather
 from kdlab.objectives import WeightedTeachers
 from kdlab.types import Output
@@ -33,13 +32,6 @@ from kdlab.types import Output
 
 class DISTObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"inter"`` and ``"intra"``.
-
-    Args:
-        inter_weight: ``beta``, at least 0.
-        intra_weight: ``gamma``, at least 0.
-        temperature: ``T > 0``; 4 on CIFAR-100, 1 on ImageNet.
-        ce_weight: weight of the cross-entropy, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
@@ -57,34 +49,20 @@ class DISTObjective(WeightedTeachers):
     paper: ClassVar[tuple[str, ...]] = ("huang2022knowledge",)
     windows = 2
 
-    inter_weight: Tensor
-    intra_weight: Tensor
-    temperature: Tensor
-    ce_weight: Tensor
-
-    def __init__(
-        self,
-        inter_weight: float = 2.0,
-        intra_weight: float = 2.0,
-        temperature: float = 4.0,
-        ce_weight: float = 1.0,
-        weights: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(weights)
-        self.setting("inter_weight", inter_weight)
-        self.setting("intra_weight", intra_weight)
-        self.setting("temperature", temperature, low=1e-3)
-        self.setting("ce_weight", ce_weight)
+    inter_weight: Setting = setting("``beta``, at least 0.", default=2.0)
+    intra_weight: Setting = setting("``gamma``, at least 0.", default=2.0)
+    temperature: Setting = setting("``T > 0``; 4 on CIFAR-100, 1 on ImageNet.", default=4.0, low=1e-3)
+    ce_weight: Setting = setting("weight of the cross-entropy, at least 0.", default=1.0)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": CE, "inter": beta T^2 (1 - rho), "intra": gamma T^2 (1 - rho)}``."""
-        whole = gather(student)
-        own = whole(student.logits)
+        gathered = gather(student)
+        own = gathered(student.logits)
 
         def distances(teacher: Output) -> Tensor:
-            logits = (own, whole(teacher.logits.detach()), self.temperature)
+            logits = (own, gathered(teacher.logits.detach()), self.temperature)
             return torch.stack([functional.inter_class_distance(*logits), functional.intra_class_distance(*logits)])
 
         inter, intra = self.weighted(teachers, distances)
@@ -95,31 +73,5 @@ class DISTObjective(WeightedTeachers):
         }
 
 
-class DIST(Distillation):
-    """Distil the relations between class probabilities from any teachers.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        inter_weight: ``beta``, at least 0.
-        intra_weight: ``gamma``, at least 0.
-        temperature: ``T > 0``.
-        ce_weight: weight of the cross-entropy, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        inter_weight: float = 2.0,
-        intra_weight: float = 2.0,
-        temperature: float = 4.0,
-        ce_weight: float = 1.0,
-        weights: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        objective = DISTObjective(inter_weight, intra_weight, temperature, ce_weight, weights)
-        super().__init__(student, teachers, objective, **kwargs)
+class DIST(Distilled, objective=DISTObjective):
+    """Distil the relations between class probabilities from any teachers."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 import warnings
-from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -15,42 +13,38 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from kdlab import distributed
-from kdlab.cache import Answers, TeacherCache
-from kdlab.methods.base import (
-    Method,
-    check_view,
-    leave_out_adapters,
-    run_schedule,
-    sgd,
-    terms_of,
-    try_objective,
-    view_settings,
-)
-from kdlab.methods.caching import ask_all, check_cache
+from kdlab.cache import CachedOutputs, TeacherCache
+from kdlab.methods.base import Method, sgd
+from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
+from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.teacher import Teacher
+from kdlab.methods.teacher_scores import Scores, validation_scores
+from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.methods.windows import windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import SoftTargets, WeightedTeachers
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class Distillation(Method):
     """Train a student with any `Objective` over any number of named teachers.
 
     The teachers are loaded when the fit begins, checked against the data's split, and their validation accuracy is
-    logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction ask the student alone.
+    logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction run the student alone.
 
     Args:
         student: the net that is trained.
-        teachers: name -> `Teacher`; objectives weigh and pick teachers by these names.
+        teachers: name -> `Teacher`; objectives weight and select teachers by these names.
         objective: turns outputs into named terms; `SoftTargets` by default.
         student_view: name of the view that the student reads.
         optimizer: makes the optimiser from the parameters.
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         student_init: checkpoint or run folder of the same net trained from scratch on the same split, to start from
             (the wearable papers' "annealing strategy"); compare with a scratch student trained equally long.
-        cache: ask each teacher once for each training window and keep what it says; ``None`` asks in every step.
+        cache: run each teacher once for each training window and keep its outputs; ``None`` runs it in every step.
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
 
@@ -78,12 +72,12 @@ class Distillation(Method):
     ) -> None:
         super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
         if not teachers:
-            raise InputError(f"{type(self).__name__}: expected at least one teacher, got none.")
+            raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
         if wrong or set(teachers) & set(dir(torch.nn.ModuleDict)):
             raise InputError(
-                f"{type(self).__name__}: expected teachers={{name: Teacher(...)}} with names of letters, digits and _ "
-                f"(and not train, keys, ...), got {teachers!r:.200}."
+                f"{type(self).__name__}: teachers must be {{name: Teacher(...)}} with names of letters, digits and _ "
+                f"(and not train, keys, ...), but got {teachers!r:.200}. Rename them."
             )
         self.objective = objective if objective is not None else SoftTargets()
         fixed = self.objective.weights if isinstance(self.objective, WeightedTeachers) else None
@@ -94,10 +88,11 @@ class Distillation(Method):
             )
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
-        self._answers: Answers | None = None
-        #: what student and teachers said of empty windows before the fit, as shapes; None where no shape was known
+        self._cached: CachedOutputs | None = None
+        #: how good the teachers are on the validation windows; empty before a fit
+        self.teacher_scores: dict[str, Scores] = {}
+        #: outputs of student and teachers for empty windows before the fit, as shapes; None where no shape was known
         self.tried: tuple[Output, dict[str, Output]] | None = None
-        self._majority, self._broken = 0.0, dict.fromkeys(teachers, 0)  # of the validation windows, with the accuracies
 
     @property
     def student(self) -> Backbone:
@@ -107,39 +102,47 @@ class Distillation(Method):
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
         """Hook: refuse a teacher by what is known of how it was trained (``stopped_early``, ``epoch``, ``reason``)."""
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also load and check the teachers, when a fit begins.
+    def check_data(self, windows: Windows) -> None:
+        """Check the sizes of batches, and the names of the teachers, against the objective."""
+        for size in batch_sizes(windows):
+            self.objective.check(batch_size=size, teachers=self.teachers)
+
+    def load_teachers(self, windows: Windows) -> None:
+        """Load the teachers, and check them against the student, the data and the cache.
 
         Raises:
             InputError: naming the teacher and what does not fit.
         """
-        if stage == "fit":
-            for size in _batch_sizes(datamodule):
-                self.objective.check(batch_size=size, teachers=self.teachers)
-            for name, teacher in self.named_teachers():
-                teacher.load(self.teacher_files, name)
-                assert teacher.net is not None
-                self.check_teacher(name, teacher.description.get("provenance", {}))
-                if teacher.net.num_classes != self.net.num_classes:
-                    raise InputError(
-                        f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
-                        "Take a teacher that was trained on the same classes."
-                    )
-                if datamodule is not None:
-                    check_view(f"teacher {name!r}", teacher.view, teacher.net, datamodule)
-                    teacher.check_split(getattr(datamodule, "fingerprint", None), name)
-                    trained = teacher.description.get("view_settings")
-                    teacher.check_view_settings(view_settings(datamodule, teacher.view, trained), name)
-            if self.cache is not None:
-                check_cache(self.cache, self.objective, dict(self.named_teachers()), datamodule)
-        super().prepare(datamodule, stage)
-        if stage == "fit" and hasattr(datamodule, "view_shape"):
-            shapes = {name: tuple(datamodule.view_shape(t.view)) for name, t in self.named_teachers()}
-            nets = {name: (t.net, shapes[name]) for name, t in self.named_teachers() if t.net is not None}
-            self.tried = try_objective(self.objective, (self.net, tuple(datamodule.view_shape(self.view))), nets)
+        for name, teacher in self.named_teachers():
+            teacher.load(self.teacher_files, name)
+            assert teacher.net is not None
+            self.check_teacher(name, teacher.description.get("provenance", {}))
+            if teacher.net.num_classes != self.net.num_classes:
+                raise InputError(
+                    f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
+                    "Take a teacher that was trained on the same classes."
+                )
+            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows)
+            teacher.check_split(windows.fingerprint, name)
+            trained = teacher.description.get("view_settings")
+            teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+        if self.cache is not None:
+            check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
+
+    def build(self, windows: Windows) -> None:
+        """Put empty windows through student, teachers and objective; adapters are made from the outputs."""
+        own = windows.view_shape(self.view)
+        if own is None:
+            return
+        nets: dict[str, tuple[Backbone, tuple[int, ...]]] = {}
+        for name, teacher in self.named_teachers():
+            shape = windows.view_shape(teacher.view)
+            if teacher.net is not None and shape is not None:
+                nets[name] = (teacher.net, shape)
+        self.tried = try_objective(self.objective, (self.net, own), nets)
 
     def configure_model(self) -> None:
-        """See that what the objective learns besides the student is there before the optimiser is made."""
+        """Check that the objective has its adapters before the optimiser is made."""
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
@@ -153,78 +156,53 @@ class Distillation(Method):
         return [(name, teacher) for name, teacher in self.teachers.items() if isinstance(teacher, Teacher)]
 
     def on_fit_start(self) -> None:
-        """With a cache, ask the teachers about the training windows, and have their views computed no more."""
+        """With a cache, run the teachers on the training windows, and leave out their views from then on."""
         super().on_fit_start()
         # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
         if self.cache is not None:
-            self._answers = ask_all(self.cache, self)
-            datamodule: Any = getattr(self.trainer, "datamodule", None)
-            datamodule.skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
+            self._cached = cached_outputs(self.cache, self.objective, dict(self.named_teachers()), self)
+            windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
 
     def on_fit_end(self) -> None:
-        """Let go of what the teachers said."""
+        """Free the cached outputs."""
         super().on_fit_end()
-        self._answers = None
+        self._cached = None
 
     def on_train_start(self) -> None:
-        """Ask the teachers once for the validation windows, and log how good each is."""
+        """Log the validation accuracy of each teacher."""
         super().on_train_start()
         if not self.trainer.val_dataloaders:
             return
-        for name, accuracy in self._accuracies().items():
-            teacher = dict(self.named_teachers())[name]
-            rank_zero_info(f"teacher {name!r} ({teacher.view}): validation accuracy {accuracy:.4f}")
-            teacher.check_outputs(name, accuracy, self._majority, self._broken[name])
+        teachers = dict(self.named_teachers())
+        self.teacher_scores = validation_scores(self, teachers)
+        for name, (accuracy, majority, broken) in self.teacher_scores.items():
+            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
+            teachers[name].check_outputs(name, accuracy, majority, broken)
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
-    @torch.no_grad()
-    def _accuracies(self) -> dict[str, float]:
-        """The part of the validation windows that each teacher gets right, in one pass over their views."""
-        teachers = dict(self.named_teachers())
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        loader: Any = self.trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
-        if hasattr(datamodule, "ordered_loader"):
-            loader = datamodule.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
-        right = torch.zeros(2 * len(teachers) + 1, device=self.device)  # and windows with outputs that are not finite
-        classes = torch.zeros(self.net.num_classes, device=self.device)
-        precision = self.trainer.precision_plugin
-        for batch in islice(loader, int(min(self.trainer.num_val_batches[0], sys.maxsize))):
-            batch = precision.convert_input(self.transfer_batch_to_device(batch, self.device, 0))
-            keep = batch.index >= 0
-            with precision.val_step_context():
-                logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
-            hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
-            right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
-            classes.scatter_add_(0, batch.target, keep.float())
-        *counts, windows = distributed.total(right).tolist()
-        self._majority = float(distributed.total(classes).max()) / max(windows, 1)
-        counts, broken = counts[: len(teachers)], counts[len(teachers) :]
-        self._broken = {name: int(count) for name, count in zip(teachers, broken, strict=True)}
-        return {name: count / max(windows, 1) for name, count in zip(teachers, counts, strict=True)}
-
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """The terms of the objective, from the outputs of student and teachers."""
-        return terms_of(self.objective, batch, student, self.ask_teachers(batch))
+        """The terms of the objective on the outputs of student and teachers."""
+        return terms_of(self.objective, batch, student, self.teacher_outputs(batch))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set what the objective's own schedule changes."""
         run_schedule(self, self.objective, batch)
 
-    def ask_teachers(self, batch: Batch) -> dict[str, Output]:
-        """What the teachers say of a batch, now or earlier."""
-        if self._answers is None:
+    def teacher_outputs(self, batch: Batch) -> dict[str, Output]:
+        """The outputs of the teachers for a batch, computed or cached."""
+        if self._cached is None:
             return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
         everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
-        return dict(self._answers.read(batch.index, everyone))
+        return dict(self._cached.read(batch.index, everyone))
 
     def settings(self) -> dict[str, Tensor]:
-        """The objective's temperature and weights, and what it observed."""
+        """The objective's temperature and weights, and what it observes."""
         return self.objective.settings() | self.objective.observed()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing is going to be learnt."""
+        """Leave out the objective's adapters where nothing will be trained."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 
@@ -243,10 +221,10 @@ class Distillation(Method):
         return super().describe() | {"teachers": teachers}
 
 
-def _batch_sizes(datamodule: Any) -> list[int | None]:
+def batch_sizes(windows: Windows) -> list[int | None]:
     """The sizes that training batches have, the last, smaller one included where it is not dropped."""
-    size = getattr(datamodule, "batch_size", None)
-    if size is None or getattr(datamodule, "drop_last", True) or not hasattr(datamodule, "counts"):
+    size = windows.batch_size
+    if size is None or windows.drop_last or not windows.counts:
         return [size]
-    tail = datamodule.counts["train"]["windows"] % size
+    tail = windows.counts["train"]["windows"] % size
     return [size, tail] if tail else [size]

@@ -1,4 +1,4 @@
-r"""EBKD: of several teachers, the student listens to those that are sure.
+r"""EBKD: of several teachers, those with a low entropy have the larger weights.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \frac{\lambda}{B} \sum_i \sum_m w_{mi}\, \mathrm{KD}_i(m, s), \qquad
     w_{mi} = \frac{1}{M - 1} \Big( 1 - \frac{H_{mi}}{\sum_j H_{ji}} \Big)
@@ -13,31 +13,24 @@ References:
 Differences from the reference code:
     There the weights sum to ``M - 1`` and the total is divided by ``M``, so the term is ``(M - 1) / M`` of ours
     (``mkd_scale="released"``), and both weights ``1 - lambda`` and ``lambda`` are 1. Teachers that are all certain
-    weigh the same here; there they give NaN.
+    have equal weights here; there they give NaN.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.adaptive import AdaptiveTargets
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, setting
+from kdlab.methods.adaptive import ScaledTargets
+from kdlab.methods.made import Distilled
 from kdlab.types import Output
 
 
-class EBKDObjective(AdaptiveTargets):
+class EBKDObjective(ScaledTargets):
     """Terms ``"ce"`` and ``"kd"``.
-
-    Args:
-        temperature: ``T > 0`` of the soft targets; the entropies are at 1.
-        kd_weight: ``lambda``, 0 to 1.
-        mkd_scale: ``"normalised"`` weighs with sum 1, ``"released"`` with ``(M - 1) / M``.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, without teachers, or for the released scale of one teacher, which is
@@ -57,14 +50,8 @@ class EBKDObjective(AdaptiveTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("kwon2020entropy",)
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        mkd_scale: Literal["normalised", "released"] = "normalised",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, kl_reduction, mkd_scale)
+    temperature: Setting = setting("``T > 0`` of the soft targets; the entropies are at 1.")
+    kd_weight: Setting = setting("``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).")
 
     def released_scale(self, teachers: int) -> float:
         """``(M - 1) / M``."""
@@ -75,28 +62,5 @@ class EBKDObjective(AdaptiveTargets):
         return functional.entropy_weights({name: output.logits for name, output in teachers.items()})
 
 
-class EBKD(Distillation):
-    """Distil several teachers, the surer of a window the more; ``train/weight_<teacher>`` says how much.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher, at least two to have a choice.
-        temperature: ``T > 0`` of the soft targets.
-        kd_weight: ``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).
-        mkd_scale: ``"normalised"`` weighs with sum 1, ``"released"`` with ``(M - 1) / M`` as the released code.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.9,
-        mkd_scale: Literal["normalised", "released"] = "normalised",
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(student, teachers, EBKDObjective(temperature, kd_weight, mkd_scale, kl_reduction), **kwargs)
+class EBKD(Distilled, objective=EBKDObjective):
+    """Distil several teachers, those with a low entropy more; ``train/weight_<teacher>`` is the weight of each."""

@@ -1,4 +1,4 @@
-r"""ESKD: distillation from teachers that were stopped early.
+r"""ESKD, early-stopped knowledge distillation: distillation from teachers that were stopped early.
 
 The loss is that of :mod:`kdlab.methods.kd`,
 
@@ -28,7 +28,7 @@ from kdlab.types import InputError
 
 
 class ESKD(KD):
-    """Distil the logits of teachers that were stopped early; arguments as in :class:`~kdlab.methods.kd.KD`.
+    """Distil the logits of teachers that were stopped early.
 
     Raises:
         InputError: before training, if a teacher is known not to be stopped early.

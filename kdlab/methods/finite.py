@@ -37,10 +37,9 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     return [name for name, good in zip(real, fine.tolist(), strict=True) if not good]
 
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """What must stay finite in a module that learns: its trainable parameters, and the buffers of its net."""
-    net = getattr(module, "net", None)
-    buffers = {f"net.{name}": buffer for name, buffer in net.named_buffers()} if isinstance(net, nn.Module) else {}
+def weights_of(module: nn.Module, net: nn.Module) -> dict[str, Tensor]:
+    """What must stay finite in a module that is trained: its trainable parameters, and the buffers of its net."""
+    buffers = {f"net.{name}": buffer for name, buffer in net.named_buffers()}
     return {name: p for name, p in module.named_parameters() if p.requires_grad} | buffers
 
 
@@ -116,7 +115,7 @@ class Watch:
             step: its number.
 
         Returns:
-            The names of terms that are known not to be finite; `where` says in which steps.
+            The names of terms that are known not to be finite; `where` names the steps.
         """
         terms, names = terms.detach(), tuple(names)
         if at_once(terms.device):
@@ -141,7 +140,7 @@ class Watch:
 
     @property
     def where(self) -> str:
-        """The steps that the last answer is about."""
+        """The steps of the last reading."""
         first, last = self._steps
         return f"step {first}" if first == last else f"steps {first} to {last}"
 
@@ -170,3 +169,35 @@ def diverged(module: Any, where: str, what: str) -> DivergedError:
         f"{type(module).__name__}: the fit diverged in epoch {trainer.current_epoch}, {where}: {what}. "
         f"{', '.join(remedies)}. Checkpoints of earlier epochs are finite and were kept."
     )
+
+
+def check_fit(module: Any, watch: Watch) -> None:
+    """Raise `DivergedError` unless everything that is known of a fit is finite; every process calls it."""
+    refuse_terms(module, watch, watch.read())
+    check_state(module)
+
+
+def refuse_terms(module: Any, watch: Watch, bad: list[str]) -> None:
+    """Raise `DivergedError` where terms are not finite.
+
+    Args:
+        module: the method, with its trainer.
+        watch: found the terms.
+        bad: their names.
+    """
+    if bad:
+        broken = not_finite(weights_of(module, module.net))
+        why = f" (and so are the weights {first_of(broken)})" if broken else " (the weights are still finite)"
+        raise diverged(module, watch.where, f"term {first_of(bad)} must be finite, but is NaN or infinite{why}")
+
+
+def check_state(module: Any) -> None:
+    """Raise `DivergedError` unless the weights and the last validation loss of a method are finite."""
+    step = module.trainer.global_step
+    if bad := not_finite(weights_of(module, module.net)):
+        held = f"the weights must be finite, but {first_of(bad)} hold NaN or infinite values"
+        raise diverged(module, f"by step {step}", held)
+    loss = module.trainer.callback_metrics.get("val/loss")
+    if loss is not None and not bool(torch.isfinite(loss)):
+        what = f"val/loss must be finite, but is {float(loss)}"
+        raise diverged(module, f"validation after step {step}", what)

@@ -3,15 +3,15 @@ r"""FitNet: a regressor on the student's feature predicts its teacher's.
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \overline{(r_{ml}(F_s^l) - F_m^l)^2}
 
-with the mean over batch, channels and positions. The regressor ``r`` is a convolution, batch norm and ReLU; it learns
-with the student and is left behind with the fit. The original has no soft targets (``kd_weight=0``, the default).
+with the mean over batch, channels and positions. The regressor ``r`` is a convolution, batch norm and ReLU; it is
+trained with the student and dropped after the fit. The original has no soft targets (``kd_weight=0``, the default).
 
 References:
     A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: hints for thin deep nets", ICLR 2015,
     arXiv:1412.6550. Code: HobbitLong/RepDistiller@b84f547.
 
 Differences from the reference code:
-    It chooses a convolution that changes the size without being asked (``resize="strided"`` here), and has no rule for
+    It always chooses a convolution that changes the size (``resize="strided"`` here), and has no rule for
     a student's map that is smaller than the teacher's but for half the size. Its regressor always ends in a ReLU; the
     raw outputs of a `WideResNet` have both signs, of which a ReLU reaches one (``relu=False`` leaves it out). The paper
     trains the lower half of the student on the hint first; as in the code, all terms are minimised at once here.
@@ -19,15 +19,15 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
 from kdlab.methods.hints import HintTargets
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import CONV, NORM, Backbone
+from kdlab.methods.made import Distilled
+from kdlab.nets.base import CONV, NORM
 from kdlab.types import InputError, Output
 
 _TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -77,17 +77,6 @@ def regressor(student: Tensor, teacher: Tensor, relu: bool = True, resize: str |
 class FitNetObjective(HintTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"hint"``.
 
-    Args:
-        hint_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        relu: let the regressor end in a ReLU, as the original does.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the
-            regressor change the size, see :func:`regressor`.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or with both shapes
             if two features do not fit.
@@ -108,23 +97,17 @@ class FitNetObjective(HintTargets):
     zero_when_equal = False
     reason = "the regressor is no identity until it has learnt to be one"
 
-    hint_weight: Tensor
-
-    def __init__(
-        self,
-        hint_weight: float = 100.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage2",),
-        relu: bool = True,
-        resize: Literal["pool", "strided"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self.setting("hint_weight", hint_weight)
-        functional.check_choice("FitNetObjective: resize", resize or "pool", ("pool", "strided"))
-        self.relu, self.resize = relu, resize
+    hint_weight: Setting = setting("``beta``, at least 0.", default=100.0)
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original.", default=0.0)
+    taps: tuple[str, ...] = argument("names of the features; the original has the middle one.", default=("stage2",))
+    relu: bool = argument(
+        "let the regressor end in a ReLU, as the original does; ``False`` for features of both signs.", default=True
+    )
+    resize: Literal["pool", "strided"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the regressor '
+        "change the size, see :func:`~kdlab.methods.fitnet.regressor`.",
+        default=None,
+    )
 
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
         """A regressor."""
@@ -139,7 +122,7 @@ class FitNetObjective(HintTargets):
         if self.resize != "strided":
             return functional.fit_maps(student, teacher, self.resize)
         if student.ndim != teacher.ndim or student.ndim < 3:
-            return functional.fit_maps(student, teacher)  # which says why not
+            return functional.fit_maps(student, teacher)  # which raises with both shapes
         return student, teacher
 
     def forward(
@@ -150,38 +133,5 @@ class FitNetObjective(HintTargets):
         return {**terms, "hint": self.hint_weight * self.hints(student, teachers)}
 
 
-class FitNet(Distillation):
-    """Distil features through regressors, from teachers that read a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        hint_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features; the original has the middle one.
-        relu: let the regressor end in a ReLU, as the original does; ``False`` for features of both signs.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the
-            regressor change the size.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        hint_weight: float = 100.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage2",),
-        relu: bool = True,
-        resize: Literal["pool", "strided"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = FitNetObjective(hint_weight, temperature, kd_weight, weights, taps, relu, resize, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class FitNet(Distilled, objective=FitNetObjective):
+    """Distil features through regressors, from teachers that read a view of the student's kind."""

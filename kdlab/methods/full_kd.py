@@ -1,4 +1,4 @@
-r"""Full KD: distillation from teachers that were trained to the last epoch, the counterpart of ESKD.
+r"""Full KD: distillation from teachers that were trained to the last epoch, the counterpart of early-stopped KD (ESKD).
 
 The loss is that of :mod:`kdlab.methods.kd`,
 
@@ -22,7 +22,7 @@ from kdlab.types import InputError
 
 
 class FullKD(KD):
-    """Distil the logits of teachers trained to the end; arguments as in :class:`~kdlab.methods.kd.KD`.
+    """Distil the logits of teachers trained to the end.
 
     Raises:
         InputError: before training, if a teacher is known to be stopped early.

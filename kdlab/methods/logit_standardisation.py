@@ -17,27 +17,19 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, setting
+from kdlab.methods.made import Distilled
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 
 
 class LogitStandardisationObjective(SoftTargets):
     """Terms ``"ce"`` and ``"kd"``.
-
-    Args:
-        temperature: ``T > 0``, of standardised logits.
-        kd_weight: ``lambda``, 0 to 1.
-        factor: ``c``, at least 0: standardised logits differ little, and so do their probabilities.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -57,18 +49,10 @@ class LogitStandardisationObjective(SoftTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("sun2024logit",)
 
-    factor: Tensor
-
-    def __init__(
-        self,
-        temperature: float = 2.0,
-        kd_weight: float = 0.9,
-        factor: float = 10.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("factor", factor)
+    temperature: Setting = setting("``T > 0``, of standardised logits.", default=2.0)
+    factor: Setting = setting(
+        "``c``, at least 0: standardised logits differ little, and so do their probabilities.", default=10.0
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -86,31 +70,5 @@ class LogitStandardisationObjective(SoftTargets):
         }
 
 
-class LogitStandardisation(Distillation):
-    """Distil the standardised logits of any teachers.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        temperature: ``T > 0``, of standardised logits.
-        kd_weight: ``lambda``, 0 to 1.
-        factor: ``c``, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 2.0,
-        kd_weight: float = 0.9,
-        factor: float = 10.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = LogitStandardisationObjective(temperature, kd_weight, factor, weights, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class LogitStandardisation(Distilled, objective=LogitStandardisationObjective):
+    """Distil the standardised logits of any teachers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import docstring_parser
@@ -22,9 +23,11 @@ class Distilled(Distillation):
     """A distillation method whose objective is built from flat arguments: ``class TGD(Distilled, objective=...)``.
 
     A subclass names the class of its objective, and may change the defaults of its fields:
-    ``class DKD(Distilled, objective=DKDObjective, warm_up=20)``. Constructor, signature, ``--help`` and the docstring's
-    ``Args:`` are made from the fields of the objective and the arguments of `Distillation`. A constructor of its own,
-    ``def __init__(self, student, teachers, *, extra=1, **kwargs)``, adds arguments of the method.
+    ``class DKD(Distilled, objective=DKDObjective, warm_up=20)``. Fields in ``fixed={"growing": True}`` have that value
+    and are no arguments of the method. Constructor, signature, ``--help`` and the docstring's ``Args:`` are made from
+    the fields of the objective and the arguments of `Distillation`. A constructor of its own,
+    ``def __init__(self, student, teachers, *, extra=1, **kwargs)``, adds arguments of the method; one without
+    ``**kwargs`` has its own arguments alone.
 
     Args:
         student: the net that is trained.
@@ -35,11 +38,18 @@ class Distilled(Distillation):
     #: the class of the objective
     made_from: ClassVar[type[Objective]] = CrossEntropy
     _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
-    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of a constructor written by hand
+    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of constructors written by hand
+    _open: ClassVar[bool] = True  # whether those take the made arguments besides
+    _made: ClassVar[tuple[str, ...]] = ()  # names of the made arguments
 
-    def __init_subclass__(cls, objective: type[Objective] | None = None, **defaults: Any) -> None:
+    def __init_subclass__(
+        cls,
+        objective: type[Objective] | None = None,
+        fixed: Mapping[str, Any] = MappingProxyType({}),
+        **defaults: Any,
+    ) -> None:
         super().__init_subclass__()
-        make(cls, Distillation, objective, defaults)
+        make(cls, Distillation, objective, defaults, fixed)
 
     def __init__(self, student: Backbone, teachers: dict[str, Teacher], **arguments: Any) -> None:
         objective, others = build(type(self), arguments)
@@ -57,11 +67,18 @@ class TeacherFree(Supervised):
     #: the class of the objective
     made_from: ClassVar[type[Objective]] = CrossEntropy
     _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
-    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of a constructor written by hand
+    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of constructors written by hand
+    _open: ClassVar[bool] = True  # whether those take the made arguments besides
+    _made: ClassVar[tuple[str, ...]] = ()  # names of the made arguments
 
-    def __init_subclass__(cls, objective: type[Objective] | None = None, **defaults: Any) -> None:
+    def __init_subclass__(
+        cls,
+        objective: type[Objective] | None = None,
+        fixed: Mapping[str, Any] = MappingProxyType({}),
+        **defaults: Any,
+    ) -> None:
         super().__init_subclass__()
-        make(cls, Supervised, objective, defaults)
+        make(cls, Supervised, objective, defaults, fixed)
 
     def __init__(self, net: Backbone, **arguments: Any) -> None:
         objective, others = build(type(self), arguments)
@@ -73,6 +90,7 @@ def make(
     base: type[Distillation] | type[Supervised],
     objective: type[Objective] | None,
     defaults: Mapping[str, Any],
+    fixed: Mapping[str, Any],
 ) -> None:
     """Give a method's class the signature and docstring that follow from its objective.
 
@@ -81,28 +99,39 @@ def make(
         base: the class whose arguments all such methods share.
         objective: class of its objective; ``None``: that of the class above.
         defaults: field -> the method's default, where it is another than the objective's.
+        fixed: field -> its value, where it is no argument of the method.
 
     Raises:
-        TypeError: for a default of a field that the objective does not have.
+        TypeError: for a default or value of a field that the objective does not have.
     """
     if objective is not None:
         cls.made_from, cls._fields = objective, {n: f for n, f in objective.declared().items() if f.init}
-    if unknown := sorted(set(defaults) - set(cls._fields)):
+    given = {**defaults, **fixed}
+    if unknown := sorted(set(given) - set(cls._fields)):
         raise TypeError(f"{cls.__name__}: {cls.made_from.__name__} has no field {', '.join(map(repr, unknown))}.")
-    cls._fields = {n: replace(f, default=defaults.get(n, f.default)) for n, f in cls._fields.items()}
+    cls._fields = {
+        n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
+    }
     shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name != "objective"]
+    made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
+    cls._made = tuple(p.name for p in made)
     constructor = vars(cls).get("__init__")
     if constructor is not None:
         written = list(inspect.signature(constructor, eval_str=True).parameters.values())[1:]
-        cls._own = [p for p in written if p.kind is not p.VAR_KEYWORD]
+        own = [p for p in written if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        passes_on = any(p.kind is p.VAR_KEYWORD for p in written)
+        cls._own = [*own, *(p for p in cls._own if passes_on and p.name not in {o.name for o in own})]
+        cls._open = cls._open and passes_on
     names = {p.name for p in cls._own}
-    made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
-    listed = sorted([*cls._own, *(p for p in made if p.name not in names)], key=lambda p: (p.kind, not _required(p)))
+    listed = [*cls._own, *(p for p in made if cls._open and p.name not in names)]
+    listed.sort(key=lambda p: (p.kind, not _required(p)))
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     declare: Any = constructor or _constructor(cls)
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
     known = _described(base) | texts(cls._fields)
+    if objective is None:  # what the method above writes of its arguments holds here too
+        known |= _described(cls.__bases__[0])
     cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
 
 
@@ -112,11 +141,9 @@ def build(cls: type[Distilled] | type[TeacherFree], arguments: Mapping[str, Any]
     Raises:
         TypeError: for an argument that the method does not have, with all that it has.
     """
-    names = list(inspect.signature(cls).parameters)
-    if unknown := [name for name in arguments if name not in names]:
-        raise TypeError(
-            f"{cls.__name__}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {', '.join(names)}."
-        )
+    if unknown := [name for name in arguments if name not in cls._made]:
+        names = ", ".join(inspect.signature(cls).parameters)
+        raise TypeError(f"{cls.__name__}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {names}.")
     fields = {name: arguments.get(name, field.default) for name, field in cls._fields.items()}
     return cls.made_from(**fields), {name: value for name, value in arguments.items() if name not in fields}
 

@@ -19,14 +19,13 @@ Differences from the reference code:
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -34,15 +33,6 @@ from kdlab.types import Output
 
 class PKTObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"affinity"``.
-
-    Args:
-        affinity_weight: ``beta``, at least 0.
-        self_pairs: whether a window is its own neighbour too.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` or ``"mean"``, of the soft targets.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -60,22 +50,17 @@ class PKTObjective(SoftTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("passalis2018learning",)
 
-    affinity_weight: Tensor
+    affinity_weight: Setting = setting("``beta``, at least 0.", default=30000.0)
+    self_pairs: bool = argument(
+        "whether a window is its own neighbour too, as in the reference code; the paper has ``False``.", default=True
+    )
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
+    taps: tuple[str, ...] = argument("names of the features.", default=("embedding",), check=checked_taps)
 
-    def __init__(
-        self,
-        affinity_weight: float = 30000.0,
-        self_pairs: bool = True,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("embedding",),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("affinity_weight", affinity_weight)
-        self.taps, self.self_pairs = checked_taps("PKTObjective", taps), self_pairs
-        self.windows = 2 if self_pairs else 3  # with one other to pick there is no choice
+    def __post_init__(self) -> None:
+        """Count the windows that a choice among neighbours takes."""
+        super().__post_init__()
+        self.windows = 2 if self.self_pairs else 3  # with one other to pick there is no choice
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -87,35 +72,5 @@ class PKTObjective(SoftTargets):
         return {**terms, "affinity": self.affinity_weight * value}
 
 
-class PKT(Distillation):
-    """Distil the affinities between embeddings from teachers on any views.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        affinity_weight: ``beta``, at least 0.
-        self_pairs: whether a window is its own neighbour too, as in the reference code; the paper has ``False``.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, of the soft targets.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        affinity_weight: float = 30000.0,
-        self_pairs: bool = True,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("embedding",),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = PKTObjective(affinity_weight, self_pairs, temperature, kd_weight, weights, taps, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class PKT(Distilled, objective=PKTObjective):
+    """Distil the affinities between embeddings from teachers on any views."""

@@ -1,4 +1,4 @@
-r"""PS-KD: labels are softened with what the net said of the same window an epoch ago, more so from epoch to epoch.
+r"""PS-KD: labels are softened with the net's output for the same window an epoch ago, more so from epoch to epoch.
 
 .. math:: \mathrm{CE}\big(z_i, (1 - \alpha_e)\, y_i + \alpha_e\, p_i^{(e-1)}\big)
     = (1 - \alpha_e)\, \mathrm{CE}(z_i, y_i) + \alpha_e\, \mathrm{CE}(z_i, p_i^{(e-1)}), \qquad
@@ -11,11 +11,11 @@ References:
     K. Kim, B. Ji, D. Yoon, S. Hwang, "Self-knowledge distillation with progressive refinement of targets", ICCV 2021,
     arXiv:2006.12000. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
 
-With mixup or CutMix it is refused: what was said of a window is of another mixture then.
+With mixup or CutMix it is refused: the past output is that for another mixture then.
 
 Differences from the reference code:
     Predictions are kept as float16 and are scaled to sum 1 again when they are used (there float32). They are in the
-    checkpoints that a run is resumed from, so that it goes on as if it had not been interrupted.
+    checkpoints that a run is resumed from, so that it resumes as if it had not been interrupted.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlab import distributed, functional
-from kdlab.methods.supervised import Supervised
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import TeacherFree
 from kdlab.nets.base import Backbone
 from kdlab.objectives import WeightedTeachers
-from kdlab.types import Batch, InputError, Output
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class PastPredictions:
-    """What a net last said of each window: class probabilities in float16 on the CPU, by `Batch.index`.
+    """The net's last output for each window: class probabilities in float16 on the CPU, by `Batch.index`.
 
     Args:
         classes: ``K``.
 
     Attributes:
-        probabilities: ``(N, K)``, with as many rows as the largest index asks for; zeros where nothing was said yet.
+        probabilities: ``(N, K)``, with as many rows as the largest index needs; zeros where there is none yet.
 
     Example:
         >>> past, index, target = PastPredictions(2), torch.tensor([3, 0]), torch.tensor([1, 0])
@@ -54,7 +55,7 @@ class PastPredictions:
         self.probabilities = torch.zeros(0, classes, dtype=torch.float16)
 
     def read(self, index: Tensor, target: Tensor) -> Tensor:
-        """Probabilities ``(B, K)`` in float32: what was said of the windows ``index``, or else their labels."""
+        """Probabilities ``(B, K)`` in float32: the last ones of the windows ``index``, or else their labels."""
         rows = self._rows(index)
         past = self.probabilities[rows].to(target.device).float()
         if not target.is_floating_point():
@@ -80,9 +81,6 @@ class PSKDObjective(WeightedTeachers):
 
     The teacher is the net itself an epoch ago; of its logits the logarithm of its probabilities will do.
 
-    Args:
-        past_weight: ``alpha``, 0 to 1; :class:`PSKD` makes it grow.
-
     Raises:
         InputError: for a weight out of range, or without a teacher.
 
@@ -97,11 +95,38 @@ class PSKDObjective(WeightedTeachers):
     zero_when_equal = False
     reason = "cross-entropy with soft labels is at least their entropy"
 
-    past_weight: Tensor
+    weights: dict[str, float] | None = argument(default=None, init=False)
+    past_weight: Setting = setting(
+        "``alpha``, 0 to 1; where it grows ``alpha_T``, that of the last epoch.", default=0.8, high=1.0
+    )
+    growing: bool = argument("whether ``alpha`` grows from epoch to epoch.", default=False)
+    epochs: int | None = argument(
+        "``E``; ``None`` is the trainer's ``max_epochs``. Set it where a resumed run has another ``max_epochs``.",
+        default=None,
+        low=1,
+    )
 
-    def __init__(self, past_weight: float = 0.8) -> None:
-        super().__init__()
-        self.setting("past_weight", past_weight, high=1.0)
+    def __post_init__(self) -> None:
+        """Leave the weight to callbacks where it does not grow."""
+        super().__post_init__()
+        self.moves = ("past_weight",) if self.growing else ()
+
+    def planned(self, epochs: int | None) -> int:
+        """``E`` of a fit of ``epochs``; ``None`` or below 0 where it has no planned end.
+
+        Raises:
+            InputError: when there is no planned end.
+        """
+        epochs = epochs if self.epochs is None else self.epochs
+        if epochs is None or epochs < 0:
+            raise InputError(f"{type(self).__name__}: the fit has no planned end; set epochs= or max_epochs.")
+        return epochs
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """``alpha_e = alpha_T (e + 1) / E``."""
+        if self.growing:
+            grown = min((epoch + 1) / self.planned(epochs), 1.0)
+            self.set("past_weight", self.initial("past_weight") * grown)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -117,64 +142,43 @@ class PSKDObjective(WeightedTeachers):
         }
 
 
-class PSKD(Supervised):
+class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
     """Train a net on labels that are softened with its own past predictions.
 
     Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out
     (``drop_last``) keeps its older one. They are in full checkpoints, which a fit is resumed from (``best.ckpt``,
-    ``last.ckpt``), and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); to test, to
-    predict or to teach, nobody needs them. Each step waits for the device, to read and to write them.
-
-    Args:
-        net: the net.
-        past_weight: ``alpha_T``, the weight of the past in the last epoch, 0 to 1.
-        epochs: ``E``; ``None`` is the trainer's ``max_epochs``. Set it where a resumed run has another ``max_epochs``.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
+    ``last.ckpt``), and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); test, prediction
+    and teaching do not need them. Each step waits for the device, to read and to write them.
 
     Raises:
-        InputError: for ``epochs`` below 1, when the fit has no planned end and ``epochs`` is not given, or for a data
-            module that mixes windows.
+        InputError: when the fit has no planned end and ``epochs`` is not given, or for a data module that mixes
+            windows.
     """
 
-    moves: ClassVar[tuple[str, ...]] = ("past_weight",)
+    objective: PSKDObjective
 
-    def __init__(self, net: Backbone, *, past_weight: float = 0.8, epochs: int | None = None, **kwargs: Any) -> None:
-        super().__init__(net, objective=PSKDObjective(past_weight), **kwargs)
-        if epochs is not None and epochs < 1:
-            raise InputError(f"PSKD: epochs must be at least 1, but is {epochs}.")
-        self.past_weight, self.epochs = past_weight, epochs
+    def __init__(self, net: Backbone, **kwargs: Any) -> None:
+        super().__init__(net, **kwargs)
         self.past = PastPredictions(net.num_classes)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also refuse mixed windows, when a fit begins."""
-        mix = getattr(datamodule, "mix", None)
-        if stage == "fit" and mix is not None:
+    def check_data(self, windows: Windows) -> None:
+        """Refuse mixed windows."""
+        if windows.mix is not None:
             raise InputError(
-                f"PSKD: softens labels with what the net said of the same window an epoch ago, but {mix} makes another "
-                "mixture of it in every epoch. Leave out the data module's mix, or take another method."
+                "PSKD: softens labels with the output of the net for the same window in the epoch before, but "
+                f"{windows.mix} makes another mixture of it in every epoch. Leave out the data module's mix, or take "
+                "another method."
             )
-        super().prepare(datamodule, stage)
 
     def setup(self, stage: str) -> None:
-        """Also forget what an earlier fit said; a checkpoint to resume from is read afterwards."""
+        """Also forget the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""
         super().setup(stage)
         if stage == "fit":
-            self._planned()
+            self.objective.planned(self.trainer.max_epochs)
             self.past = PastPredictions(self.net.num_classes)
 
-    def _planned(self) -> int:
-        epochs = self.trainer.max_epochs if self.epochs is None else self.epochs
-        if epochs is None or epochs < 0:
-            raise InputError("PSKD: the fit has no planned end; set epochs= or max_epochs.")
-        return epochs
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the weight of this epoch."""
-        grown = min((self.trainer.current_epoch + 1) / self._planned(), 1.0)
-        self.objective.set("past_weight", self.past_weight * grown)
-
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
-        """Compare with the labels and with the past, and keep what the net says now."""
+        """Compare with the labels and with the past, and keep the net's output."""
         past = Output(self.past.read(batch.index, batch.target).log(), {})
         terms: dict[str, Tensor] = self.objective(student=student, teachers={"past": past}, target=batch.target)
         index = distributed.gather(batch.index)

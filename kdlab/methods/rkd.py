@@ -19,15 +19,14 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objective import checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -35,15 +34,6 @@ from kdlab.types import Output
 
 class RKDObjective(SoftTargets):
     """Terms ``"ce"``, ``"kd"``, ``"distance"`` and ``"angle"``.
-
-    Args:
-        distance_weight: ``w_D``, at least 0.
-        angle_weight: ``w_A``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features. Angles take ``B^3`` numbers of memory, over all ranks.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
@@ -61,23 +51,14 @@ class RKDObjective(SoftTargets):
     paper: ClassVar[tuple[str, ...]] = ("park2019relational",)
     windows = 3
 
-    distance_weight: Tensor
-    angle_weight: Tensor
-
-    def __init__(
-        self,
-        distance_weight: float = 25.0,
-        angle_weight: float = 50.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("embedding",),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, kl_reduction)
-        self.setting("distance_weight", distance_weight)
-        self.setting("angle_weight", angle_weight)
-        self.taps = checked_taps("RKDObjective", taps)
+    distance_weight: Setting = setting("``w_D``, at least 0; 0 leaves angles alone (RKD-A).", default=25.0)
+    angle_weight: Setting = setting("``w_A``, at least 0; 0 leaves distances alone (RKD-D).", default=50.0)
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
+    taps: tuple[str, ...] = argument(
+        "names of the features. Angles take ``B^3`` numbers of memory, over all ranks.",
+        default=("embedding",),
+        check=checked_taps,
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -94,35 +75,5 @@ def _relations(student: Tensor, teacher: Tensor) -> Tensor:
     )
 
 
-class RKD(Distillation):
-    """Distil the relations between embeddings from teachers on any views.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        distance_weight: ``w_D``, at least 0; 0 leaves angles alone (RKD-A).
-        angle_weight: ``w_A``, at least 0; 0 leaves distances alone (RKD-D).
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        distance_weight: float = 25.0,
-        angle_weight: float = 50.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("embedding",),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = RKDObjective(distance_weight, angle_weight, temperature, kd_weight, weights, taps, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class RKD(Distilled, objective=RKDObjective):
+    """Distil the relations between embeddings from teachers on any views."""

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all."""
+"""Checkpoints that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def save(content: Any, path: str | os.PathLike[str]) -> None:
-    """``torch.save``, whole or not at all: into memory, and from there into a file that replaces ``path``.
+    """``torch.save``, completely or not at all: into memory, and from there into a file that replaces ``path``.
 
     On a full disk ``torch.save`` into a file may end the process from C++.
     """
@@ -50,6 +50,6 @@ def save(content: Any, path: str | os.PathLike[str]) -> None:
 
 
 def write_whole(strategy: Strategy) -> None:
-    """Have a strategy write its checkpoints with `WholeCheckpointIO`, where it would write plain torch files."""
+    """Let a strategy write its checkpoints with `WholeCheckpointIO`, where it would write plain torch files."""
     if type(strategy).checkpoint_io is Strategy.checkpoint_io and type(strategy.checkpoint_io) is TorchCheckpointIO:
         strategy.checkpoint_io = WholeCheckpointIO()

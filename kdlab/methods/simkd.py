@@ -11,7 +11,7 @@ References:
     classifier", CVPR 2022, arXiv:2203.14001. Code: DefangChen/SimKD@d0b9cde.
 
 Differences from the reference code:
-    It pools the larger map silently; here that has to be asked for (``resize="pool"``), and it is the projected map
+    It pools the larger map silently; here it needs ``resize="pool"``, and it is the projected map
     that is pooled, for the loss alone. Its maps are behind a ReLU, and so is its projector; see the net.
 """
 
@@ -23,24 +23,17 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.nets.reused import ReusedClassifier
-from kdlab.objectives import WeightedTeachers
-from kdlab.types import InputError, Output
+from kdlab.objectives import Reduction, WeightedTeachers
+from kdlab.types import InputError, Output, Windows
 
 
 class SimKDObjective(WeightedTeachers):
     """Terms ``"ce"``, ``"kd"`` and ``"feature"``.
-
-    Args:
-        feature_weight: ``beta``, at least 0.
-        ce_weight: ``gamma``, at least 0.
-        kd_weight: ``lambda``, at least 0.
-        temperature: ``T > 0`` of the soft targets.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: of the soft targets, ``"batchmean"``, or ``"mean"``, ``K`` times smaller.
 
     Raises:
         InputError: for a parameter out of range, other than one teacher, or with both shapes if the maps do not fit.
@@ -58,35 +51,25 @@ class SimKDObjective(WeightedTeachers):
     paper: ClassVar[tuple[str, ...]] = ("chen2022knowledge", "hinton2015distilling")
     taps = ("stage3",)
 
-    feature_weight: Tensor
-    ce_weight: Tensor
-    kd_weight: Tensor
-    temperature: Tensor
-
-    def __init__(
-        self,
-        feature_weight: float = 1.0,
-        ce_weight: float = 0.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__()
-        self.setting("feature_weight", feature_weight)
-        self.setting("ce_weight", ce_weight)
-        self.setting("kd_weight", kd_weight)
-        self.setting("temperature", temperature, low=1e-3)
-        functional.check_choice("SimKDObjective: resize", resize or "pool", ("pool",))
-        functional.check_choice("SimKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.resize, self.kl_reduction = resize, kl_reduction
+    weights: dict[str, float] | None = argument(default=None, init=False)
+    feature_weight: Setting = setting("``beta``, at least 0.", default=1.0)
+    ce_weight: Setting = setting("``gamma``, at least 0; 0 is the original.", default=0.0)
+    kd_weight: Setting = setting("``lambda``, at least 0; 0 is the original.", default=0.0)
+    temperature: Setting = setting("``T > 0`` of the soft targets.", default=4.0, low=1e-3)
+    resize: Literal["pool"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
+    )
+    kl_reduction: Reduction = argument(
+        'of the soft targets, ``"batchmean"``, or ``"mean"``, ``K`` times smaller.', default="batchmean"
+    )
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise unless there is one teacher."""
         names = list(teachers)
         if len(names) != 1:
             raise InputError(
-                f"SimKDObjective: the student reuses one classifier, but the teachers are {sorted(names)}. Name one."
+                f"{type(self).__name__}: teachers must be one, whose classifier the student reuses, but got "
+                f"{sorted(names)}. Name one."
             )
         super().check(batch_size=batch_size, teachers=names)
 
@@ -99,8 +82,9 @@ class SimKDObjective(WeightedTeachers):
         pair = (self.feature(student, "stage3", "the student"), self.feature(teacher, "stage3", f"teacher {name!r}"))
         if pair[0].shape[1] != pair[1].shape[1]:
             raise InputError(
-                f"SimKDObjective: the student's projected map has {tuple(pair[0].shape)}, the teacher's "
-                f"{tuple(pair[1].shape)}, with other channels. Wrap the student: ReusedClassifier(net, classifier)."
+                f"{type(self).__name__}: the student's projected map must have the teacher's channels, but got "
+                f"{tuple(pair[0].shape)}, the teacher's {tuple(pair[1].shape)}. Wrap the student: "
+                "ReusedClassifier(net, classifier)."
             )
         maps = functional.fit_maps(functional.promote(pair[0]), functional.promote(pair[1]), self.resize)
         soft = functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
@@ -111,57 +95,29 @@ class SimKDObjective(WeightedTeachers):
         }
 
 
-class SimKD(Distillation):
+class SimKD(Distilled, objective=SimKDObjective):
     """Distil the last map of a teacher whose classifier the student takes over when the fit begins.
 
     Args:
         student: a :class:`~kdlab.nets.reused.ReusedClassifier`, made for nets like the teacher's.
         teachers: name -> the teacher, one, that reads a view of the student's kind.
-        feature_weight: ``beta``, at least 0.
-        ce_weight: ``gamma``, at least 0; 0 is the original.
-        kd_weight: ``lambda``, at least 0; 0 is the original.
-        temperature: ``T > 0`` of the soft targets.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: of the soft targets, ``"batchmean"``, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
 
     Raises:
         InputError: for a student that is no `ReusedClassifier`, or one that was made for another net than the teacher.
     """
 
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        feature_weight: float = 1.0,
-        ce_weight: float = 0.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, student: Backbone, teachers: dict[str, Teacher], **kwargs: Any) -> None:
         if not isinstance(student, ReusedClassifier):
             raise InputError(
-                f"SimKD: expected a student that reuses a classifier, got {type(student).__name__}. Wrap it: "
+                f"SimKD: student must be a net that reuses a classifier, but got {type(student).__name__}. Wrap it: "
                 "ReusedClassifier(net=<the student>, classifier=<a net like the teacher's>)."
             )
-        objective = SimKDObjective(feature_weight, ce_weight, kd_weight, temperature, resize, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+        super().__init__(student, teachers, **kwargs)
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also take over the teacher's classifier, when a fit begins."""
-        if stage == "fit":
-            self.objective.check(batch_size=None, teachers=self.teachers)
-            self._reuse()  # a classifier that does not fit is named before features are compared
-        super().prepare(datamodule, stage)
-        if stage == "fit":
-            self._reuse()  # again, for student_init brings another
-
-    def _reuse(self) -> None:
+    def start_weights(self, windows: Windows) -> None:
+        """Also take over the teacher's classifier, in place of the one that ``student_init`` brings."""
+        super().start_weights(windows)
         assert isinstance(self.net, ReusedClassifier)
-        for name, teacher in self.named_teachers():
-            teacher.load(self.teacher_files, name)
+        for _, teacher in self.named_teachers():
             if teacher.net is not None:
                 self.net.reuse(teacher.net)

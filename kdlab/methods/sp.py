@@ -19,28 +19,19 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, setting
+from kdlab.methods.made import Distilled
 from kdlab.objectives import SimilarityTargets
 
 
 class SPObjective(SimilarityTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"similarity"``.
-
-    Args:
-        similarity_weight: ``gamma``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -58,16 +49,7 @@ class SPObjective(SimilarityTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)
 
-    def __init__(
-        self,
-        similarity_weight: float = 3000.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, similarity_weight, weights, taps, kl_reduction)
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
 
     def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
         """Weighted sum of the distances to the teachers' Gram matrices."""
@@ -76,33 +58,5 @@ class SPObjective(SimilarityTargets):
         ).sum()
 
 
-class SP(Distillation):
-    """Distil batch similarities from teachers on any views.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        similarity_weight: ``gamma``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        similarity_weight: float = 3000.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = SPObjective(similarity_weight, temperature, kd_weight, weights, taps, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class SP(Distilled, objective=SPObjective):
+    """Distil batch similarities from teachers on any views."""

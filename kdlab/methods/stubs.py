@@ -28,8 +28,9 @@ from kdlab.cache import TeacherCache
 
 def made_methods() -> dict[str, type[Distilled] | type[TeacherFree]]:
     """Name -> class of every method of `kdlab.methods` that is made from its objective."""
-    found = {name: getattr(kdlab.methods, name) for name in kdlab.methods.__all__}
-    return {n: c for n, c in found.items() if inspect.isclass(c) and issubclass(c, Distilled | TeacherFree)}
+    made = (Distilled, TeacherFree)
+    found = sorted((name, cls) for name, cls in vars(kdlab.methods).items() if inspect.isclass(cls) and cls not in made)
+    return {name: cls for name, cls in found if issubclass(cls, made)}
 
 
 def text() -> str:
@@ -58,7 +59,8 @@ def _stub(name: str, cls: type[Distilled] | type[TeacherFree]) -> str:
 
 
 def _kind(parameter: inspect.Parameter) -> str:
-    return re.sub(r"\b(\w+\.)+(?=\w)", "", inspect.formatannotation(parameter.annotation)).replace("'", '"')
+    kind = re.sub(r"\b(\w+\.)+(?=\w)", "", inspect.formatannotation(parameter.annotation)).replace("'", '"')
+    return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", kind)
 
 
 def _default(value: object) -> str:

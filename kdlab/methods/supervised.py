@@ -7,11 +7,13 @@ from typing import Any
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from kdlab.methods.base import Method, leave_out_adapters, run_schedule, sgd, terms_of, try_objective
+from kdlab.methods.base import Method, sgd
+from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy
-from kdlab.types import Batch, Output
+from kdlab.types import Batch, Output, Windows
 
 
 class Supervised(Method):
@@ -48,24 +50,18 @@ class Supervised(Method):
         super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
         self.objective = objective if objective is not None else CrossEntropy()
 
-    def prepare(self, datamodule: Any, stage: str) -> None:
-        """Also put a few empty windows through net and objective, and make what learns besides the net of the answer.
+    def build(self, windows: Windows) -> None:
+        """Make the objective's adapters, where it has some that are not made yet."""
+        if not self.objective.ready:
+            self.try_objective(windows)
 
-        Raises:
-            InputError: naming what does not fit.
-        """
-        super().prepare(datamodule, stage)
-        if stage == "fit" and not self.objective.ready:
-            self.try_objective(datamodule)
-
-    def try_objective(self, datamodule: Any) -> None:
-        """Put empty windows through net and objective; adapters are made of the answer."""
-        shape = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
-        shape = tuple(datamodule.view_shape(self.view)) if hasattr(datamodule, "view_shape") else shape
-        try_objective(self.objective, (self.net, shape), {})
+    def try_objective(self, windows: Windows) -> None:
+        """Put empty windows through net and objective; adapters are made from the output."""
+        assumed = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
+        try_objective(self.objective, (self.net, windows.view_shape(self.view) or assumed), {})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing is going to be learnt."""
+        """Leave out the objective's adapters where nothing will be trained."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 

@@ -5,33 +5,30 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from kdlab.fingerprint import check_teacher_split
 from kdlab.methods.checkpoints import (
-    assign,
     description,
     find_checkpoint,
-    input_differences,
     net_of,
     read_checkpoint,
-    split_differences,
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
+from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.types import InputError, Output
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 class Teacher(nn.Module):
-    """A trained net that is only asked: frozen, always in evaluation mode, without gradients, never saved.
+    """A trained net for forward passes only: frozen, always in evaluation mode, without gradients, never saved.
 
     It reads its file when a fit begins, so students are tested and used with the teachers' files gone. Checkpoints of
     kdlab describe their net themselves. Foreign weights (a plain state dict, ``{"state_dict" | "model" |
@@ -85,19 +82,21 @@ class Teacher(nn.Module):
         super().__init__()
         if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
-                "Teacher: expected precision '32', 'bf16' or '16' and memory_format 'channels_last' or 'contiguous', "
-                f"or none of them, got precision={precision!r} and memory_format={memory_format!r}."
+                "Teacher: precision must be '32', 'bf16', '16' or None, and memory_format 'channels_last', "
+                f"'contiguous' or None, but got precision={precision!r} and memory_format={memory_format!r}. Choose "
+                "among these."
             )
         if checkpoint is None and net is None:
             raise InputError(
-                "Teacher: expected checkpoint= (a file or run folder) or net= (a trained net), got neither."
+                "Teacher: checkpoint must be a file or run folder where there is no net, but got neither. Set "
+                "checkpoint= or net= (a trained net)."
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.precision, self.memory_format = precision, memory_format
-        self.net = copy.deepcopy(net)  # freezing it is no business of its owner
+        self.net = copy.deepcopy(net)  # that of the caller is not frozen
         self.mean, self.std = mean, std
         self.loaded = False
-        #: what its checkpoint says of it: net, view, data fingerprint, provenance
+        #: the description in its checkpoint: net, view, data fingerprint, provenance
         self.description: dict[str, Any] = {}
         self.file, self.hash = "", ""
         self._prefix = ""
@@ -121,10 +120,11 @@ class Teacher(nn.Module):
             described = description(checkpoint, what)
             if described is not None:
                 self.description = described
-                self._load_own(checkpoint, path, what)
+                self.net = net_of(checkpoint, f"{what}: {str(path)!r}", self.net)
             else:
-                self._load_foreign(checkpoint, path, what)
-        assert self.net is not None  # the constructor saw to it
+                statistics_given = self.mean is not None and self.std is not None
+                self.net = with_foreign_weights(self.net, checkpoint, f"{what}: {str(path)!r}", statistics_given)
+        assert self.net is not None  # checked by the constructor
         if self.mean is not None and self.std is not None:
             self.net.standardize.fill(self.mean, self.std)
         if not self.net.standardize.filled:
@@ -144,35 +144,6 @@ class Teacher(nn.Module):
         self.eval()
         return self
 
-    def _load_own(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        self.net = net_of(checkpoint, f"{what}: {str(path)!r}", self.net)
-
-    def _load_foreign(self, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-        state: Any = checkpoint
-        for key in _WRAPPERS:
-            if isinstance(state.get(key), Mapping):
-                state = state[key]
-                break
-        state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
-        if not state:
-            raise InputError(f"{what}: {str(path)!r} holds no weights; expected a state dict.")
-        if self.net is None:
-            raise InputError(
-                f"{what}: {str(path)!r} does not say which net it holds (it was not written by kdlab). Pass the net, "
-                "for example net={class_path: WideResNet, init_args: {...}}."
-            )
-        rename: Any = getattr(self.net, "rename_released", None)
-        if rename is not None:
-            state = rename(state)
-        if not any(key.startswith("standardize.") for key in state):
-            if self.mean is None or self.std is None:
-                raise InputError(
-                    f"{what}: {str(path)!r} carries no statistics of its view. Pass mean= and std= with "
-                    f"{self.net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
-                )
-            state |= {f"standardize.{k}": v for k, v in self.net.standardize.state_dict().items()}
-        assign(self.net, state, f"{what}: {str(path)!r}")
-
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
         """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.
 
@@ -182,25 +153,9 @@ class Teacher(nn.Module):
             InputError: naming the teacher and every difference.
         """
         trained = self.description.get("fingerprint")
-        if not fingerprint:
-            return
-        if not trained:
-            rank_zero_warn(f"teacher {name!r} does not say what it was trained on: its split cannot be checked.")
-            return
-        who, differences = f"teacher {name!r} ({self.file})", split_differences(trained, fingerprint)
-        if wrong := input_differences(trained, fingerprint, same_split=False):
-            switch = " (allow_other_split=True waives who was held out, and nothing else)" * self.allow_other_split
-            raise InputError(
-                f"{who} was trained on other inputs or classes: {'; '.join(wrong)}. Take a teacher that was trained "
-                f"with this run's data settings{switch}."
-            )
-        if differences and not self.allow_other_split:
-            raise InputError(
-                f"{who} was trained on another split: {'; '.join(differences)}. Train it with this run's data "
-                "settings, or set allow_other_split=True if this is meant."
-            )
-        if scaled := input_differences(trained, fingerprint):
-            rank_zero_warn(f"{who} sees windows that are not scaled as those of its training: {'; '.join(scaled)}.")
+        who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
+        if warning := check_teacher_split(who, trained, fingerprint, self.allow_other_split):
+            rank_zero_warn(f"{who} {warning}.")
 
     def check_outputs(self, name: str, accuracy: float, majority: float, broken: int) -> None:
         """Refuse a teacher whose outputs are not finite, and warn of one that knows no more than the class frequencies.
@@ -241,7 +196,7 @@ class Teacher(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Output:
-        """The teacher's answer to its view, without gradients."""
+        """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
             raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
         with torch.no_grad(), self._autocast(x.device.type):
@@ -254,7 +209,7 @@ class Teacher(nn.Module):
         return torch.autocast(device, _DTYPES[self.precision], enabled=self.precision != "32")
 
     def train(self, mode: bool = True) -> Teacher:
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever ``mode`` is."""
         super().train(False)
         return self
 

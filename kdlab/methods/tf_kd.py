@@ -1,4 +1,4 @@
-r"""TF-KD: distillation without a better teacher, from an earlier copy of the net itself or from a made-up one.
+r"""TF-KD: teacher-free distillation, from an earlier copy of the net itself or from a virtual teacher.
 
 .. math:: \text{self:}\quad (1 - \alpha)\, \mathrm{CE}(z, y) + \alpha\, m\, T^2\, \mathrm{KL}(p_t \,\|\, p), \qquad
     p = \mathrm{softmax}(z / T)
@@ -7,8 +7,8 @@ r"""TF-KD: distillation without a better teacher, from an earlier copy of the ne
     + \alpha\, m\, \mathrm{KL}(\mathrm{softmax}(u / T) \,\|\, \mathrm{softmax}(z)), \qquad
     u_k = \begin{cases} .99 & k = y \\ .01 / (K - 1) & \text{else} \end{cases}
 
-``p_t`` is what a net of the same architecture says that was trained before on labels alone. The virtual teacher is a
-label that is smoothed twice; see :func:`virtual_teacher`.
+``p_t`` are the probabilities of a net of the same architecture that was trained before on labels alone. The virtual
+teacher is a label that is smoothed twice; see :func:`virtual_teacher`.
 
 References:
     L. Yuan, F. E. H. Tay, G. Li, T. Wang, J. Feng, "Revisiting knowledge distillation via label smoothing
@@ -23,18 +23,17 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.supervised import Supervised
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled, TeacherFree
 from kdlab.objective import Objective
-from kdlab.objectives import SoftTargets
+from kdlab.objectives import Reduction, SoftTargets
 from kdlab.types import InputError, Output
 
 
@@ -62,12 +61,6 @@ def virtual_teacher(target: Tensor, classes: int, correct: float = 0.99) -> Tens
 class TFKDSelfObjective(SoftTargets):
     """Terms ``"ce"``, ``(1 - alpha) CE``, and ``"kd"``, ``alpha m KD`` with the one teacher.
 
-    Args:
-        kd_weight: ``alpha``, 0 to 1.
-        temperature: ``T > 0``.
-        multiplier: ``m``, at least 0.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-
     Raises:
         InputError: for a parameter out of range, or unless there is exactly one teacher.
 
@@ -81,24 +74,22 @@ class TFKDSelfObjective(SoftTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
 
-    multiplier: Tensor
+    weights: dict[str, float] | None = argument(default=None, init=False)
+    kd_weight: Setting = setting("``alpha``, 0 to 1.", default=0.95)
+    temperature: Setting = setting(default=6.0)
+    multiplier: Setting = setting("``m``, at least 0.", default=1.0)
 
-    def __init__(
-        self,
-        kd_weight: float = 0.95,
-        temperature: float = 6.0,
-        multiplier: float = 1.0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, None, kl_reduction)
-        self.setting("multiplier", multiplier)
+    def weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
+        """The weight of the one teacher.
 
-    def weights_of(self, teachers: Any) -> dict[str, float]:
+        Raises:
+            InputError: unless there is exactly one.
+        """
         names = list(teachers)
         if len(names) > 1:
             raise InputError(
-                f"TFKDSelfObjective: expected one teacher, the net's earlier copy, but got {', '.join(names)}. Use KD "
-                "for several."
+                f"{type(self).__name__}: teachers must be one teacher, the net's earlier copy, but got "
+                f"{', '.join(names)}. Use KD for several."
             )
         return super().weights_of(names)
 
@@ -110,15 +101,15 @@ class TFKDSelfObjective(SoftTargets):
         return {**terms, "kd": self.multiplier * terms["kd"]}
 
 
+def _between(who: str, value: float) -> float:
+    """A probability that leaves something for the other classes."""
+    if not 0 < value < 1:
+        raise InputError(f"{who}: correct must be above 0 and below 1, but got {value!r}.")
+    return value
+
+
 class TFKDVirtualObjective(Objective):
     """Terms ``"ce"``, ``(1 - alpha) CE``, and ``"kd"``, ``alpha m`` times the divergence from the virtual teacher.
-
-    Args:
-        kd_weight: ``alpha``, 0 to 1.
-        temperature: ``T > 0``, of the virtual teacher alone.
-        multiplier: ``m``, at least 0.
-        correct: what the virtual teacher gives the true class, above 0 and below 1.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
 
     Raises:
         InputError: for a parameter out of range.
@@ -134,26 +125,15 @@ class TFKDVirtualObjective(Objective):
     zero_when_equal = False
     reason = "it makes its teacher from the label"
 
-    kd_weight: Tensor
-    temperature: Tensor
-    multiplier: Tensor
-
-    def __init__(
-        self,
-        kd_weight: float = 0.1,
-        temperature: float = 20.0,
-        multiplier: float = 1.0,
-        correct: float = 0.99,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__()
-        self.setting("kd_weight", kd_weight, high=1.0)
-        self.setting("temperature", temperature, low=1e-3)
-        self.setting("multiplier", multiplier)
-        if not 0 < correct < 1:
-            raise InputError(f"TFKDVirtualObjective: correct must be above 0 and below 1, but is {correct}.")
-        functional.check_choice("TFKDVirtualObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        self.correct, self.kl_reduction = correct, kl_reduction
+    kd_weight: Setting = setting("``alpha``, 0 to 1.", default=0.1, high=1.0)
+    temperature: Setting = setting("``T > 0``, of the virtual teacher alone.", default=20.0, low=1e-3)
+    multiplier: Setting = setting("``m``, at least 0.", default=1.0)
+    correct: float = argument(
+        "what the virtual teacher gives the true class, above 0 and below 1.", default=0.99, check=_between
+    )
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"
+    )
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -165,40 +145,18 @@ class TFKDVirtualObjective(Objective):
         return {"ce": (1 - self.kd_weight) * ce, "kd": self.kd_weight * self.multiplier * kd}
 
 
-class TFKDSelf(Distillation):
+class TFKDSelf(Distilled, objective=TFKDSelfObjective):
     """Distil a net from an earlier copy of itself: the same architecture on the same view, trained on labels.
-
-    Args:
-        student: the net that learns.
-        teachers: name -> the one teacher.
-        kd_weight: ``alpha``, 0 to 1.
-        temperature: ``T > 0``.
-        multiplier: ``m``, at least 0.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
 
     Raises:
         InputError: as the fit begins, unless there is one teacher of the student's architecture and view.
     """
 
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        kd_weight: float = 0.95,
-        temperature: float = 6.0,
-        multiplier: float = 1.0,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = TFKDSelfObjective(kd_weight, temperature, multiplier, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
-
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
         """Refuse a teacher that is not a copy of the student."""
         teacher = dict(self.named_teachers())[name]
-        copy, own = (teacher.view, getattr(teacher.net, "spec", None)), (self.view, self.net.spec)
+        copy = (teacher.view, None if teacher.net is None else teacher.net.spec)
+        own = (self.view, self.net.spec)
         if copy != own:
             raise InputError(
                 f"TFKDSelf: teacher {name!r} must be an earlier copy of the student, {own[1]} on view {own[0]!r}, but "
@@ -207,29 +165,5 @@ class TFKDSelf(Distillation):
             )
 
 
-class TFKDVirtual(Supervised):
-    """Train a net on labels and on a virtual teacher that is made of them.
-
-    Args:
-        net: the net.
-        kd_weight: ``alpha``, 0 to 1.
-        temperature: ``T > 0``, of the virtual teacher alone.
-        multiplier: ``m``, at least 0.
-        correct: what the virtual teacher gives the true class, above 0 and below 1.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.supervised.Supervised`.
-    """
-
-    def __init__(
-        self,
-        net: Backbone,
-        *,
-        kd_weight: float = 0.1,
-        temperature: float = 20.0,
-        multiplier: float = 1.0,
-        correct: float = 0.99,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = TFKDVirtualObjective(kd_weight, temperature, multiplier, correct, kl_reduction)
-        super().__init__(net, objective=objective, **kwargs)
+class TFKDVirtual(TeacherFree, objective=TFKDVirtualObjective):
+    """Train a net on labels and on a virtual teacher that is made of them."""

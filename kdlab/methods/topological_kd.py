@@ -21,30 +21,20 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
-from kdlab.objectives import WeightedTeachers
-from kdlab.types import InputError, Output
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
+from kdlab.objectives import Reduction, WeightedTeachers
+from kdlab.types import Output
 
 
 class TopologicalKDObjective(WeightedTeachers):
     """Terms ``"ce"`` and ``"kd"``.
-
-    Args:
-        kd_weight: ``lambda``, 0 to 1.
-        scale: ``a``, at least 0: the standard deviation that logits have in the divergence.
-        factor: ``c``, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` stands for ``{"raw": 0.3, "pi": 0.7}``.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-        eps: ``epsilon``, at least 0.
 
     Raises:
         InputError: for a parameter out of range, or if the weights do not name exactly the teachers.
@@ -61,28 +51,19 @@ class TopologicalKDObjective(WeightedTeachers):
     paper: ClassVar[tuple[str, ...]] = ("jeon2022topological", "hinton2015distilling")
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.3, "pi": 0.7}
 
-    kd_weight: Tensor
-    scale: Tensor
-    factor: Tensor
-
-    def __init__(
-        self,
-        kd_weight: float = 0.99,
-        scale: float = 2.0,
-        factor: float = 16.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        eps: float = 1e-7,
-    ) -> None:
-        super().__init__(weights)
-        self.setting("kd_weight", kd_weight, high=1.0)
-        self.setting("scale", scale)
-        self.setting("factor", factor)
-        functional.check_choice("TopologicalKDObjective: kl_reduction", kl_reduction, ("batchmean", "mean"))
-        if not 0 <= eps < math.inf:
-            raise InputError(f"TopologicalKDObjective: eps must be at least 0 and finite, but is {eps}.")
-        self.kl_reduction: Literal["batchmean", "mean"] = kl_reduction
-        self.eps = eps
+    kd_weight: Setting = setting("``lambda``, 0 to 1.", default=0.99, high=1.0)
+    scale: Setting = setting(
+        "``a``, at least 0: the standard deviation that logits have in the divergence.", default=2.0
+    )
+    factor: Setting = setting("``c``, at least 0.", default=16.0)
+    weights: dict[str, float] | None = argument(
+        'teacher name -> ``w_m``; ``None`` is ``{"raw": 0.3, "pi": 0.7}``.', default=None
+    )
+    kl_reduction: Reduction = argument(
+        '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as in the released code.',
+        default="batchmean",
+    )
+    eps: float = argument("``epsilon``, at least 0; 0 as in the released code.", default=1e-7, low=0.0)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -100,33 +81,5 @@ class TopologicalKDObjective(WeightedTeachers):
         }
 
 
-class TopologicalKD(Distillation):
-    """Distil the standardised logits of a raw and a persistence-image teacher.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher; ``"raw"`` and ``"pi"`` with the default weights.
-        kd_weight: ``lambda``, 0 to 1.
-        scale: ``a``, at least 0: the standard deviation that logits have in the divergence.
-        factor: ``c``, at least 0.
-        weights: teacher name -> ``w_m``; ``None`` stands for ``{"raw": 0.3, "pi": 0.7}``.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"`` as in the released code.
-        eps: ``epsilon``, at least 0; 0 as in the released code.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        kd_weight: float = 0.99,
-        scale: float = 2.0,
-        factor: float = 16.0,
-        weights: dict[str, float] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        eps: float = 1e-7,
-        **kwargs: Any,
-    ) -> None:
-        objective = TopologicalKDObjective(kd_weight, scale, factor, weights, kl_reduction, eps)
-        super().__init__(student, teachers, objective, **kwargs)
+class TopologicalKD(Distilled, objective=TopologicalKDObjective):
+    """Distil the standardised logits of a raw and a persistence-image teacher; ``"raw"`` and ``"pi"`` by default."""

@@ -1,11 +1,11 @@
-r"""TPKD: persistence-guided distillation on wearable sensors, with orthogonal features of merged similarity maps.
+r"""TPKD, topological persistence guided knowledge distillation: orthogonal features of merged similarity maps.
 
 .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \frac1k \sum_{i=1}^k \Big(\frac kB\Big)^2 \lVert O_i^{T,l} - O_i^{S,l} \rVert_F^2
 
 with ``O_i = P_i P_i^T - I`` of the row-normalised patches of the row-normalised similarity maps; see
 :func:`kdlab.functional.orthogonal_similarity`. The paper starts the student from one that was trained from scratch
-(``student_init=``) and weighs the teachers by data set: GENEActiv raw .7, PI .3, beta 700, lambda .7 (the defaults);
+(``student_init=``) and has weights by data set: GENEActiv raw .7, PI .3, beta 700, lambda .7 (the defaults);
 PAMAP2 raw .3, PI .7, beta 200, lambda .99.
 
 References:
@@ -22,31 +22,19 @@ Differences from the reference code:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from kdlab import distributed, functional
-from kdlab.methods.distillation import Distillation
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import Backbone
+from kdlab.fields import Setting, argument, setting
+from kdlab.methods.made import Distilled
 from kdlab.objectives import SimilarityTargets
 from kdlab.types import InputError
 
 
 class TPKDObjective(SimilarityTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"similarity"``.
-
-    Args:
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        similarity_weight: ``beta``, at least 0.
-        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
-            ``{"raw": 0.7, "pi": 0.3}``.
-        patches: ``k``, which must divide the batch over all ranks into patches of at least two rows.
-        oth: ``"rows"``, ``"square"`` (``k x k`` patches) or ``"sp"`` (no patches).
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or if ``patches``
@@ -69,24 +57,17 @@ class TPKDObjective(SimilarityTargets):
     reason = "consecutive rows of the batch form a patch, so another order forms other patches"
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.7, "pi": 0.3}
 
-    def __init__(
-        self,
-        temperature: float = 4.0,
-        kd_weight: float = 0.7,
-        similarity_weight: float = 700.0,
-        weights: dict[str, float] | None = None,
-        patches: int = 4,
-        oth: Literal["rows", "sp", "square"] = "rows",
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, similarity_weight, weights, taps, kl_reduction)
-        if patches < 1 or oth not in ("rows", "sp", "square"):
-            raise InputError(
-                "TPKDObjective: patches must be at least 1 and oth 'rows', 'sp' or 'square', "
-                f"but patches={patches} and oth={oth!r}."
-            )
-        self.patches, self.oth = patches, oth
+    kd_weight: Setting = setting(default=0.7)
+    similarity_weight: Setting = setting("``beta``, at least 0.", default=700.0)
+    weights: dict[str, float] | None = argument(
+        'teacher name -> weight of its logits and Gram matrices; ``None`` is ``{"raw": 0.7, "pi": 0.3}``.', default=None
+    )
+    patches: int = argument(
+        "``k``, which must divide the batch over all ranks into patches of at least two rows.", default=4, low=1
+    )
+    oth: Literal["rows", "sp", "square"] = argument(
+        '``"rows"``, ``"square"`` (``k x k`` patches) or ``"sp"`` (no patches).', default="rows"
+    )
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also when the patches do not divide the batch, over all ranks, or would be single rows."""
@@ -107,38 +88,5 @@ class TPKDObjective(SimilarityTargets):
         return functional.orthogonal_distance(student, merged, self.patches, self.oth)
 
 
-class TPKD(Distillation):
-    """Distil logits and orthogonal features of merged batch similarities.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher; ``"raw"`` and ``"pi"`` with the default weights.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        similarity_weight: ``beta``, at least 0.
-        weights: teacher name -> weight of its logits and Gram matrices; ``None`` stands for
-            ``{"raw": 0.7, "pi": 0.3}``.
-        patches: ``k``, which must divide the batch into patches of at least two rows.
-        oth: ``"rows"``, ``"square"`` (``k x k`` patches) or ``"sp"`` (no patches).
-        taps: names of the features.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        temperature: float = 4.0,
-        kd_weight: float = 0.7,
-        similarity_weight: float = 700.0,
-        weights: dict[str, float] | None = None,
-        patches: int = 4,
-        oth: Literal["rows", "sp", "square"] = "rows",
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = TPKDObjective(temperature, kd_weight, similarity_weight, weights, patches, oth, taps, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class TPKD(Distilled, objective=TPKDObjective):
+    """Distil logits and orthogonal features of merged batch similarities, of ``"raw"`` and ``"pi"`` by default."""

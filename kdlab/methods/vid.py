@@ -1,12 +1,12 @@
-r"""VID: variational information distillation, the student's feature says how likely its teacher's is.
+r"""VID: variational information distillation, the likelihood of its teacher's feature given the student's.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \overline{\tfrac12 \left[ \frac{(F_m^l - \mu_{ml}(F_s^l))^2}
     {\sigma_{ml}^2} + \log \sigma_{ml}^2 \right]}
 
 with the mean over batch, channels and positions; see :func:`kdlab.functional.variational_information`. The mean ``mu``
-is three 1x1 convolutions with ReLU between them, the variance ``sigma^2 = softplus(a) + 1e-5`` is one number a channel,
-5 in the beginning. Both learn with the student and are left behind with the fit. The term may become negative. The
+is three 1x1 convolutions with ReLU between them, the variance ``sigma^2 = softplus(a) + 1e-5`` is one number per
+channel, initially 5. Both are trained with the student and dropped after the fit. The term may become negative. The
 original has no soft targets (``kd_weight=0``, the default).
 
 References:
@@ -15,24 +15,23 @@ References:
 
 Differences from the reference code:
     The taps are averaged, so ``beta = 3`` on three of them is its 1 on their sum. It pools maps of different size
-    silently; here that has to be asked for (``resize="pool"``). Its softplus overflows for large ``a``, torch's does
-    not.
+    silently; here it needs ``resize="pool"``. Its softplus overflows for large ``a``, unlike torch's.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdlab import functional
-from kdlab.methods.distillation import Distillation
+from kdlab.fields import Setting, argument, setting
 from kdlab.methods.hints import HintTargets
-from kdlab.methods.teacher import Teacher
-from kdlab.nets.base import CONV, Backbone
+from kdlab.methods.made import Distilled
+from kdlab.nets.base import CONV
 from kdlab.types import Output
 
 _FLOOR, _BEGIN = 1e-5, 5.0
@@ -80,15 +79,6 @@ class Gaussian(nn.Module):
 class VIDObjective(HintTargets):
     """Terms ``"ce"``, ``"kd"`` and ``"information"``.
 
-    Args:
-        information_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` or ``"mean"``.
-
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or with both shapes
             if two features do not fit.
@@ -96,7 +86,7 @@ class VIDObjective(HintTargets):
     Example:
         >>> student = Output(torch.tensor([[2.0, 0.0]]), {"stage1": torch.zeros(1, 2, 4)})  # mu(0) is 0
         >>> teacher = Output(torch.tensor([[2.0, 0.0]]), {"stage1": torch.ones(1, 3, 4)})
-        >>> terms = VIDObjective(1.0, taps=("stage1",))(
+        >>> terms = VIDObjective(information_weight=1.0, taps=("stage1",))(
         ...     student=student, teachers={"raw": teacher}, target=torch.tensor([0])
         ... )
         >>> {name: round(term.item(), 4) for name, term in terms.items()}
@@ -107,22 +97,11 @@ class VIDObjective(HintTargets):
     zero_when_equal = False
     reason = "it is the logarithm of a density, whose least value is no zero"
 
-    information_weight: Tensor
-
-    def __init__(
-        self,
-        information_weight: float = 3.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-    ) -> None:
-        super().__init__(temperature, kd_weight, weights, taps, kl_reduction)
-        self.setting("information_weight", information_weight)
-        functional.check_choice("VIDObjective: resize", resize or "pool", ("pool",))
-        self.resize = resize
+    information_weight: Setting = setting("``beta``, at least 0.", default=3.0)
+    kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original.", default=0.0)
+    resize: Literal["pool"] | None = argument(
+        '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
+    )
 
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
         """Mean and variance."""
@@ -144,35 +123,5 @@ class VIDObjective(HintTargets):
         return {**terms, "information": self.information_weight * self.hints(student, teachers)}
 
 
-class VID(Distillation):
-    """Distil features by their likelihood, from teachers that read a view of the student's kind.
-
-    Args:
-        student: the net that learns.
-        teachers: teacher name -> teacher.
-        information_weight: ``beta``, at least 0.
-        temperature: ``T > 0``.
-        kd_weight: ``lambda``, 0 to 1; 0 is the original.
-        weights: teacher name -> ``w_m``; ``None`` weighs all equally.
-        taps: names of the features.
-        resize: ``None`` refuses maps of different size; ``"pool"`` pools the larger one.
-        kl_reduction: ``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.
-        kwargs: as in :class:`~kdlab.methods.distillation.Distillation`.
-    """
-
-    def __init__(
-        self,
-        student: Backbone,
-        teachers: dict[str, Teacher],
-        *,
-        information_weight: float = 3.0,
-        temperature: float = 4.0,
-        kd_weight: float = 0.0,
-        weights: dict[str, float] | None = None,
-        taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
-        resize: Literal["pool"] | None = None,
-        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        **kwargs: Any,
-    ) -> None:
-        objective = VIDObjective(information_weight, temperature, kd_weight, weights, taps, resize, kl_reduction)
-        super().__init__(student, teachers, objective, **kwargs)
+class VID(Distilled, objective=VIDObjective):
+    """Distil features by their likelihood, from teachers that read a view of the student's kind."""

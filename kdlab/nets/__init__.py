@@ -1,4 +1,4 @@
-"""Nets: each standardises the view that it reads and answers with logits and named taps."""
+"""Nets: each standardises the view that it reads and returns logits and named taps."""
 
 from kdlab.nets.adapter import Adapter
 from kdlab.nets.angular import AngularHead, AngularNet

@@ -15,31 +15,31 @@ from kdlab.types import InputError
 
 
 class _Tracer(fx.Tracer):
-    """Follows a net and remembers what each module answered, whether it has modules of its own or not."""
+    """Traces a net and keeps the output of each module, whether it has modules of its own or not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers: dict[str, list[fx.Node]] = {}
+        self.outputs: dict[str, list[fx.Node]] = {}
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        path, answer = self.path_of_module(m), super().call_module(m, forward, args, kwargs)
-        if isinstance(answer, fx.Proxy):
-            self.answers.setdefault(path, []).append(answer.node)
-        return answer
+        path, output = self.path_of_module(m), super().call_module(m, forward, args, kwargs)
+        if isinstance(output, fx.Proxy):
+            self.outputs.setdefault(path, []).append(output.node)
+        return output
 
 
 class Adapter(Backbone):
     """Any net whose forward torch.fx can follow, with `Standardize` in front and named places as taps.
 
-    The net is taken apart at its last layer: what goes into ``head`` is the ``"embedding"``, what ``head`` answers are
-    the logits. No code of the net is changed and no hook is set.
+    The net is taken apart at its last layer: the input of ``head`` is the ``"embedding"``, its output are the
+    logits. No code of the net is changed and no hook is set.
 
     Args:
         net: ``{"class_path": "package.module.Class", "init_args": {...}}``, from which the net can be built again, or a
             ``torch.nn.Module``, which is copied. In the second case a checkpoint cannot rebuild the net: pass it
             again, as ``net=`` of a teacher.
-        head: path of the last layer, as in ``net.get_submodule(head)``; the net must return what this layer answers.
-        taps: name of the tap -> path of a module (its answer), or name of a node of the torch.fx graph, such as
+        head: path of the last layer, as in ``net.get_submodule(head)``; the net must return the output of this layer.
+        taps: name of the tap -> path of a module (its output), or name of a node of the torch.fx graph, such as
             ``"relu_1"`` for a function. Taps come in this order; ``"embedding"`` is none of them.
         ndim: 1 for signals, 2 for images.
         stride: product of the strides of the net, the shortest side that it can read.
@@ -52,7 +52,7 @@ class Adapter(Backbone):
 
     Raises:
         InputError: when the net cannot be built or followed, a name is not found (the names that exist are listed), a
-            module answers more than once, or the net does not end in its head.
+            module is called more than once, or the net does not end in its head.
 
     A ``class_path`` may also name a function that returns a net. From a checkpoint, only classes are built that are
     derived from ``torch.nn.Module`` and imported already, and what :func:`kdlab.nets.register` admits.
@@ -88,15 +88,15 @@ class Adapter(Backbone):
                 f"Adapter: taps names {places['embedding']!r} as 'embedding', but that is what goes into the head "
                 f"{head!r}. Leave it out, or give the tap another name."
             )
-        graph, answers = _follow(net)
-        last = _last(graph, answers, head)
+        graph, outputs = _follow(net)
+        last = _last(graph, outputs, head)
         if getattr(net.get_submodule(head), "out_features", num_classes) != num_classes:
             raise InputError(
                 f"Adapter: the head {head!r} has {net.get_submodule(head).out_features} classes, but "
                 f"num_classes={num_classes}. Give the net as many classes as the data has."
             )
         self.head_path, self.names = head, (*places, "embedding")
-        found = [_find(graph, answers, name, place) for name, place in places.items()]
+        found = [_find(graph, outputs, name, place) for name, place in places.items()]
         self.body = _cut(net, graph, found, last)
         self.head = net.get_submodule(head)
 
@@ -114,11 +114,11 @@ class Adapter(Backbone):
         return made
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
-        """Answers at the named places, and what goes into the head."""
+        """Outputs at the named places, and the input of the head."""
         features = dict(zip(self.names, self.body(x), strict=True))
         if features["embedding"].ndim != 2:
             raise InputError(
-                f"Adapter: expected an embedding (B, D) in front of the head {self.head_path!r}, got "
+                f"Adapter: the input of head={self.head_path!r} must be an embedding (B, D), but got "
                 f"{tuple(features['embedding'].shape)}. The head must be the layer after pooling and flattening."
             )
         return features
@@ -141,23 +141,28 @@ def _make(net: Mapping[str, Any]) -> nn.Module:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"Adapter: expected net={{class_path: package.module.Class, init_args: {{...}}}} or a torch.nn.Module, got "
-            f"{dict(net)!r}. ({error})"
+            f"Adapter: net must be {{class_path: package.module.Class, init_args: {{...}}}} or a "
+            "torch.nn.Module, but got "
+            f"{dict(net)!r} ({error}). Correct class_path."
         ) from error
     try:
         made = factory(**net.get("init_args", {}))
     except TypeError as error:
-        raise InputError(f"Adapter: the init_args of {path!r} do not fit: {error}.") from error
+        raise InputError(
+            f"Adapter: init_args must be arguments of {path!r}, but got others: {error}. Correct them."
+        ) from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"Adapter: expected {path!r} to make a torch.nn.Module, got a {type(made).__name__}.")
+        raise InputError(
+            f"Adapter: net must be a torch.nn.Module, but {path!r} made a {type(made).__name__}. Name a net."
+        )
     return made
 
 
 def _follow(net: nn.Module) -> tuple[fx.Graph, dict[str, list[fx.Node]]]:
-    """The graph of the net and what each module answers in it."""
+    """The graph of the net and the outputs of each module in it."""
     tracer = _Tracer()
     try:
-        return tracer.trace(net), tracer.answers
+        return tracer.trace(net), tracer.outputs
     except Exception as error:  # whatever the net does with a tensor that has no values
         raise InputError(
             f"Adapter: torch.fx cannot follow the forward of {type(net).__name__}: {error} Write its forward without "
@@ -165,34 +170,36 @@ def _follow(net: nn.Module) -> tuple[fx.Graph, dict[str, list[fx.Node]]]:
         ) from error
 
 
-def _find(graph: fx.Graph, answers: Mapping[str, list[fx.Node]], name: str, place: str) -> fx.Node:
-    """The node that a path of a module or a name of a node stands for."""
+def _find(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], name: str, place: str) -> fx.Node:
+    """The node of a path of a module or of a name of a node."""
     nodes = [node for node in graph.nodes if node.op != "output"]
-    found: list[fx.Node] = answers.get(place) or [node for node in nodes if node.name == place]
+    found: list[fx.Node] = outputs.get(place) or [node for node in nodes if node.name == place]
     if not found:
-        known = [*answers, *(node.name for node in nodes if node.name not in answers)]
+        known = [*outputs, *(node.name for node in nodes if node.name not in outputs)]
         near = get_close_matches(place, known, n=3)
         raise InputError(
-            f"Adapter: {name}={place!r} is neither a module that answers with a tensor nor a node. "
+            f"Adapter: {name} must be a module with a tensor as output, or a node, but got {place!r}. "
             + (f"Did you mean {' or '.join(map(repr, near))}? " if near else "")
             + f"There are: {', '.join(known)}."
         )
     if len(found) > 1:
         raise InputError(
-            f"Adapter: {name}={place!r} answers {len(found)} times. Name the node: "
+            f"Adapter: {name} must be one output, but got {place!r}, which is called {len(found)} times. Name "
+            "the node: "
             f"{', '.join(node.name for node in found)}."
         )
     return found[0]
 
 
-def _last(graph: fx.Graph, answers: Mapping[str, list[fx.Node]], head: str) -> fx.Node:
+def _last(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], head: str) -> fx.Node:
     """The node of the head; the net must return it and it must read one tensor."""
-    last = _find(graph, answers, "head", head)
+    last = _find(graph, outputs, "head", head)
     returned: object = next(node for node in graph.nodes if node.op == "output").args[0]
     if last.op != "call_module" or last.target != head or len(last.all_input_nodes) != 1 or returned is not last:
         raise InputError(
-            f"Adapter: expected the net to return what its layer head={head!r} answers to one tensor, but it returns "
-            f"{returned}. Name the last linear layer, and leave a softmax to the loss."
+            "Adapter: head must be the layer whose output the net returns, with one tensor as input, but got "
+            f"{head!r}; "
+            f"the net returns {returned}. Name the last linear layer, and leave a softmax to the loss."
         )
     return last
 

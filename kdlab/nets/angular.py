@@ -49,8 +49,8 @@ class AngularHead(nn.Module):
 class AngularNet(Backbone):
     """Any net with an :class:`AngularHead` in place of its own linear head, as A-Softmax needs it.
 
-    Its taps are those of the net, whose ``spec`` is part of this one's: checkpoints, teachers and export know it as any
-    other net.
+    Its taps are those of the net, whose ``spec`` is part of this one's: checkpoints, teachers and export treat it like
+    any other net.
 
     Args:
         net: a net with a linear head, which is dropped; it becomes a part of this one.
@@ -76,7 +76,7 @@ class AngularNet(Backbone):
         head = getattr(net, "head", None)
         if not isinstance(net, Backbone) or not isinstance(head, nn.Linear):
             raise InputError(
-                f"AngularNet: expected a net of kdlab with a linear head, got {type(net).__name__}"
+                f"AngularNet: net must be a net of kdlab with a linear head, but got {type(net).__name__}"
                 f"{'' if head is None else f' with a {type(head).__name__}'}. Its embedding is read, its head dropped."
             )
         super().__init__(net.in_channels, net.num_classes, net.ndim, net.stride)
@@ -103,7 +103,7 @@ class AngularNet(Backbone):
         return self.body._taps_channels_last(x) if self.body.lays_out else self.body.taps(x)
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """The embedding that the rest of the net inside makes of a map."""
+        """The embedding that the rest of the net inside computes from a map."""
         return self.body.embed(stage3)
 
 

@@ -1,13 +1,14 @@
-"""What every net of kdlab is: a `Backbone` that standardises its own view and answers with an `Output`.
+"""The base of every net: a `Backbone` that standardises its own view and returns an `Output`.
 
-`Conv1d`, `BatchNorm1d` and `MaxPool1d` are torch's, and read a signal ``(B, C, T)`` as a picture ``(B, C, 1, T)`` too.
-A picture can lie in memory as channels last, for which a CPU has faster kernels.
+`Conv1d`, `BatchNorm1d` and `MaxPool1d` are torch's, and read a signal ``(B, C, T)`` as an image ``(B, C, 1, T)`` too.
+An image can lie in memory as channels last, for which a CPU has faster kernels.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -19,6 +20,7 @@ from kdlab.types import InputError, Output
 
 #: how the features of a net lie in memory
 MemoryFormat = Literal["channels_last", "contiguous"]
+Replacement = str | Callable[[re.Match[str]], str]
 
 
 class Conv1d(nn.Conv1d):
@@ -65,7 +67,7 @@ class MaxPool1d(nn.MaxPool1d):
         return F.max_pool2d(x, (1, kernel), (1, stride), (0, padding))
 
 
-#: the layers of a net from one definition for signals (1) and images (2); all read signals as pictures too
+#: the layers of a net from one definition for signals (1) and images (2); all read signals as images too
 CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: nn.Conv2d}
 NORM: dict[int, type[nn.Module]] = {1: BatchNorm1d, 2: nn.BatchNorm2d}
 MAX_POOL: dict[int, type[nn.Module]] = {1: MaxPool1d, 2: nn.MaxPool2d}
@@ -78,6 +80,25 @@ def kaiming(net: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def renamed(state: Mapping[str, Tensor], rules: Iterable[tuple[str, Replacement]]) -> dict[str, Tensor]:
+    """Weights under other names.
+
+    Args:
+        state: name -> tensor.
+        rules: pattern and replacement, applied in their order to every name.
+
+    Example:
+        >>> list(renamed({"fc.weight": torch.zeros(1)}, [(r"^fc\\.", "head.")]))
+        ['head.weight']
+    """
+    result = {}
+    for name, value in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        result[name] = value
+    return result
 
 
 class Standardize(nn.Module):
@@ -124,11 +145,14 @@ class Standardize(nn.Module):
         std = torch.ones_like(self.std) if std is None else torch.as_tensor(std, dtype=torch.float64)
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
             raise InputError(
-                f"Standardize.fill: expected {self.mean.numel()} means and standard deviations (one a channel), got "
-                f"{tuple(mean.shape)} and {tuple(std.shape)}. Pass one number a channel of the view that the net reads."
+                f"Standardize.fill: mean and std must be {self.mean.numel()} numbers, one per channel, but got "
+                f"{tuple(mean.shape)} and {tuple(std.shape)}. Pass one number per channel of the view that the "
+                "net reads."
             )
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all()):
-            raise InputError("Standardize.fill: means and standard deviations must be finite; check the training data.")
+            raise InputError(
+                "Standardize.fill: mean and std must be finite, but got NaN or infinity. Check the training data."
+            )
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
         self.filled.fill_(1)
@@ -151,19 +175,19 @@ class Backbone(nn.Module):
         ndim: 1 for signals ``(B, C, T)``, 2 for images ``(B, C, H, W)``.
         stride: product of the strides, the shortest side that the net can read.
 
-    A subclass whose layers read pictures, and signals as pictures ``(B, C, 1, T)`` (`Conv1d` and `BatchNorm1d` do),
-    says so with ``lays_out = True``. Its features may then lie in memory as channels last; names and shapes of weights
-    and taps stay as they are, and answers are equal to float32 rounding.
+    A subclass whose layers read images, and signals as images ``(B, C, 1, T)`` (`Conv1d` and `BatchNorm1d` do),
+    sets ``lays_out = True``. Its features may then lie in memory as channels last; names and shapes of weights
+    and taps stay the same, and outputs are equal to float32 rounding.
 
     Attributes:
         spec: ``{"class_path", "init_args"}`` with which :func:`build` makes the same net again.
-        memory_format: ``"channels_last"`` or ``"contiguous"``; ``None`` stands for channels last on the CPU, where it
+        memory_format: ``"channels_last"`` or ``"contiguous"``; ``None`` is channels last on the CPU, where it
             is faster, and for contiguous elsewhere. It is a setting of this run, in no checkpoint.
     """
 
-    #: whether :meth:`taps` reads pictures in any memory format, and signals as pictures
+    #: whether :meth:`taps` reads images in any memory format, and signals as images
     lays_out: ClassVar[bool] = False
-    #: whether what it says of a window, in evaluation too, depends on the others in its batch
+    #: whether the output for a window, in evaluation too, depends on the others in its batch
     batch_relational: bool = False
     #: whether its argument ``net`` may be of any class of ``torch.nn.Module``; such a net is not put into another such
     holds_any_net: ClassVar[bool] = False
@@ -196,8 +220,8 @@ class Backbone(nn.Module):
         super().__init__()
         if in_channels < 1 or num_classes < 2 or ndim not in (1, 2):
             raise InputError(
-                f"{type(self).__name__}: expected in_channels >= 1, num_classes >= 2 and ndim 1 (signals) or 2 "
-                f"(images), got in_channels={in_channels}, num_classes={num_classes}, ndim={ndim}."
+                f"{type(self).__name__}: must have in_channels >= 1, num_classes >= 2 and ndim 1 (signals) or 2 "
+                f"(images), but got in_channels={in_channels}, num_classes={num_classes}, ndim={ndim}. Correct them."
             )
         self.in_channels, self.num_classes, self.ndim, self.stride = in_channels, num_classes, ndim, stride
         self.memory_format = None
@@ -213,18 +237,19 @@ class Backbone(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must implement taps(x).")
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """The embedding ``(B, D)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+        """The embedding ``(B, D)`` that the rest of the net computes from a map in the place of the tap ``"stage3"``.
 
         Raises:
             InputError: of nets that have no such map.
         """
         raise InputError(
-            f"{type(self).__name__}: does not say how it goes on from a map. Take one of the residual nets, VGG or "
+            f"{type(self).__name__}: embed must compute the embedding from a map, but is not implemented. Take "
+            "one of the residual nets, VGG or "
             "MobileNetV2, or implement embed(stage3)."
         )
 
     def classify(self, stage3: Tensor) -> Tensor:
-        """The logits ``(B, K)`` that the rest of the net makes of a map in the place of the tap ``"stage3"``.
+        """The logits ``(B, K)`` that the rest of the net computes from a map in the place of the tap ``"stage3"``.
 
         In nets of three stages the rest is pooling and a linear layer, behind norm and ReLU in a `WideResNet`; in
         others it has layers of its own. The map is taken in the precision of the net.
@@ -245,8 +270,8 @@ class Backbone(nn.Module):
             if fits:
                 remedy = "Use a longer window or a larger image" + (f", or {self.smaller}" if self.smaller else "")
             raise InputError(
-                f"{type(self).__name__}: expected x of shape (B, {self.in_channels}, {axes}) with {axes} at least "
-                f"{self.stride}, got {tuple(x.shape)}. {remedy}."
+                f"{type(self).__name__}: x must be of shape (B, {self.in_channels}, {axes}) with {axes} at least "
+                f"{self.stride}, but got {tuple(x.shape)}. {remedy}."
             )
         x = self.standardize(x)
         last = self.memory_format == "channels_last" or (self.memory_format is None and x.device.type == "cpu")
@@ -254,8 +279,8 @@ class Backbone(nn.Module):
         return Output(self.head(features["embedding"]), features)
 
     def _taps_channels_last(self, x: Tensor) -> dict[str, Tensor]:
-        picture = x.unsqueeze(2) if self.ndim == 1 else x
-        features = self.taps(picture.contiguous(memory_format=torch.channels_last))
+        image = x.unsqueeze(2) if self.ndim == 1 else x
+        features = self.taps(image.contiguous(memory_format=torch.channels_last))
         if self.ndim == 2:
             return features
         return {name: feature.squeeze(2) if feature.ndim == 4 else feature for name, feature in features.items()}
@@ -271,7 +296,7 @@ def build(spec: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) 
 
     Args:
         spec: the description.
-        weights: what the net is going to hold, which tells how large it may be.
+        weights: what the net is going to hold, which bounds its size.
 
     Raises:
         InputError: when there is no such class, it does not take these arguments, or the net would be too large.

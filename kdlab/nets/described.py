@@ -155,7 +155,7 @@ def check(spec: Any, wraps: Callable[[Any], bool], inside: bool = False) -> tupl
 
 
 class _Check:
-    """One walk over a description; a value that stands at two places counts twice, so that the walk ends."""
+    """One walk over a description; a value that occurs at two places counts twice, so that the walk ends."""
 
     def __init__(self, name: str, wraps: Callable[[Any], bool]) -> None:
         self.name, self.wraps, self.left = name, wraps, MOST_VALUES

@@ -1,4 +1,4 @@
-"""Nets of several branches, one a sensor, that look at each other between their stages."""
+"""Nets of several branches, one per sensor, that exchange features between their stages."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class SPAMFM(nn.Module):
     Here ``F_m`` is flattened to ``(B, D)`` for the Gram matrix, whose rows ``N`` divides by their L2 norm, and a bar is
     the mean over positions, ``(B, C)``. The inner layer of a gate has a quarter of the width of its code ``z``.
 
-    What a sensor says of one sample depends on the whole batch, in training and in evaluation: the samples that it
-    finds alike are mixed into the code. With batches over several processes it is the batch of each process.
+    The output of a sensor for one sample depends on the complete batch, in training and in evaluation: the samples that
+    it finds alike are mixed into the code. With batches over several processes it is the batch of each process.
 
     Args:
         channels: C of every sensor's feature.
@@ -64,7 +64,8 @@ class SPAMFM(nn.Module):
         super().__init__()
         if min(channels, sensors, reduction) < 1:
             raise InputError(
-                f"SPAMFM: expected channels, sensors and reduction >= 1, got {channels}, {sensors} and {reduction}."
+                f"SPAMFM: channels, sensors and reduction must be at least 1, but got {channels}, {sensors} and "
+                f"{reduction}. Raise the one below 1."
             )
         self.channels = channels
         sizes = (sensors * channels, channels, channels)
@@ -77,8 +78,8 @@ class SPAMFM(nn.Module):
         wrong = [tuple(f.shape) for f in features if f.ndim < 2 or f.shape[1] != self.channels]
         if len(features) != len(self.gates) or wrong:
             raise InputError(
-                f"SPAMFM: expected {len(self.gates)} features with {self.channels} channels, got "
-                f"{[tuple(f.shape) for f in features]}."
+                f"SPAMFM: features must be {len(self.gates)} with {self.channels} channels, but got "
+                f"{[tuple(f.shape) for f in features]}. Pass one feature per sensor."
             )
         read = [_relate(feature) for feature in features]
         product = read[0]
@@ -134,13 +135,13 @@ class SensorFusion(Backbone):
     see `kdlab.SAKDNTeacher`; a linear classifier reads it. The logits are the mean of the sensors' logits.
 
     Taps, all behind their gates, for every group ``g``: ``"g/stage1"``, ``"g/stage2"``, ``"g/stage3"`` (maps),
-    ``"g/embedding"`` ``(B, D)``, ``"g/semantic"`` ``(B, E)`` and ``"g/logits"`` ``(B, K)``. For objectives that know of
+    ``"g/embedding"`` ``(B, D)``, ``"g/semantic"`` ``(B, E)`` and ``"g/logits"`` ``(B, K)``. For objectives that use
     no groups, ``"stage1"``, ``"stage2"`` and ``"stage3"`` are the groups' maps side by side along their channels, and
     ``"embedding"`` ``(B, M E)`` the semantic vectors, from which the head makes the logits.
 
-    An answer to one window depends on the other windows of its batch, in evaluation and test too (see `SPAMFM`), so
-    results depend on batch size and order, and a cache of answers would not be exact. A wearable does not need this
-    net: its student reads no gates.
+    The output for one window depends on the other windows of its batch, in evaluation and test too (see `SPAMFM`), so
+    results depend on batch size and order, and a cache of teacher outputs would not be exact. A wearable does not need
+    this net: its student reads no gates.
 
     Args:
         groups: sensor -> number of its channels, in the order of the view's channels.
@@ -177,7 +178,7 @@ class SensorFusion(Backbone):
 
     lays_out = True
     paper: ClassVar[tuple[str, ...]] = ("liu2021semantics", "zagoruyko2016wide")
-    #: an answer to one window depends on the other windows of its batch
+    #: the output for one window depends on the other windows of its batch
     batch_relational = True
 
     class_embeddings: nn.Parameter
@@ -239,7 +240,7 @@ class SensorFusion(Backbone):
         return features | {"embedding": torch.cat(semantic, 1)}
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """The semantic vectors that the rest of the net makes of a map in the place of the tap ``"stage3"``."""
+        """The semantic vectors that the rest of the net computes from a map in the place of the tap ``"stage3"``."""
         return self._vectors(stage3.chunk(len(self.groups), 1))["embedding"]
 
 
@@ -247,11 +248,12 @@ def _check_groups(groups: Mapping[str, int], in_channels: int | None) -> None:
     wrong = [n for n in groups if not re.fullmatch(r"[A-Za-z]\w*", n) or n in dir(nn.ModuleDict)]
     if not groups or wrong or min(groups.values()) < 1:
         raise InputError(
-            "SensorFusion: expected groups={sensor: number of channels} with names of letters, digits and _ (and not "
-            f"train, keys, ...) and at least one channel each, got {dict(groups)}."
+            "SensorFusion: groups must be {sensor: number of channels} with names of letters, digits and _ (and not "
+            f"train, keys, ...) and at least one channel each, but got {dict(groups)}. Correct them."
         )
     if in_channels is not None and in_channels != sum(groups.values()):
         raise InputError(
-            f"SensorFusion: the groups have {sum(groups.values())} channels ({dict(groups)}), but in_channels is "
+            f"SensorFusion: in_channels must be the sum of the groups, {sum(groups.values())} ({dict(groups)}), "
+            "but got "
             f"{in_channels}. Leave in_channels out, or name a group for every channel."
         )

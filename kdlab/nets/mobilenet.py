@@ -7,8 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, NORM, Backbone, kaiming
-from kdlab.nets.released import rename
+from kdlab.nets.base import CONV, NORM, Backbone, kaiming, renamed
 from kdlab.types import InputError
 
 #: channels at width 1, blocks and stride of each of the seven groups
@@ -114,7 +113,9 @@ class MobileNetV2(Backbone):
         super().__init__(in_channels, num_classes, ndim, stride=16)
         if not width >= 1 / 16 or expansion < 1:
             raise InputError(
-                f"MobileNetV2: expected width >= 1/16 and expansion >= 1, got width={width}, expansion={expansion}."
+                f"MobileNetV2: must have width >= 1/16 and expansion >= 1, but got width={width}, "
+                f"expansion={expansion}. "
+                "Raise the smaller one."
             )
         if activation not in _ACTIVATIONS:
             raise InputError(f"MobileNetV2: activation must be 'relu6' or 'relu', but got {activation!r}.")
@@ -164,4 +165,4 @@ class MobileNetV2(Backbone):
                 "MobileNetV2: activation must be 'relu' for weights under RepDistiller's key names, which were trained "
                 f"with it, but got {self.activation!r}. Set activation='relu'."
             )
-        return rename(state, _RELEASED)
+        return renamed(state, _RELEASED)

@@ -19,8 +19,10 @@ class _Recurrent(Backbone):
     def _assemble(self, kind: str, layers: int, hidden: int, dropout: float) -> None:
         if kind not in _KINDS or layers < 1 or hidden < 1 or not 0 <= dropout < 1:
             raise InputError(
-                f"{type(self).__name__}: expected kind {', '.join(map(repr, _KINDS))}, layers >= 1, hidden >= 1 and a "
-                f"dropout from 0 to below 1, got kind={kind!r}, layers={layers}, hidden={hidden}, dropout={dropout}."
+                f"{type(self).__name__}: must have kind {', '.join(map(repr, _KINDS))}, layers >= 1, hidden >= 1 and "
+                f"dropout from 0 to below 1, but got kind={kind!r}, layers={layers}, hidden={hidden}, "
+                f"dropout={dropout}. "
+                "Correct them."
             )
         widths = [self.in_channels] + [hidden] * (layers - 1)
         self.layers = nn.ModuleList(_KINDS[kind](width, hidden, batch_first=True) for width in widths)
@@ -43,7 +45,7 @@ class _Recurrent(Backbone):
 class RecurrentNet(_Recurrent):
     """RNN, LSTM or GRU of several layers over a window; the last state of the last layer makes the logits.
 
-    Taps are the hidden states of the layers along time, ``"stage1"``, ``"stage2"``, ..., one a layer, and the
+    Taps are the hidden states of the layers along time, ``"stage1"``, ``"stage2"``, ..., one per layer, and the
     ``"embedding"``, the state after the last sample.
 
     Args:
@@ -97,7 +99,7 @@ class AttentionLSTM(_Recurrent):
 
     .. math:: a_t = \operatorname{softmax}_t(v^\top \tanh(W h_t + b)), \qquad e = \sum_t a_t h_t
 
-    Taps are the hidden states of the layers along time, ``"stage1"``, ``"stage2"``, ..., one a layer, ``"attention"``
+    Taps are the hidden states of the layers along time, ``"stage1"``, ``"stage2"``, ..., one per layer, ``"attention"``
     (the weights ``a``) and the ``"embedding"`` ``e``.
 
     Args:
@@ -140,7 +142,7 @@ class AttentionLSTM(_Recurrent):
         super().__init__(in_channels, num_classes)
         self._assemble("lstm", layers, hidden, dropout)
         if attention < 1:
-            raise InputError(f"AttentionLSTM: expected attention >= 1, got {attention}.")
+            raise InputError(f"AttentionLSTM: attention must be at least 1, but got {attention}. Raise it.")
         self.score = nn.Sequential(nn.Linear(hidden, attention), nn.Tanh(), nn.Linear(attention, 1, bias=False))
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:

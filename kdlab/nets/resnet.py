@@ -8,8 +8,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming
-from kdlab.nets.released import rename
+from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming, renamed
 from kdlab.types import InputError
 
 # key names of torchvision's and RepDistiller's ResNets -> ours
@@ -132,7 +131,7 @@ class _ResidualNet(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of torchvision's and RepDistiller's nets our key names (`kdlab.Teacher` calls this)."""
-        return rename(state, _RELEASED)
+        return renamed(state, _RELEASED)
 
 
 class ResNet(_ResidualNet):
@@ -180,8 +179,8 @@ class ResNet(_ResidualNet):
         super().__init__(in_channels, num_classes, ndim, stride=32 if stem == "imagenet" else 8)
         if depth not in _DEPTHS or stem not in ("imagenet", "cifar") or width < 1:
             raise InputError(
-                f"ResNet: expected a depth of {', '.join(map(str, _DEPTHS))}, stem 'imagenet' or 'cifar' and width >= "
-                f"1, got depth={depth}, stem={stem!r}, width={width}. CifarResNet has depths 6 n + 2."
+                f"ResNet: must have depth {', '.join(map(str, _DEPTHS))}, stem 'imagenet' or 'cifar' and width >= "
+                f"1, but got depth={depth}, stem={stem!r}, width={width}. CifarResNet has depths 6 n + 2."
             )
         self.smaller = "stem='cifar'" if stem == "imagenet" else ""
         block, blocks = _DEPTHS[depth]

@@ -1,4 +1,4 @@
-"""A net that answers through the frozen classifier of another net."""
+"""A net with the frozen classifier of another net."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class ReusedClassifier(Backbone):
     """A net up to its last map, a projector onto the last map of another net, and the rest of that net, frozen.
 
     ``"stage1"`` and ``"stage2"`` are the taps of the net inside; ``"stage3"`` is the projected map, in the place of the
-    other net's ``"stage3"``, and ``"embedding"`` and logits are what the rest of the other net makes of it: pooling and
-    a linear layer, behind norm and ReLU in a `WideResNet`, and behind the layers that follow its third tap in a net of
+    other net's ``"stage3"``, and the rest of the other net computes ``"embedding"`` and logits from it: pooling and a
+    linear layer, behind norm and ReLU in a `WideResNet`, and behind the layers that follow its third tap in a net of
     more stages. The projector is a bottleneck: 1x1 convolution to ``C' / factor`` channels, 3x3, and 1x1 to ``C'``,
     each with batch norm, the first two with ReLU.
 
-    Parts that nobody reads are dropped: the inner net's layers after its ``"stage3"``, and all before it of the other.
+    Parts that are not used are dropped: the inner net's layers after its ``"stage3"``, and all before it of the other.
     The classifier's weights are those of ``classifier``; `kdlab.SimKD` fills them from its teacher with :meth:`reuse`.
     They are in the state dict, so the net needs no teacher afterwards, and they stay frozen, in evaluation mode.
 
@@ -37,8 +37,8 @@ class ReusedClassifier(Backbone):
         as ``net``; the projected map has its positions and the channels of ``classifier``.
 
     Raises:
-        InputError: when one net is 1-D and the other 2-D, when classes differ, or when ``classifier`` does not say how
-            it goes on from a map.
+        InputError: when one net is 1-D and the other 2-D, when classes differ, or when ``classifier`` has no
+            ``embed``.
 
     References:
         D. Chen, J.-P. Mei, H. Zhang, C. Wang, Y. Feng, C. Chen, "Knowledge distillation with the reused teacher
@@ -63,8 +63,8 @@ class ReusedClassifier(Backbone):
     def __init__(self, net: Backbone, classifier: Backbone, factor: int = 2, relu: bool = False) -> None:
         if not isinstance(net, Backbone) or not isinstance(classifier, Backbone) or factor < 1:
             raise InputError(
-                "ReusedClassifier: expected two nets of kdlab and factor >= 1, got "
-                f"{type(net).__name__}, {type(classifier).__name__} and factor={factor}."
+                "ReusedClassifier: net and classifier must be nets of kdlab and factor at least 1, but got "
+                f"{type(net).__name__}, {type(classifier).__name__} and factor={factor}. Correct them."
             )
         super().__init__(net.in_channels, net.num_classes, net.ndim, net.stride)
         if (net.ndim, net.num_classes) != (classifier.ndim, classifier.num_classes):
@@ -127,7 +127,7 @@ class ReusedClassifier(Backbone):
         return all(found is not None and found.shape == value.shape for found, value in pairs)
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
-        """The taps of the net inside, the projected map, and what the rest of the other net makes of it."""
+        """The taps of the net inside, the projected map, and what the rest of the other net computes from it."""
         return self._projected(self.body.taps(x))
 
     def _taps_channels_last(self, x: Tensor) -> dict[str, Tensor]:
@@ -139,11 +139,11 @@ class ReusedClassifier(Backbone):
         return features
 
     def embed(self, stage3: Tensor) -> Tensor:
-        """What the rest of the other net makes of a map in the place of its ``"stage3"``."""
+        """The output of the rest of the other net for a map in the place of its ``"stage3"``."""
         return self.rest.embed(stage3)
 
     def train(self, mode: bool = True) -> Self:
-        """Leave the classifier in evaluation mode, whatever is asked."""
+        """Leave the classifier in evaluation mode in any case."""
         super().train(mode)
         for part in (getattr(self, "rest", None), getattr(self, "head", None)):
             if part is not None:
@@ -182,7 +182,7 @@ def _channels(net: Backbone) -> int:
 
 
 def _freeze_unread(net: Backbone) -> None:
-    """Freeze what only taps after ``"stage3"`` read (a fourth layer, an attention over states), for no loss sees it."""
+    """Freeze what only taps after ``"stage3"`` read (a fourth layer, an attention): no loss depends on it."""
     with torch.enable_grad():
         parameters = list(net.parameters())
         found = torch.autograd.grad(_features(net)["stage3"].sum(), parameters, allow_unused=True)
@@ -190,11 +190,11 @@ def _freeze_unread(net: Backbone) -> None:
         parameter.requires_grad_(grad is not None)
 
 
-def _drop_unread(net: Backbone, answer: Callable[[], Tensor]) -> None:
-    """Put identities in the place of modules whose parameters an answer does not depend on; the head stays."""
+def _drop_unread(net: Backbone, output: Callable[[], Tensor]) -> None:
+    """Put identities in the place of modules whose parameters the output does not depend on; the head stays."""
     with torch.enable_grad():
         parameters = list(net.requires_grad_().parameters())
-        found = torch.autograd.grad(answer().sum(), parameters, allow_unused=True)
+        found = torch.autograd.grad(output().sum(), parameters, allow_unused=True)
     read = {id(p) for p, grad in zip(parameters, found, strict=True) if grad is not None}
 
     def visit(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""A Transformer encoder for signals: a window is cut into patches, which look at each other."""
+"""A Transformer encoder for signals: a window is cut into patches, which attend to each other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TransformerEncoder(Backbone):
     """Transformer encoder over patches of a window, with LayerNorm before attention and before the linear layers.
 
     A convolution makes one token of every ``patch`` samples (zeros fill up the last patch); positions are added; each
-    layer lets every token look at all others. Taps are the tokens after each layer, along time, as ``"stage1"``,
+    layer lets every token attend to all others. Taps are the tokens after each layer, along time, as ``"stage1"``,
     ``"stage2"``, ..., and the ``"embedding"``: the mean of the normalised tokens, or the class token.
 
     Args:
@@ -98,14 +98,16 @@ class TransformerEncoder(Backbone):
         super().__init__(in_channels, num_classes, stride=patch)
         if min(layers, heads, patch, expansion, max_tokens) < 1 or dim < 2 or dim % 2 or dim % heads:
             raise InputError(
-                "TransformerEncoder: expected layers, heads, patch, expansion and max_tokens >= 1 and an even dim that "
-                f"is divisible by heads, got layers={layers}, heads={heads}, patch={patch}, expansion={expansion}, "
-                f"max_tokens={max_tokens}, dim={dim}."
+                "TransformerEncoder: must have layers, heads, patch, expansion and max_tokens >= 1 and an even "
+                "dim that "
+                f"is divisible by heads, but got layers={layers}, heads={heads}, patch={patch}, expansion={expansion}, "
+                f"max_tokens={max_tokens}, dim={dim}. Correct them."
             )
         if positions not in ("sinusoidal", "learned") or pool not in ("mean", "token") or not 0 <= dropout < 1:
             raise InputError(
-                "TransformerEncoder: expected positions 'sinusoidal' or 'learned', pool 'mean' or 'token' and a "
-                f"dropout from 0 to below 1, got positions={positions!r}, pool={pool!r}, dropout={dropout}."
+                "TransformerEncoder: must have positions 'sinusoidal' or 'learned', pool 'mean' or 'token' and "
+                f"dropout from 0 to below 1, but got positions={positions!r}, pool={pool!r}, dropout={dropout}. "
+                "Correct them."
             )
         self.patch = nn.Conv1d(in_channels, dim, patch, stride=patch)
         if positions == "learned":
@@ -124,7 +126,7 @@ class TransformerEncoder(Backbone):
         count, limit = tokens.shape[1], self.positions.shape[0]
         if count > limit:
             raise InputError(
-                f"TransformerEncoder: expected at most max_tokens={limit} patches of {self.stride} samples, got "
+                f"TransformerEncoder: x must have at most max_tokens={limit} patches of {self.stride} samples, but got "
                 f"{tuple(x.shape)}, which makes {count}. Raise patch or max_tokens."
             )
         tokens = tokens + self.positions[:count]

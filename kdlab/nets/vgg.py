@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming
-from kdlab.nets.released import rename
+from kdlab.nets.base import CONV, MAX_POOL, NORM, Backbone, kaiming, renamed
 from kdlab.types import InputError
 
 #: depth -> how many convolutions each of the five blocks has
@@ -24,7 +23,7 @@ class VGG(Backbone):
     Blocks have 64, 128, 256, 512 and 512 channels; a max-pool of 2 follows each of the first ``pools``. Taps are the
     outputs of the second, third and fourth block before their pool as ``"stage1"``, ``"stage2"``, ``"stage3"``, and
     the pooled ``"embedding"``. For 32-pixel images their sides are 16, 8 and 4, where a WideResNet has 32,
-    16 and 8: losses on maps refuse such a pair of taps unless they are told to pool (``resize="pool"``); losses on
+    16 and 8: losses on maps refuse such a pair of taps without pooling (``resize="pool"``); losses on
     Gram matrices and logits take it.
 
     Args:
@@ -45,7 +44,7 @@ class VGG(Backbone):
         arXiv:1409.1556; in the form of code HobbitLong/RepDistiller@b84f547 models/vgg.py.
 
     Differences from the reference code:
-        It decides on the fourth pool by the size of the image; here ``pools`` says so.
+        It decides on the fourth pool by the size of the image; here ``pools`` decides.
 
     Example:
         >>> net = VGG(8, ndim=2, in_channels=3, num_classes=10)
@@ -61,8 +60,8 @@ class VGG(Backbone):
     ) -> None:
         if depth not in _DEPTHS or not 0 <= pools <= 4:
             raise InputError(
-                f"VGG: expected a depth of {', '.join(map(str, _DEPTHS))} and 0 to 4 pools, got depth={depth}, "
-                f"pools={pools}."
+                f"VGG: must have depth {', '.join(map(str, _DEPTHS))} and 0 to 4 pools, but got depth={depth}, "
+                f"pools={pools}. Correct them."
             )
         super().__init__(in_channels, num_classes, ndim, stride=2**pools)
         self.pools = pools
@@ -99,4 +98,4 @@ class VGG(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of RepDistiller's nets our key names (`kdlab.Teacher` calls this)."""
-        return rename(state, _RELEASED)
+        return renamed(state, _RELEASED)

@@ -9,8 +9,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlab.nets.base import CONV, NORM, Backbone
-from kdlab.nets.released import rename
+from kdlab.nets.base import CONV, NORM, Backbone, renamed
 from kdlab.types import InputError
 
 # key names of two widely used public implementations -> ours (jeunsom/TDA_KD@23c6814 and xternalz/WideResNet-pytorch)
@@ -63,7 +62,7 @@ class WideResNet(Backbone):
         ``(B, C, T)`` or ``(B, C, H, W)`` to logits ``(B, K)``; for T = 100 the taps have lengths 100, 50 and 25.
 
     Raises:
-        InputError: when the depth is not 6 n + 4, or the width is no whole number of at least 1.
+        InputError: when the depth is not 6 n + 4, or the width is no integer of at least 1.
 
     References:
         Zagoruyko and Komodakis, Wide Residual Networks, BMVC 2016, doi:10.5244/C.30.87; the 1-D form of Jeon et al.,
@@ -82,11 +81,11 @@ class WideResNet(Backbone):
         self, depth: int = 16, width: int = 1, ndim: int = 1, in_channels: int = 3, num_classes: int = 10
     ) -> None:
         super().__init__(in_channels, num_classes, ndim, stride=4)
-        whole = isinstance(depth, int) and isinstance(width, int)
-        if not whole or depth < 10 or (depth - 4) % 6 or width < 1:
+        integers = isinstance(depth, int) and isinstance(width, int)
+        if not integers or depth < 10 or (depth - 4) % 6 or width < 1:
             raise InputError(
-                "WideResNet: expected whole numbers depth = 6 n + 4 (10, 16, 22, 28, 40, ...) and width >= 1, got "
-                f"depth={depth!r}, width={width!r}."
+                "WideResNet: must have integers depth = 6 n + 4 (10, 16, 22, 28, 40, ...) and width >= 1, but got "
+                f"depth={depth!r}, width={width!r}. Choose a depth of this series."
             )
         blocks = (depth - 4) // 6
         widths = [16, 16 * width, 32 * width, 64 * width]
@@ -121,4 +120,4 @@ class WideResNet(Backbone):
     @staticmethod
     def rename_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the weights of the public implementations our key names (`kdlab.Teacher` calls this)."""
-        return rename(state, _RELEASED)
+        return renamed(state, _RELEASED)

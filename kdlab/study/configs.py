@@ -1,62 +1,12 @@
-"""Run configs as plain mappings: stacked as the command line stacks them, with single values set by dotted names."""
+"""Single values of run configs, read and set by their dotted names."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from kdlab import files
-from kdlab.types import InputError, MissingFileError
-
-
-def read_yaml(path: Path, what: str, start: str = "the folder of the study file") -> dict[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Args:
-        path: the file.
-        what: what asks for it, for the message.
-        start: where a relative name of it starts, for the message.
-
-    Raises:
-        MissingFileError: where it is not there.
-        InputError: where it is no YAML within the limits of `kdlab.files.read_yaml`, or no mapping.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
-    return files.read_yaml(path, what)
-
-
-def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay configs over each other: later values win, mappings are merged, ``callbacks+`` extends a list.
-
-    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps them.
-
-    >>> stack([{"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l+": [2]}])
-    {'a': {'b': 3, 'c': 2}, 'l': [1, 2]}
-    """
-    result: dict[str, Any] = {}
-    for config in configs:
-        _lay(result, config)
-    return result
-
-
-def _lay(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for key, value in over.items():
-        old = base.get(key)
-        if key.endswith("+"):
-            first = base.get(key[:-1]) or []
-            more = value if isinstance(value, list) else [value]
-            base[key[:-1]] = [*(first if isinstance(first, list) else [first]), *copy.deepcopy(more)]
-        elif isinstance(value, dict) and isinstance(old, dict) and not _another_class(old, value):
-            _lay(old, value)
-        else:
-            base[key] = copy.deepcopy(value)
-
-
-def _another_class(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return "init_args" in new and "class_path" in new and new["class_path"] != old.get("class_path")
+from kdlab.types import InputError
 
 
 def set_value(config: dict[str, Any], name: str, value: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -88,7 +87,7 @@ def check() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Within the block signals wait; processes that are started in it never see a Ctrl-C, their parent ends them."""
+    """Within the block signals wait; a Ctrl-C does not reach the processes that it starts, their parent ends them."""
     global _deferred
     masks = hasattr(signal, "pthread_sigmask")
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
@@ -137,22 +136,3 @@ def leave(end: Ended) -> None:
         if (wandb := sys.modules.get("wandb")) is not None:
             wandb.teardown(end.status)
     os._exit(end.status)
-
-
-def say(text: str) -> None:
-    """Print a last line on stderr, where there still is one to print on."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is sys.stderr:
-                print(text, file=stream)
-            stream.flush()
-        except (OSError, ValueError):  # a terminal that was closed: nothing more is written to it at the exit
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def print_anything() -> None:
-    """In a locale that lacks a character (``±`` in a table), print an escape for it and go on."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

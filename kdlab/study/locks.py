@@ -17,7 +17,7 @@ try:
 except ModuleNotFoundError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
-_WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # file systems that know no locks
+_WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # file systems without locks
 _held: set[IO[str]] = set()
 
 
@@ -26,7 +26,7 @@ def alone(path: Path, where: str, what: str) -> Iterator[None]:
     """Hold a lock within the block.
 
     Args:
-        path: the lock's file, in a folder that exists; it stays, and means nothing while nobody holds it.
+        path: the lock's file, in a folder that exists; it stays, and has no effect while no process holds it.
         where: what is held, for the message.
         what: what kind of thing it is.
 
@@ -39,7 +39,7 @@ def alone(path: Path, where: str, what: str) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"{where}: another process is at this {what}{_holder(lock)}. Wait for it to end, or end it."
+                    f"{where}: another process runs this {what}{_holder(lock)}. Wait for it to end, or end it."
                 ) from None
             except OSError as error:
                 if error.errno not in _WITHOUT:

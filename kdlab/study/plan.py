@@ -1,4 +1,4 @@
-"""What a study consists of: its file, its folds, and one job a run, label, fold and seed.
+"""What a study consists of: its file, its folds, and one job per run, label, fold and seed.
 
 A study file names ordinary run configs and each other::
 
@@ -16,11 +16,12 @@ A study file names ordinary run configs and each other::
     students:
       kd: {config: kd.yaml, teachers: {raw: teacher_raw}}
       tgd: {config: tgd.yaml, teachers: {raw: teacher_raw}, init: scratch}
-    baselines: [scratch, kd]          # what all are compared with; these, where the file does not say
+    baselines: [scratch, kd]          # what all are compared with; these by default
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
 
-``include: other.yaml`` names a study file in the same folder whose runs and settings it goes on from.
+``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
+include their parts (`kdlab.configs.read_config`).
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
@@ -42,9 +43,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
+from kdlab.configs import read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
-from kdlab.study.configs import get_value, read_yaml, set_value, stack
+from kdlab.study.configs import get_value, set_value
 from kdlab.study.loggers import check_setting, name_runs
 from kdlab.types import InputError
 
@@ -54,6 +56,7 @@ _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
     *("baselines", "published", "logger"),
 )
+FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
 
@@ -149,14 +152,18 @@ class Study:
         content = _read_content(path, ())
         name = content.get("study")
         if not isinstance(name, str) or not _is_plain(*name.split("/")):
-            raise InputError(f"{path}: expected study: <data set>/<name>, the folder of its runs, got {name!r}.")
+            raise InputError(
+                f"{path}: study must be <data set>/<name>, the folder of its runs, but got {name!r}. Name it."
+            )
         axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
         runs = _read_runs(content, path, axes)
         published = _mapping(content.get("published"), f"{path}: published")
         _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
         for title, entry in published.items():
             if not isinstance(entry, dict) or not {"value", "source"} <= set(entry):
-                raise InputError(f"{path}: published: {title}: expected {{value, source, note}}, got {entry!r}.")
+                raise InputError(
+                    f"{path}: published: {title}: must be {{value, source, note}}, but got {entry!r}. Add them."
+                )
         first = [run.name for run in runs.values() if run.stage == "scratch"][:1]
         baselines = content.get("baselines", [*first, *(["kd"] if "kd" in runs else [])])
         baselines = _names(baselines, tuple(runs), f"{path}: baselines")
@@ -185,7 +192,7 @@ class Study:
         Args:
             root: the folder of all runs.
             folds: fold -> its test subjects; ``{"": []}`` for the configs' own split.
-            fingerprint: what tells the data of a run config apart.
+            fingerprint: a digest of the data of a run config.
         """
         jobs: Jobs = {}
         for name in self.runs:
@@ -265,7 +272,7 @@ Jobs = dict[str, Job]
 
 
 def set_fold(config: dict[str, Any], subjects: list[str]) -> None:
-    """Have these subjects tested; ``kdlab.data`` classes say which of their arguments that is."""
+    """Set the test subjects; ``kdlab.data`` classes name the argument of that."""
     from kdlab.study.windows import data_class
 
     argument = data_class(config).fold_argument
@@ -313,7 +320,9 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
         return {f"fold{i}": group for i, group in enumerate(groups, start=1)}
     assert isinstance(folds, int)
     if not 2 <= folds <= len(windows):
-        raise InputError(f"folds: expected 2 to {len(windows)} groups, one subject each at least, got {folds}.")
+        raise InputError(
+            f"folds: must be 2 to {len(windows)} groups, with one subject each at least, but got {folds}. Change it."
+        )
     order = list(windows)
     filled: list[list[str]] = [[] for _ in range(folds)]
     for name in sorted(order, key=lambda n: (-windows[n], order.index(n))):
@@ -332,13 +341,13 @@ def _spelt_as(windows: Mapping[str, int], group: list[Any]) -> list[str]:
 # ---------------------------------------------------------------------- reading the file
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
-        raise InputError(f"{where}: expected a mapping, got {value!r}.")
+        raise InputError(f"{where}: must be a mapping, but got {value!r}. Write {{name: value}}.")
     return value or {}
 
 
 def _names(value: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
     if value is not None and not isinstance(value, list):
-        raise InputError(f"{where}: expected a list of names, got {value!r}. Write [{value}].")
+        raise InputError(f"{where}: must be a list of names, but got {value!r}. Write [{value}].")
     names = [str(name) for name in value or []]
     _known(dict.fromkeys(names), known, where)
     return tuple(names)
@@ -373,7 +382,10 @@ def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict
     axes: dict[str, dict[str, dict[str, Any]]] = {}
     for axis, labels in given.items():
         if not isinstance(labels, dict) or not labels or not all(isinstance(v, dict) for v in labels.values()):
-            raise InputError(f"{path}: axis {axis!r} should map labels to what they set, got {labels!r}.")
+            raise InputError(
+                f"{path}: axis {axis!r} must map labels to settings, but got {labels!r}. Write "
+                f"{{label: {{name: value}}}}."
+            )
         if not _is_plain(str(axis), *map(str, labels)):
             raise InputError(f"{path}: axis {axis!r}: its labels name folders, so they may not hold / or be empty.")
         axes[str(axis)] = {str(label): values for label, values in labels.items()}
@@ -385,9 +397,9 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise InputError(f"{path}: include: it includes itself, by {' -> '.join(str(p) for p in (*seen, path))}.")
     if seen:
-        content = read_yaml(path, f"{seen[-1]}: include")
+        content = read_file(path, f"{seen[-1]}: include", FOLDER)
     else:
-        content = read_yaml(path, "study", f"the working directory ({Path.cwd()})")
+        content = read_file(path, "study", f"the working directory ({Path.cwd()})")
     _known(content, _STUDY_KEYS, str(path))
     included = content.pop("include", None)
     if included is None:
@@ -424,14 +436,14 @@ def _read_run(
     files = entry.get("config") if isinstance(entry, dict) else None
     files = [files] if isinstance(files, str) else files
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
-        raise InputError(f"{where}: expected {{config: <file>, ...}}, got {entry!r}.")
+        raise InputError(f"{where}: must be {{config: <file>, ...}}, but got {entry!r}. Name a config.")
     _known(entry, _RUN_KEYS, where)
     one_per, init = entry.get("one_per", "seed"), entry.get("init")
     if one_per not in ("seed", "fold"):
-        raise InputError(f"{where}: one_per should be 'seed' or 'fold', got {one_per!r}.")
+        raise InputError(f"{where}: one_per must be 'seed' or 'fold', but got {one_per!r}. Write one of them.")
     if init is not None and not isinstance(init, str):
-        raise InputError(f"{where}: init should be the name of a run, got {init!r}.")
-    config = stack(read_yaml(path.parent / file, where) for file in files)
+        raise InputError(f"{where}: init must be the name of a run, but got {init!r}. Name one.")
+    config = stack(read_config(path.parent / file, where, FOLDER) for file in files)
     for values in (common, _mapping(entry.get("set"), f"{where}: set")):
         for dotted, value in values.items():
             set_value(config, dotted, value)
@@ -445,8 +457,8 @@ def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], wher
     forgotten, unknown = sorted(set(configured) - set(teachers)), sorted(set(teachers) - set(configured))
     if forgotten:
         raise InputError(
-            f"{where}: its config names teacher {', '.join(map(repr, forgotten))}, but the study does not say which "
-            f"run that is. Write teachers: {{{forgotten[0]}: <run>, ...}}."
+            f"{where}: its config names teacher {', '.join(map(repr, forgotten))}, but the study does not name its "
+            f"run. Write teachers: {{{forgotten[0]}: <run>, ...}}."
         )
     if unknown:
         raise InputError(
@@ -482,7 +494,7 @@ def _in_order(runs: Mapping[str, Run], path: Path) -> dict[str, Run]:
 
 def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     if not isinstance(given, Mapping):
-        raise InputError(f"{where}: expected a mapping, got {given!r}.")
+        raise InputError(f"{where}: must be a mapping, but got {given!r}. Write {{name: value}}.")
     for key in given:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, 1)
@@ -493,9 +505,11 @@ def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
 def _seeds(value: Any, path: Path) -> tuple[int, ...]:
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
-        raise InputError(f"{path}: seeds should be a number of seeds or a list of whole numbers, got {value!r}.")
+        raise InputError(
+            f"{path}: seeds must be a number of seeds or a list of integers, but got {value!r}. Write seeds: 3."
+        )
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"{path}: seeds: {value!r} names a seed twice.")
+        raise InputError(f"{path}: seeds must be different, but got {value!r}. Remove the repeated one.")
     return tuple(seeds)
 
 
@@ -504,7 +518,8 @@ def _folds(value: Any, path: Path) -> Any:
     number = isinstance(value, int) and not isinstance(value, bool)
     if not (value is None or lists or number or value == LEAVE_ONE_OUT):
         raise InputError(
-            f"{path}: folds should be a number of subject groups, {LEAVE_ONE_OUT}, or lists of subjects, got {value!r}."
+            f"{path}: folds must be a number of subject groups, {LEAVE_ONE_OUT}, or lists of subjects, but got "
+            f"{value!r}. Write one of them."
         )
     return value
 

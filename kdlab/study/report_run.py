@@ -14,9 +14,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from kdlab.files import read_json, write_json
+from kdlab.study.conditions import conditions
 from kdlab.study.loggers import is_wandb, listed, name_runs
 from kdlab.study.plan import Jobs, Study
-from kdlab.study.statistics import conditions, summarise
+from kdlab.study.statistics import summarise
 from kdlab.types import InputError
 
 LOGGED = "logged.json"

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
-
 from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
@@ -22,12 +20,11 @@ from kdlab.types import InputError, MissingFileError
 _SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
 _NUMBERS = (*_SHARES, "test_nll", "test_ece", "seconds", "test_windows", "best_epoch", "parameters", "macs")
 _BINS = {"confidence", "accuracy", "count"}
-MOST_ARRAYS = 2**32  # bytes of the arrays in predictions.npz
 
 
 @dataclass
 class Survey:
-    """What is there of a study.
+    """The state of a study on disk.
 
     Attributes:
         rows: name of a job that is done -> its row.
@@ -53,7 +50,7 @@ def survey(jobs: Jobs) -> Survey:
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """What a row says of the job that it belongs to."""
+    """The keys of a row that name its job."""
     return {
         "job": job.name,
         "run": job.run,
@@ -107,15 +104,15 @@ def _check_row(row: Mapping[str, Any], job: Job) -> None:
 
 def _check_bins(bins: Any, where: str) -> None:
     columns = list(bins.values()) if isinstance(bins, dict) and set(bins) == _BINS else []
-    whole = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
-    if not columns or not whole or not all(v is None or _is_number(v) for column in columns for v in column):
+    equal = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
+    if not columns or not equal or not all(v is None or _is_number(v) for column in columns for v in column):
         raise _damaged(where, "reliability", "three lists of numbers of the same length", bins)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
+    except OverflowError:  # an integer that no float holds
         return False
 
 
@@ -127,42 +124,12 @@ def _check_evaluation(job: Job, windows: int) -> None:
     """``evaluation.json`` and ``predictions.npz``, where they are there; the row has what the tables need."""
     if not any((job.folder / name).exists() for name in (JSON, ARRAYS)):
         return
-    found = load_evaluation(job.folder)
-    lengths = {len(part) for part in (found.index, found.target, found.probabilities, found.embedding, found.subjects)}
-    if lengths != {windows}:
+    found = Evaluation.load(job.folder)
+    if len(found.index) != windows:
         raise InputError(
             f"{job.name}: {str(job.folder / ARRAYS)!r} must hold {windows} windows, but got "
-            f"{', '.join(map(str, sorted(lengths)))}. It is damaged."
+            f"{len(found.index)}. It is damaged."
         )
-
-
-def load_evaluation(folder: Path) -> Evaluation:
-    """Read an evaluation that may be damaged.
-
-    Raises:
-        InputError: it is.
-    """
-    try:
-        read_json(folder / JSON, JSON)
-        with zipfile.ZipFile(folder / ARRAYS) as arrays:
-            size = sum(part.file_size for part in arrays.infolist())
-        if size > MOST_ARRAYS:
-            raise ValueError(f"arrays of {size:,} bytes")
-        found = Evaluation.load(folder)
-        parts = (found.index, found.target, found.probabilities, found.embedding)
-        if [part.ndim for part in parts] != [1, 1, 2, 2] or found.probabilities.shape[1] != len(found.classes):
-            raise ValueError("arrays of other shapes than those of an evaluation")
-        if found.target.dtype.kind != "i" or not ((found.target >= 0) & (found.target < len(found.classes))).all():
-            raise ValueError("targets that are none of its classes")
-        if found.embedding.dtype.kind != "f" or not np.isfinite(found.embedding).all():
-            raise ValueError("an embedding that is not finite")
-    except InputError:
-        raise
-    except (Exception, MemoryError) as error:  # whatever numpy makes of damaged bytes
-        raise InputError(
-            f"{str(folder)!r}: {ARRAYS} or {JSON} is damaged ({one_line(error)}). Measure the job again."
-        ) from error
-    return found
 
 
 def finished_checkpoint(job: Job) -> Path | None:
@@ -180,7 +147,7 @@ def finished_checkpoint(job: Job) -> Path | None:
 
 
 def check_checkpoint(path: Path, what: str) -> None:
-    """Read every byte of a checkpoint, and see whether it describes itself.
+    """Read every byte of a checkpoint, and check that it holds a description.
 
     Raises:
         InputError: it is cut or damaged.

@@ -1,4 +1,4 @@
-"""The data of a study: each data set is read once a process, and every run and fold uses the same windows."""
+"""The data of a study: each data set is read once per process, and every run and fold uses the same windows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from kdlab.data import WindowDataModule
-from kdlab.data.images import ImageFiles
-from kdlab.data.windows import WindowSet, chunks
+from kdlab.data.image_store import ImageFiles
+from kdlab.data.moments import chunks
+from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}
@@ -23,7 +24,7 @@ _contents: dict[str, str] = {}
 
 
 def make_data(config: dict[str, Any]) -> WindowDataModule:
-    """The data module of a run config, set up, with a raw view alone: what is asked of it is split and windows.
+    """The data module of a run config, set up, with a raw view alone: only its split and windows are used.
 
     Raises:
         InputError: where it cannot be made.
@@ -50,14 +51,14 @@ def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
 
 
 def forget() -> None:
-    """Let go of all windows, and read them anew where they are asked for again."""
+    """Free all windows; they are read again when needed."""
     _loaded.clear()
     _contents.clear()
     _fingerprint.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
-    """What tells the data of a run apart: every window and label, the split and the scaling."""
+    """A digest of the data of a run: every window and label, the split and the scaling."""
     return _fingerprint(json.dumps(_data(config), sort_keys=True, default=str))
 
 
@@ -130,7 +131,9 @@ def _data(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data, str):
         return {"class_path": data}
     if not isinstance(data, dict) or "class_path" not in data:
-        raise InputError(f"data: expected {{class_path: ..., init_args: ...}} in every run config, got {data!r}.")
+        raise InputError(
+            f"data: must be {{class_path: ..., init_args: ...}} in every run config, but got {data!r}. Add it."
+        )
     return data
 
 
@@ -139,8 +142,8 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_key(config: dict[str, Any]) -> str:
-    """Class and arguments that say what is read; those of every data module only say how it is split and seen."""
+    """Class and arguments that choose what is read; those of every data module choose split and views."""
     common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
-    common -= {"labels", "subjects"}  # reading looks at these, too
+    common -= {"labels", "subjects"}  # reading uses these, too
     own = {k: v for k, v in _arguments(config).items() if k not in common}
     return json.dumps([_data(config)["class_path"], own], sort_keys=True, default=str)

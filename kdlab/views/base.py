@@ -20,7 +20,7 @@ from kdlab.types import InputError, dense, plain_array
 def check(condition: bool, argument: str, expected: str, got: object) -> None:
     """Raise the error of a bad argument unless ``condition`` holds."""
     if not condition:
-        raise InputError(f"{argument}: expected {expected}, got {got!r}")
+        raise InputError(f"{argument} must be {expected}, but got {got!r}.")
 
 
 def check_number(argument: str, value: object, low: float, *, open_end: bool = False) -> None:
@@ -48,16 +48,16 @@ _ADDED = "added"
 
 
 def added(default: Any) -> Any:
-    """A keyword field that views of earlier versions did not have; at its default, nobody tells them apart."""
+    """A keyword field that views of earlier versions did not have; at its default, the two are equal."""
     return field(default=default, kw_only=True, metadata={_ADDED: True})
 
 
 @dataclass(frozen=True)
 class View(ABC):
-    """A picture of a window: pure, deterministic, hashable and picklable.
+    """A tensor computed from a window: pure, deterministic, hashable and picklable.
 
     A subclass is a frozen dataclass whose every field has a default. It implements :meth:`compute` and :meth:`shape`;
-    the base picks the channels, tells one window from a batch and refuses bad samples.
+    the base picks the channels, distinguishes one window from a batch and refuses bad samples.
 
     Args:
         channels: names or indices of the channels that the view reads, in this order; None reads all. Names are
@@ -67,7 +67,7 @@ class View(ABC):
 
     Shapes:
         windows (``sample_ndim`` 2): ``(C, T)`` or ``(B, C, T)``; images (``sample_ndim`` 3): ``(C, H, W)`` or
-        ``(B, C, H, W)``, as arrays or tensors. The answer is a contiguous tensor on the input's device, with a batch
+        ``(B, C, H, W)``, as arrays or tensors. The output is a contiguous tensor on the input's device, with a batch
         axis where the input has one.
 
     Raises:
@@ -154,8 +154,10 @@ class View(ABC):
 
     def _values(self) -> str:
         """The fields with their values; an :func:`added` one only where it is not at its default."""
-        said = [(f, getattr(self, f.name)) for f in fields(self)]
-        return ", ".join(f"{f.name}={value!r}" for f, value in said if not f.metadata.get(_ADDED) or value != f.default)
+        given = [(f, getattr(self, f.name)) for f in fields(self)]
+        return ", ".join(
+            f"{f.name}={value!r}" for f, value in given if not f.metadata.get(_ADDED) or value != f.default
+        )
 
     def bind(self, channel_names: Sequence[str]) -> Self:
         """The same view with channel names replaced by their places in ``channel_names``."""
@@ -178,11 +180,11 @@ class View(ABC):
         for one in self.channels or ():
             if isinstance(one, str):
                 raise InputError(
-                    f"channels: {one!r} is a name and this view has not been told the recording's names; "
+                    f"channels: {one!r} is a name and this view has no names of the recording's channels; "
                     f"call view.bind(channel_names) first, or use indices"
                 )
             if one >= channels:
-                raise InputError(f"channels: expected indices below {channels}, the channels of x, got {one}")
+                raise InputError(f"channels must be indices below {channels}, the channels of x, but got {one}.")
             chosen.append(one)
         return chosen
 
@@ -193,10 +195,12 @@ class View(ABC):
             x = torch.as_tensor(array if array.flags.writeable else array.copy())
         axes = "(C, T) or (B, C, T)" if self.sample_ndim == 2 else "(C, H, W) or (B, C, H, W)"
         if x.ndim not in (self.sample_ndim, self.sample_ndim + 1):
-            raise InputError(f"x: {type(self).__name__} expected {axes}, got shape {tuple(x.shape)}")
+            raise InputError(f"{type(self).__name__}: x must be {axes}, but got shape {tuple(x.shape)}.")
         place = x.ndim - self.sample_ndim
         if 0 in x.shape[place:]:
-            raise InputError(f"x: expected at least one channel and one sample, {axes}, got shape {tuple(x.shape)}")
+            raise InputError(
+                f"x must have at least one channel and one sample, {axes}, but got shape {tuple(x.shape)}."
+            )
         x = dense(x, "x")
         check(not x.is_complex(), "x", "real numbers", x.dtype)
         if x.dtype not in (torch.float32, torch.float64):

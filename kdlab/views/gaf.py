@@ -36,11 +36,11 @@ class GramianAngularField(View):
 
     Segment i averages the samples from e_i to e_{i+1}, where e = linspace(0, T, n + 1) truncated to whole numbers.
     The scaling discards offset and amplitude: ``GAF(x) == GAF(5 x + 3)``. A constant window sits at -1, so its GASF is
-    +1 and its GADF is 0 everywhere; one that is nearly constant fills the whole range with its noise, unless ``floor``
-    says what is nearly constant. Means and scaling are computed in float64, the products in float32.
+    +1 and its GADF is 0 everywhere; one that is nearly constant fills the complete range with its noise, unless
+    ``floor`` is above its span. Means and scaling are computed in float64, the products in float32.
 
     Args:
-        size: side n of the picture in pixels, at most T; None keeps T.
+        size: side n of the image in pixels, at most T; None keeps T.
         method: ``"summation"`` or ``"difference"``.
         backend: ``"fast"``, or ``"pyts"`` for the reference implementation (its first import takes half a minute).
         floor: a channel whose samples span less than this (largest minus smallest), in units of the signal, is noise
@@ -61,7 +61,7 @@ class GramianAngularField(View):
 
     Differences from the reference code:
         None in the numbers beyond float32 (pyts computes the products in float64); no arccos is taken; NaN is refused
-        by channel; the answer has one picture a channel.
+        by channel; the output has one image per channel.
 
     Example:
         >>> GramianAngularField(size=3)([[0.0, 1.0, 2.0]])
@@ -137,5 +137,5 @@ class GramianAngularField(View):
         from pyts.image import GramianAngularField as Reference
 
         reference: Any = Reference(image_size=self._side(x.shape[-1]), method=self.method)
-        pictures = reference.transform(x.double().cpu().numpy().reshape(-1, x.shape[-1]))
-        return torch.as_tensor(pictures, dtype=torch.float32, device=x.device).view(*x.shape[:2], *pictures.shape[1:])
+        images = reference.transform(x.double().cpu().numpy().reshape(-1, x.shape[-1]))
+        return torch.as_tensor(images, dtype=torch.float32, device=x.device).view(*x.shape[:2], *images.shape[1:])

@@ -61,7 +61,7 @@ def blank(*shape: int, dtype: Any = np.float32) -> torch.Tensor:
 # -- diagrams ---------------------------------------------------------------------------------------------------------
 
 
-# Places are unsigned, because numba wraps negative ones round; so are the 0 and 1 that stand for decisions. Nothing
+# Places are unsigned, because numba wraps negative ones round; so are the 0 and 1 of decisions. Nothing
 # here branches on the samples: a wrong guess of the processor costs more than the work.
 _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 
@@ -219,7 +219,7 @@ def _write(image, normalize, gain, out):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _gain(longest, top):  # type: ignore[no-untyped-def]
-    """What brings weights relative to the longest life to weights relative to ``top``; 1 where that is 0."""
+    """The factor from weights relative to the longest life to weights relative to ``top``; 1 where that is 0."""
     return longest / top if top > 0.0 else 1.0
 
 
@@ -268,7 +268,7 @@ def _add8(typing, target, at, source, start, factor):  # type: ignore[no-untyped
 
 
 def _lanes(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
-    """Pointer to eight float32 of a flat array. numba does not vectorise straight-line code, so it is said outright."""
+    """Pointer to eight float32 of a flat array. numba does not vectorise straight-line code."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [place]), ir.VectorType(ir.FloatType(), 8).as_pointer())
 
@@ -317,8 +317,8 @@ def _splat(tile, side, across, up, top, left, height, width):  # type: ignore[no
 
 @compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
 def _flush(tile, side, normalize, gain, least, out):  # type: ignore[no-untyped-def]
-    """Flip ``tile`` into ``out``, divided by its maximum if asked, or times ``gain``; False, and nothing written, under
-    ``least``.
+    """Flip ``tile`` into ``out``, divided by its maximum if ``normalize``, or times ``gain``; False, and nothing
+    written, under ``least``.
     """
     n = out.shape[0]
     peak = np.float32(0)
@@ -345,7 +345,7 @@ def fast_images(  # type: ignore[no-untyped-def]
     """Persistence images of rows of ``x`` (N, T) in float32: diagram, raster and normalisation in one pass.
 
     ``tables`` (two, one an axis, flat with rows of ``strides``) give the mass of a Gaussian in the cells around it,
-    ``grids`` the axes' lower ends and cells per unit. A picture fainter than ``least`` has its points off the grid or
+    ``grids`` the axes' lower ends and cells per unit. An image fainter than ``least`` has its points off the grid or
     between the cells; it is drawn again without a band in float64.
     """
     n = out.shape[1]

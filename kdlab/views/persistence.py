@@ -1,4 +1,4 @@
-"""Persistence images: the topology of a window, or of a scanned picture, as pixels."""
+"""Persistence images: the topology of a window, or of a scanned image, as pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
 
 _SHORTEST = 1e-3  # lifetimes up to this are dropped whatever the threshold
-_REACH = 5.25  # sigmas beyond which float32 pictures ignore a point: 1e-6 of its peak
+_REACH = 5.25  # sigmas beyond which float32 images ignore a point: 1e-6 of its peak
 _CHUNK = 16  # windows that torch rasterises at once
 
 
@@ -131,7 +131,7 @@ class PersistenceImage(View):
 
     over the edges b and p of n equal cells an axis. The first row is the largest persistence, columns go by increasing
     birth. Dropped before: the pair that never dies, and lifetimes of at most 0.001 or ``threshold``. Divided at the
-    end by the largest pixel. An empty diagram gives a zero picture. Points outside the ranges count with the mass that
+    end by the largest pixel. An empty diagram gives a zero image. Points outside the ranges count with the mass that
     they spill inside.
 
     The weight y / max y is relative to one diagram, so a small movement is drawn as bright as a large one. With
@@ -144,22 +144,22 @@ class PersistenceImage(View):
     end but that 0 is moved outwards by sigma.
 
     Args:
-        size: side n of the picture in pixels.
+        size: side n of the image in pixels.
         sigma: standard deviation of the blur, in units of the (scaled) signal.
         birth: range of births shown, in units of the signal, or ``"auto"``.
         persistence: range of persistences shown, in units of the signal, or ``"auto"``.
         threshold: lifetimes up to this are dropped, in units of the signal.
-        normalize: divide each picture by its largest pixel.
+        normalize: divide each image by its largest pixel.
         grid: ``"exact"``: cells tile the ranges. ``"legacy"``: the cells of ``PersImage``, which the released teachers
             were trained on: lower edges linspace(min(birth[0], 0), birth[1], n) and linspace(0, persistence[1], n),
             end points included, cells birth[1] / n and persistence[1] / n wide, so they do not tile.
             ``PersImage(specs={"minBD": m, "maxBD": M})`` is ``birth=(m, M), persistence=(0, M)``.
-        backend: ``"fast"``; ``"ripser"``: diagrams by ripser (float32); ``"persim"``: pictures by persim
+        backend: ``"fast"``; ``"ripser"``: diagrams by ripser (float32); ``"persim"``: images by persim
             (``PersistenceImager``, or ``PersImage`` for the legacy grid).
-        dtype: ``"float32"`` is within 1e-5 of the picture's maximum; ``"float64"`` computes and answers in float64.
+        dtype: ``"float32"`` is within 1e-5 of the image's maximum; ``"float64"`` computes and returns float64.
         floor: a channel whose samples span less than this (largest minus smallest), in units of the signal, is noise
-            of a sensor at rest and gives a zero picture; 0 takes every channel as it is. (``threshold`` drops points of
-            a picture, and what is left is brought to the full range.)
+            of a sensor at rest and gives a zero image; 0 takes every channel as it is. (``threshold`` drops points of
+            an image, and what is left is scaled to the full range.)
         weight: ``"diagram"``: y over the largest y of the diagram; ``"absolute"``: y over the upper end of the
             persistence range.
         channels: as in :class:`~kdlab.views.View`.
@@ -179,7 +179,7 @@ class PersistenceImage(View):
         ``sigma`` is a standard deviation on both grids (``PersistenceImager`` takes a variance). The weight is divided
         by the diagram's maximum and rows are flipped, as ``PersImage`` does and ``PersistenceImager`` does not.
         ``PersImage`` has one ``maxBD`` for both axes. Infinite deaths are dropped (persim makes NaN of them). Where
-        every point lies beyond the ranges persim divides rounding errors by each other; these pictures are exact.
+        every point lies beyond the ranges persim divides rounding errors by each other; these images are exact.
 
     Example:
         >>> view = PersistenceImage(size=4, sigma=0.5, birth=(0.0, 4.0), persistence=(0.0, 4.0))
@@ -221,20 +221,23 @@ class PersistenceImage(View):
         check(self.weight in ("diagram", "absolute"), "weight", "'diagram' or 'absolute'", self.weight)
         if self.weight == "absolute" and self.persistence != "auto":
             check(
-                self.persistence[1] > 0, "persistence", "an upper end above 0 with absolute weights", self.persistence
+                self.persistence[1] > 0,
+                "persistence",
+                "a range with an upper end above 0 with absolute weights",
+                self.persistence,
             )
         if self.grid == "legacy":
             self._check_legacy()
 
     def _check_legacy(self) -> None:
         for name in self.unresolved:
-            check(False, name, "numbers on the legacy grid, whose pictures have known ranges", "auto")
+            check(False, name, "numbers on the legacy grid, whose images have known ranges", "auto")
         birth, persistence = self.ranges
-        check(birth[1] > 0, "birth", "an upper end above 0 on the legacy grid", birth)
-        check(persistence[0] == 0, "persistence", "a lower end of 0 on the legacy grid", persistence)
+        check(birth[1] > 0, "birth", "a range with an upper end above 0 on the legacy grid", birth)
+        check(persistence[0] == 0, "persistence", "a range with a lower end of 0 on the legacy grid", persistence)
         if self.backend == "persim":
             same = persistence[1] == birth[1]
-            check(same, "persistence", f"(0, {birth[1]:g}) as birth ends: PersImage has one", persistence)
+            check(same, "persistence", f"(0, {birth[1]:g}), which ends as birth does", persistence)
 
     @property
     def unresolved(self) -> tuple[str, ...]:
@@ -358,7 +361,7 @@ class PersistenceImage(View):
         return np.ascontiguousarray(image[::-1] / peak if self.normalize and peak > 0 else gain * image[::-1])
 
     def _torch(self, rows: npt.NDArray[Any], plan: _Plan, device: torch.device) -> Tensor:
-        """Diagrams on the host, pictures in torch on ``device``, a few windows at a time."""
+        """Diagrams on the host, images in torch on ``device``, a few windows at a time."""
         from kdlab.views.kernels import kept_points, run_rows
 
         points = np.empty((len(rows), rows.shape[1] // 2 + 1, 3))
@@ -417,10 +420,10 @@ class PersistenceImage(View):
 
 @dataclass(frozen=True, repr=False)
 class ScanPersistenceImage(PersistenceImage):
-    """Persistence images of a picture read as series: its rows end to end, then its columns end to end.
+    """Persistence images of an image read as series: its rows end to end, then its columns end to end.
 
     Each colour plane is flattened row by row into one series, and transposed and flattened into another; both are
-    treated as in :class:`PersistenceImage`. This is not a cubical complex of the picture.
+    treated as in :class:`PersistenceImage`. This is not a cubical complex of the image.
 
     Args:
         size: side n of each persistence image in pixels.
@@ -432,7 +435,7 @@ class ScanPersistenceImage(PersistenceImage):
         grid: the released images use ``"legacy"``.
         backend: ``"fast"``, ``"ripser"`` or ``"persim"``.
         dtype: ``"float32"`` or ``"float64"``.
-        floor: a colour plane whose pixels span less than this gives zero pictures; 0 takes every plane as it is.
+        floor: a colour plane whose pixels span less than this gives zero images; 0 takes every plane as it is.
         weight: as in :class:`PersistenceImage`.
         channels: as in :class:`~kdlab.views.View`.
         source: as in :class:`~kdlab.views.View`.
@@ -449,7 +452,7 @@ class ScanPersistenceImage(PersistenceImage):
         0.3, threshold 0.02).
 
     Differences from the reference code:
-        The released pictures are multiplied by 255 and stored as 8-bit integers; these are not rounded.
+        The released images are multiplied by 255 and stored as 8-bit integers; these are not rounded.
 
     Example:
         >>> ScanPersistenceImage().shape(3, (32, 32))
@@ -466,7 +469,7 @@ class ScanPersistenceImage(PersistenceImage):
     threshold: float = 0.02
 
     def shape(self, channels: int, length: Any) -> tuple[int, ...]:
-        """``(2 channels, n, n)``, whatever the picture's ``(H, W)``."""
+        """``(2 channels, n, n)``, for every image size ``(H, W)``."""
         return (2 * self.selected(channels), self.size, self.size)
 
     def _read_as(self, x: Tensor) -> Tensor:

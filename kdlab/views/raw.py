@@ -43,7 +43,7 @@ class Raw(View):
 
 @dataclass(frozen=True)
 class RawImage(Raw):
-    """The image as it is, or some of its channels; the data modules of images read it where ``Raw`` is asked for.
+    """The image as it is, or some of its channels; the data modules of images use it in place of ``Raw``.
 
     Args:
         channels: as in :class:`Raw`.

@@ -1,0 +1,142 @@
+"""Run configs as plain mappings: read with the files that they include, and laid over each other."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdlab.files import read_yaml
+from kdlab.types import InputError, MissingFileError
+
+INCLUDE = "include"
+
+
+def read_config(path: Path, what: str, start: str = "the working directory") -> dict[str, Any]:
+    """A config file, laid over the files that it includes.
+
+    ``include: data.yaml`` or ``include: [../methods/tgd.yaml, data.yaml]`` names configs by their paths from the file
+    that includes them. They are laid over each other in this order, and the file itself over them, by the rule of
+    :func:`stack`. An included file includes no others.
+
+    Args:
+        path: the file.
+        what: the argument or key that names it, for messages.
+        start: where a relative name of it starts, for messages.
+
+    Returns:
+        The config without ``include``. A ``callbacks+`` that finds no ``callbacks`` keeps its name, so that the config
+        extends the list of those that it is laid over.
+
+    Raises:
+        MissingFileError: it or a file that it includes is not there.
+        InputError: one of them is no YAML mapping within the limits of `kdlab.files.read_yaml`, or ``include`` names
+            no files, the file itself, or a file that includes others.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "data.yaml").write_text("{seed_everything: 0, trainer: {max_epochs: 40}}", "utf-8")
+        ...     run = Path(folder, "run.yaml")
+        ...     _ = run.write_text("{include: data.yaml, trainer: {devices: 1}}", "utf-8")
+        ...     read_config(run, "--config")
+        {'seed_everything': 0, 'trainer': {'max_epochs': 40, 'devices': 1}}
+    """
+    return expand(read_file(path, what, start), path, what)
+
+
+def expand(content: Mapping[str, Any], path: Path, what: str) -> dict[str, Any]:
+    """What a config file holds, laid over the files that it includes; the rest as :func:`read_config`."""
+    own = {key: value for key, value in content.items() if key != INCLUDE}
+    if INCLUDE not in content:
+        return own
+    where = f"{what}: {str(path)!r}: {INCLUDE}"
+    names = _names(content[INCLUDE], where)
+    return _stack([*(_read_included(path, name, where) for name in names), own], extend=True)
+
+
+def read_file(path: Path, what: str, start: str) -> dict[str, Any]:
+    """A config file as it stands, without those that it includes.
+
+    Args:
+        path: the file.
+        what: the argument or key that names it, for messages.
+        start: where a relative name of it starts, for messages.
+
+    Raises:
+        MissingFileError: it is not there.
+        InputError: it is no YAML mapping within the limits of `kdlab.files.read_yaml`.
+    """
+    if not os.path.exists(path):  # also where the name is too long for a file
+        raise MissingFileError(f"{what}: {str(path)!r} is not there. Name a file; a relative name starts at {start}.")
+    return read_yaml(path, what)
+
+
+def _names(value: Any, where: str) -> list[str]:
+    names = value if isinstance(value, list) else [value]
+    if not names or not all(isinstance(name, str) and name.strip() and "\0" not in name for name in names):
+        raise InputError(
+            f"{where} must be the name of a file or a list of them, but got {value!r:.80}. Write "
+            f"{INCLUDE}: [data.yaml]."
+        )
+    return names
+
+
+def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
+    file = path.parent / name
+    if os.path.exists(file) and file.samefile(path):
+        raise InputError(f"{where} must name other files, but got {name!r}, the file itself. Remove it.")
+    content = read_file(file, where, f"the folder of {path.name!r}")
+    if INCLUDE in content:
+        raise InputError(
+            f"{where} must name files that include no others, but got {name!r}, which includes "
+            f"{content[INCLUDE]!r:.80}. Name all files in {path.name!r}."
+        )
+    return content
+
+
+def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay configs over each other: later values win, mappings are merged, ``callbacks+`` extends a list.
+
+    A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps the
+    arguments, and those that come before any class are kept for it. This is the rule of ``include`` and of studies.
+    Several ``--config`` on a command line give the same, with these differences of their parser: a later file replaces
+    all teachers, views or weights, where here those of other names stay; a later class keeps those arguments of an
+    earlier one that it takes, too; and arguments come after their class.
+
+    >>> stack([{"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l+": [2]}])
+    {'a': {'b': 3, 'c': 2}, 'l': [1, 2]}
+    """
+    return _stack(configs, extend=False)
+
+
+def _stack(configs: Iterable[Mapping[str, Any]], extend: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for config in configs:
+        _lay(result, config, extend)
+    return result
+
+
+def _lay(base: dict[str, Any], over: Mapping[str, Any], extend: bool) -> None:
+    """Lay one config over another; with ``extend`` a list that extends nothing in it is left to extend a third."""
+    for key, value in over.items():
+        old = base.get(key)
+        if key.endswith("+"):
+            name = key if key in base or (extend and key[:-1] not in base) else key[:-1]
+            base[name] = [*_as_list(base.get(name)), *copy.deepcopy(_as_list(value))]
+        elif isinstance(value, dict) and isinstance(old, dict) and not _another_class(old, value):
+            _lay(old, value, extend)
+        else:
+            base.pop(f"{key}+", None)  # it would extend what is replaced here
+            base[key] = copy.deepcopy(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _another_class(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Has the later one arguments and a class of its own? Arguments that come before any class are kept for it."""
+    return {"class_path", "init_args"} <= set(new) and new["class_path"] != old.get("class_path", new["class_path"])

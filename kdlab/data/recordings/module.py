@@ -1,0 +1,356 @@
+"""Long recordings: a folder of tables or numpy files, memory-mapped, resampled and windowed on demand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from kdlab.data import identity
+from kdlab.data.base import WindowDataModule
+from kdlab.data.files import expanded
+from kdlab.data.recordings.arrays import persons_in_arrays
+from kdlab.data.recordings.classes import class_names
+from kdlab.data.recordings.devices import DEVICES, FORMS, Device
+from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.grid import Grid
+from kdlab.data.recordings.intervals import Intervals, Spans
+from kdlab.data.recordings.layout import (
+    EXPECTED,
+    Recording,
+    known_suffixes,
+    listed,
+    matching,
+    subject_pattern,
+)
+from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.store import Stored, store
+from kdlab.data.recordings.summary import nothing_left, summed
+from kdlab.data.recordings.tables import LOOKED_AT, persons_in
+from kdlab.data.recordings.times import SECOND, Times
+from kdlab.data.recordings.where import Where, stem_of, suffix_of
+from kdlab.data.recordings.who import whose
+from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
+from kdlab.data.shared import Shared, Unpack
+from kdlab.data.splits import Split
+from kdlab.data.windows import WindowSet
+from kdlab.files import remove_leftovers
+from kdlab.types import InputError, Name
+
+
+class RecordingDataModule(WindowDataModule):
+    """Windows of long recordings, such as days, that stay on disk.
+
+    ``root`` holds one file per recording, in folders or not. A ``.csv`` has a row per sample; an ``.npz`` has ``x``
+    (samples, channels), ``y`` (samples,) and perhaps ``t`` (samples,); an ``.npy`` is ``x``, and beside it are
+    ``<name>.labels.npy`` and perhaps ``<name>.time.npy``. Each file is read once, in pieces, and kept as float32 at the
+    common rate in ``cache_dir``, which takes 4 bytes per sample and channel (415 MB for 24 hours of 12 channels at
+    100 Hz; float64 where float32 would lose a signal on a large offset); it is read again when it changes. Nothing is
+    written into ``root``.
+
+    Who was recorded is declared: in a folder of the path, in the file name or in a column. Without a declaration the
+    one part of path and name that varies is the person; where several vary, or a column is named like a person, setup
+    refuses and lists the lines to write. No window contains two persons, two sessions or a gap.
+
+    A window takes the label that most of its samples have, where these are at least ``agree`` of it; other windows are
+    left out, and so are (``missing="drop"``) windows with a missing sample. How many is logged.
+
+    Args:
+        root: the folder.
+        channels: columns of a table, or what the columns of ``x`` are, in order.
+        window: samples of a window at the common rate.
+        step: samples from one window to the next; None: windows do not overlap.
+        sampling_rate: the common rate, hertz.
+        subject: where the person is found: ``{folder: 0}``, ``{part: 0}``, ``{name: "P[0-9]+"}`` or ``{column: user}``,
+            see `Where`; None: the one part of path and name that varies.
+        session: where the session is found, likewise; recordings are then named ``person/session``. None: each file is
+            a recording.
+        pattern: regular expression for a complete file name without its suffix; files with other names are left out,
+            and named. Its groups ``subject`` and ``session`` give these, where it has them.
+        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
+        csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
+            quotes, comments, words for missing values.
+        device: whose software wrote the tables; sets ``csv``, ``time`` and its unit.
+        label: column of the label, a word or a number; or where the label of a complete file is found, see `Where`:
+            ``{folder: 0}``, ``{part: 1}`` or ``{name: ...}``.
+        intervals: labels as intervals in a table of their own, in place of ``label``, see `Intervals`.
+        time: column with the time of each sample; None: samples come at a constant rate. Arrays have times where ``t``
+            is there.
+        time_unit: of the times: ``s``, ``ms``, ``us``, ``ns``, ``iso`` for dates, or a format of ``strptime``.
+        day_first: whether dates such as 03/04/2020 begin with the day.
+        zone: time zone of dates without an offset.
+        repeated: samples with one time stamp are ``"spread"`` up to the next one, the ``"first"`` is kept, or it is an
+            ``"error"``.
+        backwards: time that goes back is an ``"error"``, is ``"sort"`` ed, or begins a new session (``"split"``).
+        recorded_at: rate of the recordings, hertz: of those without times, and to check that of the others; None: the
+            common rate.
+        resample: ``"linear"``: values between samples are interpolated, after a low-pass where the rate falls;
+            ``"polyphase"``: recordings at a constant rate are filtered as by :func:`scipy.signal.resample_poly`, those
+            with times are refused.
+        max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
+            no window spans them. None: the larger of half a second and three sample periods of the file.
+        fill: what is put into empty cells of slower channels: ``{hr: previous}`` or ``{hr: linear}``.
+        fill_max: the longest time that is filled, seconds.
+        classes: the classes, in order; None: all labels that there are, in natural order.
+        ignore: labels that are no class, such as ``transient``.
+        no_label: words that mean "no label", in any case; None: those of `kdlab.data.identity.NO_LABEL_WORDS`. Empty
+            cells never have a label.
+        agree: the least part of a window that has its label; 1: all of it.
+        missing: ``"drop"`` leaves out windows with NaN, infinite or empty values or a gap; ``"error"`` refuses them.
+        units: of each channel.
+        cache_dir: where recordings are kept; relative to the working directory.
+        dataset: a name for the data, kept in the fingerprint; give every data set its own.
+
+    Shapes:
+        windows ``(N, channels, window)``
+
+    Raises:
+        MissingFileError: ``root`` is not there or holds no recordings.
+        InputError: a person that is not declared; a file that cannot be read, with its line or array; an unknown label;
+            no window at all.
+
+    References:
+        Matey-Sanz et al., Data in Brief 2023, doi:10.1016/j.dib.2023.109809, whose windows on the same rule
+        (:class:`~kdlab.data.SPSWHAR`) are the origin of ``agree=0.6``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        channels: list[str],
+        window: int,
+        step: int | None = None,
+        sampling_rate: float,
+        subject: str | Where | dict[str, Any] | None = None,  # a word is refused with the line to write
+        session: str | Where | dict[str, Any] | None = None,
+        pattern: str | None = None,
+        suffixes: list[str] | None = None,
+        csv: Csv | dict[str, Any] | None = None,
+        device: Device | None = None,
+        label: str | Where | dict[str, Any] | None = "label",
+        intervals: Intervals | dict[str, Any] | None = None,
+        time: str | None = None,
+        time_unit: str = "s",
+        day_first: bool | None = None,
+        zone: str | None = None,
+        repeated: Literal["spread", "first", "error"] = "spread",
+        backwards: Literal["error", "sort", "split"] = "error",
+        recorded_at: float | None = None,
+        resample: Literal["linear", "polyphase"] = "linear",
+        max_gap: float | None = None,
+        fill: dict[str, Literal["previous", "linear"]] | None = None,
+        fill_max: float | dict[str, float] = 2.0,
+        classes: list[Name] | None = None,
+        ignore: list[Name] | None = None,
+        no_label: list[Name] | None = None,
+        agree: float = 0.6,
+        missing: Literal["drop", "error"] = "drop",
+        units: list[str] | None = None,
+        cache_dir: str | Path = "runs/.recordings",
+        dataset: str = "recordings",
+        **common: Unpack[Shared],
+    ) -> None:
+        super().__init__(**common)
+        step = window if step is None else step
+        for name, value in (("window", window), ("step", step)):
+            if value < 1:
+                raise InputError(f"{name} must be a number of samples of at least 1, but got {value}.")
+        for name, word, words in (
+            ("resample", resample, ("linear", "polyphase")),
+            ("missing", missing, ("drop", "error")),
+        ):
+            if word not in words:
+                raise InputError(f"{name} must be one of {', '.join(words)}, but got {word!r}.")
+        if not 0.0 < agree <= 1.0:
+            raise InputError(f"agree must be a part of the window in (0, 1], such as 0.6, but got {agree}.")
+        if (
+            not isinstance(channels, list | tuple)
+            or not channels
+            or len(set(channels)) < len(channels)
+            or (units and len(units) != len(channels))
+        ):
+            raise InputError(
+                f"channels must be a list of different names, with a unit for each in units, but got "
+                f"channels={channels!r}, units={units!r}."
+            )
+        if device is not None and device not in DEVICES:
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, but got {device!r}.")
+        self.name = dataset
+        self.root, self.window, self.step, self.agree, self.missing = root, window, step, agree, missing
+        self.subject, self.session = Where.of(subject, "subject"), Where.of(session, "session")
+        self.pattern = subject_pattern(pattern, self.subject, self.session)
+        self.cache_dir, self.suffixes = Path(cache_dir).expanduser(), known_suffixes(suffixes)
+        self.intervals = Intervals.of(intervals)
+        self.label = _label(label, self.intervals)
+        self.reading = Reading(
+            grid=Grid(
+                rate=float(sampling_rate),
+                channels=tuple(channels),
+                recorded_at=None if recorded_at is None else float(recorded_at),
+                resample=resample,
+                max_gap=None if max_gap is None else float(max_gap),
+                times=_times(device, time_unit, day_first, zone, repeated, backwards),
+                fill=fill or {},
+                fill_max=fill_max,
+            ),
+            label=None if self.label is None else self.label.column,
+            time=time,
+            subject=None if self.subject is None else self.subject.column,
+            session=None if self.session is None else self.session.column,
+            csv=_form(csv, device),
+            device=device,
+        )
+        self._classes = None if classes is None else identity.words(classes, "classes")
+        self._ignore = identity.words(ignore or [], "ignore")
+        if both := sorted(set(self._classes or ()) & set(self._ignore)):
+            raise InputError(
+                f"RecordingDataModule: classes and ignore must have no label in common, but got {', '.join(both)} in "
+                "both. Remove it from one of them."
+            )
+        self._nothing = (
+            identity.NO_LABEL_WORDS
+            if no_label is None
+            else tuple(identity.words([word for word in no_label if word != ""], "no_label"))
+        )
+        self._units = units
+
+    def prepare_data(self) -> None:
+        """Read what is not kept yet, in one process."""
+        self._stored()
+
+    def load(self) -> WindowSet:
+        """Find the windows of every recording."""
+        recordings, stored = self._stored()
+        classes, places = class_names(
+            recordings,
+            stored,
+            classes_given=self._classes,
+            ignore=self._ignore,
+            nothing=self._nothing,
+            merge=self.merge_labels,
+        )
+        starts, labels, groups, dropped = [], [], [], np.zeros(2, dtype=np.int64)
+        for recording, one, place in zip(recordings, stored, places, strict=True):
+            start, label, lost, group = cut(one, place, window=self.window, step=self.step, agree=self.agree)
+            if len(lost) and self.missing == "error":
+                raise InputError(
+                    f"{recording.file}: {len(lost)} windows with missing samples (NaN, infinite, empty, or a gap "
+                    f"beyond max_gap), the first is window {lost[0]}; fill them, or set missing: drop"
+                )
+            starts.append(start[label >= 0])
+            labels.append(label[label >= 0])
+            groups.append(group[label >= 0])
+            dropped += len(lost), int((label < 0).sum())
+        counts = summed(self.name, stored, places, self.window, dropped)
+        kept = sum(map(len, starts))
+        line = (
+            f"{len(stored)} recordings, {kept} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
+            f"without a label for {self.agree:g} of the window"
+        )
+        if not kept:
+            channels = self.reading.channels
+            raise InputError(nothing_left(str(self.root), stored, channels, self.window, line, bool(dropped[0])))
+        rank_zero_info(f"{self.name}: {line}")
+        file = np.repeat(np.arange(len(stored), dtype=np.int32), [len(s) for s in starts])
+        windows = RecordingWindows(stored, file, np.concatenate(starts), self.window, counts)
+        who, names = whose_windows(recordings, stored, file, np.concatenate(groups))
+        return WindowSet(
+            windows={"raw": cast("NDArray[np.float32]", windows)},
+            target=np.concatenate(labels),
+            classes=classes,
+            channels={"raw": list(self.reading.channels)},
+            subject=who,
+            recording=names,
+            sampling_rate=self.reading.grid.rate,
+            step=self.step,
+            units={"raw": list(self._units)} if self._units else {},
+        )
+
+    def _stored(self) -> tuple[list[Recording], list[Stored]]:
+        recordings, spans = self._recordings()
+        remove_leftovers(self.cache_dir)
+        shown = tqdm(recordings, desc="reading recordings", leave=False, disable=None)  # None: only on a terminal
+        return recordings, [
+            store(recording.file, self.reading, self.cache_dir, one)
+            for recording, one in zip(shown, spans, strict=True)
+        ]
+
+    def _recordings(self) -> tuple[list[Recording], list[Spans | str | None]]:
+        """The recordings, and their labels where these are not in a column: intervals, or one for all of it."""
+        every = listed(self.root, self.cache_dir, self.suffixes)
+        place = expanded(self.root, EXPECTED)
+        if self.intervals is not None:
+            other = {path.resolve() for path in self.intervals.tables(every, place)}
+            every = [file for file in every if file.resolve() not in other]
+        files = matching(every, place, self.pattern)
+        declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
+        found = whose(
+            files,
+            place,
+            pattern=self.pattern,
+            subject=self.subject,
+            session=self.session,
+            columns={} if declared else self._columns_of_persons(files),
+            data_set=self.name,
+        )
+        if self.intervals is not None:
+            return found, list(self.intervals.of_each(found, place))
+        if self.label is None or self.label.column is not None:
+            return found, [None] * len(found)
+        return found, [self.label.find(one.file.relative_to(place), stem_of(one.file)) for one in found]
+
+    def _columns_of_persons(self, files: Sequence[Path]) -> dict[str, Counter[str]]:
+        arrays = [file for file in files if suffix_of(file) == ".npz"]
+        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy")]
+        used = {*self.reading.channels, self.reading.label or "", self.reading.time or "", self.reading.session or ""}
+        found = persons_in(tables, self.reading.csv, self.reading.device, used)
+        found.update(persons_in_arrays(arrays, LOOKED_AT))
+        return found
+
+    def _contents(self, data: WindowSet, split: Split) -> dict[str, Any]:
+        windows: Any = data.windows["raw"]
+        reading = {"reading": windows.counts} if isinstance(windows, RecordingWindows) else {}
+        return {**super()._contents(data, split), **reading}
+
+
+def _times(
+    device: str | None,
+    unit: str,
+    day_first: bool | None,
+    zone: str | None,
+    repeated: Literal["spread", "first", "error"],
+    backwards: Literal["error", "sort", "split"],
+) -> Times:
+    """How times are written; a device has its unit in each file."""
+    unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
+    return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
+
+
+def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | None) -> Where | None:
+    """Where labels are found; None where they are intervals."""
+    if intervals is None and label is None:
+        raise InputError(
+            "RecordingDataModule: label must be the column of the labels where there are no intervals, but got None. "
+            "Name the column, or declare intervals=."
+        )
+    if intervals is not None and label not in (None, "label"):
+        raise InputError(
+            f"RecordingDataModule: label and intervals must not both be given, but got label={label!r}. Remove one of "
+            "them."
+        )
+    if intervals is not None:
+        return None
+    return Where(column=label) if isinstance(label, str) else Where.of(label, "label")
+
+
+def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:
+    if isinstance(csv, Csv):
+        return csv
+    return Csv.of({**(FORMS[device] if device is not None else {}), **(csv or {})})

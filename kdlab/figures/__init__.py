@@ -1,0 +1,1 @@
+"""Figures of arrays, drawn without pyplot: what callbacks and evaluations show."""

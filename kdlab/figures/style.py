@@ -1,0 +1,27 @@
+"""Colours, markers and sizes of figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: those of Okabe and Ito, which colour-blind readers tell apart; beyond eight nets, markers and dashes differ
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", ":", "-.")
+BLUE, GREY, BLACK = COLOURS[0], "#737373", "#000000"
+_COLOURS = [colour for colour in COLOURS if colour != BLACK]  # black are means
+
+
+def style(position: int) -> dict[str, Any]:
+    """Colour and marker of the n-th of many."""
+    return {"color": _COLOURS[position % len(_COLOURS)], "marker": MARKERS[position // len(_COLOURS) % len(MARKERS)]}
+
+
+def new_figure(width: float, height: float, dpi: float | None = None) -> Figure:
+    """A figure of so many inches, without pyplot."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=dpi)

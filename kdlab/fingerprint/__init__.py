@@ -1,0 +1,40 @@
+"""What a run was trained on: fingerprints are made, compared and refused here, and nowhere else.
+
+A fingerprint is a mapping of plain values: ``dataset``, ``window``, ``step``, ``grouping`` (subject, recording, ...),
+``train``, ``val`` and ``test`` (names, or salted hashes of names), ``seed``, ``scale``, ``classes``, ``channels``,
+``sampling_rate``, and an ``id`` over all of it. It is in every checkpoint.
+"""
+
+from kdlab.fingerprint.checks import check_fingerprint, check_inputs, check_same_split, check_teacher_split, check_use
+from kdlab.fingerprint.differences import input_differences, leaks, split_differences
+from kdlab.fingerprint.make import make_fingerprint
+from kdlab.fingerprint.people import (
+    comparable,
+    hashed,
+    is_hashed,
+    salt,
+    salt_mark,
+    spelt,
+    with_hashes,
+    without_people,
+)
+
+__all__ = [
+    "check_fingerprint",
+    "check_inputs",
+    "check_same_split",
+    "check_teacher_split",
+    "check_use",
+    "comparable",
+    "hashed",
+    "input_differences",
+    "is_hashed",
+    "leaks",
+    "make_fingerprint",
+    "salt",
+    "salt_mark",
+    "spelt",
+    "split_differences",
+    "with_hashes",
+    "without_people",
+]

@@ -1,0 +1,117 @@
+"""Data, optimiser, callbacks and checkpoint of a run checked against each other, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdlab.callbacks import MarginMapPictures, OpenSetScore, WeightAnnealing
+from kdlab.data import WindowDataModule
+from kdlab.files import one_line
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import KEY
+from kdlab.types import InputError
+
+MOST_NUMBER = 3e38  # float32 has none above it
+
+
+def check_batches(config: Any, datamodule: WindowDataModule) -> None:
+    """Both loaders of a fit can be made, and the trainer's limits leave batches.
+
+    Args:
+        config: of the trainer.
+        datamodule: set up for a fit.
+
+    Raises:
+        InputError: a limit leaves no batch, or the windows do not fill one.
+    """
+    loaders = {"train": datamodule.train_dataloader(), "val": datamodule.val_dataloader()}
+    for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
+        limit = config.get(f"limit_{part}_batches")
+        left = int(len(loader) * limit) if isinstance(limit, float) and limit < 1 else limit
+        if left == 0 and (limit != 0 or part == "train"):  # a fit may have no validation
+            raise InputError(
+                f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
+                f"{limit}. Raise it."
+            )
+
+
+def check_optimizer(model: Method) -> None:
+    """Optimiser and scheduler can be made, and their numbers are of float32.
+
+    Raises:
+        InputError: they cannot, or are not.
+    """
+    try:
+        made: Any = model.configure_optimizers()
+    except InputError:
+        raise
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise InputError(f"optimizer, scheduler: {one_line(error)}. Check their init_args.") from error
+    for group in (made["optimizer"] if isinstance(made, dict) else made).param_groups:
+        for name, value in group.items():
+            if isinstance(value, int | float) and abs(value) > MOST_NUMBER:
+                raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
+
+
+def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str) -> None:
+    """The callbacks fit the method and the data, and none of them chooses on test windows.
+
+    Raises:
+        InputError: naming the callback.
+    """
+    for callback in callbacks:
+        if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
+            callback.check(datamodule)
+        if stage == "fit":
+            if isinstance(callback, WeightAnnealing | MarginMapPictures):
+                callback.check(model)
+            _check_monitor(callback)
+
+
+def _check_monitor(callback: Any) -> None:
+    monitor = getattr(callback, "monitor", None)
+    if isinstance(monitor, str) and monitor.startswith("test"):
+        raise InputError(
+            f"{type(callback).__name__}: monitor must be measured on validation windows, but got {monitor!r}. Monitor "
+            f"{monitor.replace('test', 'val', 1)!r}."
+        )
+
+
+def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs: int | None) -> None:
+    """A fit can be resumed only from a complete checkpoint of the same method and optimiser, with epochs left.
+
+    Args:
+        path: the checkpoint, for messages.
+        checkpoint: as read.
+        model: the method.
+        epochs: ``max_epochs`` of the trainer.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    if not checkpoint.get("optimizer_states"):
+        raise InputError(
+            f"ckpt_path: {path!r} holds weights only and cannot be resumed. Resume from last.ckpt, or start from "
+            "these weights with init= (Supervised) or student_init=."
+        )
+    trained, method = checkpoint[KEY].get("method"), type(model).__name__
+    if trained != method:
+        raise InputError(
+            f"ckpt_path: {path!r} was trained by {trained}, this is {method}. Start from its weights with init= "
+            "(Supervised) or student_init= instead."
+        )
+    optimizer: Any = model.configure_optimizers()
+    optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
+    states = (checkpoint["optimizer_states"][0], optimizer.state_dict())
+    theirs, ours = (set(state["param_groups"][0]) - {"initial_lr"} for state in states)  # schedules add that one
+    if theirs != ours:
+        raise InputError(
+            f"ckpt_path: {path!r} was trained with another optimiser than {type(optimizer).__name__}. Resume with "
+            "its own config (config.yaml beside its checkpoints)."
+        )
+    if epochs is not None and 0 <= epochs < checkpoint.get("epoch", 0):
+        raise InputError(
+            f"ckpt_path: {path!r} is from epoch {checkpoint['epoch']}, beyond max_epochs={epochs}. Raise "
+            "--trainer.max_epochs."
+        )

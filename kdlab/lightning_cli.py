@@ -1,0 +1,235 @@
+"""LightningCLI over kdlab's methods and data modules: fit, validate, test and predict."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
+
+from kdlab.callbacks import (
+    EarlyStoppedTeacher,
+    PredictionWriter,
+)
+from kdlab.config_checks import check_parsed
+from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.ends import clarify
+from kdlab.files import one_line, unused
+from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
+from kdlab.parser import Parser, reason
+from kdlab.run_folder import RunLogger, VersionLogger, version_folder
+from kdlab.run_record import RecordRun, checkpoint_callbacks
+from kdlab.study.loggers import check_loggers, closing
+from kdlab.types import InputError, input_error_in
+
+
+class KdlabCLI(LightningCLI):
+    """LightningCLI over kdlab's methods and data modules, with run folders ``runs/<data set>/<run>/version_k``.
+
+    On top of Lightning's arguments there is ``run``, the folder of the run below ``trainer.default_root_dir``.
+    Everything that can be wrong with a configuration is found before a run folder is made.
+
+    Args:
+        args: command-line words; those of the process by default.
+        prepare: is called with the data module before it is set up.
+    """
+
+    def __init__(
+        self, args: Sequence[str] | None = None, prepare: Callable[[WindowDataModule], None] | None = None
+    ) -> None:
+        self._prepare = prepare
+        words = sys.argv[1:] if args is None else args
+        if words and words[0] in self.subcommands():  # the parsers of the others would take as long to make
+            names = {words[0]: self.subcommands()[words[0]]}
+            self.subcommands = lambda: names  # type: ignore[method-assign]
+        super().__init__(
+            model_class=Method,
+            datamodule_class=WindowDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=RecordRun,
+            save_config_kwargs={"overwrite": False},
+            trainer_defaults={"default_root_dir": "runs", "callbacks": [*checkpoint_callbacks(), PredictionWriter()]},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={
+                "allow_abbrev": False,
+                "description": "kdlab --help lists all commands.",
+                **{name: {"allow_abbrev": False} for name in self.subcommands()},
+            },
+            args=list(args) if args is not None else None,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``run``."""
+        parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
+        super().parse_arguments(parser, args)
+        name = self.config.subcommand
+        config, own = self.config[name], self._parser(name)
+        check_parsed(config, own)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint gives weights; it never changes the settings of the command line and the config."""
+
+    @property
+    def run_name(self) -> str:
+        """``<data set>/<run>``: as configured, or made from the classes' names."""
+        config = self.config[self.config.subcommand]
+        if config.run:
+            return str(config.run).strip("/")
+        names = (str(config[key].class_path).rpartition(".")[2] for key in ("data", "model"))
+        return "/".join(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() for name in names)
+
+    def before_instantiate_classes(self) -> None:
+        """Weights only by default, a run folder in place of a checkpoint file, names for Weights & Biases."""
+        config = self.config[self.config.subcommand]
+        if config.get("weights_only") is None:
+            config.weights_only = True
+        if (path := config.get("ckpt_path")) is not None:
+            fit = self.config.subcommand == "fit"
+            files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
+            config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
+        loggers = config.trainer.logger
+        check_loggers(loggers)
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if isinstance(logger, Namespace) and str(logger.class_path).endswith("WandbLogger"):
+                self._name_wandb_run(logger, config)
+
+    def _name_wandb_run(self, logger: Namespace, config: Namespace) -> None:
+        callbacks = config.trainer.callbacks or []
+        is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
+        data = config.data.init_args
+        fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
+        tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
+        names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
+        unset = {key: value for key, value in names.items() if logger.init_args.get(key) is None}
+        logger.dict_kwargs = {**unset, **(logger.get("dict_kwargs") or {})}
+        if logger.init_args.get("name") is None:
+            logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
+
+    def instantiate_classes(self) -> None:
+        """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, MisconfigurationException) as error:
+            raise input_error(error) from error
+        if self._prepare is not None:
+            self._prepare(self.datamodule)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
+
+        A fit makes a new version. The others write into the version whose checkpoint they read, where there is one.
+        """
+        config = self.config_init[self.config.subcommand].trainer
+        logger = config.logger
+        folder, _, name = self.run_name.rpartition("/")
+        csv: RunLogger | VersionLogger = RunLogger(str(Path(config.default_root_dir) / folder), name)
+        version = self._version_folder()
+        if version is not None:
+            csv = VersionLogger(version)
+            filename = unused(version / f"config_{self.config.subcommand}.yaml").name
+            self.save_config_kwargs = {**self.save_config_kwargs, "config_filename": filename}
+        self._run_logger = csv
+        if logger is False:  # no metrics, but a version folder all the same
+            return super().instantiate_trainer(default_root_dir=csv.log_dir, **kwargs)
+        given = [] if logger is None or logger is True else logger
+        extra = list(given) if isinstance(given, (list, tuple)) else [given]
+        return super().instantiate_trainer(logger=[csv, *extra], **kwargs)
+
+    def _version_folder(self) -> Path | None:
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        return version_folder(path) if path is not None and self.config.subcommand != "fit" else None
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it, and close its Weights & Biases run; a job of a study is measured first."""
+        try:
+            with closing(self.trainer):
+                super()._run_subcommand(subcommand)
+        except SystemExit as error:
+            clarify(error)
+            raise
+
+    # ------------------------------------------------------------------ before anything is written
+    def _check(self, stage: str) -> None:
+        config = self.config[self.config.subcommand]
+        self.datamodule.prepare_data()
+        self.datamodule.setup(stage)
+        self.model.prepare(self.datamodule, stage)
+        if stage == "fit":
+            check_batches(config.trainer, self.datamodule)
+            check_optimizer(self.model)
+        check_callbacks(self.trainer.callbacks, self.model, self.datamodule, stage)  # type: ignore[attr-defined]
+        path = config.get("ckpt_path")
+        if path is not None:
+            checkpoint = read_checkpoint(path, "ckpt_path")
+            self.model.check_checkpoint(checkpoint, self.datamodule)
+            check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
+            if stage == "fit":
+                check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
+            for logger in self.trainer.loggers:
+                if isinstance(logger, VersionLogger):
+                    logger.come_from(checkpoint)
+        elif stage != "fit":
+            raise InputError(
+                f"ckpt_path: must be the checkpoint (or run folder) to {stage}, but got none. Pass --ckpt_path "
+                f"{config.trainer.default_root_dir}/{self.run_name}."
+            )
+        for logger in self.trainer.loggers:
+            if isinstance(logger, WandbLogger) and logger.save_dir:
+                Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # it writes nothing
+            return
+        self._run_logger.claim()
+        if not self.trainer.loggers:
+            self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
+
+    def before_fit(self) -> None:
+        """Check data, net, teachers and checkpoint against each other."""
+        self._check("fit")
+
+    def before_validate(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("validate")
+
+    def before_test(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("test")
+
+    def before_predict(self) -> None:
+        """Check data, net and checkpoint against each other."""
+        self._check("predict")
+
+
+def input_error(error: BaseException) -> InputError:
+    """The `InputError` behind what jsonargparse raises, or one with the same reason."""
+    return input_error_in(error) or InputError(one_line(reason(str(error))))
+
+
+class Reading(KdlabCLI):
+    """Reads its words, and does nothing with them."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        """Nothing is looked for."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is made."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass

@@ -1,0 +1,99 @@
+"""What is tried before a run: empty windows through nets and objective, and a line through the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.accelerators.cuda import CUDAAccelerator
+
+from kdlab import distributed
+from kdlab.nets.base import Backbone
+from kdlab.objective import Objective
+from kdlab.types import InputError, Output
+
+
+@contextmanager
+def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
+    """Put modules into evaluation mode, and restore the mode of each of their parts afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@torch.no_grad()
+def try_objective(
+    objective: Objective,
+    student: tuple[Backbone, tuple[int, ...]],
+    teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
+) -> tuple[Output, dict[str, Output]]:
+    """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
+
+    The objective's adapters are made from the outputs, with a copy of torch's random state: what a fit draws later does
+    not depend on them. Modes, statistics and random state are restored.
+
+    Args:
+        objective: as in a fit.
+        student: the net that is trained and the shape of a window in its view.
+        teachers: teacher name -> its net and the shape of a window in its view.
+
+    Returns:
+        The outputs of student and teachers, as shapes (tensors on the device ``"meta"``).
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    windows = 2 * getattr(objective, "patches", 1)  # some objectives cut the batch into patches of two or more
+    nets = [student[0], *(net for net, _ in teachers.values())]
+    device = next(student[0].parameters()).device
+
+    def run(net: Backbone, shape: tuple[int, ...]) -> Output:
+        output: Output = net(next(net.parameters()).new_zeros(windows, *shape))
+        return output
+
+    with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        own, others = run(*student), {name: run(*taught) for name, taught in teachers.items()}
+        objective.adapt(
+            student=own, teachers=others, classifiers={name: net.classify for name, (net, _) in teachers.items()}
+        )
+        if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
+            with evaluating(objective):
+                objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
+    return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+
+
+def _shapes(output: Output) -> Output:
+    return Output(output.logits.to("meta"), {tap: feature.to("meta") for tap, feature in output.features.items()})
+
+
+def leave_out_adapters(checkpoint: dict[str, Any], objective: Objective) -> None:
+    """Take adapters out of a checkpoint for an objective that has none, because nothing will be trained."""
+    if not objective.adapters:
+        held = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
+
+
+def check_compiler(backend: str) -> None:
+    """Compile one line, so that a compiler that is missing is found before a run begins.
+
+    Raises:
+        InputError: with the error of torch.
+    """
+    if backend == "inductor" and CUDAAccelerator.is_available():
+        return  # a GPU has another compiler, which comes with torch
+    try:
+        torch.compile(torch.nn.Softsign(), backend=backend)(torch.zeros(2))
+    except Exception as error:  # torch wraps it in one of many
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"compile: torch cannot compile with backend {backend!r} here ({type(error).__name__}: {reason}). Install "
+            "a C++ compiler (g++ or clang), name another backend (torch.compiler.list_backends()), or set compile to "
+            "false."
+        ) from error

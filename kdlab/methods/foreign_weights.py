@@ -1,0 +1,58 @@
+"""Weights of files that kdlab did not write: a state dict, plain or wrapped, for a net that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from kdlab.methods.checkpoints import assign
+from kdlab.nets.base import Backbone
+from kdlab.types import InputError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def with_foreign_weights(
+    net: Backbone | None, checkpoint: Mapping[str, Any], what: str, statistics_given: bool
+) -> Backbone:
+    """Load foreign weights into a net; keys of released wide residual networks are renamed.
+
+    Args:
+        net: the net that the weights belong to.
+        checkpoint: as read.
+        what: its name in a message, with its file.
+        statistics_given: are mean and standard deviation of the view known, where the weights carry none?
+
+    Returns:
+        The net.
+
+    Raises:
+        InputError: without weights, net or statistics, or when the weights are those of another net.
+    """
+    state: Any = checkpoint
+    for key in _WRAPPERS:
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not state:
+        raise InputError(f"{what} must hold a state dict, but holds no weights. Name another file.")
+    if net is None:
+        raise InputError(
+            f"{what} does not say which net it holds (it was not written by kdlab). Pass the net, for example "
+            "net={class_path: WideResNet, init_args: {...}}."
+        )
+    rename: Any = getattr(net, "rename_released", None)  # of nets whose weights others released
+    if rename is not None:
+        state = rename(state)
+    if not any(key.startswith("standardize.") for key in state):
+        if not statistics_given:
+            raise InputError(
+                f"{what} carries no statistics of its view. Pass mean= and std= with {net.in_channels} numbers each "
+                "(zeros and ones if its inputs were not standardised)."
+            )
+        state |= {f"standardize.{k}": v for k, v in net.standardize.state_dict().items()}
+    assign(net, state, what)
+    return net

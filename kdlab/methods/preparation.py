@@ -1,0 +1,173 @@
+"""What a method does before its first step, in named steps, of which a method overrides the one that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from kdlab.fingerprint import check_same_split, check_use
+from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
+from kdlab.methods.dry_run import check_compiler
+from kdlab.methods.finite import check_finite
+from kdlab.methods.saving import write_whole
+from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
+from kdlab.nets.base import Backbone
+from kdlab.types import Batch, InputError, Windows
+
+#: the files that a run folder to start from is searched for, in this order
+INIT_FILES = ("best.ckpt", "teacher.ckpt")
+#: the windows that a trainer's stage evaluates
+_EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
+
+
+class Preparation(LightningModule):
+    """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
+
+    :meth:`prepare` takes them in this order: :meth:`check_data`, :meth:`load_teachers`, :meth:`check_split`,
+    :meth:`start_weights`, :meth:`standardise`, :meth:`build`. To validate, test or predict there is one,
+    :meth:`check_trained`.
+    """
+
+    #: the argument that names the weights to start from
+    init_argument: ClassVar[str] = "init"
+
+    net: Backbone
+    view: str
+    init: str | None
+    #: fingerprint of the data that the weights were trained on, as far as it is known
+    trained_on: Mapping[str, Any] | None
+    #: the view that the weights were trained on, as text, as far as it is known
+    view_settings: str | None
+    _backend: str
+    _initialised: bool
+
+    def setup(self, stage: str) -> None:
+        """Check net and data against each other before anything is trained or written."""
+        datamodule = datamodule_in(self.trainer)
+        self.prepare(datamodule, stage)
+        windows = windows_of(datamodule)
+        write_whole(self.trainer.strategy)
+        windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
+
+    def teardown(self, stage: str) -> None:
+        """Let the data module compute all views again."""
+        windows_in(self.trainer).skip_views((), _EVALUATED[stage])
+
+    def evaluation_views(self) -> set[str]:
+        """The views that validation, test and prediction read; the data module computes no others for them."""
+        return {self.view}
+
+    def prepare(self, datamodule: Any, stage: str) -> None:
+        """Check the view, the shapes, the classes and, to fit, standardise and load initial weights and teachers.
+
+        Repeating it costs nothing; the command line calls it before a run folder is made.
+
+        Args:
+            datamodule: the data, set up; None for plain loaders.
+            stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+        Raises:
+            InputError: naming what does not fit and what to do.
+        """
+        windows = windows_of(datamodule)
+        if stage != "fit":
+            self.check_trained(windows)
+            return
+        self.check_data(windows)
+        self.load_teachers(windows)
+        self.check_split(windows)
+        self.start_weights(windows)
+        self.standardise(windows)
+        self.build(windows)
+
+    # ---- the steps --------------------------------------------------------------------------------------------------
+    def check_data(self, windows: Windows) -> None:
+        """Step 1: check what the method needs of batches, such as their size or a second augmentation."""
+
+    def load_teachers(self, windows: Windows) -> None:
+        """Step 2: load the teachers, and check them against student and data."""
+
+    def check_split(self, windows: Windows) -> None:
+        """Step 3: check the net against its view and, where it was trained before, against the split."""
+        self._check_view(windows)
+        if self._backend:
+            check_compiler(self._backend)
+        check_same_split(
+            self.trained_on,
+            windows.fingerprint,
+            f"{type(self).__name__}: this net",
+            "Train a new net, or resume with the split of its training",
+            before=" before",
+        )
+
+    def start_weights(self, windows: Windows) -> None:
+        """Step 4: load the weights to start from, once."""
+        if not self._initialised and self.init is not None:
+            self._load_init(self.init, windows)
+            self._initialised = True
+
+    def standardise(self, windows: Windows) -> None:
+        """Step 5: fill the standardisation of the net from the training windows, unless its weights brought it."""
+        self.trained_on = windows.fingerprint or self.trained_on
+        self.view_settings = view_settings(windows, self.view)
+        if not self.net.standardize.filled and not lacks(windows, "view_statistics"):
+            self.net.standardize.fill(*(windows.view_statistics(self.view) or ()))
+
+    def build(self, windows: Windows) -> None:
+        """Step 6: make what is trained besides the net (adapters), whose shapes are known by now."""
+
+    def check_trained(self, windows: Windows) -> None:
+        """To validate, test or predict: check the view and, unless a checkpoint follows, the split of the training."""
+        self._check_view(windows)
+        if self._trainer is None or self._trainer.ckpt_path is None:  # else the checkpoint is what is checked
+            check_use("the net", self.trained_on, windows.fingerprint)
+            self._check_view_settings("the net", windows)
+
+    # ---- helpers ----------------------------------------------------------------------------------------------------
+    def _check_view(self, windows: Windows) -> None:
+        check_view(f"{type(self).__name__}", self.view, self.net, windows)
+
+    def _check_view_settings(self, who: str, windows: Windows) -> None:
+        here = view_settings(windows, self.view, self.view_settings)
+        if here and self.view_settings and here != self.view_settings:
+            raise InputError(
+                f"{who} was trained on the view {self.view_settings}, but here {self.view!r} is {here}. Use the view "
+                "that it was trained on (config.yaml beside its checkpoints)."
+            )
+
+    def _load_init(self, init: str, windows: Windows) -> None:
+        what = self.init_argument
+        path = find_checkpoint(init, INIT_FILES, what)
+        checkpoint = read_checkpoint(path, what)
+        described = description(checkpoint, what)
+        who = f"{what}: {str(path)!r}"
+        if described is None:
+            raise InputError(
+                f"{who} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab."
+            )
+        remedy = "Start from a net of the same fold"
+        check_same_split(described.get("fingerprint"), windows.fingerprint, who, remedy)
+        state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
+        check_finite(state, who)
+        try:
+            self.net.load_state_dict(state)
+        except RuntimeError as error:
+            raise InputError(
+                f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
+                f"same architecture. ({str(error).splitlines()[0]})"
+            ) from error
+
+
+def loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of a view over all batches of a loader."""
+    count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for batch in loader:
+        x = batch.views[view].double().transpose(0, 1).flatten(1).cpu()
+        count, total, square = count + x.shape[1], total + x.sum(1), square + x.square().sum(1)
+    mean = total / count
+    return mean, (square / count - mean.square()).clamp_min(0).sqrt()

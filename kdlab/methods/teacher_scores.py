@@ -1,0 +1,68 @@
+"""How good the teachers of a fit are on its validation windows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+
+from kdlab import distributed
+from kdlab.methods.teacher import Teacher
+from kdlab.methods.windows import lacks, windows_in
+from kdlab.types import Batch
+
+
+class Scores(NamedTuple):
+    """A teacher on the validation windows, over all processes.
+
+    Attributes:
+        accuracy: share of the windows that it gets right.
+        majority: share of the most frequent class.
+        broken: number of windows for which its logits hold NaN or infinite values.
+    """
+
+    accuracy: float
+    majority: float
+    broken: int
+
+
+@torch.no_grad()
+def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) -> dict[str, Scores]:
+    """Scores of the teachers, in one pass over the validation windows in their views.
+
+    Args:
+        module: the method that trains, with its trainer.
+        teachers: loaded teachers by name.
+    """
+    trainer, windows = module.trainer, windows_in(module.trainer)
+    loader: Any = trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
+    if not lacks(windows, "ordered_loader"):
+        loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
+    right = torch.zeros(2 * len(teachers) + 1, device=module.device)  # and windows with outputs that are not finite
+    classes = torch.zeros(_classes(teachers), device=module.device)
+    precision = trainer.precision_plugin
+    batches: Iterable[Batch] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
+    for batch in batches:
+        batch = precision.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
+        keep = batch.index >= 0
+        with precision.val_step_context():
+            logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
+        hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
+        right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
+        classes.scatter_add_(0, batch.target, keep.float())
+    *counts, count = distributed.total(right).tolist()
+    majority = float(distributed.total(classes).max()) / max(count, 1)
+    correct, broken = counts[: len(teachers)], counts[len(teachers) :]
+    return {
+        name: Scores(hits / max(count, 1), majority, int(bad))
+        for name, hits, bad in zip(teachers, correct, broken, strict=True)
+    }
+
+
+def _classes(teachers: Mapping[str, Teacher]) -> int:
+    """Their number of classes, which is that of the student."""
+    return max(teacher.net.num_classes for teacher in teachers.values() if teacher.net is not None)

@@ -1,0 +1,88 @@
+"""Checks of the views that nets read against those that a data module computes."""
+
+from __future__ import annotations
+
+from kdlab.nets.base import Backbone
+from kdlab.types import InputError, Windows
+
+
+def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
+    """Check that the data module computes ``view`` in the shape and with the classes that ``net`` expects.
+
+    Args:
+        who: reads it, for messages.
+        view: key of the view.
+        net: reads it.
+        windows: the data module; what it does not know is not checked.
+
+    Raises:
+        InputError: naming what is missing or differs.
+    """
+    names = windows.view_names
+    if not names:
+        return
+    if view not in names:
+        raise InputError(
+            f"{who}: reads view {view!r}, but the data module emits {', '.join(map(repr, names))}. Add it to the data "
+            "module's views, or name one of these."
+        )
+    shape, classes = windows.view_shape(view), windows.num_classes
+    if shape and (len(shape) != net.ndim + 1 or shape[0] != net.in_channels or min(shape[1:]) < net.stride):
+        if len(shape) == net.ndim + 1 and shape[0] == net.in_channels:
+            remedy = "Use a longer window or a larger image" + (f", or {net.smaller} of the net" if net.smaller else "")
+        elif who.startswith("teacher"):
+            remedy = "Train one on this view, or select its channels (Raw(channels=...)) under a view name of its own"
+        else:
+            remedy = f"Set in_channels={shape[0]} and ndim={len(shape) - 1}, or read another view"
+        raise InputError(
+            f"{who}: view {view!r} has shape {shape} (channels first), but its net expects {net.in_channels} channels "
+            f"and {net.ndim} axes of at least {net.stride}. {remedy}."
+        )
+    if classes is not None and net.num_classes != classes:
+        raise InputError(
+            f"{who}: its net has {net.num_classes} classes, the data {classes} "
+            f"({', '.join(map(str, windows.classes[:12]))}). Set num_classes={classes}, or take a net that was trained "
+            "on these classes."
+        )
+
+
+def view_settings(windows: Windows, view: str, trained: str | None = None, again: bool = False) -> str | None:
+    """The view as the data module computes it, as text; None where it is not known.
+
+    Args:
+        windows: the data module.
+        view: name of the view.
+        trained: the view that a net was trained on, whose ranges replace those that are ``"auto"`` here.
+        again: also where another net's did before.
+    """
+    if trained:
+        windows.adopt_view(view, trained, again)
+    return windows.view_settings(view)
+
+
+def check_version(who: str, view: str, version: str, windows: Windows) -> None:
+    """Check that the data module computes a second version of a view, and that it is the same view.
+
+    Args:
+        who: reads it, for messages.
+        view: key of the view.
+        version: what comes after the slash, such as ``"second"``.
+        windows: the data module; one whose views are not known passes.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    names, key = windows.view_names, f"{view}/{version}"
+    if not names:
+        return
+    if key not in names:
+        raise InputError(
+            f"{who}: reads view {key!r} beside {view!r}, but the data module emits {', '.join(map(repr, names))}. Add "
+            f"{key!r} to the data module's views (in YAML: {key}: null)."
+        )
+    one, other = (view_settings(windows, name) for name in (view, key))
+    if one != other:
+        raise InputError(
+            f"{who}: {view!r} and {key!r} must be the same view, but are {one} and {other}. Set {key}: null in the "
+            "data module's views."
+        )

@@ -1,0 +1,61 @@
+"""What a fit keeps beside its metrics: its config, its split, its two checkpoints, and whether it is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+
+from kdlab.data import WindowDataModule
+from kdlab.files import write_json
+from kdlab.fingerprint import without_people
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import FINISHED
+
+
+class RecordRun(SaveConfigCallback):
+    """Write the run's config and split beside its checkpoints, and mark a fit that is complete."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Log the nested config (the CSV logger has it as a file already)."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        self._log(trainer, config)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the data, the objective and the teachers of the run."""
+        if isinstance(pl_module, Method):
+            data = getattr(trainer, "datamodule", None)
+            folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes read it, or all wait
+            if trainer.is_global_zero and isinstance(data, WindowDataModule):
+                data.write_split(folder / "split.csv")
+            kept = ("fingerprint", "objective", "teachers")
+            logged = {k: v for k, v in pl_module.describe().items() if k in kept}
+            logged["fingerprint"] = without_people(logged["fingerprint"] or {})  # a logger may be a service elsewhere
+            self._log(trainer, logged)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Mark the version as finished, unless a signal ended it."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        if trainer.is_global_zero and isinstance(pl_module, Method) and not trainer.received_sigterm:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / FINISHED, {"epochs": trainer.current_epoch, "steps": trainer.global_step})
+
+    @staticmethod
+    def _log(trainer: Trainer, params: dict[str, Any]) -> None:
+        for logger in trainer.loggers:
+            if trainer.is_global_zero and not isinstance(logger, CSVLogger):
+                logger.log_hyperparams(params)
+
+
+def checkpoint_callbacks() -> list[ModelCheckpoint]:
+    """The two checkpoints of every fit: ``best.ckpt`` (lowest validation loss) and ``last.ckpt`` (every epoch)."""
+    common: dict[str, Any] = {"auto_insert_metric_name": False, "enable_version_counter": False}
+    return [
+        ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_top_k=1, **common),
+        ModelCheckpoint(filename="last", monitor=None, save_top_k=1, every_n_epochs=1, **common),
+    ]

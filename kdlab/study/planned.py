@@ -1,0 +1,71 @@
+"""What a study would run: its jobs printed as a plan or as commands, and their configs checked."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import yaml
+
+from kdlab.files import write_text
+from kdlab.study import ends
+from kdlab.study.loggers import check_loggers
+from kdlab.study.plan import Jobs, Study, make_folds
+from kdlab.study.results import Survey
+from kdlab.study.windows import fingerprint, subjects
+from kdlab.types import InputError
+
+
+def plan(study: Study, root: Path) -> tuple[dict[str, list[str]], Jobs]:
+    """Folds (name -> test subjects) and jobs of a study."""
+    first = next(iter(study.runs.values())).config
+    folds = make_folds(study.folds, subjects(first) if study.folds is not None else {})
+    return folds, study.jobs(root, folds, fingerprint)
+
+
+def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:
+    """The jobs of every run, how many are done, and those that are damaged and so are repeated."""
+    print(f"{study.name}: {len(jobs)} jobs, seeds {', '.join(map(str, study.seeds))}")
+    for fold, tested in folds.items():
+        if fold:
+            print(f"  {fold} tests subject {', '.join(tested)}")
+    for name, run in study.runs.items():
+        mine = [job.name for job in jobs.values() if job.run == name]
+        done = sum(job in found.rows for job in mine)
+        grid = f", grid over {' x '.join(study.axes_of(name))}" if study.axes_of(name) else ""
+        needs = f", needs {', '.join(run.needs)}" if run.needs else ""
+        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}")
+    for name, reason in found.damaged.items():
+        print(f"  note: {name} counts as not done: {reason}")
+
+
+def print_commands(study: Study, jobs: Jobs, root: str, found: Survey) -> None:
+    """One shell command per missing job, for a cluster's scheduler or an agent."""
+    for name in jobs:
+        if name not in found.rows:
+            more = [] if root == "runs" else ["--root", root]
+            print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more]))
+
+
+def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Survey) -> None:
+    """Read every config of the study once, so that a typo is found before hours of training."""
+    seen: set[tuple[str, ...]] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "job.yaml")
+        for name, job in jobs.items():
+            kind = (job.run, *job.labels.values())
+            if kind in seen:
+                continue
+            seen.add(kind)
+            check_loggers((job.config.get("trainer") or {}).get("logger"))
+            if name in found.rows:
+                continue
+            write_text(path, yaml.safe_dump(job.config, sort_keys=False))
+            try:
+                check(["fit", "--config", str(path)])
+            except SystemExit as error:
+                if ends.end_of(error) is not None:
+                    raise
+                raise InputError(f"the config of {job.name} is not accepted (see above); nothing was run.") from None

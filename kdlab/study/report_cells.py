@@ -1,0 +1,119 @@
+"""Cells and tables of the report of a study, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kdlab.study.conditions import Condition, Row, natural
+from kdlab.study.differences import Difference, comparisons
+from kdlab.study.statistics import independent, summarise
+
+METRIC = "test_accuracy"
+NONE = "–"
+Column = tuple[str, Callable[[Condition], str]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the parts of the report share."""
+
+    known: list[Condition]
+    axes: dict[str, list[str]]
+    baselines: list[str]
+    published: Mapping[str, Mapping[str, Any]]
+    confidence: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all conditions."""
+        return [row for condition in self.known for row in condition.rows]
+
+    @cached_property
+    def differences(self) -> dict[tuple[str, str], Difference]:
+        """(title of a condition, baseline) -> difference of the test accuracy."""
+        return comparisons(self.known, self.baselines, METRIC, self.confidence)
+
+
+def table(columns: Sequence[Column], known: Iterable[Condition]) -> str:
+    """A table with one line per condition, without the columns that are empty throughout."""
+    lines = [[escape(cell(condition)) for _, cell in columns] for condition in known]
+    kept = [i for i in range(len(columns)) if any(line[i] not in ("", NONE) for line in lines)]
+    head = [columns[i][0] for i in kept]
+    rule = ["---" if title in ("run", "view") else "---:" for title in head]
+    return "\n".join(table_line(cells) for cells in (head, rule, *([line[i] for i in kept] for line in lines)))
+
+
+def table_line(cells: Iterable[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def escape(text: Any) -> str:
+    """A text for one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def name_columns(study: Findings) -> list[Column]:
+    """The columns that name the condition of a line."""
+
+    def label(axis: str) -> Column:
+        return axis, lambda c: c.labels.get(axis, NONE)
+
+    return [("run", lambda c: c.run), *map(label, study.axes), ("view", lambda c: first_value(c, "view"))]
+
+
+def first_value(condition: Condition, key: str) -> str:
+    """The value of the first run that has one; such values are equal in all runs of a condition."""
+    found = next((row[key] for row in condition.rows if row.get(key) is not None), NONE)
+    return f"{found:,}" if isinstance(found, int) else str(found)
+
+
+def mean_cell(condition: Condition, metric: str, scale: float = 100, digits: int = 1) -> str:
+    """``mean ± standard deviation``, with the number of runs where some lack the metric."""
+    summary = summarise(condition.values(metric))
+    if summary.mean is None:
+        return NONE
+    deviation = summary.standard_deviation
+    spread = "" if deviation is None else f" ± {scale * deviation:.{digits}f}"
+    missing = f" (of {summary.n})" if summary.n < len(condition.rows) else ""
+    return f"{scale * summary.mean:.{digits}f}{spread}{missing}"
+
+
+def standard_error_cell(condition: Condition) -> str:
+    """The standard error of the test accuracy over the independent units, in percent."""
+    error = summarise(independent(condition.rows, METRIC)[1]).standard_error
+    return NONE if error is None else f"{100 * error:.1f}"
+
+
+def signed_points(value: float) -> str:
+    """A difference in points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def interval_cell(difference: Difference | None) -> str:
+    """A paired difference with its interval, in bold where the interval excludes 0."""
+    if difference is None or difference.mean is None:
+        return NONE
+    if difference.low is None or difference.high is None:
+        return signed_points(difference.mean)
+    text = f"{signed_points(difference.mean)} [{signed_points(difference.low)}, {signed_points(difference.high)}]"
+    return f"**{text}**" if difference.excludes_zero else text
+
+
+def unit_of(study: Findings) -> str:
+    """The independent units of a study, ``"folds"`` or ``"seeds"``."""
+    return "folds" if len(windows_of(study)) > 1 else "seeds"
+
+
+def windows_of(study: Findings) -> dict[str, int | None]:
+    """Fold -> its test windows, in natural order."""
+    found = {str(row["fold"]): row.get("test_windows") for row in study.rows}
+    return {fold: found[fold] for fold in sorted(found, key=natural)}
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 run``, ``2 runs``."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")

@@ -1,0 +1,78 @@
+"""How to read the tables of a study, in plain words."""
+
+from __future__ import annotations
+
+from kdlab.study.conditions import is_shared
+from kdlab.study.report_cells import Findings, unit_of, windows_of
+
+
+def how_to_read(study: Findings) -> str:
+    """How to read the tables, in plain words."""
+    if not study.known:
+        return ""
+    folds = unit_of(study) == "folds"
+    text = [
+        "Accuracy, F1 and expected calibration error (ECE) are in percent, NLL in nats, differences in points.",
+        f"*±* is the standard deviation over {'all seeds and folds' if folds else 'the seeds'}: the spread of single "
+        "runs, not the uncertainty of their mean.",
+        "The *standard error* is that of the mean over folds: standard deviation of the fold means / √folds. Seeds of "
+        "one fold share its test subjects, so they are averaged first and not counted as independent."
+        if folds
+        else "The *standard error* is that of the mean over seeds: standard deviation / √seeds. There is one split, so "
+        "it and the intervals tell how training varies, and nothing about other test subjects.",
+    ]
+    sizes = [count for count in windows_of(study).values() if count]
+    if sizes and min(sizes) < 1000:
+        text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
+    text += _reading_differences(study, folds)
+    seeds = {row["seed"] for row in study.rows}
+    if len(seeds) > 1 and any(c.stage == "teacher" and is_shared(c.rows) for c in study.known):
+        where = " of a fold" if folds else ""
+        text.append(f"Teachers are shared by the seeds{where}: the spread over seeds is that of the students alone.")
+    controls = dict.fromkeys(c.run for c in study.known if c.stage == "scratch" or c.run in study.baselines)
+    if controls:
+        text.append(
+            f"Controls: {', '.join(controls)}. A method has shown something only where it is better than these."
+        )
+    if incomplete := _incomplete(study):
+        text.append(
+            f"With fewer runs than others: {', '.join(incomplete)}. Those means are over other seeds or folds; only "
+            "the paired differences compare like with like."
+        )
+    return "\n".join(["How to read this:", "", *(f"- {line}" for line in text)])
+
+
+def _reading_differences(study: Findings, folds: bool) -> list[str]:
+    if not study.differences:
+        return []
+    percent = f"{100 * study.confidence:g} %"
+    intervals = sum(difference.low is not None for difference in study.differences.values())
+    text = [
+        f"Differences are paired over the same seeds and folds, with {percent} t intervals over {unit_of(study)}. One "
+        "whose interval includes 0 is not shown to be real; those whose interval does not are in bold."
+    ]
+    if intervals > 1:
+        chance = (1 - study.confidence) * intervals
+        each = 100 * (1 - (1 - study.confidence) / intervals)
+        text.append(
+            f"Several comparisons are made: of {intervals} intervals about {chance:.1f} would leave out 0 by chance if "
+            f"no method differed at all. To be {percent} sure of all of them at once, each would have to be one of "
+            f"{each:.4g} %, and so be wider. The best of many is flattered by having been chosen."
+        )
+    if intervals < len(study.differences):
+        text.append("A difference without an interval has too few units for one; its note below says why.")
+    if folds:
+        text.append(
+            "Folds share training subjects, so the intervals over them are approximate and rather too narrow (Bengio "
+            "and Grandvalet 2004)."
+        )
+    return text
+
+
+def _incomplete(study: Findings) -> list[str]:
+    """Conditions with fewer seeds and folds than others of their kind."""
+    most: dict[bool, int] = {}
+    for condition in study.known:
+        shared = is_shared(condition.rows)
+        most[shared] = max(most.get(shared, 0), len(condition.rows))
+    return [c.title for c in study.known if len(c.rows) < most[is_shared(c.rows)]]

@@ -1,0 +1,69 @@
+"""The worker processes of a study: their GPUs and threads, and how they end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from kdlab.study import ends
+
+GRACE = 10.0  # seconds that a worker has to end its job in, before it is killed
+
+
+@contextmanager
+def pool_of(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with the block; at once, where it ends with an error or a signal."""
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("i", 0)
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (counter, processes))
+    try:
+        yield pool
+    except BaseException:
+        _end_workers(list((getattr(pool, "_processes", None) or {}).values()))
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_workers(workers: Sequence[Any]) -> None:
+    """Have workers end their jobs, and kill those that do not; a second signal kills them right away."""
+    try:
+        for worker in workers:
+            worker.terminate()
+        deadline = time.monotonic() + GRACE
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()
+
+
+def _begin_worker(counter: Any, processes: int) -> None:
+    """A worker's share of the machine; it ends with the study, also where that was killed."""
+    ends.end_worker_by_signals()
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():  # the study was killed while this process started
+        os._exit(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with counter.get_lock():
+        number = counter.value
+        counter.value += 1
+    given = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    gpus = given or [str(gpu) for gpu in range(torch.cuda.device_count())]
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // processes)))
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)

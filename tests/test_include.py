@@ -1,0 +1,240 @@
+"""Configs that include others: one rule of merging, one level, and one line for what is refused."""
+
+import contextlib
+import io
+import os
+
+import pytest
+import yaml
+
+from kdlab import cli
+from kdlab.configs import read_config, stack
+from kdlab.evaluate.trust import data_module
+from kdlab.study.plan import Study
+from kdlab.types import InputError, MissingFileError
+
+RUN = """
+run: here/run
+trainer: {max_epochs: 3, callbacks: [{class_path: ConfusionMatrixPicture}]}
+model:
+  class_path: TGD
+  init_args:
+    student: {class_path: WideResNet, init_args: {depth: 10, width: 1, in_channels: 6, num_classes: 4}}
+    teachers: {raw: {checkpoint: runs/x}}
+    kd_weight: 0.3
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.05, momentum: 0.9}}
+data: {class_path: BasicMotions, init_args: {batch_size: 8}}
+"""
+MORE = {
+    "values": "{seed_everything: 7, trainer: {max_epochs: 5}, data: {init_args: {batch_size: 4}}}",
+    "callbacks": "trainer: {callbacks+: [{class_path: ViewPictures}]}",
+    "one callback": "trainer: {callbacks+: {class_path: ViewPictures, init_args: {per_class: 2}}}",
+    "other callbacks": "trainer: {callbacks: [{class_path: ViewPictures}]}",
+    "arguments alone": "model: {init_args: {student: {init_args: {width: 2}}, optimizer: {init_args: {lr: 1.0e-3}}}}",
+    "another class": "model: {init_args: {optimizer: {class_path: torch.optim.Adam, init_args: {lr: 1.0e-3}}}}",
+    "class alone": "model: {class_path: KD}",
+    "the same class": "model: {class_path: TGD, init_args: {kd_weight: 0.5}}",
+    "another view": "data: {init_args: {views: {raw: Raw, pi: {class_path: PersistenceImage, init_args: {size: 32}}}}}",
+    "texts like numbers": "{run: '1e3', model: {init_args: {optimizer: {init_args: {lr: 1e-3}}}}}",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path, text):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def printed(*files):
+    """``--print_config`` of stacked configs."""
+    words = [word for file in files for word in ("--config", str(file))]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as info:
+        cli.check(["fit", *words, "--print_config"])
+    assert not info.value.code
+    return yaml.safe_load(out.getvalue())
+
+
+@pytest.mark.parametrize("more", MORE.values(), ids=MORE)
+def test_an_include_is_as_files_that_are_stacked(more, here):
+    write(here / "base/run.yaml", RUN)
+    write(here / "more.yaml", more)
+    write(
+        here / "new.yaml",
+        f"include: base/run.yaml\n{more}" if more[0] != "{" else f"{{include: base/run.yaml, {more[1:]}",
+    )
+    write(here / "both.yaml", "include: [base/run.yaml, more.yaml]")
+    stacked = printed("base/run.yaml", "more.yaml")
+    assert stacked != printed("base/run.yaml")
+    assert printed("new.yaml") == printed("both.yaml") == stacked
+
+
+def test_added_callbacks_extend_those_of_the_command_line(here):
+    write(here / "run.yaml", RUN)
+    for name in ("ViewPictures", "DeviceStatsMonitor"):
+        write(here / f"{name}.yaml", f"trainer: {{callbacks+: [{{class_path: {name}}}]}}")
+    write(here / "two.yaml", "include: [ViewPictures.yaml, DeviceStatsMonitor.yaml]\ntrainer: {max_epochs: 9}")
+    both = printed("run.yaml", "two.yaml")
+    assert both["trainer"]["max_epochs"] == 9
+    names = [callback["class_path"].rpartition(".")[2] for callback in both["trainer"]["callbacks"]]
+    assert names == ["ConfusionMatrixPicture", "ViewPictures", "DeviceStatsMonitor"]
+    assert (
+        printed("run.yaml", "ViewPictures.yaml", "DeviceStatsMonitor.yaml")["trainer"]["callbacks"]
+        == both["trainer"]["callbacks"]
+    )
+
+
+def test_named_values_are_merged_and_a_class_with_arguments_replaces_another(here):
+    """The rule of studies. A later ``--config`` replaces all teachers, and keeps arguments that both classes take."""
+    write(here / "run.yaml", RUN)
+    write(here / "pi.yaml", "model: {init_args: {teachers: {pi: {checkpoint: runs/y, view: pi}}}}")
+    write(
+        here / "new.yaml",
+        "{include: [run.yaml, pi.yaml], model: {init_args: {optimizer: {class_path: X, init_args: {}}}}}",
+    )
+    arguments = read_config(here / "new.yaml", "config")["model"]["init_args"]
+    assert arguments["teachers"] == {"raw": {"checkpoint": "runs/x"}, "pi": {"checkpoint": "runs/y", "view": "pi"}}
+    assert arguments["optimizer"] == {"class_path": "X", "init_args": {}}
+    assert list(printed("run.yaml", "pi.yaml")["model"]["init_args"]["teachers"]) == ["pi"]
+
+
+def test_a_study_reads_includes_and_its_jobs_are_the_same(here):
+    write(here / "run.yaml", RUN)
+    write(here / "more.yaml", MORE["callbacks"])
+    write(here / "new.yaml", "{include: [run.yaml, more.yaml], trainer: {max_epochs: 9}}")
+    keys = []
+    for config in ("new.yaml", "[run.yaml, more.yaml, own.yaml]"):
+        write(here / "own.yaml", "trainer: {max_epochs: 9}")
+        write(here / "teacher.yaml", RUN.replace("TGD", "KD").replace("{raw: {checkpoint: runs/x}}", "{}"))
+        teachers = "teachers: {t: {config: teacher.yaml}}"
+        write(
+            here / "study.yaml", f"study: a/b\n{teachers}\nstudents: {{s: {{config: {config}, teachers: {{raw: t}}}}}}"
+        )
+        jobs = Study.read(here / "study.yaml").jobs(here, {"": []}, lambda config: "the same data")
+        keys.append([job.key for job in jobs.values()])
+    assert keys[0] == keys[1]
+    write(here / "new.yaml", "include: gone.yaml")
+    write(here / "study.yaml", "{study: a/b, scratch: {s: {config: new.yaml}}}")
+    with pytest.raises(MissingFileError, match=r"scratch: s: '.*new\.yaml': include: '.*gone\.yaml' is not there"):
+        Study.read(here / "study.yaml")
+
+
+def test_later_files_win_and_names_start_at_the_file(here):
+    write(here / "a/one.yaml", "{run: one, trainer: {max_epochs: 1, devices: 1}}")
+    write(here / "b/two.yaml", "{run: two, trainer: {max_epochs: 2, log_every_n_steps: 2}}")
+    write(here / "b/run.yaml", "{include: [../a/one.yaml, two.yaml], trainer: {log_every_n_steps: 3}}")
+    expected = {"run": "two", "trainer": {"max_epochs": 2, "devices": 1, "log_every_n_steps": 3}}
+    assert read_config(here / "b/run.yaml", "config") == expected
+    write(here / "b/run.yaml", f"include: {here / 'a/one.yaml'}")
+    assert read_config(here / "b/run.yaml", "config") == {"run": "one", "trainer": {"max_epochs": 1, "devices": 1}}
+
+
+def test_arguments_before_any_class_are_kept_for_it():
+    parts = [{"model": {"init_args": {"a": 1}}}, {"model": {"class_path": "X", "init_args": {"b": 2}}}]
+    assert stack(parts) == {"model": {"class_path": "X", "init_args": {"a": 1, "b": 2}}}
+    assert stack([*parts, {"model": {"class_path": "Y", "init_args": {}}}])["model"] == {
+        "class_path": "Y",
+        "init_args": {},
+    }
+
+
+def test_two_additions_to_one_list_both_stay():
+    first, second = ({"trainer": {"callbacks+": [name]}} for name in "ab")
+    assert stack([first, second]) == {"trainer": {"callbacks+": ["a", "b"]}}
+    assert stack([first, {"trainer": {"callbacks": ["c"]}}, second]) == {"trainer": {"callbacks": ["c", "b"]}}
+
+
+BOMB = (
+    "["
+    + "&a [x, x, x, x, x, x, x, x], "
+    + ", ".join(f"&{b} [{', '.join([f'*{a}'] * 8)}]" for a, b in zip("abcdef", "bcdefg", strict=True))
+)
+REFUSED = {
+    "a number": ("include: 3", {}, "'run.yaml': include must be the name of a file or a list of them, but got 3"),
+    "nothing": ("include:", {}, "include must be the name of a file or a list of them, but got None"),
+    "no names": ("include: []", {}, "include must be the name of a file or a list of them, but got []"),
+    "an empty name": ("include: ['']", {}, "include must be the name of a file or a list of them, but got ['']"),
+    "a mapping in it": ("include: [{a: b}]", {}, "include must be the name of a file or a list of them, but got"),
+    "missing": ("include: gone.yaml", {}, "'run.yaml': include: 'gone.yaml' is not there. Name a file; a relative"),
+    "a long name": (f"include: {'gone' * 80}", {}, "is not there. Name a file"),
+    "a folder": ("include: .", {}, "is not a file"),
+    "itself": ("include: run.yaml", {}, "include must name other files, but got 'run.yaml', the file itself"),
+    "a circle": (
+        "include: b.yaml",
+        {"b": "include: run.yaml"},
+        "'b.yaml', which includes 'run.yaml'. Name all files in",
+    ),
+    "two levels": (
+        "include: b.yaml",
+        {"b": "include: c.yaml", "c": "run: x"},
+        "files that include no others, but got 'b",
+    ),
+    "no mapping": (
+        "include: b.yaml",
+        {"b": "- 1"},
+        "'run.yaml': include: 'b.yaml' must hold a mapping, but it holds a list",
+    ),
+    "empty": ("include: b.yaml", {"b": ""}, "include: 'b.yaml' must hold a mapping, but it is empty"),
+    "no YAML": ("include: b.yaml", {"b": "a: ["}, "'b.yaml' is not valid YAML"),
+    "a key twice": ("include: b.yaml", {"b": "run: a\nrun: b"}, "'b.yaml', line 2: key 'run' must stand once"),
+    "aliases": ("include: b.yaml", {"b": f"x: {BOMB}]"}, "'b.yaml': must hold at most 50,000 values"),
+    "depth": ("include: b.yaml", {"b": "x: " + "[" * 99 + "]" * 99}, "'b.yaml', line 1: must be nested at most 64"),
+    "size": ("include: b.yaml", {"b": "x: " + "a" * 2**20}, "'b.yaml' must be at most 1 MiB"),
+    "a section": ("include: b.yaml", {"b": "trainer: 3"}, "trainer must be a mapping, but got 3"),
+}
+
+
+@pytest.mark.parametrize(("text", "others", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(text, others, said, here):
+    write(here / "run.yaml", text)
+    for name, content in others.items():
+        write(here / f"{name}.yaml", content)
+    with pytest.raises(InputError) as info:
+        cli.check(["fit", "--config", "run.yaml"])
+    assert said in str(info.value)
+    assert "\n" not in str(info.value)
+    assert isinstance(info.value, MissingFileError) == ("gone" in text)
+
+
+def test_a_typo_in_an_included_file_is_named(here, capsys):
+    write(here / "run.yaml", "include: b.yaml")
+    write(here / "b.yaml", RUN.replace("kd_weight", "kd_wait"))
+    with pytest.raises(SystemExit):
+        cli.check(["fit", "--config", "run.yaml"])
+    assert "kd_wait" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_fit_keeps_the_expanded_config_and_other_commands_read_includes(here):
+    write(
+        here / "parts/net.yaml",
+        yaml.safe_dump({"model": {"init_args": {"net": yaml.safe_load(RUN)["model"]["init_args"]["student"]}}}),
+    )
+    write(here / "parts/data.yaml", "data: {class_path: BasicMotions, init_args: {batch_size: 8, train_per_class: 2}}")
+    limits = "max_epochs: 1, limit_train_batches: 1, limit_val_batches: 1, limit_predict_batches: 1, accelerator: cpu"
+    trainer = f"{{{limits}, enable_progress_bar: false, callbacks+: [{{class_path: ConfusionMatrixPicture}}]}}"
+    own = f"run: here/run\nmodel: {{class_path: Supervised}}\ntrainer: {trainer}"
+    write(here / "run.yaml", f"include: [parts/net.yaml, parts/data.yaml]\n{own}")
+    cli.run(["fit", "--config", "run.yaml"])
+    kept = yaml.safe_load((here / "runs/here/run/version_0/config.yaml").read_text())
+    assert "include" not in kept
+    assert kept["data"]["init_args"]["train_per_class"] == 2
+    assert kept["model"]["init_args"]["net"]["init_args"]["depth"] == 10
+    cli.run(["predict", "--config", "run.yaml", "--ckpt_path", "runs/here/run"])
+    model, data = cli.build("run.yaml")
+    assert (type(model).__name__, data.batch_size) == ("Supervised", 8)
+    assert [type(callback).__name__ for callback in cli.build_callbacks("run.yaml")] == ["ConfusionMatrixPicture"]
+    os.remove("parts/net.yaml")
+    cli.run(["predict", "--config", "runs/here/run/version_0/config.yaml", "--ckpt_path", "runs/here/run"])
+
+
+def test_the_config_of_a_run_folder_of_others_includes_nothing(here):
+    write(here / "data.yaml", "data: {class_path: BasicMotions}")
+    write(here / "config.yaml", "include: data.yaml")
+    with pytest.raises(InputError, match=r"'.*config\.yaml': include must not stand in the config of a run folder"):
+        data_module(here / "config.yaml")
