@@ -1,6 +1,6 @@
 r"""AFD: attention decides which student layer learns from which teacher layer.
 
-.. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
+.. math:: \alpha\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \beta \sum_m w_m \sum_t \frac1B \sum_i \sum_s a_{its}\, \overline{(\hat q_{is \to t} - \hat q_{it})^2}
 
 over all pairs of a teacher's tap ``t`` and a student's tap ``s``, with the mean over positions. ``q`` with a hat is the
@@ -19,7 +19,9 @@ References:
 
 Differences from the reference code:
     None is known in the equation: as there, teacher layers are summed, and it is the energy of the student's map that
-    is pooled (or repeated, where the teacher's is larger). The weight 200 is that of CIFAR-100 and ImageNet-like maps.
+    is pooled (or repeated, where the teacher's is larger). Every residual block is a layer there: WRN-40-2 to WRN-16-2
+    sums over 18 teacher layers. The default taps are three, so 200 times a sum of three terms corresponds to a weight
+    of about 33 there, and ``attention_weight=1200`` to the released 200, where the terms are equally large.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class AFDObjective(SoftTargets):
         >>> objective = AFDObjective(attention_weight=2.0, taps=("stage1",))  # a single pair has weight 1
         >>> terms = objective(student=student, teachers={"raw": teacher}, target=torch.tensor([0, 1]))
         >>> {name: round(term.item(), 4) for name, term in terms.items()}
-        {'ce': 0.0127, 'kd': 0.0, 'attention': 0.5858}
+        {'ce': 0.1269, 'kd': 0.0, 'attention': 0.5858}
     """
 
     paper: ClassVar[tuple[str, ...]] = ("ji2021show",)
@@ -98,6 +100,7 @@ class AFDObjective(SoftTargets):
     reason = "a layer is compared with all layers, of which only one is equal"
 
     attention_weight: Setting = setting("``beta``, at least 0.", default=200.0)
+    ce_weight: Setting = setting("``alpha``, at least 0; 1 as in the released training.", default=1.0)
     taps: tuple[str, ...] = argument(
         "names of the features, of which all pairs are compared.",
         default=("stage1", "stage2", "stage3"),
@@ -150,7 +153,8 @@ class AFDObjective(SoftTargets):
         self.adapt(student=student, teachers=teachers)
         weights = self.nonzero_weights(teachers)
         values = [weight * self._distance(name, student, teachers[name]) for name, weight in weights.items()]
-        return {**terms, "attention": self.attention_weight * torch.stack(values).sum()}
+        ce = self.ce_weight * functional.cross_entropy(student.logits, target)
+        return {**terms, "ce": ce, "attention": self.attention_weight * torch.stack(values).sum()}
 
 
 class AFD(Distilled, objective=AFDObjective):
