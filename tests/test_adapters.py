@@ -193,7 +193,12 @@ def test_afd_value(ndim: str) -> None:
                 energy = ref.energy(own[s][i])
                 map_ = ref.unit(ref.pool(energy[None, None], other.shape[2:])[0, 0]).ravel()
                 expected += share * ((map_ - target) ** 2).mean() / BATCH
-    check_value(objective(student=student, teachers=teachers, target=TARGET)["attention"], 3 * expected)
+    found = objective(student=student, teachers=teachers, target=TARGET)
+    check_value(found["attention"], 3 * expected)
+    objective.set("ce_weight", 0.1)  # 1 by default, as in the released training
+    less = objective(student=student, teachers=teachers, target=TARGET)
+    torch.testing.assert_close(less["ce"], 0.1 * functional.cross_entropy(student.logits, TARGET))
+    torch.testing.assert_close(found["ce"], functional.cross_entropy(student.logits, TARGET))
 
 
 @kinds

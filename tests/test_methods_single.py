@@ -229,6 +229,38 @@ def test_dist() -> None:
         DISTObjective().check(batch_size=1, teachers=["raw"])
 
 
+def codes_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """One row: Pearson's correlation with 1e-8 in the denominator."""
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / (np.sqrt((a * a).sum()) * np.sqrt((b * b).sum()) + 1e-8))
+
+
+def test_dist_leaves_out_classes_that_are_absent() -> None:
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(0, 1, (2, 12, 14))
+    for z in (student, teacher):
+        z[:, 5:] -= 14  # nine classes that no window is likely to be
+    p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in (student, teacher))
+    inter = 1 - np.mean([codes_correlation(a, b) for a, b in zip(p, q, strict=True)])
+    intra = 1 - np.mean([codes_correlation(p[:, k], q[:, k]) for k in range(14)])
+    own = torch.tensor(student, requires_grad=True)
+    gradients = {}
+    for eps in (1e-8, 0.0):
+        objective = DISTObjective(temperature=1.0, inter_weight=1.0, intra_weight=1.0, eps=eps)
+        found = objective(
+            student=Output(own, {}), teachers={"raw": Output(torch.tensor(teacher), {})}, target=torch.arange(12)
+        )
+        if eps:
+            assert [found["inter"].item(), found["intra"].item()] == pytest.approx([inter, intra], rel=1e-6)
+        (gradient,) = torch.autograd.grad(found["intra"], own)
+        gradients[eps] = float(gradient[:, 5:].norm())
+    assert gradients[1e-8] < gradients[0.0] / 3
+    assert DISTObjective(eps=0.0).zero_when_equal
+    assert not DISTObjective().zero_when_equal
+    with pytest.raises(InputError, match="DISTObjective: eps must be at least 0 and finite, but got -1"):
+        DISTObjective(eps=-1.0)
+
+
 def test_logit_standardisation() -> None:
     values = [
         ref.soft_target_kl(ref.standardised(logits(STUDENT)), ref.standardised(logits(out)), 2.0).mean()

@@ -253,7 +253,9 @@ def _is_target(logits: Tensor, index: Tensor) -> Tensor:
 
 
 @full_precision
-def inter_class_distance(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
+def inter_class_distance(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0, eps: float = 0.0
+) -> Tensor:
     r"""One minus the correlation of student and teacher over the classes of a sample, times ``T^2`` (DIST).
 
     .. math:: T^2 \frac1B \sum_i (1 - \rho(p^s_{i\cdot}, p^t_{i\cdot})), \qquad p = \mathrm{softmax}(z / T)
@@ -264,6 +266,8 @@ def inter_class_distance(student_logits: Tensor, teacher_logits: Tensor, tempera
         student_logits: ``(B, K)``.
         teacher_logits: ``(B, K)``; detached.
         temperature: ``T > 0``, a number or a 0-dim tensor (which is never read on the host).
+        eps: added to the product of the norms in the denominator of ``rho``, as the codes do with 1e-8; 0 is the
+            equation.
 
     Raises:
         InputError: if the shapes differ or the temperature is not positive.
@@ -273,8 +277,8 @@ def inter_class_distance(student_logits: Tensor, teacher_logits: Tensor, tempera
         arXiv:2205.10536. Code: hunto/DIST_KD@2418f18.
 
     Differences from the reference code:
-        It is computed as half the squared distance of the centred unit vectors, which is the same and exactly 0 for
-        equal ones. Where only one of two vectors is constant it is 1/2, where both are 0 (there 1).
+        With ``eps=0`` it is computed as half the squared distance of the centred unit vectors, which is the same and
+        exactly 0 for equal ones. Where only one of two vectors is constant it is 1/2, where both are 0 (there 1).
 
     Example:
         >>> student, teacher = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
@@ -283,11 +287,13 @@ def inter_class_distance(student_logits: Tensor, teacher_logits: Tensor, tempera
     """
     _check_logits(student_logits, teacher_logits, temperature)
     student, teacher = (F.softmax(logits / temperature, 1) for logits in (student_logits, teacher_logits.detach()))
-    return _correlation_distance(student, teacher, 1) * temperature**2
+    return _correlation_distance(student, teacher, 1, eps) * temperature**2
 
 
 @full_precision
-def intra_class_distance(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
+def intra_class_distance(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor = 4.0, eps: float = 0.0
+) -> Tensor:
     r"""One minus the correlation of student and teacher over the samples of a batch, by class, times ``T^2`` (DIST).
 
     .. math:: T^2 \frac1K \sum_k (1 - \rho(p^s_{\cdot k}, p^t_{\cdot k})), \qquad p = \mathrm{softmax}(z / T)
@@ -303,11 +309,15 @@ def intra_class_distance(student_logits: Tensor, teacher_logits: Tensor, tempera
     """
     _check_logits(student_logits, teacher_logits, temperature)
     student, teacher = (F.softmax(logits / temperature, 1) for logits in (student_logits, teacher_logits.detach()))
-    return _correlation_distance(student, teacher, 0) * temperature**2
+    return _correlation_distance(student, teacher, 0, eps) * temperature**2
 
 
-def _correlation_distance(student: Tensor, teacher: Tensor, dim: int) -> Tensor:
+def _correlation_distance(student: Tensor, teacher: Tensor, dim: int, eps: float) -> Tensor:
     """``1 - rho`` along a dimension, averaged over the other one."""
+    if eps:
+        (own, own_norm), (other, other_norm) = _centred(student, dim), _centred(teacher, dim)
+        product = (own * other).sum(dim, keepdim=True)
+        return 1 - (product / (own_norm * other_norm + eps)).mean()
     return (_variation(student, dim) - _variation(teacher, dim)).square().sum(dim).mean() / 2
 
 
