@@ -570,3 +570,16 @@ def test_fixed_weights_are_logged_for_each_teacher(method: type[Distillation], t
     one = trainer(tmp_path, **few)
     one.fit(KD(net(), {"raw": Teacher(net=net())}), data)
     assert not any("weight_raw" in name for name in one.callback_metrics)
+
+
+def test_camkd_decay() -> None:
+    objective = CAMKDObjective(kd_weight=0.8, distill_decay=True)
+    assert objective.moves == ("kd_weight",)
+    weights = []
+    for epoch in (9, 0, 4, 5, 7):  # a function of the epoch alone, in any order
+        objective.at(epoch, epochs=10)
+        weights.append(round(float(objective.kd_weight), 6))
+    assert weights == [0.0, 0.8, 0.8, 0.64, 0.32]
+    with pytest.raises(InputError, match="distill_decay needs a fit with a planned end"):
+        objective.at(0)
+    assert CAMKDObjective().moves == ()

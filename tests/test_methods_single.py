@@ -216,6 +216,28 @@ def test_dkd_refuses_two_classes_and_a_negative_warm_up() -> None:
         DKD(net(), {"raw": Teacher(net=net())}, warm_up=-1)
 
 
+def test_dkd_on_standardised_logits() -> None:
+    def z_scores(x: Output) -> Output:
+        z = logits(x)
+        return Output(torch.tensor((z - z.mean(1, keepdims=True)) / (z.std(1, ddof=1, keepdims=True) + 1e-7)), {})
+
+    found = terms(DKDObjective(temperature=2.0, standardise=True), raw=RAW)
+    plain = DKDObjective(temperature=2.0)
+    expected = plain(student=z_scores(STUDENT), teachers={"raw": z_scores(RAW)}, target=TARGET)
+    assert found == near({"ce": CE, "target": float(expected["target"]), "others": float(expected["others"])})
+
+
+def test_attention_as_in_the_paper() -> None:
+    maps = [[ref.unit(ref.energy(x)).ravel() for x in numbers] for numbers in (features(STUDENT), features(RAW))]
+    norms = np.mean([np.sqrt(((a - b) ** 2).sum()) for a, b in zip(*maps, strict=True)])
+    found = terms(ATObjective(attention_weight=3.0, taps=("stage1",), mode="paper"), raw=RAW)
+    assert found["attention"] == pytest.approx(3 * norms / 2, rel=1e-5)
+    with pytest.raises(InputError, match="ATObjective: mode must be 'code' or 'paper', but got 'mean'"):
+        ATObjective(mode="mean")
+    same = terms(ATObjective(mode="paper"), raw=STUDENT)
+    assert same["attention"] == 0
+
+
 def test_dist() -> None:
     inter, intra = ref.relations_of_classes(logits(STUDENT), logits(RAW))
     assert terms(DISTObjective(), raw=RAW) == near({"ce": CE, "inter": 2 * inter, "intra": 2 * intra})
@@ -227,6 +249,10 @@ def test_dist() -> None:
     assert two == near({"ce": CE / 2, "inter": expected[0], "intra": 3 * expected[1]})
     with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
         DISTObjective().check(batch_size=1, teachers=["raw"])
+
+
+def features(x: Output) -> np.ndarray:
+    return x.features["stage1"].double().numpy()
 
 
 def codes_correlation(a: np.ndarray, b: np.ndarray) -> float:

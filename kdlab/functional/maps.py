@@ -91,16 +91,26 @@ def attention_map(feature: Tensor, power: float = 2) -> Tensor:
 
 
 @full_precision
-def attention_transfer(student: Tensor, teacher: Tensor, *, resize: Literal["pool"] | None = None) -> Tensor:
-    r"""Mean squared difference of two attention maps.
+def attention_transfer(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    resize: Literal["pool"] | None = None,
+    mode: Literal["code", "paper"] = "code",
+) -> Tensor:
+    r"""Mean squared difference of two attention maps; or half the norm of their difference, as in the paper.
 
     .. math:: \frac{1}{B P} \sum_i \sum_p (\hat q^s_{ip} - \hat q^t_{ip})^2, \qquad \hat q = q / \lVert q \rVert_2,
         \quad q = \sum_c F_c^2
+
+    or, with ``mode="paper"``, ``1 / (2 B) sum_i ||q_i^s - q_i^t||_2`` of the same unit maps.
 
     Args:
         student: ``(B, C, *S)``.
         teacher: ``(B, C', *S)``; detached. The numbers of channels may differ.
         resize: ``None`` refuses maps of different size; ``"pool"`` average-pools the features to the smaller one.
+        mode: ``"code"`` is the mean of squares of the released codes, to which the weight 1000 belongs, ``"paper"`` the
+            norm of the difference (whether the paper averages it over positions, too, is unverified).
 
     Raises:
         InputError: if the positions do not fit, if there is only one (its map is 1 whatever the feature), if one
@@ -111,7 +121,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, resize: Literal["poo
         Code: szagoruyko/attention-transfer@893df54, HobbitLong/RepDistiller@b84f547.
 
     Differences from the reference code:
-        RepDistiller pools silently. The paper has the norm of the difference, both codes the mean of its squares.
+        RepDistiller pools silently. Both codes have ``mode="code"``.
 
     Example:
         >>> student, teacher = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
@@ -125,6 +135,10 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, resize: Literal["poo
             "A map of one position is 1 whatever the feature, so it teaches nothing: the student has "
             f"{shape_of(student)}, the teacher {shape_of(teacher)}. Choose an earlier tap."
         )
+    check_choice("attention_transfer: mode", mode, ("code", "paper"))
+    if mode == "paper":
+        norms: Tensor = torch.linalg.vector_norm(student_map - teacher_map, dim=1)
+        return norms.mean() / 2
     return (student_map - teacher_map).square().mean()
 
 

@@ -67,6 +67,12 @@ class ATObjective(SoftTargets):
         '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
     )
 
+    mode: Literal["code", "paper"] = argument(
+        '``"code"``: mean of the squared differences, as in the released codes, to which the default of '
+        '``attention_weight`` belongs; ``"paper"``: half the norm of the difference.',
+        default="code",
+    )
+
     def needs(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
         """Energies of the maps; the features themselves where they are pooled first."""
         need: Need = "feature" if self.resize else self.reads
@@ -77,7 +83,8 @@ class ATObjective(SoftTargets):
     ) -> dict[str, Tensor]:
         """``{"ce": ..., "kd": ..., "attention": beta mean_l sum_m w_m AT}``."""
         terms = super().forward(student=student, teachers=teachers, target=target)
-        distance = self.over_taps(student, teachers, partial(functional.attention_transfer, resize=self.resize))
+        transfer = partial(functional.attention_transfer, resize=self.resize, mode=self.mode)
+        distance = self.over_taps(student, teachers, transfer)
         return {**terms, "attention": self.attention_weight * distance}
 
 

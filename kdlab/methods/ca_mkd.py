@@ -86,10 +86,16 @@ class CAMKDObjective(ScaledTargets):
     )
     first_epoch: int = argument("epoch in which the part on maps begins, counted from 0.", default=0, low=0)
 
+    distill_decay: bool = argument(
+        "let ``lambda`` fall linearly to 0 in the second half of the epochs, as the option of the original does.",
+        default=False,
+    )
+
     def __post_init__(self) -> None:
         """Decide whether there is a part on maps; without it, its weight is no setting."""
         super().__post_init__()
         self.feature_part = 1.0
+        self.moves = ("kd_weight",) if self.distill_decay else ()
         self._classifiers: dict[str, Classifier] = {}
         self._on_maps = bool(self.feature_weight != 0)
         if self._on_maps:
@@ -100,8 +106,20 @@ class CAMKDObjective(ScaledTargets):
             del self._ranges["feature_weight"], self._buffers["feature_weight"]
 
     def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
-        """Leave out the part on maps before its first epoch."""
+        """Leave out the part on maps before its first epoch; with ``distill_decay``, ``lambda`` of this epoch.
+
+        Raises:
+            InputError: for ``distill_decay`` in a fit without a planned end.
+        """
         self.feature_part = float(epoch >= self.first_epoch)
+        if self.distill_decay:
+            if epochs is None:
+                raise InputError(
+                    "CAMKDObjective: distill_decay needs a fit with a planned end, but max_epochs is not set. Set it."
+                )
+            rest = (epochs - 1 - epoch) / max(epochs // 2, 1)
+            late = epoch + 1 > epochs / 2
+            self.set("kd_weight", self.initial("kd_weight") * (rest if late else 1.0))
 
     @property
     def adapts(self) -> bool:
