@@ -119,7 +119,7 @@ def test_a_binary_config_is_refused(content, form, here, capsys):  # noqa: F811
         (["--config={trainer: {max_epochs: 1, max_epochs: 2}}"], "key 'max_epochs' must stand once"),
         (["--model.init_args.optimizer.init_args.lr=fast"], '"lr": expected float (a number), but got fast'),
         (["--model.init_args.net=Backbone"], "kdlab.nets.Backbone is abstract"),
-        (["--model=Method"], "kdlab.methods.Method is abstract"),
+        (["--model=Method"], "Method is abstract"),
         (["--data=WindowDataModule"], "kdlab.data.WindowDataModule is abstract"),
         (["--data.init_args.views={raw: View}"], "View is abstract"),
         (

@@ -19,7 +19,7 @@ References:
 
 Differences from the reference code:
     The port needs equal channels and fails on batches of one window; it has replaced the original attention as
-    unstable. Here taps are averaged.
+    unstable. Taps are averaged, as in the port.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ References:
     authors' code is not public).
 
 Differences from the reference code:
-    Self-KD-Lib takes the mean of the two cross-entropies (``ce_weight=0.5``), ``temperature=4``, no gradient through
+    Self-KD-Lib equals ``ce_weight=0.25``, with ``temperature=4``, no gradient through
     the side that a divergence starts from (``detach_targets=True``), and the squared difference of one mean over batch
-    and features, which we do not have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings.
+    and features, which we do not have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings, has no factor
+    ``T^2``, divides by ``K``, and passes the two distortions through the net one after the other.
     Images are flipped and cropped there; windows are distorted by the data module's ``augment``. With its ``mix`` both
     distortions are mixed alike, which is ours.
 """

@@ -13,8 +13,8 @@ References:
 
 Differences from the reference code:
     The weights 25 and 50 are RepDistiller's for classification; lenscloth has 1 and 2 for metric learning. The student
-    comes first and the teacher is detached by name, so that the arguments cannot be swapped. For the rest see the
-    functions.
+    comes first and the teacher is detached by name, so that the arguments cannot be swapped. The distances of equal
+    windows are 0 (1e-6 in the codes, whose loss is NaN for a batch of one). For the rest see the functions.
 """
 
 from __future__ import annotations
