@@ -16,8 +16,8 @@ Differences from the reference code:
     The code solves the programme on the host, to a tolerance, as a one-class support vector machine, and has the
     weights 1 and 1 in place of ``1 - lambda`` and ``lambda``. At its released settings the solver does not leave its
     starting point (120 of 120 random cases), so the released weights are constants, .6, .4 and 0, that depend on the
-    order of the teachers; the solution of the programme is the paper's. Its part on features and its option to normalise the
-    gradients are left out.
+    order of the teachers; the solution of the programme is the paper's. Its part on features and its option to
+    normalise the gradients are left out.
 """
 
 from __future__ import annotations

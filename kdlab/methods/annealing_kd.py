@@ -17,8 +17,9 @@ References:
 Differences from the reference code:
     The official script trains 200 and 100 epochs with SGD, .1, .01 and .001 from one half and three quarters of each
     part on; here the parts share ``max_epochs`` and one schedule, which may return to its start between them
-    (:class:`~kdlab.methods.schedules.PiecewiseLR`). The script raises ``T`` every ``int(epochs / t_max)`` epochs without
-    a bound, so that its factor passes 1 (25 epochs and ``t_max = 10`` end at 1.3); here it ends at 1. Several teachers are regressed on their mean, which is ours.
+    (:class:`~kdlab.methods.schedules.PiecewiseLR`). The script raises ``T`` every ``int(epochs / t_max)`` epochs
+    without a bound, so that its factor passes 1 (25 epochs and ``t_max = 10`` end at 1.3); here it ends at 1. Several
+    teachers are regressed on their mean, which is ours.
 """
 
 from __future__ import annotations

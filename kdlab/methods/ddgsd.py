@@ -13,12 +13,12 @@ References:
     authors' code is not public).
 
 Differences from the reference code:
-    Self-KD-Lib equals ``ce_weight=0.25``, with ``temperature=4``, no gradient through
-    the side that a divergence starts from (``detach_targets=True``), and the squared difference of one mean over batch
-    and features, which we do not have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings, has no factor
-    ``T^2``, divides by ``K``, and passes the two distortions through the net one after the other.
-    Images are flipped and cropped there; windows are distorted by the data module's ``augment``. With its ``mix`` both
-    distortions are mixed alike, which is ours.
+    Self-KD-Lib equals ``ce_weight=0.25``, with ``temperature=4``, no gradient through the side that a divergence starts
+    from (``detach_targets=True``), and the squared difference of one mean over batch and features, which we do not
+    have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings, has no factor ``T^2``, divides
+    by ``K``, and passes the two distortions through the net one after the other. Images are flipped and cropped there;
+    windows are distorted by the data module's ``augment``. With its ``mix`` both distortions are mixed alike, which is
+    ours.
 """
 
 from __future__ import annotations

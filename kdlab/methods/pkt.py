@@ -13,8 +13,8 @@ References:
 
 Differences from the reference code:
     None in the equation, which is the code's. The codes divide an embedding by its norm plus 1e-7, and an embedding of
-    zeros has a NaN gradient there; here its gradient is finite. The paper leaves out the similarity of a window with itself
-    (``self_pairs=False``) and sums over pairs instead of averaging; the weight 30000 belongs to the code's form.
+    zeros has a NaN gradient there; here its gradient is finite. The paper leaves out the similarity of a window with
+    itself (``self_pairs=False``) and sums over pairs instead of averaging; the weight 30000 belongs to the code's form.
 """
 
 from __future__ import annotations
