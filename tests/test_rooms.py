@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import kdlab
+from kdlab.methods.stubs import made_methods
 
 ROOT = Path(kdlab.__file__).parent
 OPEN = {"files"}  # may be imported by all
@@ -188,3 +189,38 @@ def test_circles_are_found(tmp_path):
     for name, text in files.items():
         (tmp_path / "p" / f"{name}.py").write_text(text, encoding="utf-8")
     assert circles(import_graph(tmp_path / "p")) == [frozenset({"p.a", "p.b", "p.c"})]
+
+
+def test_a_method_is_a_short_file():
+    """The files of methods, those that hold a class made from its objective."""
+    files = [path for path in (ROOT / "methods").glob("*.py") if "objective=" in path.read_text(encoding="utf-8")]
+    methods = [path for path in files if any(defines_a_method(node) for node in ast.parse(path.read_text()).body)]
+    lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in methods)
+    assert len(lengths) >= 30
+    assert lengths[len(lengths) // 2] <= 105
+
+
+def defines_a_method(node):
+    return isinstance(node, ast.ClassDef) and any(keyword.arg == "objective" for keyword in node.keywords)
+
+
+def test_no_argument_of_a_method_is_written_twice():
+    """A field of an objective stands in no constructor of its method; a constructor's own arguments are no fields."""
+    twice = []
+    for cls in made_methods().values():
+        if "__init__" in vars(cls):
+            twice += [f"{cls.__name__}.{name}" for name in written_arguments(cls) if name in cls.made_from.declared()]
+    assert not twice
+
+
+def written_arguments(cls):
+    """Arguments that the source of a class's constructor names."""
+    body = next(
+        node
+        for node in ast.walk(ast.parse(Path(sys.modules[cls.__module__].__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name == cls.__name__
+    ).body
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]
+    return []
