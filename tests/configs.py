@@ -154,8 +154,20 @@ def make(name):
     assert wanted <= set(made.datamodule.view_names)
 
 
+def needed_by(part):
+    """Names of the runs that a config starts from: its teachers, and the weights that it begins with."""
+    if isinstance(part, str):
+        return [part.removeprefix("runs/")] if part.startswith("runs/") else []
+    parts = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+    return [name for item in parts for name in needed_by(item)]
+
+
 def fit_test_predict(name):
-    """In the laboratory; a student is tested with its teachers gone."""
+    """In the laboratory, after what it needs, in whatever order the tests come; tested with its teachers gone."""
+    if Path("runs", name).exists():  # another run needed it
+        return
+    for needed in needed_by(config_of(name)["model"]):
+        fit_test_predict(needed)
     words = words_of(name)
     fitted = cli.run(["fit", *words, *LIMIT])
     path = f"runs/{name}"
