@@ -1019,7 +1019,7 @@ def test_an_objective_may_find_that_it_needs_no_adapters(teachers: dict[str, str
 def test_plain_loaders_are_told_what_to_do(teachers: dict[str, str], tmp_path: Path) -> None:
     loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
     module = method("FitNet", teachers["raw"])
-    with pytest.raises(InputError, match=r"FitNetObjective: learns adapters.*objective.adapt"):
+    with pytest.raises(InputError, match=r"FitNetObjective: the adapters must be made before the fit.*objective.adapt"):
         trainer(tmp_path, max_steps=1).fit(module, loader)
     x = torch.zeros(2, 6, 100)
     asked = Teacher(teachers["raw"]).load()
