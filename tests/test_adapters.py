@@ -478,7 +478,7 @@ def test_crd_refusals() -> None:
     ):
         with pytest.raises(InputError, match=rf"^CRDObjective: {name} must be {wanted}.*, but got {bad}\.$"):
             CRDObjective(**{name: bad})
-    with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
+    with pytest.raises(InputError, match=r"batch_size must be at least 2.*but got 1"):
         CRDObjective().check(batch_size=1, teachers=["raw"])
 
 
