@@ -1,4 +1,4 @@
-"""What kdlab asks of ``torch.distributed``, in one file."""
+"""All uses of ``torch.distributed`` in kdlab, in one file."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ class _Gather(torch.autograd.Function):
 def gather(x: Tensor, *, checked: bool = False) -> Tensor:
     r"""The samples of all ranks, in rank order along the first dimension, with gradients to all of them.
 
-    A loss on pairs of samples has to see the whole batch: the mean over ranks of losses on local batches has another
-    value and another gradient. Every rank computes the loss of the whole batch from what this returns, so its
+    A loss on pairs of samples needs the complete batch: the mean over ranks of losses on local batches has another
+    value and another gradient. Every rank computes the loss of the complete batch from the gathered samples, so its
     derivative with respect to the samples of rank ``r`` arises on every rank; the backward pass sums them, and the
     mean over ranks that ``DistributedDataParallel`` takes of the parameters' gradients then gives the gradient of one
-    process on the whole batch.
+    process on the complete batch.
 
     Args:
         x: ``(B, ...)`` with the same ``B`` on every rank.

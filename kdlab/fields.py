@@ -30,7 +30,7 @@ class Setting:
     @overload
     def __get__(self, instance: object, owner: Any) -> Tensor: ...
     def __get__(self, instance: object | None, owner: Any) -> Any:
-        """For type checkers: the declaration leaves the class when it is made, and the buffer is found."""
+        """For type checkers: the class is made without the declaration, and the buffer is read."""
         return self
 
     def __set__(self, instance: object, value: float) -> None:
@@ -88,7 +88,7 @@ class Field:
         Args:
             who: name of the class, for the message.
             name: name of the argument.
-            value: what came.
+            value: the given value.
 
         Raises:
             InputError: naming class and argument, the constraint and the value.
@@ -98,15 +98,15 @@ class Field:
         if (choices := self.choices) and not any(isinstance(value, type(c)) and value == c for c in choices):
             allowed = (*choices, None) if type(None) in get_args(self.type) else choices
             raise _refused(who, name, " or ".join(map(repr, allowed)), value)
-        if wanted := self._number():
+        if constraint := self._number():
             number = isinstance(value, numbers.Integral if self._whole else numbers.Real | Tensor)
             if not number or isinstance(value, bool) or not self._contains(float(value)):
-                raise _refused(who, name, wanted, value)
+                raise _refused(who, name, constraint, value)
         return value if self.check is None else self.check(who, value)
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The words of a ``Literal``, if its type is one; empty where it may be something else too."""
+        """The values of a ``Literal``, if its type is one; empty where other types are allowed too."""
         literal = all(get_origin(kind) is Literal for kind in self._kinds)
         return tuple(word for kind in self._kinds for word in get_args(kind)) if literal else ()
 
@@ -130,7 +130,7 @@ class Field:
         return math.isfinite(value) and low <= value <= high and (self.above is None or value > self.above)
 
     def _number(self) -> str:
-        """What numbers it may be, in words; empty where it need not be one."""
+        """The allowed numbers, in words; empty where it need not be a number."""
         bounded = (self.low, self.high, self.above) != (None, None, None)
         words = in_words(self.low, self.high, self.above) if bounded else ""
         return f"a whole number {words.removesuffix(' and finite')}".rstrip() if self._whole else words
@@ -151,8 +151,8 @@ def in_words(low: float | None, high: float | None, above: float | None = None) 
     return f"at least {low:g} and finite" if high is None else f"from {low:g} to {high:g}"
 
 
-def _refused(who: str, name: str, wanted: str, value: Any) -> InputError:
-    return InputError(f"{who}: {name} must be {wanted}, but got {value!r}.")
+def _refused(who: str, name: str, constraint: str, value: Any) -> InputError:
+    return InputError(f"{who}: {name} must be {constraint}, but got {value!r}.")
 
 
 def setting(
@@ -185,7 +185,7 @@ def argument(
     check: Callable[[str, Any], Any] | None = _INHERITED,
     init: bool = True,
 ) -> Any:
-    """Declare an argument that stays as it is given; the words of a ``Literal`` are checked by themselves.
+    """Declare an argument that is constant; the values of a ``Literal`` are checked without a ``check``.
 
     Args:
         text: what it is; empty: that of the class above.
@@ -238,7 +238,7 @@ def _resolved(note: Any, cls: type, name: str) -> Any:
 
 
 def _completed(field: Field, inherited: Field | None, cls: type, name: str) -> Field:
-    """A declaration with the parts that the class above says of it, or the defaults of a new one."""
+    """A declaration with the parts of the class above that it leaves open, or the defaults of a new one."""
     new = {"low": 0.0 if field.annealed else None, "high": None, "above": None, "check": None, "default": _INHERITED}
     parts: dict[str, Any] = {
         part: getattr(inherited, part) if inherited is not None else value
@@ -270,7 +270,7 @@ def documented(doc: str | None, arguments: Mapping[str, str]) -> str | None:
     r"""A docstring with an ``Args:`` section of these arguments, before its other sections.
 
     Args:
-        doc: a Google docstring; what its own ``Args:`` say of an argument stays.
+        doc: a Google docstring; the texts of its own ``Args:`` are kept.
         arguments: argument -> text.
 
     Example:

@@ -1,4 +1,4 @@
-"""Objective: what the outputs of a student and its teachers become, as named terms whose sum is the loss."""
+"""Objective: named terms of the outputs of a student and its teachers, whose sum is the loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
 Need = Literal["feature", "attention", "gram"]
-#: what a teacher makes of a map in the place of its tap ``"stage3"``: class logits ``(B, K)``
+#: the head of a teacher: from a map in place of its tap ``"stage3"`` to class logits ``(B, K)``
 Classifier = Callable[[Tensor], Tensor]
 
 
@@ -27,8 +27,8 @@ class CachedOutput(Output):
     """The cached output of a frozen teacher for the windows of a batch.
 
     Attributes:
-        grams: tap -> Gram matrix of the whole batch over all ranks, in place of the tap's feature. A tap of which only
-            the sum of squares over channels is read may be a feature of one channel that has the same.
+        grams: tap -> Gram matrix of the batch over all ranks, in place of the tap's feature. A tap of which only the
+            sum of squares over channels is read may be a feature of one channel with the same sum of squares.
     """
 
     grams: dict[str, Tensor]
@@ -141,13 +141,13 @@ class Objective(nn.Module, ABC):
             student: the student's output.
             teachers: teacher name -> output; receives no gradient.
             target: class indices ``(B,)`` or class probabilities ``(B, K)``.
-            index: ``Batch.index`` of the windows ``(B,)``, for objectives that keep something of each window.
+            index: ``Batch.index`` of the windows ``(B,)``, for objectives with a memory of the windows.
         """
 
     def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
         """Set what the objective's own schedule changes; called before every training step.
 
-        It is a function of its arguments alone, so that a resumed fit equals one that was not interrupted.
+        It is a function of its arguments alone, so that a resumed fit equals an uninterrupted one.
 
         Args:
             epoch: epochs before this one, from 0.
@@ -175,8 +175,8 @@ class Objective(nn.Module, ABC):
         Args:
             student: the student's output for a few windows.
             teachers: teacher name -> its output for them.
-            classifiers: teacher name -> its head, from a map in the place of its tap ``"stage3"`` to class logits,
-                where that is known; they stay with the teachers and are not to be registered here.
+            classifiers: teacher name -> its head, from a map in place of its tap ``"stage3"`` to class logits, where
+                that is known; the heads belong to the teachers and are not to be registered here.
         """
         return {}
 
@@ -278,7 +278,7 @@ class Objective(nn.Module, ABC):
 
     @contextmanager
     def comparing(self, who: str, tap: str) -> Iterator[None]:
-        """Name in an error whose tap did not fit, such as ``"teacher 'raw'"``."""
+        """Add to an error the net and the tap that did not fit, such as ``"teacher 'raw'"``."""
         try:
             yield
         except InputError as error:
@@ -338,7 +338,7 @@ def checked_taps(who: str, taps: Iterable[str]) -> tuple[str, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    """The bases that methods pick from, which were defined here before they moved to `kdlab.objectives`."""
+    """The bases of objectives, which were defined here before they moved to `kdlab.objectives`."""
     if name in ("CrossEntropy", "SimilarityTargets", "SoftTargets", "WeightedTeachers"):
         return getattr(importlib.import_module("kdlab.objectives"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

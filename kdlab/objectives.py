@@ -1,4 +1,4 @@
-"""The bases that a method picks its objective from: labels, weighted teachers, soft targets, batch similarities."""
+"""The bases of objectives: labels, weighted teachers, soft targets, batch similarities."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WeightedTeachers(Objective):
 
     Attributes:
         default_weights: the weights of ``weights=None``; ``None`` gives all teachers the same, with sum 1.
-        windows: the fewest windows of a step, over all ranks, that the terms are defined for.
+        windows: the least number of windows of a step, over all ranks, for which the terms are defined.
 
     Raises:
         InputError: for a negative weight, or if ``weights`` does not name exactly the teachers.
@@ -70,14 +70,14 @@ class WeightedTeachers(Objective):
         return self._fixed
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise unless there are teachers, the weights name exactly them and a step has windows enough."""
+        """Raise unless there are teachers, the weights name exactly them and a step has enough windows."""
         weights = self.weights_of(list(teachers))
         if len(weights) > 1:
             self._fixed = {f"weight_{name}": torch.tensor(weight) for name, weight in weights.items()}
         if batch_size is not None and batch_size * distributed.world_size() < self.windows:
             raise InputError(
-                f"{type(self).__name__}: compares the windows of a batch with each other, which takes at least "
-                f"{self.windows}, but batch_size is {batch_size}. Use a larger batch_size."
+                f"{type(self).__name__}: batch_size must be at least {self.windows}, because the windows of a "
+                f"batch are compared with each other, but got {batch_size}. Use a larger batch_size."
             )
 
     def weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
@@ -188,7 +188,7 @@ class SimilarityTargets(SoftTargets):
         + \frac{\gamma}{|L|} \sum_l S(G_s^l, \{G_m^l\})
 
     A subclass defines ``S``; the term is named ``"similarity"``. Each rank gathers the features of all of them,
-    with gradients, so that ``S`` and its gradient do not depend on how the batch is spread.
+    with gradients, so that ``S`` and its gradient do not depend on how the batch is split over ranks.
     """
 
     paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)

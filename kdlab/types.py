@@ -1,4 +1,4 @@
-"""What every room of kdlab shares: a batch, the output of a net, what methods read of a data module, a wrong input."""
+"""Shared by all packages of kdlab: a batch, the output of a net, the protocol of data modules, the input error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay words
+Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay strings
 
 
 class Batch(NamedTuple):
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
     views: dict[str, Tensor]
     target: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which no batch needs
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
 
 
 class Output(NamedTuple):
@@ -43,10 +43,10 @@ class Output(NamedTuple):
 
 
 class Windows(Protocol):
-    """What methods, callbacks and the cache read of a data module before the first step; afterwards they see batches.
+    """What methods, callbacks and the cache read of a data module before the first step; afterwards they read batches.
 
-    `kdlab.data.WindowDataModule` has all of it. A data module of another origin need have none: for what it lacks,
-    `kdlab.methods.windows.windows_of` gives the value that each member names below for "not known".
+    `kdlab.data.WindowDataModule` has all of it. A data module of another origin need have none: for a missing member,
+    `kdlab.methods.windows.windows_of` gives the value that is documented below for "not known".
     """
 
     # ---- views ----
@@ -122,7 +122,7 @@ class Windows(Protocol):
 
     @property
     def drop_last(self) -> bool:
-        """Are the training windows left out that do not fill a batch?"""
+        """Whether the training windows that do not fill a batch are left out."""
         ...
 
     @property
@@ -142,7 +142,7 @@ class Windows(Protocol):
         ...
 
     def ordered_loader(self, stage: str, views: Sequence[str] | None = None) -> Iterable[Batch]:
-        """The same as a loader, dealt to the processes of a run."""
+        """The same as a loader, distributed over the processes of a run."""
         ...
 
     def plot_views(self, path: str | Path | None = None, per_class: int = 1) -> Any:
@@ -158,20 +158,20 @@ class InputError(ValueError):
 
 
 class MissingFileError(InputError, FileNotFoundError):
-    """A file or folder that was named is not there."""
+    """A given file or folder does not exist."""
 
     def __str__(self) -> str:  # FileNotFoundError would print "[Errno ...]" for some argument counts
         return str(self.args[0]) if self.args else ""
 
 
 def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArray[Any]:
-    """Real numbers as an array that hides nothing: no mask, no objects, no foreign byte order.
+    """Real numbers as a plain array: no mask, no objects, no foreign byte order.
 
     Args:
         values: an array, a (nested) list, a data frame, or a tensor on any device, with or without a gradient.
         argument: its name, for the message.
-        native: bring numbers of the other byte order, and floats of more than 64 bits, into the machine's own; without
-            this they stay as they are, which copies nothing of a memory-mapped file.
+        native: convert numbers of the other byte order, and floats of more than 64 bits, to the machine's own; without
+            this they are not converted, which copies nothing of a memory-mapped file.
 
     Raises:
         InputError: masked samples, rows of different lengths, objects, words, complex numbers.

@@ -483,7 +483,7 @@ def test_crd_refusals() -> None:
     ):
         with pytest.raises(InputError, match=rf"^CRDObjective: {name} must be {wanted}.*, but got {bad}\.$"):
             CRDObjective(**{name: bad})
-    with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
+    with pytest.raises(InputError, match=r"batch_size must be at least 2.*but got 1"):
         CRDObjective().check(batch_size=1, teachers=["raw"])
 
 
@@ -1024,7 +1024,7 @@ def test_an_objective_may_find_that_it_needs_no_adapters(teachers: dict[str, str
 def test_plain_loaders_are_told_what_to_do(teachers: dict[str, str], tmp_path: Path) -> None:
     loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
     module = method("FitNet", teachers["raw"])
-    with pytest.raises(InputError, match=r"FitNetObjective: learns adapters.*objective.adapt"):
+    with pytest.raises(InputError, match=r"FitNetObjective: the adapters must be made before the fit.*objective.adapt"):
         trainer(tmp_path, max_steps=1).fit(module, loader)
     x = torch.zeros(2, 6, 100)
     asked = Teacher(teachers["raw"]).load()

@@ -415,11 +415,11 @@ def test_plain_loaders_are_refused(teachers, tmp_path):
     windows = data()
     windows.setup()
     loader = torch.utils.data.DataLoader(list(windows.batches("train")), batch_size=None)
-    with pytest.raises(InputError, match="cache: needs a data module"):
+    with pytest.raises(InputError, match="cache: the data module must give its training windows in order"):
         trainer(tmp_path).fit(tpkd(teachers, TeacherCache()), loader)
     module = tpkd(teachers, TeacherCache())
     trainer(tmp_path, max_steps=1).fit(module, windows)
-    with pytest.raises(InputError, match="cache: needs a data module"):
+    with pytest.raises(InputError, match="cache: the data module must give its training windows in order"):
         trainer(tmp_path).fit(module, loader)
 
 

@@ -214,7 +214,7 @@ def test_going_on_keeps_the_end_and_the_epochs_asked_for(tmp_path):
 
 
 def test_too_few_to_choose_is_said(tmp_path):
-    with pytest.warns(UserWarning, match=r"judges val/loss on \d+ windows of \d+ recordings: too few"):
+    with pytest.warns(UserWarning, match=r"val/loss is computed on \d+ windows of \d+ recordings: too few"):
         judged(tmp_path, (3.0, 1.0), smoothing=1)
 
 
@@ -314,7 +314,7 @@ def test_wrong_arguments(kwargs):
 
 
 def test_a_metric_that_nobody_logs(tmp_path):
-    with pytest.raises(InputError, match=r"'val/auc' is not logged; there are.*val/accuracy"):
+    with pytest.raises(InputError, match=r"must be a logged validation metric, but got 'val/auc'.*val/accuracy"):
         trainer(tmp_path, callbacks=[EarlyStoppedTeacher("val/auc")]).fit(Supervised(net()), BasicMotions())
 
 

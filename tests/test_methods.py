@@ -180,7 +180,10 @@ def test_a_teacher_of_other_classes_is_refused_whatever_the_split(tmp_path):
     fit.fit(module, BasicMotions(unknown_classes=["Running"]))
     fit.save_checkpoint(tmp_path / "three.ckpt")
     said = r"teacher 'raw' .*its classes are Badminton, Standing, Walking, here Running, Standing, Walking.*settings"
-    for allowed, end in ((False, ""), (True, r" \(allow_other_split=True waives who was held out, and nothing else\)")):
+    for allowed, end in (
+        (False, ""),
+        (True, r" \(allow_other_split=True accepts other held-out subjects, and nothing else\)"),
+    ):
         teacher = Teacher(str(tmp_path / "three.ckpt"), allow_other_split=allowed)
         with pytest.raises(InputError, match=rf"{said}{end}\.$") as error:
             trainer(tmp_path).fit(KD(net(classes=3), {"raw": teacher}), BasicMotions(unknown_classes=["Badminton"]))

@@ -131,7 +131,7 @@ def test_rkd_of_two_windows_teaches_nothing() -> None:
     student, teacher = (Output(out.logits[:2], {"embedding": out.features["embedding"][:2]}) for out in (STUDENT, RAW))
     found = RKDObjective()(student=student, teachers={"raw": teacher}, target=TARGET[:2])
     assert float(found["distance"] + found["angle"]) < 1e-6
-    with pytest.raises(InputError, match=r"at least 3.*batch_size is 2"):
+    with pytest.raises(InputError, match=r"batch_size must be at least 3.*but got 2"):
         RKDObjective().check(batch_size=2, teachers=["raw"])
 
 
@@ -142,7 +142,7 @@ def test_pkt() -> None:
     paper = ref.affinity_divergence(own, other, self_pairs=False)
     assert terms(PKTObjective(affinity_weight=64.0, self_pairs=False), raw=RAW)["affinity"] == near(64 * paper)
     PKTObjective().check(batch_size=2, teachers=["raw"])
-    with pytest.raises(InputError, match=r"at least 3.*batch_size is 2"):
+    with pytest.raises(InputError, match=r"batch_size must be at least 3.*but got 2"):
         PKTObjective(self_pairs=False).check(batch_size=2, teachers=["raw"])
 
 
@@ -247,7 +247,7 @@ def test_dist() -> None:
     two = terms(DISTObjective(**mixed, weights={"raw": 0.9, "other": 0.1}), raw=RAW, other=OTHER)
     expected = [0.9 * a + 0.1 * b for a, b in zip(first, second, strict=True)]
     assert two == near({"ce": CE / 2, "inter": expected[0], "intra": 3 * expected[1]})
-    with pytest.raises(InputError, match=r"at least 2.*batch_size is 1"):
+    with pytest.raises(InputError, match=r"batch_size must be at least 2.*but got 1"):
         DISTObjective().check(batch_size=1, teachers=["raw"])
 
 

@@ -357,7 +357,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "local": (lambda: AMDObjective(local_weight=2.0), "local_weight must be from 0 to 1, but got 2.0"),
     "no teacher": (lambda: SoftTargets().check(batch_size=8, teachers=[]), "at least one teacher"),
     "names": (lambda: TGDObjective().check(batch_size=8, teachers=["raw"]), r"\['raw'\].*\['pi', 'raw'\]"),
-    "pairs": (lambda: TGDObjective().check(batch_size=1, teachers=["raw", "pi"]), "at least 2.*batch_size is 1"),
+    "pairs": (
+        lambda: TGDObjective().check(batch_size=1, teachers=["raw", "pi"]),
+        "batch_size must be at least 2.*but got 1",
+    ),
     "divides": (lambda: TPKDObjective().check(batch_size=10, teachers=["raw", "pi"]), "patches=4.*10 windows"),
     "single rows": (lambda: TPKDObjective().check(batch_size=4, teachers=["raw", "pi"]), "two rows.*4 windows"),
     "map teacher": (

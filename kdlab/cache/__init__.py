@@ -2,7 +2,7 @@
 
 In evaluation mode the output of a frozen teacher for a window is the same in every epoch. `TeacherCache` is the setting
 that a user gives; a `Plan` holds the form and the size of each kept array; `CachedOutputs` are what a training step
-reads in place of a forward pass. Nothing here knows nets, data or Lightning: a `Request` runs one teacher.
+reads in place of a forward pass. This package does not depend on nets, data or Lightning: a `Request` runs one teacher.
 """
 
 from kdlab.cache.fill import fill_cache

@@ -1,4 +1,4 @@
-"""The cache is filled: outputs are found in its folder, or each teacher runs once on all training windows."""
+"""Filling the cache: outputs are found in its folder, or each teacher runs once on all training windows."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _compute(request: Request, parts: list[Part], folder: Path | None) -> dict[P
             at += count
         if at != windows:
             raise InputError(
-                f"cache: teacher {name!r} must see {windows} training windows, but the data module gave {at}. Train "
+                f"cache: teacher {name!r} must run on {windows} training windows, but the data module gave {at}. Train "
                 "without the cache."
             )
         for part in parts:
@@ -84,7 +84,8 @@ def _compute(request: Request, parts: list[Part], folder: Path | None) -> dict[P
 def _fill_gram(triangle: NDArray[Any], rows: NDArray[Any], batch: int, device: torch.device) -> None:
     """Write the lower triangle of ``rows rows^T``, in products of the shape that a step has.
 
-    A product of another shape adds in another order, and the last digits differ; this way they are those of the step.
+    A product of another shape adds in another order, and the last digits differ; with this shape they are those of the
+    step.
     """
     step = max(1, store.BLOCK // (rows[0].nbytes * batch)) * batch
     for top in range(0, len(rows), step):

@@ -21,7 +21,7 @@ class CachedOutputs:
         plan: which arrays there are.
         arrays: the arrays, in the plan's order.
         index: the windows' indices, in the arrays' order.
-        computed: names of the teachers whose outputs had to be computed; those of the others were in the folder.
+        computed: names of the teachers whose outputs were computed; those of the others were in the folder.
 
     Attributes:
         computed: the same.
@@ -36,7 +36,7 @@ class CachedOutputs:
         self._row[torch.from_numpy(index)] = torch.arange(len(index))
 
     def to(self, device: torch.device) -> CachedOutputs:
-        """Move them to a device, where reading them waits for nothing."""
+        """Move them to a device, where reading them needs no synchronisation."""
         self._arrays = [array.to(device) for array in self._arrays]
         self._row = self._row.to(device)
         return self

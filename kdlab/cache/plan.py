@@ -39,8 +39,8 @@ class TeacherCache:
         folder: where the outputs are kept, memory-mapped, for this run and later ones; ``None`` keeps them in memory
             (that of the GPU, where one trains), for this run alone. Several processes share a folder, a temporary one
             where none is named.
-        teacher_input: ``"same"``: the teachers see what the student sees, so a random augmentation is refused;
-            ``"clean"``: they see the window before its augmentation.
+        teacher_input: ``"same"``: the teachers read the window as the student does, so a random augmentation is
+            refused; ``"clean"``: they read the window before its augmentation.
 
     Raises:
         InputError: for a size that cannot be read, a budget that is too small, an augmentation, or a full disk.
@@ -97,7 +97,7 @@ class TeacherCache:
 
 
 class Request(NamedTuple):
-    """What is to be kept of one teacher.
+    """The outputs that are kept of one teacher.
 
     Attributes:
         key: everything that its outputs depend on.
@@ -115,7 +115,7 @@ class Request(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One array that is kept: the logits of a teacher, or one of its taps in one form.
+    """One kept array: the logits of a teacher, or one of its taps in one form.
 
     Attributes:
         teacher: its name.
@@ -174,7 +174,7 @@ class Plan(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Their size altogether."""
+        """Their total size."""
         return sum(part.bytes for part in self.parts)
 
     @property

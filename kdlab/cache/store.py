@@ -1,4 +1,4 @@
-"""Where cached outputs lie: arrays in memory, or memory-mapped files that are complete or not there."""
+"""Storage of cached outputs: arrays in memory, or memory-mapped files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Room:
 
 
 def path_of(folder: Path, request: Request, part: Part) -> Path:
-    """The file of a part: named by everything that it depends on, so that anything else is not found."""
+    """The file of a part, named by everything that the part depends on."""
     text = json.dumps([dict(request.key), _header(part)], sort_keys=True)
     return folder / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.answers"
 
@@ -139,7 +139,7 @@ def _header(part: Part) -> dict[str, Any]:
 
 
 def _map(path: Path, part: Part) -> NDArray[Any]:
-    # copy on write: torch wants arrays that may be written, and the file stays as it is
+    # copy on write: torch needs writable arrays, and the file is not changed
     return np.memmap(path, dtype=part.dtype, mode="c", offset=_HEADER, shape=part.array_shape)
 
 

@@ -15,7 +15,7 @@ Schedule = Literal["linear", "cosine", "exponential"]
 
 
 def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule = "linear") -> float:
-    """The value of a schedule that goes from ``start`` at step 0 to ``end`` at step ``steps`` and stays there.
+    """The value of a schedule from ``start`` at step 0 to ``end`` at step ``steps``, constant after it.
 
     With u = min(step / steps, 1): linear ``start + u (end - start)``; cosine
     ``end + (start - end) (1 + cos(pi u)) / 2``; exponential ``start (end / start)^u``.
@@ -44,7 +44,7 @@ def anneal(step: int, steps: int, start: float, end: float, schedule: Schedule =
 class WeightAnnealing(Callback):
     """Change one weight of the objective along a schedule, step by step.
 
-    By default the distillation weight lambda goes from .9 (mostly the teachers) to .1 (mostly the labels). The
+    By default the distillation weight lambda decreases from .9 (mostly the teachers) to .1 (mostly the labels). The
     value is a pure function of the step, is written into the objective's buffer without waiting for the device, and is
     logged as ``train/<setting>``; an interrupted and resumed run equals an uninterrupted one, as long as both plan the
     same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
@@ -119,8 +119,8 @@ class WeightAnnealing(Callback):
         own = pl_module.moves if isinstance(pl_module, Method) else ()
         if self.setting in (*own, *objective.moves):
             raise InputError(
-                f"{type(self).__name__}: {type(pl_module).__name__} moves {self.setting!r} itself, by arguments "
-                "of its own. Set those, or anneal another setting."
+                f"{type(self).__name__}: {type(pl_module).__name__} changes {self.setting!r} by arguments of its "
+                "own. Set those, or anneal another setting."
             )
         before = float(objective.settings()[self.setting])
         for value in (self.start, self.end, before):

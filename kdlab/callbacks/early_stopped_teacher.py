@@ -1,4 +1,4 @@
-"""Find the epoch at which a teacher teaches best, and keep it with its provenance."""
+"""Stop a teacher at the peak of a validation metric, and keep its weights with their provenance."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class EarlyStoppedTeacher(Callback):
 
     References:
         Cho and Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019, doi:10.1109/ICCV.2019.00489. The
-        released wearable code (jeunsom/TDA_KD@b9091bb train_ad.py) picks the epoch on the test set; this never does.
+        released wearable code (jeunsom/TDA_KD@b9091bb train_ad.py) chooses the epoch on the test set, unlike this one.
 
     Example:
         >>> EarlyStoppedTeacher(patience=5, smoothing=3).mode
@@ -115,7 +115,7 @@ class EarlyStoppedTeacher(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report on how many windows and subjects the choice rests, and choose names that overwrite nothing."""
+        """Report the numbers of windows and subjects of the choice, and choose names that overwrite nothing."""
         if not self._resumed:
             self._reset()
         self._resumed = False
@@ -125,7 +125,7 @@ class EarlyStoppedTeacher(Callback):
             return
         count, groups = windows.counts["val"]["windows"], windows.counts["val"]["groups"]
         kind = windows.fingerprint["grouping"]
-        text = f"EarlyStoppedTeacher judges {self.monitor} on {count} windows of {groups} {kind}s"
+        text = f"EarlyStoppedTeacher: {self.monitor} is computed on {count} windows of {groups} {kind}s"
         if groups < _FEW_SUBJECTS or count < _FEW_WINDOWS:
             rank_zero_warn(
                 f"{text}: too few to choose an epoch reliably. Hold out more {kind}s (val_fraction, val_subjects), "
@@ -157,13 +157,13 @@ class EarlyStoppedTeacher(Callback):
             self._targets, self._majority = [], float(total.max() / total.sum())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the epoch, keep it if it is the peak, and stop if the peak has passed."""
+        """Compare the epoch with the peak, keep it if it is the peak, and stop if the peak has passed."""
         if trainer.sanity_checking or trainer.state.fn != "fit" or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.monitor not in trainer.callback_metrics:
             raise InputError(
-                f"EarlyStoppedTeacher: monitor={self.monitor!r} is not logged; there are "
-                f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
+                f"EarlyStoppedTeacher: monitor must be a logged validation metric, but got {self.monitor!r}. Choose "
+                f"one of {', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
             )
         epoch, value = trainer.current_epoch, float(trainer.callback_metrics[self.monitor])
         if not math.isfinite(value):
@@ -232,7 +232,7 @@ class EarlyStoppedTeacher(Callback):
 
     # ------------------------------------------------------------------ state
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to judge as an uninterrupted one."""
+        """The state with which a resumed run chooses the same epoch as an uninterrupted one."""
         return {
             "history": [list(pair) for pair in self.history],
             "peak_epoch": self.peak_epoch,
@@ -253,5 +253,5 @@ class EarlyStoppedTeacher(Callback):
         self._resumed = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a resume, take the peak of the interrupted run along."""
+        """After a resume, copy the peak of the interrupted run."""
         self._files.resume(trainer)

@@ -89,15 +89,15 @@ class MarginMapPictures(Callback):
                 "no teachers. Leave the callback out."
             )
         teachers = dict(module.named_teachers())
-        wanted = self.teacher or (module.objective.map_teacher if isinstance(module.objective, AMDObjective) else None)
-        if wanted is None and len(teachers) == 1:
-            (wanted,) = teachers
-        if wanted is None or wanted not in teachers:
+        name = self.teacher or (module.objective.map_teacher if isinstance(module.objective, AMDObjective) else None)
+        if name is None and len(teachers) == 1:
+            (name,) = teachers
+        if name is None or name not in teachers:
             raise InputError(
                 f"MarginMapPictures: teacher must name the teacher whose maps are drawn, one of {sorted(teachers)}, "
-                f"but got {wanted!r}. Set teacher=."
+                f"but got {name!r}. Set teacher=."
             )
-        return module, wanted, teachers[wanted]
+        return module, name, teachers[name]
 
     def _taps(self, module: Distillation, student: Output, name: str, teacher: Output) -> list[str]:
         """The taps that are drawn, of which both nets have maps of one kind."""

@@ -20,8 +20,8 @@ from kdlab.types import InputError
 class OpenSetScore(Callback):
     """Log ``test/open_set_auroc``: how well a score separates test windows of known classes from unknown ones.
 
-    The unknown classes are the ``unknown_classes`` of the data module, of which the net saw no window; both kinds
-    of windows are of the same test subjects. 1/2 is chance. It works for any method; the score is the net's alone.
+    The unknown classes are the ``unknown_classes`` of the data module, whose windows are in no training; both kinds
+    of windows are of the same test subjects. 1/2 is chance. It works for any method; the score is that of the net.
 
     Args:
         score: ``"probability"`` (largest class probability), ``"logit"`` (largest logit), ``"energy"`` (log-sum-exp of
@@ -39,13 +39,13 @@ class OpenSetScore(Callback):
         self._known: list[Tensor] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with no windows."""
+        """Start without scores."""
         self._known = []
         self.check(datamodule_in(trainer))
 
     @staticmethod
     def check(datamodule: Any) -> None:
-        """Raise unless the data module holds a class out; the command line checks it before a fit too."""
+        """Raise unless the data module holds a class out; the command line also checks this before a fit."""
         if not windows_of(datamodule).unknown_classes:
             raise InputError(
                 "OpenSetScore: compares windows of known and unknown classes, but the data module holds no class out. "
@@ -79,7 +79,7 @@ class OpenSetScore(Callback):
 
     @torch.no_grad()
     def _scores(self, module: Any, batch: Any) -> Tensor:
-        """Scores ``(B,)``; minus infinity for repeats, which only even out the ranks."""
+        """Scores ``(B,)``; minus infinity for repeats, which only equalise the ranks' numbers of windows."""
         precision = module.trainer.precision_plugin
         index, batch = batch.index, precision.convert_input(batch)
         with precision.test_step_context():
@@ -93,4 +93,4 @@ class OpenSetScore(Callback):
         """The scores of all ranks, which hold as many each, without the repeats."""
         if module.trainer.world_size > 1:
             scores = module.all_gather(scores).flatten()
-        return scores[scores != -torch.inf]  # what is not a number stays, and is refused
+        return scores[scores != -torch.inf]  # NaN stays, and is refused

@@ -11,7 +11,7 @@ class Peak:
     """The best average of a metric over the last ``smoothing`` validations.
 
     Args:
-        maximise: is a higher metric better?
+        maximise: whether a higher metric is better.
         min_delta: the smallest change that is an improvement.
         min_epochs: epochs before this one (counted from 0) do not qualify.
         smoothing: number of validations averaged; epochs with fewer before them do not qualify.
@@ -21,7 +21,7 @@ class Peak:
         epoch: of the peak, -1 before there is one.
         value: the average at the peak.
         waited: validations since the peak.
-        qualified: does the epoch of the peak qualify?
+        qualified: whether the epoch of the peak qualifies.
 
     Example:
         >>> peak = Peak(maximise=True, smoothing=1)

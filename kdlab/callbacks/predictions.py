@@ -30,7 +30,7 @@ class PredictionWriter(Callback):
         self._rows: list[dict[str, torch.Tensor]] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with no rows."""
+        """Start without rows."""
         self._rows = []
 
     def on_predict_batch_end(
@@ -50,7 +50,7 @@ class PredictionWriter(Callback):
         if not self._rows:
             return
         rows = {name: torch.cat([row[name] for row in self._rows]) for name in self._rows[0]}
-        if trainer.world_size > 1:  # every rank has as many rows: the data module evens them out with repeats
+        if trainer.world_size > 1:  # every rank has the same number of rows: the data module adds repeats
             gathered = {name: pl_module.all_gather(value.to(pl_module.device)) for name, value in rows.items()}
             rows = {name: torch.as_tensor(value).flatten(0, 1).cpu() for name, value in gathered.items()}
         folder = trainer.log_dir or trainer.default_root_dir
@@ -68,7 +68,7 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: obj
     Args:
         path: the CSV file.
         rows: ``index`` (N,), ``target`` (N,), ``prediction`` (N,), ``probabilities`` (N, K).
-        datamodule: has the names of subjects and classes, if it knows them.
+        datamodule: has the names of subjects and classes, where they are known.
     """
     keep = torch.nonzero(rows["index"] >= 0).flatten()
     order = keep[torch.argsort(rows["index"][keep], stable=True)]

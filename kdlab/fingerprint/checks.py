@@ -15,7 +15,7 @@ _CONFIG = "Use the data settings that it was trained with (config.yaml beside it
 def check_same_split(
     trained: Mapping[str, Any] | None, current: Mapping[str, Any] | None, who: str, remedy: str, before: str = ""
 ) -> None:
-    """Refuse to train on with other data than before; what is not known passes.
+    """Refuse to continue a training with other data than before; unknown values are not compared.
 
     Args:
         trained: fingerprint of the data that the net was trained on.
@@ -36,7 +36,7 @@ def check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str,
 
     Args:
         who: the net, for the message.
-        trained: fingerprint of the data that it was trained on; one that is not known passes.
+        trained: fingerprint of the data that it was trained on; an unknown one is not compared.
         current: fingerprint of the data module.
 
     Raises:
@@ -89,10 +89,10 @@ def check_teacher_split(
     if not current:
         return None
     if not trained:
-        return "does not say what it was trained on: its split cannot be checked"
+        return "has no record of its training data: its split cannot be checked"
     differences = split_differences(trained, current)
     if wrong := input_differences(trained, current, same_split=False):
-        switch = " (allow_other_split=True waives who was held out, and nothing else)" * allow_other_split
+        switch = " (allow_other_split=True accepts other held-out subjects, and nothing else)" * allow_other_split
         raise InputError(
             f"{who} was trained on other inputs or classes: {'; '.join(wrong)}. Take a teacher that was trained "
             f"with this run's data settings{switch}."
@@ -103,7 +103,7 @@ def check_teacher_split(
             "settings, or set allow_other_split=True if this is meant."
         )
     if scaled := input_differences(trained, current):
-        return f"sees windows that are not scaled as those of its training: {'; '.join(scaled)}"
+        return f"reads windows that are not scaled as those of its training: {'; '.join(scaled)}"
     return None
 
 
@@ -114,10 +114,10 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
         trained: fingerprint in the checkpoint.
         current: fingerprint of the data module.
         stage: ``"fit"``: they must be the same; ``"validate"``, ``"test"``, ``"predict"``: training subjects, and those
-            that the training was stopped by, must not be tested, and training subjects must not validate.
+            that the training was stopped on, must not be tested, and training subjects must not validate.
 
     Raises:
-        InputError: naming what differs, or who is in both.
+        InputError: naming what differs, or the subjects in both.
 
     >>> a = {"dataset": "d", "grouping": "subject", "train": ["1", "2"], "val": ["3"], "test": ["4"]}
     >>> check_fingerprint(a, {**a, "train": ["3"], "test": ["2"]}, "test")
@@ -139,8 +139,8 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
     grouping = current["grouping"]
     if trained["grouping"] != grouping:
         raise InputError(
-            f"the checkpoint was trained on a split by {trained['grouping']}, this one is by {grouping}: that training "
-            "and test data are disjoint cannot be shown; use the same kind of split"
+            f"the checkpoint was trained on a split by {trained['grouping']}, this one is by {grouping}, so it cannot "
+            "be shown that training and test data are disjoint; use the same kind of split"
         )
     fold, verb = ("val", "validate") if stage == "validate" else ("test", "be tested")
     seen = {*trained["train"], *(() if stage == "validate" else trained["val"])}

@@ -33,7 +33,7 @@ def spelt(word: str) -> str:
 
 
 def salt() -> str:
-    """The laboratory's salt, from the environment, so that it stands in no config, checkpoint or card.
+    """The laboratory's salt, from the environment, so that no config, checkpoint or card contains it.
 
     Raises:
         InputError: none, or a short one.
@@ -141,7 +141,7 @@ def comparable(trained: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[
 
 def _refuse(why: str) -> None:
     raise InputError(
-        f"the checkpoint: {why}, so that nobody is in training and test at once cannot be shown. Set {SALT} to the "
+        f"the checkpoint: {why}, so it cannot be shown that training and test subjects are disjoint. Set {SALT} to the "
         "salt that it was trained with, or train it again."
     )
 

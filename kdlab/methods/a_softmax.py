@@ -1,11 +1,11 @@
-r"""A-Softmax (SphereFace): labels alone, with the angle to the true class stretched ``m`` times.
+r"""A-Softmax (SphereFace): labels alone, with the angle to the true class multiplied by ``m``.
 
 .. math:: -\frac1B \sum_i \log \frac{e^{z'_{iy}}}{e^{z'_{iy}} + \sum_{k \ne y} e^{|x_i| \cos\theta_{ik}}}, \qquad
     z'_{iy} = |x_i| \frac{\lambda \cos\theta_{iy} + \psi(\theta_{iy})}{1 + \lambda}, \qquad
     \lambda = \max\Big(5, \frac{1500}{1 + 0.1\, t}\Big)
 
 in step ``t``, from 1. The function is :func:`kdlab.functional.angular_softmax`. Classes are separated by angle, with a
-margin, which is what unknown classes are told apart by (`OpenSetScore`).
+margin, which also helps to separate unknown classes (`OpenSetScore`).
 
 References:
     W. Liu, Y. Wen, Z. Yu, M. Li, B. Raj, L. Song, "SphereFace: Deep hypersphere embedding for face recognition", CVPR
@@ -50,14 +50,14 @@ class ASoftmaxObjective(Objective):
     taps = ("embedding",)
 
     margin: int = argument("``m``, a whole number of at least 1; the paper's 4.", default=4, low=1)
-    cosine_weight: Setting = setting("``lambda``, at least 0, where it does not fall.", default=5.0)
-    falling: bool = argument("whether ``lambda`` falls, step by step.", default=False)
+    cosine_weight: Setting = setting("the constant ``lambda``, at least 0, without ``falling``.", default=5.0)
+    falling: bool = argument("whether ``lambda`` decreases with the step.", default=False)
     start: float = argument("``lambda`` before the first step.", default=1500.0, low=0)
-    slope: float = argument("how fast ``lambda`` falls.", default=0.1, low=0)
-    least: float = argument("where ``lambda`` ends.", default=5.0, low=0)
+    slope: float = argument("slope of the decrease of ``lambda``, per step.", default=0.1, low=0)
+    least: float = argument("the least ``lambda``.", default=5.0, low=0)
 
     def __post_init__(self) -> None:
-        """Begin with ``lambda`` of the first step."""
+        """Set ``lambda`` of the first step."""
         super().__post_init__()
         self.moves = ("cosine_weight",) if self.falling else ()
         self.at(0)

@@ -29,7 +29,7 @@ class AdaptiveTargets(SoftTargets):
     weights: dict[str, float] | None = argument(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Begin without weights."""
+        """Initialise without weights."""
         super().__post_init__()
         self.found: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-r"""AEKD: of several teachers, the student follows the direction on which they agree.
+r"""AEKD (adaptive ensemble KD): teachers are weighted for a common descent direction of their losses.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s), \qquad
     w = \arg\min_{w \in \Delta,\ w_m \le C} \Big\lVert \sum_m w_m g_m \Big\rVert_2^2, \quad
@@ -56,7 +56,7 @@ class AEKDObjective(AdaptiveTargets):
     paper: ClassVar[tuple[str, ...]] = ("du2020agree",)
 
     max_weight: float = argument(
-        "``C``, the largest weight that a teacher may have, as in the released commands .6; 1 bounds nothing, and "
+        "``C``, the largest weight that a teacher may have, as in the released commands .6; 1 is no bound, and "
         "below ``1 / M`` all teachers have the same weight.",
         default=0.6,
         above=0.0,
@@ -75,10 +75,10 @@ class AEKDObjective(AdaptiveTargets):
         """By gradients."""
         logits = {name: output.logits for name, output in teachers.items()}
         gradients = functional.logit_gradients(student.logits, logits, self.temperature)
-        # ranks hold equally many samples: the sum of their means points where the mean of the complete batch does
+        # ranks hold equally many samples: the sum of their means has the direction of the mean of the complete batch
         weights = functional.least_norm_weights(distributed.total(gradients), self.max_weight)
         return dict(zip(teachers, weights, strict=True))
 
 
 class AEKD(Distilled, objective=AEKDObjective):
-    """Distil several teachers where they agree; ``train/weight_<teacher>`` is the weight of each."""
+    """Distil several teachers along a common descent direction; ``train/weight_<teacher>`` is the weight of each."""

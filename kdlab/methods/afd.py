@@ -1,4 +1,4 @@
-r"""AFD: attention decides which student layer learns from which teacher layer.
+r"""AFD (attention-based feature distillation): attention weights all pairs of a student's and a teacher's layer.
 
 .. math:: \alpha\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \beta \sum_m w_m \sum_t \frac1B \sum_i \sum_s a_{its}\, \overline{(\hat q_{is \to t} - \hat q_{it})^2}
@@ -11,17 +11,17 @@ energy of a map with unit norm, the student's pooled to the size of the teacher'
     q_t = \mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_t)), \quad
     k_{ts} = \mathrm{BN}(\mathrm{Linear}(\mathrm{ReLU}(\mathrm{BN}(\mathrm{Linear}(\mathrm{GAP}\, F_s)))))
 
-with learned places ``p``. All of it is trained with the student and dropped after the fit.
+with learned position embeddings ``p``. All of it is trained with the student and dropped after the fit.
 
 References:
     M. Ji, B. Heo, S. Park, "Show, attend and distill: knowledge distillation via attention-based feature matching",
     AAAI 2021, arXiv:2102.02973. Code: clovaai/attention-feature-distillation@dd990d0.
 
 Differences from the reference code:
-    None is known in the equation: as there, teacher layers are summed, and it is the energy of the student's map that
-    is pooled (or repeated, where the teacher's is larger). Every residual block is a layer there: WRN-40-2 to WRN-16-2
-    sums over 18 teacher layers. The default taps are three, so 200 times a sum of three terms corresponds to a weight
-    of about 33 there, and ``attention_weight=1200`` to the released 200, where the terms are equally large.
+    None in the equation. As in the code, teacher layers are summed, and the energy of the student's map is pooled (or
+    repeated, where the teacher's map is larger). Every residual block is a layer there: WRN-40-2 to WRN-16-2 sums over
+    18 teacher layers. The default taps are three, so 200 times a sum of three terms corresponds to a weight of about 33
+    there, and ``attention_weight=1200`` to the released 200, where the terms are equally large.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LayerAttention(nn.Module):
     Args:
         student: channels of the student's maps.
         teacher: channels of the teacher's maps.
-        width: ``d``, of queries, keys and places.
+        width: ``d``, of queries, keys and position embeddings.
 
     Shapes:
         the student's maps averaged over positions ``(B, C_s)``, then the teacher's, to ``(B, T, S)``; rows sum to 1.
@@ -106,10 +106,10 @@ class AFDObjective(SoftTargets):
         default=("stage1", "stage2", "stage3"),
         check=checked_taps,
     )
-    width: int = argument("``d`` of queries, keys and places, at least 1.", default=128, low=1)
+    width: int = argument("``d`` of queries, keys and position embeddings, at least 1.", default=128, low=1)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
-        """Raise also for batches of one window, which batch norm cannot read."""
+        """Raise also for batches of one window, for which batch norm is not defined."""
         super().check(batch_size=batch_size, teachers=teachers)
         if batch_size is not None and batch_size < 2:
             raise InputError(

@@ -9,8 +9,8 @@ with the mean over positions and every channel divided by its L2 norm; see
 :func:`kdlab.functional.channel_weighted_distance`. Where the student has another number of channels, a 1x1 convolution
 comes first. Both are trained with the student and dropped after the fit.
 
-The method has a second half, which selects features of the transferred net. It is left out, because the sources at
-hand do not define it.
+The method has a second half, which selects features of the transferred net. It is left out, because the available
+sources do not define it.
 
 References:
     K. Wang, X. Gao, Y. Zhao, X. Li, D. Dou, C.-Z. Xu, "Pay attention to features, transfer learn faster CNNs",
@@ -37,11 +37,11 @@ from kdlab.types import Output
 
 
 class ChannelAttention(nn.Module):
-    """Weights of a teacher's channels, and the student's channels made as many.
+    """Weights of a teacher's channels, and a map of the student's channels to the same number.
 
     Args:
         ndim: 1 for signals, 2 for images.
-        channels: of the student's map; one that has as many as the teacher's is left as it is.
+        channels: of the student's map; with the teacher's number of channels there is no convolution.
         target_channels: of the teacher's map.
         ratio: hidden units of the attention per channel of the teacher.
 

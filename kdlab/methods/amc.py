@@ -1,4 +1,4 @@
-r"""AMC-Loss: embeddings of a class lie close together on the sphere, those of two classes a margin apart.
+r"""AMC-Loss (angular margin contrastive): embeddings of a class are close on the sphere, of two a margin apart.
 
 .. math:: \mathrm{CE}(z, y) + \gamma_e \frac{2}{B} \sum_{i \le B/2} \big[ s_i d_i^2
     + (1 - s_i) \max(0, m_g - d_i)^2 \big], \qquad d_i = \arccos(\hat h_i \cdot \hat h_{i + B/2})
@@ -13,10 +13,10 @@ References:
     classification", CVPR Workshops 2020, arXiv:2004.09805. Code: hchoi71/AMC-Loss@23cb689.
 
 Differences from the reference code:
-    The released code compares the classes that the net predicts where labels are known (``pairs="predictions"``), here
-    the labels. Its weight is ``0.1 * 100`` and stays after the ramp; what goes down in its last 30 epochs is the
-    learning rate, a matter of ``scheduler`` here (``ramp_down`` lets the weight go down too). The last sample of an odd
-    batch has no partner (there an error).
+    The released code compares the predicted classes where labels are available (``pairs="predictions"``), here the
+    labels. Its weight is ``0.1 * 100`` and constant after the ramp; in its last 30 epochs the learning rate decreases,
+    which is set by ``scheduler`` here (``ramp_down`` decreases the weight too). The last sample of an odd batch has no
+    partner (an error in the released code).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int =
 
     Args:
         epoch: from 0.
-        epochs: how many there will be; only ``ramp_down`` needs to know.
+        epochs: number of planned epochs; used by ``ramp_down`` alone.
         ramp_up: epochs of ``exp(-5 (1 - e / ramp_up)^2)``, the first one without the term.
         ramp_down: last epochs of ``exp(-(e / 2)^2 / ramp_down)``, counted from their beginning.
 
@@ -75,7 +75,7 @@ class AMCObjective(Objective):
     paper: ClassVar[tuple[str, ...]] = ("choi2020amc",)
     zero_when_equal = False
     order_invariant = False
-    reason = "it has no teachers, and pairs the samples of a batch by their places"
+    reason = "it has no teachers, and pairs the samples of a batch by their positions"
 
     geodesic_weight: Setting = setting(
         "``gamma`` after the ramp, at least 0; the released code's 0.1 times 100.", default=10.0
@@ -83,13 +83,13 @@ class AMCObjective(Objective):
     margin: float = argument("``m_g``, radians, at least 0.", default=0.5, low=0)
     ramp_up: int = argument("epochs in which the weight grows; 50 in the released code.", default=0, low=0)
     ramp_down: int = argument(
-        "last epochs in which the weight falls; 0: it stays, as in the released code (where 30 is of the learning "
-        "rate).",
+        "last epochs in which the weight decreases; 0: it is constant, as in the released code (where 30 is of the "
+        "learning rate).",
         default=0,
         low=0,
     )
     epochs: int | None = argument(
-        "how many epochs there will be, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.",
+        "number of planned epochs, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.",
         default=None,
         low=1,
     )
@@ -102,13 +102,13 @@ class AMCObjective(Objective):
     )
 
     def __post_init__(self) -> None:
-        """Leave the weight to callbacks where it has no ramp."""
+        """Let callbacks change the weight where it has no ramp."""
         super().__post_init__()
         self.taps = (self.tap,)
         self.moves = ("geodesic_weight",) if self.ramp_up or self.ramp_down else ()
 
     def planned(self, epochs: int | None) -> int | None:
-        """How many epochs there will be, of a fit of ``epochs``; ``None`` or below 0 where it has no planned end.
+        """The number of planned epochs, for a fit of ``epochs``; ``None`` or below 0 where it has no planned end.
 
         Raises:
             InputError: when ``ramp_down`` has no planned end.
@@ -130,9 +130,9 @@ class AMCObjective(Objective):
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": CE, "geodesic": gamma AMC}``."""
-        feature, whole = self.feature(student, self.tap, "the net"), gather(student)
+        feature, gathered = self.feature(student, self.tap, "the net"), gather(student)
         label = student.logits.detach().argmax(1) if self.pairs == "predictions" else target
-        x, label = whole(feature.flatten(2).mean(2) if feature.ndim > 2 else feature), whole(label)
+        x, label = gathered(feature.flatten(2).mean(2) if feature.ndim > 2 else feature), gathered(label)
         half = len(x) // 2
         one, two = label[:half], label[half : 2 * half]
         same = (one * two).sum(1) if label.ndim > 1 else one == two
@@ -144,7 +144,7 @@ class AMCObjective(Objective):
 
 
 class AMC(TeacherFree, objective=AMCObjective, ramp_up=50):
-    """Train a net on labels, with its embeddings apart by class on the sphere.
+    """Train a net on labels, with its embeddings separated by class on the sphere.
 
     Raises:
         InputError: for a parameter out of range, batches of one, or when ``ramp_down`` has no planned end.
@@ -153,9 +153,12 @@ class AMC(TeacherFree, objective=AMCObjective, ramp_up=50):
     objective: AMCObjective
 
     def check_data(self, windows: Windows) -> None:
-        """Check that batches hold pairs and the ramp has its end."""
+        """Check that batches hold pairs and that the ramp has a planned end."""
         size = windows.batch_size
         if size is not None and size < 2:
-            raise InputError(f"AMC: pairs the windows of a batch, but batch_size is {size}. Use a larger one.")
+            raise InputError(
+                f"AMC: batch_size must be at least 2, because the windows of a batch form pairs, but got {size}. Use a "
+                "larger batch_size."
+            )
         if self._trainer is not None:
             self.objective.planned(self.trainer.max_epochs)

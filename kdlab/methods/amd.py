@@ -1,4 +1,4 @@
-r"""AMD: angular margin distillation of attended and not attended areas.
+r"""AMD (angular margin distillation): angular margins between attended and other positions of the teacher's maps.
 
 .. math:: \lambda_1\, \mathrm{CE} + \lambda_2 \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\gamma}{|L|} \sum_{l \in L} L_{AMD}(F_s^l, F_t^l)
@@ -10,15 +10,15 @@ References:
     Neurocomputing 518, 2023, 10.1016/j.neucom.2022.11.029 (eq. 8). Code: jeunsom/AMD_loss@7169f62.
 
 Differences from the reference code:
-    The released class returns one loss per tap and leaves their reduction to a script that is not released; here they
-    are averaged. The weight of the labels is one minus that of the teacher unless ``ce_weight`` is given, as in its
+    The released class returns one loss per tap; their reduction is in a script that is not released. Here they are
+    averaged. The weight of the labels is one minus that of the teacher unless ``ce_weight`` is given, as in its
     experiments on CIFAR-10, CINIC-10 and Tiny-ImageNet; on ImageNet both are 1. For the rest see the function.
 
 Mixup:
     The paper also trains the student alone with mixup, alpha .2; teachers are trained without. Set the data module's
-    ``mix`` to ``Mixup`` with ``alpha: 0.2``. Whether its teachers see the mixed or the clean image meanwhile is
-    unverified: a teacher whose view is ``raw`` sees what the student sees, the mixed window (the default here); one
-    whose view is ``raw/clean`` (in the data module ``raw/clean: null``) sees the clean window, while the labels are
+    ``mix`` to ``Mixup`` with ``alpha: 0.2``. Whether its teachers read the mixed or the clean image meanwhile is
+    unverified: a teacher whose view is ``raw`` reads the mixed window, as the student does (the default here); one
+    whose view is ``raw/clean`` (in the data module ``raw/clean: null``) reads the clean window, while the labels are
     mixed.
 """
 

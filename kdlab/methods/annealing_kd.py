@@ -1,4 +1,4 @@
-r"""Annealing-KD: the student regresses growing logits of the teacher, then learns from labels alone.
+r"""Annealing-KD: regression on the teacher's logits times a growing factor, then training on labels alone.
 
 .. math:: \text{first}\quad \frac{1}{BK} \lVert z_s - \Phi(t)\, z_t \rVert_2^2, \quad
     \Phi(t) = 1 - \frac{t - 1}{t_{max}}, \quad t = t_{max}, \ldots, 1, \qquad \text{then}\quad \mathrm{CE}(z_s, y)
@@ -7,8 +7,8 @@ The first part has ``t_max`` phases of equal length, in which ``Phi`` grows from
 starts from the weights of the first that classify the validation windows best, with a fresh optimiser. The function is
 :func:`kdlab.functional.logit_regression`, the schedule :func:`annealing_factor`.
 
-This is not what the wearable papers call annealing ("Ann"): there a student that was trained from scratch is the start
-of an ordinary distillation with a constant temperature. That is ``student_init`` of any method.
+The "annealing" ("Ann") of the wearable papers is another procedure: an ordinary distillation with a constant
+temperature that starts from a student trained from scratch. That is ``student_init`` of any method.
 
 References:
     A. Jafari, M. Rezagholizadeh, P. Sharma, A. Ghodsi, "Annealing knowledge distillation", EACL 2021,
@@ -18,8 +18,8 @@ Differences from the reference code:
     The official script trains 200 and 100 epochs with SGD, .1, .01 and .001 from one half and three quarters of each
     part on; here the parts share ``max_epochs`` and one schedule, which may return to its start between them
     (:class:`~kdlab.methods.schedules.PiecewiseLR`). The script raises ``T`` every ``int(epochs / t_max)`` epochs
-    without a bound, so that its factor passes 1 (25 epochs and ``t_max = 10`` end at 1.3); here it ends at 1. Several
-    teachers are regressed on their mean, which is ours.
+    without a bound, so that its factor passes 1 (25 epochs and ``t_max = 10`` end at 1.3); here it ends at 1. With
+    several teachers the target is their mean, which is ours.
 """
 
 from __future__ import annotations
@@ -93,12 +93,11 @@ class AnnealingKDObjective(Objective):
 
 
 class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight": 1.0, "factor": 1.0}):
-    """Regress growing logits, then learn from labels, starting from the best weights so far.
+    """Regress growing logits, then train on labels, starting from the best weights so far.
 
-    ``w`` is 1 in the first and 0 in the second part. In the first part each validation during the fit is judged by
-    ``val/accuracy``; of equals the later is kept, whose factor is nearer to 1. The kept weights are in the run's
-    checkpoints until the second part begins, so an interrupted fit resumes as if nothing had happened. The second part
-    does not compute the teachers.
+    ``w`` is 1 in the first and 0 in the second part. In the first part the weights with the highest ``val/accuracy``
+    are kept; of equal ones the later, whose factor is nearer to 1. The kept weights are in the run's checkpoints until
+    the second part begins, so a resumed fit equals an uninterrupted one. The second part runs no teacher.
 
     Args:
         regression_epochs: length of the first part; ``None`` is two thirds of ``max_epochs``, as in the paper's image
@@ -138,12 +137,12 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
         first, total = self._first_part(), self.trainer.max_epochs
         if total is not None and 0 <= total <= first:
             rank_zero_warn(
-                f"AnnealingKD: the regression takes all {total} epochs, so the student never learns from labels. Raise "
-                f"max_epochs or lower regression_epochs ({first})."
+                f"AnnealingKD: the regression takes all {total} epochs, so the student is never trained on labels. "
+                f"Raise max_epochs or lower regression_epochs ({first})."
             )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set factor and weight of this epoch, and change over where the first part is over."""
+        """Set factor and weight of this epoch; begin the second part after the first."""
         epoch, first = self.trainer.current_epoch, self._first_part()
         if epoch >= first and not self.second_part:
             self._begin_second_part()
@@ -194,7 +193,9 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
                 f"(val/accuracy {self._best['accuracy']:.4f})"
             )
         else:
-            rank_zero_warn("AnnealingKD: nothing was validated in the first part, so the second starts from its end.")
+            rank_zero_warn(
+                "AnnealingKD: no validation ran in the first part, so the second starts from its last weights."
+            )
         self._best = {}
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()

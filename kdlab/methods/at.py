@@ -1,4 +1,4 @@
-r"""AT: attention transfer, the student looks where its teacher looks.
+r"""AT (attention transfer): the attention maps of the student match those of its teacher.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \overline{(\hat q_s^l - \hat q_m^l)^2}, \qquad
@@ -13,9 +13,9 @@ References:
     HobbitLong/RepDistiller@b84f547.
 
 Differences from the reference code:
-    The taps are averaged, so ``beta = 3000`` on three of them is the 1000 on their sum of both codes. RepDistiller
+    The taps are averaged, so ``beta = 3000`` on three of them equals 1000 on their sum in both codes. RepDistiller
     pools maps of different size silently; here it needs ``resize="pool"``. The paper has the norm of
-    the difference, both codes the mean of its squares, which the published weight belongs to.
+    the difference, both codes the mean of its squares, for which the weight is published.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ r"""AVER: the student matches the average of several teachers' outputs.
     (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda\, \mathrm{KD}\Big(\frac1M \sum_m z_m, z_s\Big)
 
 with ``KD`` as in :func:`kdlab.functional.soft_target_kl`. The two differ: the first matches the mean of the softened
-probabilities, the second their normalised geometric mean, in which one confident teacher outweighs several others.
+probabilities, the second their normalised geometric mean, in which one confident teacher dominates several others.
 Unequal, fixed weights (``Base`` in the papers' tables) are :class:`~kdlab.methods.kd.KD` with ``weights``.
 
 References:
@@ -14,7 +14,7 @@ References:
 
 Differences from the reference code:
     CA-MKD's ``AVERAGE_LOSS`` is ``mode="loss"``, with the weights 1 and 1 in place of ``1 - lambda`` and ``lambda``.
-    Only the soft targets of the paper are here; its relations of triplets are not.
+    Only the soft targets of the paper are implemented; its relations of triplets are not.
 """
 
 from __future__ import annotations

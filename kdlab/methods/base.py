@@ -90,7 +90,7 @@ class Method(Preparation):
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
         self._watch = Watch()
-        if self._backend:  # each shape by itself: the same programs in every run, resumed or not
+        if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
     def on_fit_end(self) -> None:
@@ -119,7 +119,7 @@ class Method(Preparation):
             check_fit(self, self._watch)
 
     def on_train_start(self) -> None:
-        """Put the net into training mode, whatever the caller did, and make sure that it standardises its view."""
+        """Put the net into training mode in any case, and make sure that it standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             loader: Any = self.trainer.train_dataloader
@@ -149,7 +149,7 @@ class Method(Preparation):
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits, target = self.net(batch.views[self.view]).logits.float(), batch.target
-        if self.trainer.world_size > 1:  # repeats only even out the ranks
+        if self.trainer.world_size > 1:  # repeats only equalise the ranks' numbers of windows
             keep = batch.index >= 0
             logits, target = logits[keep], target[keep]
         metrics: Any = self.metrics[stage]
@@ -177,7 +177,7 @@ class Method(Preparation):
 
     # ------------------------------------------------------------------ optimiser and checkpoints
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over everything that learns (teachers are frozen) and the schedule, stepped once an epoch."""
+        """The optimiser over all trained parameters (teachers are frozen) and the schedule, stepped once an epoch."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         check_settings(optimizer)
         if self.make_scheduler is None:
@@ -218,12 +218,12 @@ class Method(Preparation):
         described = description(checkpoint, "ckpt_path")
         if described is None:
             raise InputError(
-                "ckpt_path: this checkpoint was not written by kdlab. Use kdlab.Teacher(checkpoint=..., net=...) to "
-                "read foreign weights as a teacher."
+                "ckpt_path must be a checkpoint of kdlab, but was not written by kdlab. Use "
+                "kdlab.Teacher(checkpoint=..., net=...) to read foreign weights as a teacher."
             )
         if described["net"] != self.net.spec:
             raise InputError(
-                f"ckpt_path: the checkpoint holds {described['net']}, but the configuration asks for {self.net.spec}. "
+                f"ckpt_path: the net must be that of the configuration, {self.net.spec}, but got {described['net']}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
             )
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")

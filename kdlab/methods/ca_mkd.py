@@ -1,10 +1,10 @@
-r"""CA-MKD: of several teachers, those that predict the label have the larger weights.
+r"""CA-MKD: of several teachers, those with the lower cross-entropy have the larger weights.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \frac{\lambda}{B} \sum_i \sum_m w_{mi}\, \mathrm{KD}_i(m, s), \qquad
     w_{mi} = \frac{1}{M - 1} \Big( 1 - \frac{e^{C_{mi}}}{\sum_j e^{C_{ji}}} \Big)
 
 with the cross-entropy ``C`` of a teacher and the labels; see :func:`kdlab.functional.confidence_weights`. "CA" is
-confidence-aware. With ``feature_weight``, there is a part on the last maps, too:
+confidence-aware. With ``feature_weight`` there is also a part on the last maps:
 
 .. math:: \frac{\beta}{B} \sum_i \sum_m v_{mi}\, \overline{(E_m(F_s) - F_m)_i^2}
 
@@ -19,11 +19,11 @@ References:
 
 Differences from the reference code:
     It divides both parts by another ``M`` (``mkd_scale="released"``) and has the weights 1 and 1 in place of
-    ``1 - lambda`` and ``lambda``. It fits the student's map to each teacher's silently, each from the map that was
-    fitted to the teacher before; here that takes ``resize="resample"`` and starts from the student's.
-    Its weights ``v`` pass a gradient to the student, which could lower the loss by being wrong where a teacher is far;
-    ours do not. Its embedding always ends in a ReLU; the raw maps of a `WideResNet` have both signs (``relu=False``
-    leaves it out).
+    ``1 - lambda`` and ``lambda``. It resizes the student's map to each teacher's silently, each time from the map that
+    was resized for the previous teacher; here that takes ``resize="resample"`` and starts from the student's.
+    Its weights ``v`` have a gradient with respect to the student, which can lower the loss by wrong predictions where a
+    teacher is distant; ours are constants for the gradient. Its embedding always ends in a ReLU; the raw maps of a
+    `WideResNet` have both signs (``relu=False`` leaves it out).
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _MAP = "stage3"
 class CAMKDObjective(ScaledTargets):
     """Terms ``"ce"`` and ``"kd"``, and ``"feature"`` where it has a weight.
 
-    The part on maps needs the teachers' classifiers, which :meth:`adapt` is given.
+    The part on maps needs the teachers' classifiers, which are an argument of :meth:`adapt`.
 
     Attributes:
-        feature_part: 0 leaves out the part on maps in this epoch, 1 has it in.
+        feature_part: 0 leaves out the part on maps in this epoch, 1 includes it.
 
     Raises:
         InputError: for a parameter out of range, without teachers, for the released scale of one teacher, which is
@@ -78,10 +78,12 @@ class CAMKDObjective(ScaledTargets):
         "is the original's.",
         default=0.0,
     )
-    relu: bool = argument("let the embeddings of the student's map end in a ReLU, as the original does.", default=True)
+    relu: bool = argument(
+        "whether the embeddings of the student's map end in a ReLU, as in the original.", default=True
+    )
     resize: Literal["resample"] | None = argument(
         '``None`` refuses maps of different size; ``"resample"`` average-pools a student\'s map that is larger than '
-        "the teacher's, and interpolates a smaller one linearly, as the original does.",
+        "the teacher's, and interpolates a smaller one linearly, as in the original.",
         default=None,
     )
     first_epoch: int = argument("epoch in which the part on maps begins, counted from 0.", default=0, low=0)
@@ -92,7 +94,7 @@ class CAMKDObjective(ScaledTargets):
     )
 
     def __post_init__(self) -> None:
-        """Decide whether there is a part on maps; without it, its weight is no setting."""
+        """Determine whether there is a part on maps; without it, its weight is not a setting."""
         super().__post_init__()
         self.feature_part = 1.0
         self.moves = ("kd_weight",) if self.distill_decay else ()
@@ -101,7 +103,7 @@ class CAMKDObjective(ScaledTargets):
         if self._on_maps:
             self.taps = (_MAP,)
             self.zero_when_equal = False
-            self.reason = "the embedding is no identity until it has learnt to be one"
+            self.reason = "the embedding is not initialised as the identity"
         else:
             del self._ranges["feature_weight"], self._buffers["feature_weight"]
 
@@ -196,7 +198,7 @@ class CAMKDObjective(ScaledTargets):
 
 
 class CAMKD(Distilled, objective=CAMKDObjective, fixed={"first_epoch": 1}):
-    """Distil several teachers, those that predict the label more; ``train/weight_<teacher>`` is the weight of each.
+    """Distil several teachers, weighted by their cross-entropy; ``train/weight_<teacher>`` is the weight of each.
 
     The part on maps, where it has a weight, begins with the second epoch, as the original does.
     """

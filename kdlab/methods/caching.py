@@ -44,7 +44,7 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
 def cached_outputs(
     cache: TeacherCache, objective: Objective, teachers: Mapping[str, Teacher], module: LightningModule
 ) -> CachedOutputs:
-    """Run all teachers on all training windows, on the first process; the others wait, and read what it wrote.
+    """Run all teachers on all training windows, on the first process; the others wait, and read its files.
 
     Args:
         cache: the setting.
@@ -69,7 +69,7 @@ def cached_outputs(
     if trainer.is_global_zero:
         try:
             outputs = fill()
-        except Exception as error:  # the others wait: they get its message, whatever it is
+        except Exception as error:  # the others wait for its message, whichever error it is
             failure = error
             if made:
                 shutil.rmtree(made, ignore_errors=True)
@@ -121,7 +121,7 @@ def _requests(
     batch_size = windows.batch_size
     if batch_size is None or lacks(windows, *_READ_OF_DATA):
         raise InputError(
-            "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
+            "cache: the data module must give its training windows in order, as kdlab's do, but got "
             f"{name_of(windows)}. Use one, or train without cache."
         )
     needs = objective.needs(teachers)
@@ -132,8 +132,8 @@ def _requests(
         if changes is not None and cache.teacher_input != "clean":
             raise InputError(
                 f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
-                "so its outputs cannot be kept. Set teacher_input='clean' to show it the window itself, or leave out "
-                "what changes it, or the cache."
+                "so its outputs cannot be kept. Set teacher_input='clean' to use the window before augmentation, or "
+                "train without the augmentation or without the cache."
             )
         assert teacher.net is not None  # loaded
         key = {

@@ -20,11 +20,11 @@ from kdlab.methods.descriptions import check_description, check_progress, check_
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
 
-#: the key under which a checkpoint carries its description: net, view, classes, data fingerprint, provenance
+#: the key of the description in a checkpoint: net, view, classes, data fingerprint, provenance
 KEY = "kdlab"
-#: written beside the checkpoints when a fit came to its end
+#: written beside the checkpoints at the end of a fit
 FINISHED = "finished.json"
-#: the files that a run folder is searched for what is kept of it, in this order: a teacher's peak, or the best epoch
+#: the files that a run folder is searched for, in this order: a teacher's peak, or the best epoch
 KEPT_FILES = ("teacher.ckpt", "best.ckpt")
 
 
@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
 
     Args:
         path: the file.
-        what: how to call it in an error message.
+        what: its name in an error message.
 
     Raises:
         MissingFileError: when it is not there.
@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
     path = Path(path)
     if not path.exists():
         raise MissingFileError(
-            f"{what} must be a checkpoint file, but {str(path)!r} does not exist. Name one that does."
+            f"{what} must be a checkpoint file, but {str(path)!r} does not exist. Name an existing file."
         )
     if not path.is_file():
         raise InputError(f"{what} must be a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
@@ -71,13 +71,13 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
 
 
 def check_archive(path: Path, sums: bool = True) -> None:
-    """Check that a zip archive is complete and no bomb; other kinds of files pass.
+    """Check that a zip archive is complete and no zip bomb; other kinds of files pass.
 
     PyTorch reads its archives without comparing check sums, so a flipped bit in a weight would not be found.
 
     Args:
         path: the file.
-        sums: compare check sums, too (PyTorch can be told to write none).
+        sums: compare check sums, too (PyTorch has an option to write none).
 
     Raises:
         ValueError: when it is not.
@@ -111,15 +111,15 @@ def description(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any] | No
 
 
 def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None) -> Backbone:
-    """The net of one of our checkpoints, with its weights.
+    """The net of a checkpoint of kdlab, with its weights.
 
     Args:
         checkpoint: as read.
         what: its name in a message, with its file.
-        net: the net to give the weights to; by default it is made from the description.
+        net: the net to load the weights into; by default it is made from the description.
 
     Raises:
-        InputError: when it cannot be made, or the weights are not its own.
+        InputError: when it cannot be made, or the weights do not fit it.
     """
     described = description(checkpoint, what)
     if described is None:
@@ -135,10 +135,10 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
 
 
 def assign(net: Backbone, state: Mapping[str, Tensor], what: str) -> None:
-    """Give a net its weights.
+    """Load weights into a net.
 
     Raises:
-        InputError: when they are not its own.
+        InputError: when they do not fit it.
     """
     try:
         net.load_state_dict(state)
@@ -157,7 +157,7 @@ def find_checkpoint(
         path: a file, ``runs/<data set>/<run>`` or ``runs/<data set>/<run>/version_k``.
         files: file names to look for, the first that exists is taken.
         what: how to call it in an error message.
-        finished: only versions whose fit came to its end (an interrupted one is resumed, not read).
+        finished: only versions of finished fits (an interrupted one is resumed, not read).
 
     Raises:
         MissingFileError: when nothing is there; names the command that makes it.

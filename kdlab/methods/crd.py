@@ -1,4 +1,4 @@
-r"""CRD: contrastive representation distillation, a window's two embeddings against those of other windows.
+r"""CRD (contrastive representation distillation): embeddings of a window are contrasted with those of others.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \beta \sum_m w_m \big[ \mathrm{NCE}(v_s, V_m) + \mathrm{NCE}(v_m, V_s) \big]
@@ -8,7 +8,7 @@ r"""CRD: contrastive representation distillation, a window's two embeddings agai
     c = \frac{K}{N}
 
 with embeddings ``v`` of unit norm, linear in the features of student and teacher; a memory ``V`` of the embeddings of
-all ``N`` training windows, updated with a momentum; ``K`` others ``J_i`` of each window; and ``Z``, ``N``
+all ``N`` training windows, updated with a momentum; ``K`` negatives ``J_i`` of each window; and ``Z``, ``N``
 times the mean of ``exp(v . V / T)`` over the first batch. See :func:`kdlab.functional.noise_contrast`. Embeddings and
 memory are dropped after the fit. The original has no soft targets (``kd_weight=0``, the default).
 
@@ -17,9 +17,9 @@ References:
     Code: HobbitLong/RepDistiller@b84f547 crd.
 
 Differences from the reference code:
-    It draws the others from all windows, the window itself among them, and more than there are where a data set is
-    small. Here they are other windows: ``negatives`` drawn with replacement, or all ``N - 1``, each once, where there
-    are no more than that. Draws depend on the seed and the step alone, not on a global generator. ``Z`` and the memory
+    It draws the negatives from all windows, the window itself included, and more than there are in a small data set.
+    Here they are other windows: ``negatives`` drawn with replacement, or all ``N - 1``, each once, where there are no
+    more than that. Draws depend on the seed and the step alone, not on a global generator. ``Z`` and the memory
     are those of the batch over all processes. Its port to CIFAR-10 has ``contrast_weight=0.2`` and
     ``contrast_temperature=0.1``.
 """
@@ -78,7 +78,7 @@ class CRDObjective(SoftTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("tian2020contrastive",)
     zero_when_equal = False
-    reason = "the contrast is a bound on information, whose least value is no zero"
+    reason = "the contrast is a bound on information, whose minimum is not zero"
     windows = 2
 
     contrast_weight: Setting = setting("``beta``, at least 0.", default=0.8)
@@ -93,7 +93,7 @@ class CRDObjective(SoftTargets):
     seed: int = argument("of the memory's initial embeddings and of the draws.", default=0)
 
     def __post_init__(self) -> None:
-        """Begin without a memory."""
+        """Initialise without a memory."""
         super().__post_init__()
         self.taps = (self.tap,)
         self.takes_index = False  # until the training windows are known
@@ -224,10 +224,10 @@ def _without(others: Tensor, own: Tensor) -> Tensor:
 
 
 class CRD(Distilled, objective=CRDObjective):
-    """Distil by contrast with all other training windows, of which the data module has the list.
+    """Distil by contrast with all other training windows, whose indices are those of the data module.
 
     The memory takes ``8 N width`` bytes for each teacher, on every process, and is in the checkpoints that a fit is
-    resumed from. Drawing other windows waits for the device.
+    resumed from. Drawing negatives synchronises with the device.
     """
 
     objective: CRDObjective
@@ -237,7 +237,7 @@ class CRD(Distilled, objective=CRDObjective):
         self.objective.takes_index = True  # an error, not a contrast within the batch, where windows are unknown
 
     def build(self, windows: Windows) -> None:
-        """Also make room for the training windows in the memory."""
+        """Also allocate the memory for the training windows."""
         if not lacks(windows, "train_index"):
             self.objective.remember(windows.train_index)
         super().build(windows)

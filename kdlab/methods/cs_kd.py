@@ -1,4 +1,4 @@
-r"""CS-KD: the output of a net for a window follows its output for another window of the same class.
+r"""CS-KD (class-wise self-KD): the outputs of a net for two windows of the same class are matched.
 
 .. math:: \mathrm{CE}(z(x), y) + \lambda\, T^2\, \mathrm{KL}(p(x') \,\|\, p(x)), \qquad
     p = \mathrm{softmax}(z / T), \quad y(x') = y(x)
@@ -12,9 +12,9 @@ References:
 
 Differences from the reference code:
     There a window may be its own partner; here it is only where it is the only one of its class. As there, the partners
-    go through the net in training mode and by themselves, so that batch norm takes their statistics apart from the
-    others' and counts both. With the data module's ``mix`` the partners are mixed as the windows are, so that both are
-    mixtures of the same classes; that is ours.
+    have a forward pass of their own in training mode, so that batch norm uses separate statistics for them and updates
+    its running statistics with both. With the data module's ``mix`` the partners are mixed as the windows are, so that
+    both are mixtures of the same classes; that is ours.
 """
 
 from __future__ import annotations

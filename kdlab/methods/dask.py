@@ -14,9 +14,9 @@ References:
 
 Differences from the reference code:
     Its script trains cross-entropy, .01 times soft targets and an attention term that is always 0; the lines of the
-    other three terms are commented out, and hand over teacher and student swapped, which would detach the student. Here
-    all terms train, student first. Its video and watch loaders are shuffled separately, so that the two nets see
-    different trials; here both see views of the same window. Its nets, on video clips and on Gramian angular fields of
+    other three terms are commented out, and pass teacher and student in swapped order, which would detach the student.
+    Here all terms train, student first. Its video and watch loaders are shuffled separately, so that the two nets read
+    different trials; here both read views of the same window. Its nets, on video clips and on Gramian angular fields of
     224 pixels, are replaced by those of kdlab, for example on skeletons and on the raw signal; both have a layer of 300
     values from which ``f`` is read, which the embeddings and ``A`` replace.
 """
@@ -42,7 +42,7 @@ class DASKObjective(WeightedTeachers):
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
-            fewer than three windows, whose relations are always the same.
+            fewer than three windows, whose relations are constant.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])

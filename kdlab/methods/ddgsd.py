@@ -1,10 +1,10 @@
-r"""DDGSD: one network sees two distortions of a window, and agrees with itself.
+r"""DDGSD (data-distortion guided self-distillation): the outputs for two distortions of a window are matched.
 
 .. math:: \mathrm{CE}(z_a, y) + \mathrm{CE}(z_b, y) + \lambda\, T^2 \big( \mathrm{KL}(p_a \,\|\, p_b)
     + \mathrm{KL}(p_b \,\|\, p_a) \big) + \mu \Big\lVert \frac1B \sum_i h_{ai} - \frac1B \sum_i h_{bi} \Big\rVert_2^2
 
-with ``p = softmax(z / T)`` and the embedding ``h`` that the logits are made of. Both distortions go through the net as
-one batch, so batch norm sees both. The functions are :func:`symmetric_kl` and
+with ``p = softmax(z / T)`` and the embedding ``h``, the input of the classifier. Both distortions go through the net as
+one batch, so batch norm uses the statistics of both. The functions are :func:`symmetric_kl` and
 :func:`kdlab.functional.mean_embedding_discrepancy`.
 
 References:
@@ -13,12 +13,12 @@ References:
     authors' code is not public).
 
 Differences from the reference code:
-    Self-KD-Lib equals ``ce_weight=0.25``, with ``temperature=4``, no gradient through the side that a divergence starts
-    from (``detach_targets=True``), and the squared difference of one mean over batch and features, which we do not
-    have. ddgsd-pytorch takes the squared error of the logits in place of the embeddings, has no factor ``T^2``, divides
-    by ``K``, and passes the two distortions through the net one after the other. Images are flipped and cropped there;
-    windows are distorted by the data module's ``augment``. With its ``mix`` both distortions are mixed alike, which is
-    ours.
+    Self-KD-Lib equals ``ce_weight=0.25``, with ``temperature=4``, no gradient through the first distribution of each
+    divergence (``detach_targets=True``), and the squared difference of one mean over batch and features, which is not
+    implemented here. ddgsd-pytorch takes the squared error of the logits in place of the embeddings, has no factor
+    ``T^2``, divides by ``K``, and passes the two distortions through the net one after the other. Images are flipped
+    and cropped there; windows are distorted by the data module's ``augment``. With its ``mix`` both distortions are
+    mixed alike, which is ours.
 """
 
 from __future__ import annotations
@@ -83,15 +83,13 @@ class DDGSDObjective(Objective):
     taps = ("embedding",)
     zero_when_equal = False
     order_invariant = False
-    reason = "it has no teachers, and tells by their places which rows are distortions of one window"
+    reason = "it has no teachers, and pairs the two distortions of a window by their positions"
 
     kd_weight: Setting = setting("``lambda``, at least 0.", default=1.0)
     discrepancy_weight: Setting = setting("``mu``, at least 0; 1e-4 to 5e-4 are published.", default=5e-4)
     temperature: Setting = setting("``T > 0``.", default=3.0, low=1e-3)
     ce_weight: Setting = setting("weight of each of the two cross-entropies, at least 0.", default=1.0)
-    detach_targets: bool = argument(
-        "whether the distribution that a divergence starts from gets no gradient.", default=False
-    )
+    detach_targets: bool = argument("whether the first distribution of each divergence is detached.", default=False)
     kl_reduction: Reduction = argument(
         '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"
     )
@@ -103,10 +101,11 @@ class DDGSDObjective(Objective):
         rows = len(student.logits)
         if rows % 2:
             raise InputError(
-                f"DDGSDObjective: expected the two distortions of a batch, one after the other, but got {rows} rows."
+                f"DDGSDObjective: student must hold the windows twice, one distortion after the other, but got {rows} "
+                "rows. Pass both."
             )
-        embedding, whole = self.feature(student, "embedding", "the student"), gather(student)
-        one, two = (whole(embedding[half]) for half in (slice(rows // 2), slice(rows // 2, None)))
+        embedding, gathered = self.feature(student, "embedding", "the student"), gather(student)
+        one, two = (gathered(embedding[half]) for half in (slice(rows // 2), slice(rows // 2, None)))
         return {
             "ce": 2 * self.ce_weight * functional.cross_entropy(student.logits, target),
             "kd": self.kd_weight * self._divergence(student.logits[: rows // 2], student.logits[rows // 2 :]),
@@ -135,8 +134,8 @@ class DDGSD(TeacherFree, objective=DDGSDObjective):
         check_version("DDGSD", self.view, "second", windows)
         if windows.augment is None:
             raise InputError(
-                "DDGSD: learns from two distortions of a window, but the data module has no augment, so that both "
-                "are the window itself. Set the data module's augment, for example to Mix2."
+                "DDGSD: compares two distortions of a window, but the data module has no augment, so that both are "
+                "equal to the window. Set the data module's augment, for example to Mix2."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

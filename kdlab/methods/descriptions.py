@@ -11,15 +11,15 @@ from torch import Tensor
 
 from kdlab.types import InputError
 
-_VALUES, _LEVELS = 1_000_000, 32  # of a description; one that holds itself ends there, too
+_VALUES, _LEVELS = 1_000_000, 32  # of a description; one that contains itself is refused there, too
 _Test = Callable[[Any], bool]
 
 
 def check_description(described: Any, what: str) -> None:
-    """Check the description in a checkpoint; keys that are not known are left alone.
+    """Check the description in a checkpoint; unknown keys are ignored.
 
     Args:
-        described: what stands under the key of the description.
+        described: the value under the key of the description.
         what: the name of the checkpoint in a message.
 
     Raises:

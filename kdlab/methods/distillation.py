@@ -89,9 +89,9 @@ class Distillation(Method):
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._cached: CachedOutputs | None = None
-        #: how good the teachers are on the validation windows; empty before a fit
+        #: scores of the teachers on the validation windows; empty before a fit
         self.teacher_scores: dict[str, Scores] = {}
-        #: outputs of student and teachers for empty windows before the fit, as shapes; None where no shape was known
+        #: outputs of student and teachers for all-zero windows before the fit, as shapes; None where none was known
         self.tried: tuple[Output, dict[str, Output]] | None = None
 
     @property
@@ -100,7 +100,7 @@ class Distillation(Method):
         return self.net
 
     def check_teacher(self, name: str, provenance: dict[str, Any]) -> None:
-        """Hook: refuse a teacher by what is known of how it was trained (``stopped_early``, ``epoch``, ``reason``)."""
+        """Hook: refuse a teacher by the provenance of its weights (``stopped_early``, ``epoch``, ``reason``)."""
 
     def check_data(self, windows: Windows) -> None:
         """Check the sizes of batches, and the names of the teachers, against the objective."""
@@ -130,7 +130,7 @@ class Distillation(Method):
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
     def build(self, windows: Windows) -> None:
-        """Put empty windows through student, teachers and objective; adapters are made from the outputs."""
+        """Run student, teachers and objective on all-zero windows; adapters are made from the outputs."""
         own = windows.view_shape(self.view)
         if own is None:
             return
@@ -146,8 +146,8 @@ class Distillation(Method):
         fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         if fitting and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
-                f"{type(self.objective).__name__}: learns adapters, whose shapes are those of the nets' features, but "
-                "plain loaders do not say what shape a view has. Use a data module, such as kdlab's, or call "
+                f"{type(self.objective).__name__}: the adapters must be made before the fit from the shapes of the "
+                "views, but plain loaders do not declare them. Use a data module, such as kdlab's, or call "
                 "objective.adapt(student=..., teachers=...) with the nets' outputs before the fit."
             )
 
@@ -207,7 +207,7 @@ class Distillation(Method):
         leave_out_adapters(checkpoint, self.objective)
 
     def describe(self) -> dict[str, Any]:
-        """Also where the teachers came from."""
+        """Also the provenance of the teachers."""
         teachers = {
             name: {
                 "view": t.view,

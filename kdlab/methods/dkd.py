@@ -1,11 +1,11 @@
-r"""DKD: decoupled distillation, of the true class and of the others among themselves.
+r"""DKD (decoupled KD): separate divergences for the target class and for the distribution over the other classes.
 
 .. math:: \mathrm{CE}(z_s, y) + r\, T^2 \sum_m w_m \big( \alpha\, \mathrm{KL}(b_m \,\|\, b_s)
     + \beta\, \mathrm{KL}(\hat p_m \,\|\, \hat p_s) \big), \qquad b = (p_y, 1 - p_y), \quad p = \mathrm{softmax}(z / T)
 
 with the probabilities of the other classes ``hat p``, which sum to one without the true one; see
 :func:`kdlab.functional.target_class_kl` and :func:`kdlab.functional.other_classes_kl`. Plain soft targets have
-``alpha = 1`` and ``beta = 1 - p_y^t``, so they say little where the teacher is sure.
+``alpha = 1`` and ``beta = 1 - p_y^t``, so the other classes have a small weight where the teacher is confident.
 
 The factor ``r`` rises from epoch to epoch, ``min(e / warm_up, 1)`` with ``e`` counted from 1.
 
@@ -73,7 +73,7 @@ class DKDObjective(WeightedTeachers):
     ramp: Setting = setting("``r``.", default=1.0, high=1.0, init=False)
 
     def __post_init__(self) -> None:
-        """Leave the factor to callbacks where it has no schedule."""
+        """Let callbacks change the factor where it has no schedule."""
         super().__post_init__()
         self.moves = ("ramp",) if self.warm_up else ()
 

@@ -1,4 +1,4 @@
-"""What is tried before a run: empty windows through nets and objective, and a line through the compiler."""
+"""Checks before a run: nets and objective on all-zero windows, and the compiler on one line."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def try_objective(
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
 ) -> tuple[Output, dict[str, Output]]:
-    """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
+    """Run nets and objective on a few all-zero windows, so that what does not fit is found before a run.
 
-    The objective's adapters are made from the outputs, with a copy of torch's random state: what a fit draws later does
-    not depend on them. Modes, statistics and random state are restored.
+    The objective's adapters are made from the outputs, with a copy of torch's random state: later random numbers of a
+    fit do not depend on them. Modes, statistics and random state are restored.
 
     Args:
         objective: as in a fit.

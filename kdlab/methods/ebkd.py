@@ -4,7 +4,7 @@ r"""EBKD: of several teachers, those with a low entropy have the larger weights.
     w_{mi} = \frac{1}{M - 1} \Big( 1 - \frac{H_{mi}}{\sum_j H_{ji}} \Big)
 
 with the entropy ``H`` of a teacher's class probabilities at temperature 1; see
-:func:`kdlab.functional.entropy_weights`. Labels play no part in the weights.
+:func:`kdlab.functional.entropy_weights`. The weights do not depend on the labels.
 
 References:
     K. Kwon, H. Na, H. Lee, N. S. Kim, "Adaptive knowledge distillation based on entropy", ICASSP 2020,

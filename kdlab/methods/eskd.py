@@ -4,8 +4,8 @@ The loss is that of :mod:`kdlab.methods.kd`,
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, T^2\, \mathrm{KL}(p_m \,\|\, p_s)
 
-and the teachers' weights are those of an early epoch, chosen on validation data: a teacher that is trained to the end
-grows confident, and its student learns less from it.
+and the teachers' weights are those of an early epoch, chosen on validation data: the outputs of a teacher that is
+trained to the end are more confident, and distillation from them is less effective.
 
 References:
     J. H. Cho, B. Hariharan, "On the efficacy of knowledge distillation", ICCV 2019, 10.1109/ICCV.2019.00489. On
@@ -13,7 +13,7 @@ References:
     sensor data", IEEE Internet of Things Journal, 2022, 10.1109/JIOT.2021.3139038. Code: jeunsom/TDA_KD@b9091bb.
 
 Differences from the reference code:
-    The released training loop keeps the epoch with the highest accuracy on the test set; here early stopping sees
+    The released training loop keeps the epoch with the highest accuracy on the test set; here early stopping uses
     validation data only, and a teacher that is known to be trained to the end is refused. By default
     ``EarlyStoppedTeacher`` watches the validation loss; the paper's epoch of the highest validation accuracy is that of
     ``monitor="val/accuracy", smoothing=1``.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdlab import distributed
 from kdlab.types import InputError
 
-#: steps between two looks at what a GPU, or several processes, have collected
+#: steps between two readings of the sum that a GPU, or several processes, have collected
 EVERY = 200
 
 
@@ -57,7 +57,7 @@ def check_finite(state: Mapping[str, Tensor], who: str) -> None:
 
     Args:
         state: name -> weight.
-        who: they belong to, for the message.
+        who: the net of the weights, for the message.
 
     Raises:
         InputError: naming the first of them.
@@ -88,14 +88,14 @@ def check_settings(optimizer: torch.optim.Optimizer) -> None:
 
 
 def at_once(device: torch.device) -> bool:
-    """Can every step be looked at? Not where a device or another process would be waited for."""
+    """Whether every step is checked; not where that would wait for a device or another process."""
     return device.type == "cpu" and distributed.world_size() == 1
 
 
 class Watch:
-    """Looks whether the terms of a loss are finite, over the steps of a fit.
+    """Checks that the terms of a loss are finite, over the steps of a fit.
 
-    One process on a CPU looks at every step. On a GPU, and with several processes, ``0 * term`` is added up on the
+    One process on a CPU checks every step. On a GPU, and with several processes, ``0 * term`` is added up on the
     device: the sum is 0 as long as every term is finite, and NaN from then on. It is read every `EVERY` steps and where
     an epoch ends, by all processes at once, so no step waits for the device and no process waits for another that
     stopped.
@@ -107,7 +107,7 @@ class Watch:
         self._steps = (0, 0)
 
     def see(self, names: Iterable[str], terms: Tensor, step: int) -> list[str]:
-        """Look at the terms of one step.
+        """Check the terms of one step.
 
         Args:
             names: of the terms.
@@ -172,7 +172,7 @@ def diverged(module: Any, where: str, what: str) -> DivergedError:
 
 
 def check_fit(module: Any, watch: Watch) -> None:
-    """Raise `DivergedError` unless everything that is known of a fit is finite; every process calls it."""
+    """Raise `DivergedError` unless the recorded values of a fit are finite; every process calls it."""
     refuse_terms(module, watch, watch.read())
     check_state(module)
 

@@ -11,9 +11,9 @@ References:
     arXiv:1412.6550. Code: HobbitLong/RepDistiller@b84f547.
 
 Differences from the reference code:
-    It always chooses a convolution that changes the size (``resize="strided"`` here), and has no rule for
-    a student's map that is smaller than the teacher's but for half the size. Its regressor always ends in a ReLU; the
-    raw outputs of a `WideResNet` have both signs, of which a ReLU reaches one (``relu=False`` leaves it out). The paper
+    It always takes a convolution that changes the size (``resize="strided"`` here), and of the student's maps that are
+    smaller than the teacher's it accepts those of half the size alone. Its regressor always ends in a ReLU; the raw
+    outputs of a `WideResNet` have both signs, of which a ReLU gives one (``relu=False`` leaves it out). The paper
     trains the lower half of the student on the hint first; as in the code, all terms are minimised at once here.
 """
 
@@ -36,7 +36,7 @@ _TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTran
 def regressor(student: Tensor, teacher: Tensor, relu: bool = True, resize: str | None = None) -> nn.Sequential:
     """Convolution, batch norm and ReLU from the shape of one feature to that of another.
 
-    Maps of the same size are joined by a 1x1 convolution. With ``resize="strided"`` a map twice as long as the
+    For maps of the same size it is a 1x1 convolution. With ``resize="strided"`` a map twice as long as the
     teacher's is read with stride 2 (kernel 3), one half as long by a transposed convolution with stride 2 (kernel 4),
     and any other that is longer on all sides by a kernel as long as the difference plus 1, without padding.
 
@@ -67,9 +67,9 @@ def regressor(student: Tensor, teacher: Tensor, relu: bool = True, resize: str |
         layer = CONV[ndim](*channels, tuple(1 + s - t for s, t in pairs))
     else:
         raise InputError(
-            "resize='strided' joins maps of the same, the double or the half size, and longer ones with shorter ones, "
+            "resize='strided' maps to the same, the double or the half size, and from longer maps to shorter ones, "
             f"but the student has {tuple(student.shape)} and the teacher {tuple(teacher.shape)}. Choose other taps, or "
-            "ask for resize='pool' (average pooling to the smaller)."
+            "set resize='pool' (average pooling to the smaller)."
         )
     return nn.Sequential(layer, NORM[ndim](channels[1]), *([nn.ReLU()] if relu else []))
 
@@ -95,13 +95,13 @@ class FitNetObjective(HintTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("romero2015fitnets",)
     zero_when_equal = False
-    reason = "the regressor is no identity until it has learnt to be one"
+    reason = "the regressor is not initialised as the identity"
 
     hint_weight: Setting = setting("``beta``, at least 0.", default=100.0)
     kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original.", default=0.0)
     taps: tuple[str, ...] = argument("names of the features; the original has the middle one.", default=("stage2",))
     relu: bool = argument(
-        "let the regressor end in a ReLU, as the original does; ``False`` for features of both signs.", default=True
+        "whether the regressor ends in a ReLU, as in the original; ``False`` for features of both signs.", default=True
     )
     resize: Literal["pool", "strided"] | None = argument(
         '``None`` refuses maps of different size; ``"pool"`` pools the larger one; ``"strided"`` lets the regressor '

@@ -23,7 +23,7 @@ def with_foreign_weights(
         net: the net that the weights belong to.
         checkpoint: as read.
         what: its name in a message, with its file.
-        statistics_given: are mean and standard deviation of the view known, where the weights carry none?
+        statistics_given: whether mean and standard deviation of the view are given, where the weights hold none.
 
     Returns:
         The net.
@@ -41,17 +41,17 @@ def with_foreign_weights(
         raise InputError(f"{what} must hold a state dict, but holds no weights. Name another file.")
     if net is None:
         raise InputError(
-            f"{what} does not say which net it holds (it was not written by kdlab). Pass the net, for example "
+            f"{what} must describe its net, but was not written by kdlab. Pass the net, for example "
             "net={class_path: WideResNet, init_args: {...}}."
         )
-    rename: Any = getattr(net, "rename_released", None)  # of nets whose weights others released
+    rename: Any = getattr(net, "rename_released", None)  # nets with released weights
     if rename is not None:
         state = rename(state)
     if not any(key.startswith("standardize.") for key in state):
         if not statistics_given:
             raise InputError(
-                f"{what} carries no statistics of its view. Pass mean= and std= with {net.in_channels} numbers each "
-                "(zeros and ones if its inputs were not standardised)."
+                f"{what} must hold the statistics of its view, but has none. Pass mean= and std= with "
+                f"{net.in_channels} numbers each (zeros and ones if its inputs were not standardised)."
             )
         state |= {f"standardize.{k}": v for k, v in net.standardize.state_dict().items()}
     assign(net, state, what)

@@ -1,10 +1,10 @@
-r"""Logit standardisation: soft targets of logits with mean 0 and standard deviation 1, so that only their shape counts.
+r"""Logit standardisation: soft targets of logits with mean 0 and standard deviation 1, whatever their scale.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda\, c \sum_m w_m\, T^2\, \mathrm{KL}(p_m \,\|\, p_s), \qquad
     p = \mathrm{softmax}(\hat z / T), \quad \hat z = \frac{z - \bar z}{\sigma + \epsilon}
 
 with mean and standard deviation over the classes of a window; see :func:`kdlab.functional.standardise_logits`. A small
-student need not reach the size of its teacher's logits.
+student need not match the scale of its teacher's logits.
 
 References:
     S. Sun, W. Ren, J. Li, R. Wang, X. Cao, "Logit standardization in knowledge distillation", CVPR 2024,
@@ -12,7 +12,7 @@ References:
 
 Differences from the reference code:
     It has the weights .1 for the labels and 9 for the teacher, which are ``lambda = .9`` and ``c = 10`` here. Several
-    teachers are ours. For the rest see the function.
+    teachers are an addition of ours. For the rest see the function.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Distilled(Distillation):
 
     Args:
         student: the net that is trained.
-        teachers: teacher name -> `Teacher`; objectives weight and pick teachers by these names.
+        teachers: teacher name -> `Teacher`; objectives weight and select teachers by these names.
         arguments: the fields of the objective, and the arguments of `Distillation`.
     """
 
@@ -130,7 +130,7 @@ def make(
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
     known = _described(base) | texts(cls._fields)
-    if objective is None:  # what the method above writes of its arguments holds here too
+    if objective is None:  # the texts of the parent class's arguments apply here too
         known |= _described(cls.__bases__[0])
     cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
 

@@ -1,4 +1,4 @@
-"""What validation and test log of a method: cross-entropy, accuracy and macro F1."""
+"""The metrics of validation and test: cross-entropy, accuracy and macro F1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 class MeanLoss(Metric):
     """Cross-entropy averaged over windows, exactly so when ranks hold different numbers of them.
 
-    (``self.log`` would average the ranks' numbers of windows as whole numbers.)
+    (``self.log`` would average the ranks' numbers of windows as integers.)
 
     Example:
         >>> loss = MeanLoss()

@@ -1,4 +1,4 @@
-r"""PKT: probabilistic transfer of how the windows of a batch would pick each other as neighbours.
+r"""PKT (probabilistic knowledge transfer): the neighbour probabilities of the windows of a batch are matched.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m \frac{1}{B^2} \sum_{ij} q^m_{ij} \log \frac{q^m_{ij}}{q^s_{ij}},
@@ -59,9 +59,9 @@ class PKTObjective(SoftTargets):
     taps: tuple[str, ...] = argument("names of the features.", default=("embedding",), check=checked_taps)
 
     def __post_init__(self) -> None:
-        """Count the windows that a choice among neighbours takes."""
+        """Set the smallest batch that has a choice among neighbours."""
         super().__post_init__()
-        self.windows = 2 if self.self_pairs else 3  # with one other to pick there is no choice
+        self.windows = 2 if self.self_pairs else 3  # with a single neighbour its probability is 1
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None

@@ -65,7 +65,7 @@ class Preparation(LightningModule):
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Check the view, the shapes, the classes and, to fit, standardise and load initial weights and teachers.
 
-        Repeating it costs nothing; the command line calls it before a run folder is made.
+        A second call has no effect; the command line calls it before a run folder is made.
 
         Args:
             datamodule: the data, set up; None for plain loaders.
@@ -112,14 +112,14 @@ class Preparation(LightningModule):
             self._initialised = True
 
     def standardise(self, windows: Windows) -> None:
-        """Step 5: fill the standardisation of the net from the training windows, unless its weights brought it."""
+        """Step 5: fill the standardisation of the net from the training windows, unless it came with the weights."""
         self.trained_on = windows.fingerprint or self.trained_on
         self.view_settings = view_settings(windows, self.view)
         if not self.net.standardize.filled and not lacks(windows, "view_statistics"):
             self.net.standardize.fill(*(windows.view_statistics(self.view) or ()))
 
     def build(self, windows: Windows) -> None:
-        """Step 6: make what is trained besides the net (adapters), whose shapes are known by now."""
+        """Step 6: make the adapters, whose shapes are determined by the steps before."""
 
     def check_trained(self, windows: Windows) -> None:
         """To validate, test or predict: check the view and, unless a checkpoint follows, the split of the training."""

@@ -1,4 +1,4 @@
-r"""PS-KD: labels are softened with the net's output for the same window an epoch ago, more so from epoch to epoch.
+r"""PS-KD (progressive self-KD): labels are mixed, more in each epoch, with the net's output of the epoch before.
 
 .. math:: \mathrm{CE}\big(z_i, (1 - \alpha_e)\, y_i + \alpha_e\, p_i^{(e-1)}\big)
     = (1 - \alpha_e)\, \mathrm{CE}(z_i, y_i) + \alpha_e\, \mathrm{CE}(z_i, p_i^{(e-1)}), \qquad
@@ -11,7 +11,7 @@ References:
     K. Kim, B. Ji, D. Yoon, S. Hwang, "Self-knowledge distillation with progressive refinement of targets", ICCV 2021,
     arXiv:2006.12000. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
 
-With mixup or CutMix it is refused: the past output is that for another mixture then.
+Mixup and CutMix are refused, because the past output would be that of another mixture.
 
 Differences from the reference code:
     Predictions are kept as float16 and are scaled to sum 1 again when they are used (there float32). They are in the
@@ -79,7 +79,7 @@ class PastPredictions:
 class PSKDObjective(WeightedTeachers):
     """Terms ``"ce"``, ``(1 - alpha) CE`` with the label, and ``"past"``, ``alpha CE`` with a teacher's probabilities.
 
-    The teacher is the net itself an epoch ago; of its logits the logarithm of its probabilities will do.
+    The teacher is the net itself in the epoch before; its logits may be the logarithms of its probabilities.
 
     Raises:
         InputError: for a weight out of range, or without a teacher.
@@ -107,7 +107,7 @@ class PSKDObjective(WeightedTeachers):
     )
 
     def __post_init__(self) -> None:
-        """Leave the weight to callbacks where it does not grow."""
+        """Let callbacks change the weight where it does not grow."""
         super().__post_init__()
         self.moves = ("past_weight",) if self.growing else ()
 
@@ -148,7 +148,7 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
     Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out
     (``drop_last``) keeps its older one. They are in full checkpoints, which a fit is resumed from (``best.ckpt``,
     ``last.ckpt``), and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); test, prediction
-    and teaching do not need them. Each step waits for the device, to read and to write them.
+    and distillation from it do not need them. Each step synchronises with the device, to read and to write them.
 
     Raises:
         InputError: when the fit has no planned end and ``epochs`` is not given, or for a data module that mixes
@@ -165,13 +165,13 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         """Refuse mixed windows."""
         if windows.mix is not None:
             raise InputError(
-                "PSKD: softens labels with the output of the net for the same window in the epoch before, but "
-                f"{windows.mix} makes another mixture of it in every epoch. Leave out the data module's mix, or take "
-                "another method."
+                "PSKD: mixes the label of a window with the output of the net for it in the epoch before, but "
+                f"{windows.mix} makes another mixture in every epoch. Leave out the data module's mix, or use another "
+                "method."
             )
 
     def setup(self, stage: str) -> None:
-        """Also forget the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""
+        """Also clear the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""
         super().setup(stage)
         if stage == "fit":
             self.objective.planned(self.trainer.max_epochs)

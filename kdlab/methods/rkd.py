@@ -37,7 +37,7 @@ class RKDObjective(SoftTargets):
 
     Raises:
         InputError: for a parameter out of range, if the weights do not name exactly the teachers, or for batches of
-            fewer than three windows, whose relations are always the same.
+            fewer than three windows, whose relations are constant.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
@@ -51,8 +51,8 @@ class RKDObjective(SoftTargets):
     paper: ClassVar[tuple[str, ...]] = ("park2019relational",)
     windows = 3
 
-    distance_weight: Setting = setting("``w_D``, at least 0; 0 leaves angles alone (RKD-A).", default=25.0)
-    angle_weight: Setting = setting("``w_A``, at least 0; 0 leaves distances alone (RKD-D).", default=50.0)
+    distance_weight: Setting = setting("``w_D``, at least 0; 0 is the angle term alone (RKD-A).", default=25.0)
+    angle_weight: Setting = setting("``w_A``, at least 0; 0 is the distance term alone (RKD-D).", default=50.0)
     kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
     taps: tuple[str, ...] = argument(
         "names of the features. Angles take ``B^3`` numbers of memory, over all ranks.",

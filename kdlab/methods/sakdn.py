@@ -18,12 +18,12 @@ References:
 Differences from the reference code:
     The student's maps keep their gradient (there they become numpy arrays, and GSDM trains nothing); maps of different
     size are interpolated; see the functions. All-zero windows have a forward pass of their own, in evaluation mode
-    (there they are in the same pass, where they enter the batch norm's statistics and the gates). All nets see views of
-    the same window (there every loader is shuffled separately). The similarity-preserving term of the paper's figure
+    (there they are in the same pass, where they enter the batch norm's statistics and the gates). All nets read views
+    of the same window (there every loader is shuffled separately). The similarity-preserving term of the paper's figure
     has weight 0 there, and is left out. The student, a video network on eight frames, and VGG16 on sensor images of 224
     pixels are replaced by nets of kdlab, with three taps by default, not five. The published class embeddings are sums
     of GloVe vectors of the words of a class's name, 300 values long, which a user may pass; a table that is trained
-    with the teachers is the default. With one-hot ones the released weight ``"relative"`` does not exist, so
+    with the teachers is the default. With one-hot ones the released weight ``"relative"`` is not defined, so
     ``"cosine"`` is the default. The student's semantic vector is its embedding behind ``A``; there it is the layer of
     300 values that its classifier reads.
 """

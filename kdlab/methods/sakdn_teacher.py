@@ -68,8 +68,8 @@ class SAKDNTeacherObjective(Objective):
         size = self.feature(student, vector_of(student, sensor), "the net").shape[1]
         if self.learned:
             return {"classes": nn.Embedding(classes, size)}
-        wanted = classes if self.table is None else self.table.shape[1]
-        return {} if sensor or size == wanted else {"semantic": nn.Linear(size, wanted)}
+        length = classes if self.table is None else self.table.shape[1]
+        return {} if sensor or size == length else {"semantic": nn.Linear(size, length)}
 
     def embeddings(self, like: Tensor) -> Tensor:
         """The class embeddings ``(K, E)`` for logits ``(B, K)``."""

@@ -16,10 +16,10 @@ from kdlab.files import replacing
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Lightning's reading and writing of checkpoints, but a file on disk is replaced by a complete one or stays.
+    """Lightning's reading and writing of checkpoints, but a file on disk is replaced by a complete one or kept.
 
     Lightning writes into the system's temporary folder first. Where that is another file system, its last step is a
-    copy onto the checkpoint, which a full disk or a kill leaves cut short. This writes beside the checkpoint and
+    copy onto the checkpoint, which a full disk or a kill leaves truncated. This writes beside the checkpoint and
     renames. `Method` sets it on the trainer's strategy, unless that has a checkpoint plugin of its own.
     """
 

@@ -19,7 +19,7 @@ class PiecewiseLR(LRScheduler):
     Args:
         optimizer: the optimiser.
         milestones: increasing epochs.
-        factors: factors of the first learning rate, one a milestone.
+        factors: factors of the first learning rate, one per milestone.
         last_epoch: as in torch.
 
     Example:
@@ -37,8 +37,8 @@ class PiecewiseLR(LRScheduler):
     ) -> None:
         if len(milestones) != len(factors) or list(milestones) != sorted(set(milestones)):
             raise InputError(
-                f"PiecewiseLR: expected increasing milestones and one factor for each, got milestones={milestones!r}, "
-                f"factors={factors!r}."
+                f"PiecewiseLR: milestones must increase and have one factor each, but got milestones={milestones!r}, "
+                f"factors={factors!r}. Correct them."
             )
         self.milestones, self.factors = list(milestones), list(factors)
         super().__init__(optimizer, last_epoch)

@@ -1,9 +1,9 @@
-r"""SimKD: the student borrows its teacher's classifier, and learns to make maps for it.
+r"""SimKD: the student reuses its teacher's classifier; its projected map is trained to match the teacher's.
 
 .. math:: \gamma\, \mathrm{CE}(z_s, y) + \lambda\, \mathrm{KD}(t, s) + \beta\, \overline{(P(F_s) - F_t)^2}
 
 with the projector ``P`` of :class:`~kdlab.nets.reused.ReusedClassifier`, the last maps ``F`` of student and teacher and
-the mean over batch, channels and positions. The logits of the student are those that the teacher's classifier gives to
+the mean over batch, channels and positions. The logits of the student are those of the teacher's classifier on
 the projected map; the classifier is frozen. The original has ``beta`` alone.
 
 References:
@@ -11,8 +11,8 @@ References:
     classifier", CVPR 2022, arXiv:2203.14001. Code: DefangChen/SimKD@d0b9cde.
 
 Differences from the reference code:
-    It pools the larger map silently; here it needs ``resize="pool"``, and it is the projected map
-    that is pooled, for the loss alone. Its maps are behind a ReLU, and so is its projector; see the net.
+    It pools the larger map silently; here it needs ``resize="pool"``, and the projected map is
+    pooled, for the loss alone. Its maps are behind a ReLU, and so is its projector; see the net.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class SimKD(Distilled, objective=SimKDObjective):
         super().__init__(student, teachers, **kwargs)
 
     def start_weights(self, windows: Windows) -> None:
-        """Also take over the teacher's classifier, in place of the one that ``student_init`` brings."""
+        """Also copy the teacher's classifier into the student, in place of the one from ``student_init``."""
         super().start_weights(windows)
         assert isinstance(self.net, ReusedClassifier)
         for _, teacher in self.named_teachers():

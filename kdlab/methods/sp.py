@@ -1,11 +1,11 @@
-r"""SP: similarity-preserving distillation, what is alike for the teacher is alike for the student.
+r"""SP (similarity-preserving KD): the similarities of the windows of a batch are those of the teacher's features.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\gamma}{|L|} \sum_{l \in L} \sum_m w_m \frac{1}{B^2} \lVert N(G_s^l) - N(G_m^l) \rVert_F^2
 
 with the Gram matrices ``G`` of a batch and the row normalisation ``N``; see
-:func:`kdlab.functional.similarity_preserving`. Only the batch matters, so a teacher on images can teach a student on
-signals. The original has no soft targets (``kd_weight=0``, the default).
+:func:`kdlab.functional.similarity_preserving`. The matrices do not depend on the shape of the features, so the
+teacher may read images and the student signals. The original has no soft targets (``kd_weight=0``, the default).
 
 References:
     F. Tung, G. Mori, "Similarity-preserving knowledge distillation", ICCV 2019, 10.1109/ICCV.2019.00145.

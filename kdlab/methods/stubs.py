@@ -1,4 +1,4 @@
-"""The stub file from which type checkers and editors know every argument of the methods that objectives make.
+"""The stub file that gives type checkers and editors every argument of the methods that are made from objectives.
 
 ``python -m kdlab.methods.stubs`` writes ``signatures.pyi`` beside this file; run it after a method or a field changed.
 """

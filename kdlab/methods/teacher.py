@@ -43,9 +43,9 @@ class Teacher(nn.Module):
         mean: per-channel mean of the view, for foreign weights that carry none.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
-            and so perhaps on windows that were scaled with other numbers (which is warned of); its classes, channels,
-            window length and sampling rate must be this run's all the same.
-        precision: ``"32"``, ``"bf16"`` or ``"16"`` (autocast), whatever the trainer's is; ``None``: the trainer's. In
+            and so perhaps on windows that were scaled with other numbers (with a warning); its classes, channels,
+            window length and sampling rate must still be those of this run.
+        precision: ``"32"``, ``"bf16"`` or ``"16"`` (autocast), also where the trainer has another; ``None``: its. In
             half precision logits change in their third digit, and a processor that lacks bfloat16 instructions is many
             times slower.
         memory_format: ``"channels_last"`` or ``"contiguous"``; ``None``: the net's choice, see `Backbone`.
@@ -129,7 +129,7 @@ class Teacher(nn.Module):
             self.net.standardize.fill(self.mean, self.std)
         if not self.net.standardize.filled:
             message = (
-                f"{what}: the net carries no statistics of its view. Pass mean= and std= with {self.net.in_channels} "
+                f"{what}: the net holds no statistics of its view. Pass mean= and std= with {self.net.in_channels} "
                 "numbers each (zeros and ones if its inputs were not standardised)."
             )
             if self.checkpoint is not None:
@@ -158,11 +158,11 @@ class Teacher(nn.Module):
             rank_zero_warn(f"{who} {warning}.")
 
     def check_outputs(self, name: str, accuracy: float, majority: float, broken: int) -> None:
-        """Refuse a teacher whose outputs are not finite, and warn of one that knows no more than the class frequencies.
+        """Refuse a teacher whose outputs are not finite, and warn of one no better than the most frequent class.
 
         Args:
             name: the teacher's name.
-            accuracy: share of the validation windows that it gets right.
+            accuracy: share of the validation windows that it classifies correctly.
             majority: share of the most frequent class among them.
             broken: number of validation windows for which its logits hold NaN or infinite values.
 
@@ -183,7 +183,7 @@ class Teacher(nn.Module):
             )
 
     def check_view_settings(self, settings: str | None, name: str) -> None:
-        """Refuse to show a teacher another view than the one that it was trained on, under whatever name.
+        """Refuse a view with other settings than the one that the teacher was trained on, whatever its name.
 
         Raises:
             InputError: naming both views.
@@ -219,7 +219,7 @@ class Teacher(nn.Module):
         return {} if destination is None else destination
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
-        self._prefix = prefix  # for the hook below, which is not told
+        self._prefix = prefix  # for the hook below, which does not receive it
 
 
 def _expect_no_keys(teacher: nn.Module, keys: Any) -> None:

@@ -1,4 +1,4 @@
-"""How good the teachers of a fit are on its validation windows."""
+"""Scores of the teachers of a fit on its validation windows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kdlab.types import Batch
 
 
 class Scores(NamedTuple):
-    """A teacher on the validation windows, over all processes.
+    """The scores of a teacher on the validation windows, over all processes.
 
     Attributes:
-        accuracy: share of the windows that it gets right.
+        accuracy: share of the windows that it classifies correctly.
         majority: share of the most frequent class.
         broken: number of windows for which its logits hold NaN or infinite values.
     """

@@ -18,7 +18,7 @@ Differences from the reference code:
     There the divergence is divided by ``B K`` (``kl_reduction="mean"``) and multiplied by ``m``: on CIFAR-100, for
     ResNet-18, 50 (self) and 100 (virtual), which with ``"batchmean"`` are .5 and 1. Our ``m`` is 1. For MobileNetV2 and
     ShuffleNetV2 the self variant has ``T = 20`` and ``m = 1``. As there, ``T`` softens the probabilities ``u`` of the
-    virtual teacher as if they were logits, and leaves the student alone. Labels may be mixed.
+    virtual teacher as if they were logits, and is not applied to the student. Labels may be mixed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from kdlab.types import InputError, Output
 
 
 def virtual_teacher(target: Tensor, classes: int, correct: float = 0.99) -> Tensor:
-    """Class probabilities of a teacher that finds the true class very likely and all others equally unlikely.
+    """Class probabilities with a high value for the true class and equal values for all others.
 
     Args:
         target: the true classes ``(B,)``, or class probabilities ``(B, K)``, over which it is averaged.
@@ -102,7 +102,7 @@ class TFKDSelfObjective(SoftTargets):
 
 
 def _between(who: str, value: float) -> float:
-    """A probability that leaves something for the other classes."""
+    """Check a probability that is neither 0 nor 1."""
     if not 0 < value < 1:
         raise InputError(f"{who}: correct must be above 0 and below 1, but got {value!r}.")
     return value
@@ -129,7 +129,7 @@ class TFKDVirtualObjective(Objective):
     temperature: Setting = setting("``T > 0``, of the virtual teacher alone.", default=20.0, low=1e-3)
     multiplier: Setting = setting("``m``, at least 0.", default=1.0)
     correct: float = argument(
-        "what the virtual teacher gives the true class, above 0 and below 1.", default=0.99, check=_between
+        "the virtual teacher's probability of the true class, above 0 and below 1.", default=0.99, check=_between
     )
     kl_reduction: Reduction = argument(
         '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller.', default="batchmean"

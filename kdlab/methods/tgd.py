@@ -1,4 +1,4 @@
-r"""TGD: topological guidance from a teacher on the raw input and one on persistence images.
+r"""TGD (topological guidance distillation): a teacher on the raw input and one on persistence images.
 
 .. math:: (1 - \lambda)\, \mathrm{CE} + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\gamma}{|L|} \sum_{l \in L} \frac{1}{B^2} \Big\lVert N(G_s^l) - N\big(\textstyle\sum_m w_m G_m^l\big)

@@ -1,12 +1,12 @@
-r"""Topological KD: a teacher on persistence images and one on the raw signal, whose logits are brought to one scale.
+r"""Topological KD: a teacher on persistence images and one on the raw signal, with standardised logits.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z'_s, y) + \lambda\, c \sum_m w_m\,
     \mathrm{KL}\big(\mathrm{softmax}(a z'_m) \,\|\, \mathrm{softmax}(a z'_s)\big),
     \qquad z' = z / (\sigma(z) + \epsilon)
 
 with the standard deviation over the classes of a window in place of a temperature; see
-:func:`kdlab.functional.standardise_logits` (softmax does not see that it subtracts the mean as well). The paper starts
-the student from one that was trained from scratch (``student_init=``).
+:func:`kdlab.functional.standardise_logits` (it also subtracts the mean, which does not change a softmax). The paper
+starts the student from one that was trained from scratch (``student_init=``).
 
 References:
     E. S. Jeon, H. Choi, A. Shukla, Y. Wang, M. P. Buman, P. Turaga, "Topological knowledge distillation for wearable

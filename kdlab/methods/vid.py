@@ -1,4 +1,4 @@
-r"""VID: variational information distillation, the likelihood of its teacher's feature given the student's.
+r"""VID (variational information distillation): the likelihood of the teacher's feature given the student's.
 
 .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
     + \frac{\beta}{|L|} \sum_{l \in L} \sum_m w_m\, \overline{\tfrac12 \left[ \frac{(F_m^l - \mu_{ml}(F_s^l))^2}
@@ -14,7 +14,7 @@ References:
     transfer", CVPR 2019, arXiv:1904.05835. Code: HobbitLong/RepDistiller@b84f547.
 
 Differences from the reference code:
-    The taps are averaged, so ``beta = 3`` on three of them is its 1 on their sum. It pools maps of different size
+    The taps are averaged, so ``beta = 3`` on three of them equals its 1 on their sum. It pools maps of different size
     silently; here it needs ``resize="pool"``. Its softplus overflows for large ``a``, unlike torch's.
 """
 
@@ -95,7 +95,7 @@ class VIDObjective(HintTargets):
 
     paper: ClassVar[tuple[str, ...]] = ("ahn2019variational",)
     zero_when_equal = False
-    reason = "it is the logarithm of a density, whose least value is no zero"
+    reason = "it is the logarithm of a density, whose minimum is not zero"
 
     information_weight: Setting = setting("``beta``, at least 0.", default=3.0)
     kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original.", default=0.0)

@@ -10,10 +10,10 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
     """Check that the data module computes ``view`` in the shape and with the classes that ``net`` expects.
 
     Args:
-        who: reads it, for messages.
+        who: name of the net in messages.
         view: key of the view.
-        net: reads it.
-        windows: the data module; what it does not know is not checked.
+        net: the net that reads it.
+        windows: the data module; what it does not declare is not checked.
 
     Raises:
         InputError: naming what is missing or differs.
@@ -53,7 +53,7 @@ def view_settings(windows: Windows, view: str, trained: str | None = None, again
         windows: the data module.
         view: name of the view.
         trained: the view that a net was trained on, whose ranges replace those that are ``"auto"`` here.
-        again: also where another net's did before.
+        again: also where another net's ranges replaced them before.
     """
     if trained:
         windows.adopt_view(view, trained, again)
@@ -64,7 +64,7 @@ def check_version(who: str, view: str, version: str, windows: Windows) -> None:
     """Check that the data module computes a second version of a view, and that it is the same view.
 
     Args:
-        who: reads it, for messages.
+        who: name of the net in messages.
         view: key of the view.
         version: what comes after the slash, such as ``"second"``.
         windows: the data module; one whose views are not known passes.

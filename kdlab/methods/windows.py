@@ -1,4 +1,4 @@
-"""The door between methods and data: any data module, or none, as `kdlab.types.Windows`."""
+"""The interface of methods and data: any data module, or none, as `kdlab.types.Windows`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def lacks(windows: Windows, *members: str) -> list[str]:
 
 
 def name_of(windows: Windows) -> str:
-    """How to call a data module in a message."""
+    """The name of a data module in a message."""
     return windows.name if isinstance(windows, PartialWindows) else type(windows).__name__
 
 
@@ -68,7 +68,7 @@ class PartialWindows:
 
     @property
     def name(self) -> str:
-        """How to call it in a message."""
+        """Its name in a message."""
         return "plain loaders" if self._held is None else type(self._held).__name__
 
     def has(self, member: str) -> bool:
@@ -160,7 +160,7 @@ class PartialWindows:
 
     @property
     def drop_last(self) -> bool:
-        """Are the training windows left out that do not fill a batch?"""
+        """Whether the training windows that do not fill a batch are left out."""
         return cast(bool, self._known("drop_last", True))
 
     @property
