@@ -60,7 +60,7 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
         run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
     with pytest.raises(InputError, match="no setting 'temperature'"):
         trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())
-    with pytest.raises(InputError, match="PSKD moves 'past_weight' itself"):
+    with pytest.raises(InputError, match="PSKD changes 'past_weight' by arguments"):
         trainer(tmp_path, callbacks=[WeightAnnealing("past_weight")]).fit(PSKD(net()), BasicMotions())
     with pytest.raises(InputError, match="above 0"):
         TemperatureAnnealing(start=0.0)
@@ -100,7 +100,7 @@ def test_annealing_leaves_to_a_method_what_it_moves_itself(method, tmp_path):
     for setting in moved_by(build(method)):
         module = build(method)
         before = float(module.objective.settings()[setting])
-        with pytest.raises(InputError, match=rf"WeightAnnealing: {method.__name__} moves '{setting}' itself.*another"):
+        with pytest.raises(InputError, match=rf"WeightAnnealing: {method.__name__} changes '{setting}' by arguments.*another"):
             trainer(tmp_path, callbacks=[WeightAnnealing(setting)]).fit(module, BasicMotions())
         assert float(module.objective.settings()[setting]) == before
 
