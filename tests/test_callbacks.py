@@ -100,7 +100,9 @@ def test_annealing_leaves_to_a_method_what_it_moves_itself(method, tmp_path):
     for setting in moved_by(build(method)):
         module = build(method)
         before = float(module.objective.settings()[setting])
-        with pytest.raises(InputError, match=rf"WeightAnnealing: {method.__name__} changes '{setting}' by arguments.*another"):
+        with pytest.raises(
+            InputError, match=rf"WeightAnnealing: {method.__name__} changes '{setting}' by arguments.*another"
+        ):
             trainer(tmp_path, callbacks=[WeightAnnealing(setting)]).fit(module, BasicMotions())
         assert float(module.objective.settings()[setting]) == before
 

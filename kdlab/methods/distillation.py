@@ -194,8 +194,8 @@ class Distillation(Method):
         """The outputs of the teachers for a batch, computed or cached."""
         if self._cached is None:
             return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
-        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
-        return dict(self._cached.read(batch.index, everyone))
+        gathered = None if distributed.world_size() == 1 else distributed.gather(batch.index)
+        return dict(self._cached.read(batch.index, gathered))
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights, and what it observes."""

@@ -40,7 +40,7 @@ class Teacher(nn.Module):
             already trained.
         view: name of the view that the teacher reads.
         net: the net that foreign weights belong to, or a trained net.
-        mean: per-channel mean of the view, for foreign weights that carry none.
+        mean: per-channel mean of the view, for foreign weights without any.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
             and so perhaps on windows that were scaled with other numbers (with a warning); its classes, channels,
