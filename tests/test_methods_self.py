@@ -424,7 +424,11 @@ def test_ddgsd_trains_on_both_distortions(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "second": (DDGSD, {"augment": Mix2()}, r"DDGSD.*'raw/second'.*emits 'raw'.*raw/second: null"),
-    "augment": (DDGSD, {"views": METHODS[DDGSD]["views"]}, r"DDGSD.*no augment.*Set the data module's augment"),
+    "augment": (
+        DDGSD,
+        {"views": METHODS[DDGSD]["views"]},
+        r"DDGSD: augment of the data module must be set.*Set the data module's augment",
+    ),
     "pair": (CSKD, {}, r"CSKD.*'raw/pair'.*emits 'raw'.*raw/pair: null"),
     "same": (CSKD, {"views": {"raw": Raw(), "raw/pair": Raw([0])}}, r"CSKD.*must be the same view"),
     "end": (PSKD, {}, r"PSKD.*no planned end.*epochs="),

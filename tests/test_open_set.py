@@ -234,7 +234,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_teacher_of_all_classes_is_refused(teachers: dict[str, str], tmp_path: Path) -> None:
     module = KD(net(classes=3), {"raw": Teacher(teachers["raw"])})
-    with pytest.raises(InputError, match="teacher 'raw' has 4 classes, the student 3"):
+    with pytest.raises(InputError, match="teacher 'raw' must have the 3 classes of the student, but has 4"):
         trainer(tmp_path).fit(module, BasicMotions(unknown_classes=["Running"]))
 
 

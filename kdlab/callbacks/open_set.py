@@ -48,8 +48,8 @@ class OpenSetScore(Callback):
         """Raise unless the data module holds a class out; the command line also checks this before a fit."""
         if not windows_of(datamodule).unknown_classes:
             raise InputError(
-                "OpenSetScore: compares windows of known and unknown classes, but the data module holds no class out. "
-                "Name some in its unknown_classes (and train with the same), or leave the callback out."
+                "OpenSetScore: unknown_classes of the data module must name a class, but it holds no class out. Name "
+                "some in its unknown_classes (and train with the same), or leave the callback out."
             )
 
     def on_test_batch_end(

@@ -198,7 +198,7 @@ class Teacher(nn.Module):
     def forward(self, x: Tensor) -> Output:
         """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
-            raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
+            raise InputError("Teacher: the net must be loaded before a forward pass, but is not. Call load().")
         with torch.no_grad(), self._autocast(x.device.type):
             output: Output = self.net(x)
         return output
