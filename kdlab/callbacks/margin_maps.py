@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.callbacks.pictures import save_picture
+from kdlab.callbacks.pictures import save_figure
 from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
@@ -148,7 +148,7 @@ class MarginMapPictures(Callback):
         x = batch.views[self._chosen(module)[0].view].numpy()
         classes = [str(c) for c in windows_in(trainer).classes or range(int(batch.target.max()) + 1)]
         titles = [classes[int(t)].replace("_", " ") for t in batch.target]
-        save_picture(trainer, name, plot_margin_maps(x, rows, titles))
+        save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
 def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
