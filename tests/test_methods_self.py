@@ -107,7 +107,7 @@ def test_ddgsd_is_zero_for_equal_distortions_and_sends_gradients_to_both() -> No
     assert found["kd"] == found["discrepancy"] == 0 < found["ce"]
     a, b = output(2).logits.requires_grad_(), output(3).logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: symmetric_kl(x, y, 2.0), (a, b))
-    with pytest.raises(InputError, match=r"one after the other.*7 rows"):
+    with pytest.raises(InputError, match=r"one distortion after the other.*7 rows"):
         DDGSDObjective()(student=output(1, 7), teachers={}, target=TARGET[:7])
 
 

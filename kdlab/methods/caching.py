@@ -132,8 +132,8 @@ def _requests(
         if changes is not None and cache.teacher_input != "clean":
             raise InputError(
                 f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
-                "so its outputs cannot be cached. Set teacher_input='clean' to use the window before augmentation, or "
-                "train without the augmentation or without the cache."
+                "so its outputs cannot be cached. Set teacher_input='clean' to use the unchanged window, or leave out "
+                "the random change or the cache."
             )
         assert teacher.net is not None  # loaded
         key = {
