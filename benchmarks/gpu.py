@@ -1,13 +1,13 @@
 """The figures of `benchmarks.views` and `benchmarks.step` on a GPU, in one table: ``python -m benchmarks.gpu``.
 
-Views: diagrams are found on the host; pictures are drawn by the host and copied, or drawn by the GPU from the host's
+Views: diagrams are computed on the host; images are computed by the host and copied, or by the GPU from the host's
 diagrams; both against ripser + persim on one thread of the host (fields against pyts). A step: that of
 `benchmarks.step`, on the GPU, timed by events in its stream; waiting is time in which the GPU has nothing to do; memory
-is the most that PyTorch allocated on the GPU. That both paths give the same pictures, and the cached terms are the live
+is the most that PyTorch allocated on the GPU. That both paths give the same images, and the cached terms are the live
 ones, is asserted in the same run.
 
-Where there is no GPU it says so. ``--device cpu`` goes through the same code on the host at a small size, to see that
-it runs; its figures mean nothing.
+Without a GPU nothing is measured. ``--device cpu`` runs the same code on the host at a small size, as a test; its
+figures have no meaning.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def same(view: View, batch: torch.Tensor, device: str, name: str) -> None:
 
 
 def drawn(name: str, x: np.ndarray, view: View, peer: Callable[[np.ndarray], object], few: int, device: str) -> Table:
-    """How many times faster than the peer the host's and the device's pictures are."""
+    """How many times faster than the peer the host's and the device's images are computed."""
     rows = x.reshape(-1, x.shape[-1])
     host = [torch.from_numpy(x[i : i + views.BATCH]) for i in range(0, len(x), views.BATCH)]
     there = [batch.to(device) for batch in host]
@@ -87,7 +87,7 @@ def view_rows(device: str, count: int, small: bool) -> Table:
     for name, x in signals.items():
         views.check(name, x)
         table += diagrams(name, x, few)
-        table += drawn(name, x, views.VIEW, lambda s: views.imager_picture(views.ripser_pairs(s)), few, device)
+        table += drawn(name, x, views.VIEW, lambda s: views.imager_image(views.ripser_pairs(s)), few, device)
     if small:  # pyts compiles for half a minute
         return table
     from pyts.image import GramianAngularField as Reference
@@ -100,7 +100,7 @@ def view_rows(device: str, count: int, small: bool) -> Table:
 
 def memory_rows(costs: step.Costs) -> Table:
     """The most that was allocated on the device."""
-    names = {"student": "the student alone", "live": "teachers asked in every step", "cached": "teachers asked once"}
+    names = {"student": "the student alone", "live": "teachers run in every step", "cached": "teachers cached"}
     peaks = {name: costs[f"memory/{name}"] for name in names if f"memory/{name}" in costs}
     return [(f"memory, {names[name]}", f"{peak / 1e6:.0f} MB", "of the device") for name, peak in peaks.items()]
 
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{name}\n{views.machine(('torch', 'lightning', 'numpy', 'numba', 'ripser', 'persim', 'pyts'), '1 thread')}")
     print(
         f"{setting.train} training windows 3 x {setting.length}, batches of {setting.batch}, "
-        f"pictures {setting.size} x {setting.size}\n"
+        f"images {setting.size} x {setting.size}\n"
     )
     with threadpool_limits(1):
         costs = step.measure(setting)

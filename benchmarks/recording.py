@@ -40,7 +40,7 @@ def hour(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_npz(file: Path, x: np.ndarray, label: np.ndarray, hours: int) -> None:
-    """One hour, so many times over, without ever being in memory as a whole."""
+    """One hour, so many times over, without ever being completely in memory."""
     words = np.array(CLASSES)[label]
     with zipfile.ZipFile(file, "w") as archive:
         for key, part in (("x", x), ("y", words)):

@@ -1,9 +1,9 @@
-"""Whether teachers that were asked once make the same student: ``python -m benchmarks.same_student``.
+"""Whether cached teachers give the same student: ``python -m benchmarks.same_student``.
 
-TPKD for three epochs on SP-SW-HAR (``KDLAB_DATA`` names its folder), with the teachers asked in every step and with
-what they say kept, from the same start: the largest difference of any weight. For comparison, the same with one part in
-ten million of noise on the student's first weights, and the time of both fits. The two teachers, on all channels and
-on their persistence images, are trained for one epoch first.
+TPKD for three epochs on SP-SW-HAR (``KDLAB_DATA`` names its folder), with the teachers run in every step and with
+their outputs cached, from the same start: the largest difference of any weight. For comparison, the same with one
+part in ten million of noise on the student's first weights, and the time of both fits. The two teachers, on all
+channels and on their persistence images, are trained for one epoch first.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def main() -> None:
     met = "met" if difference <= MOST else "MISSED"
     print(f"largest difference of any weight   {difference:.1e}   {met}: at most 1e-4")
     print(f"with 1e-7 of noise on the start    {apart(cached, noisy):.1e}")
-    print(f"fit, teachers asked in every step  {live_seconds:.0f} s")
-    print(f"fit, teachers asked once           {cached_seconds:.0f} s, asking included")
+    print(f"fit, teachers run in every step  {live_seconds:.0f} s")
+    print(f"fit, teachers cached             {cached_seconds:.0f} s, filling the cache included")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """How cost grows with size: ``python -m benchmarks.scan`` (``--quick``: small sizes, to see that it runs).
 
 Four sizes: windows (1,000 to 1,000,000, memory-mapped), channels (3 to 40), samples of a window (100 to 2,000) and
-teachers (1 to 3: raw signal, persistence images, Gramian angular fields; asked in every step, and once). Every line of
+teachers (1 to 3: raw signal, persistence images, Gramian angular fields; run in every step, and cached). Every line of
 a table is measured in a process of its own. A time is CPU time on one thread, which other work on the machine does not
 lengthen as it does wall time; the exponent is the slope of log time over log size, 1 where time is linear. The files
 hold 10,000 distinct windows over and over and are deleted at the end.
 
 Memory is what the process itself allocated (RssAnon, read every few milliseconds from outside), at most and above what
-it was before the data were opened. The pages of the mapped file are left out: they are the system's cache, given back
-when anybody needs the room. ``ru_maxrss``, in the last column, counts them.
+it was before the data were opened. The pages of the mapped file are left out: they are the system's cache, freed
+when memory is needed. ``ru_maxrss``, in the last column, counts them.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def measure(case: Case, path: Path) -> dict[str, float]:
     setting = Setting(batch=BATCH, train=train)
 
     def step(cache: kdlab.TeacherCache | None = None) -> float:
-        return median(fit(method(case, cache), data, case.steps, setting, CpuTime()).whole)
+        return median(fit(method(case, cache), data, case.steps, setting, CpuTime()).complete)
 
     if case.axis == "windows":
         found["statistics"] = seconds(lambda: data.view_statistics("pi"))
@@ -139,7 +139,7 @@ def measure(case: Case, path: Path) -> dict[str, float]:
     elif case.axis == "teachers":
         found = {"ms a step": 1e3 * step()}
         if case.teachers:
-            found["ms, asked once"] = 1e3 * step(kdlab.TeacherCache())
+            found["ms, cached"] = 1e3 * step(kdlab.TeacherCache())
     else:
         found["us a window"] = 1e6 * min(seconds(lambda: through(data, ["raw", "pi"])) for _ in range(3)) / train
         found["ms a step"] = 1e3 * step()
@@ -147,7 +147,7 @@ def measure(case: Case, path: Path) -> dict[str, float]:
 
 
 def work(pipe: Connection, case: Case, path: Path) -> None:
-    """What the process does: warm up, say so, measure, answer."""
+    """The process: warm up, report it, measure, return the result."""
     quiet()
     torch.set_num_threads(1)
     for view in VIEWS.values():
@@ -163,7 +163,7 @@ def work(pipe: Connection, case: Case, path: Path) -> None:
 
 
 def allocated(pid: int) -> float:
-    """Megabytes that a process has allocated; NaN where the system does not tell."""
+    """Megabytes that a process has allocated; NaN where the system does not report it."""
     try:
         found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
@@ -213,7 +213,7 @@ HEADS = {
     "reading": "raw pass, s",
     "us a window": "raw + pi, us/window",
     "ms a step": "step, ms",
-    "ms, asked once": "step, asked once, ms",
+    "ms, cached": "step, cached, ms",
     "MB": "memory, MB",
     "file": "file, MB",
     "resident": "ru_maxrss, MB",
@@ -255,12 +255,12 @@ def additive(results: Results) -> dict[tuple[str, ...], float]:
 
 def teacher_table(results: Results) -> None:
     mine = {case.teachers: found for case, found in results.items() if case.axis == "teachers"}
-    print("teachers WRN16-1 on windows of 3 x 100 and pictures 32 x 32, batches of 32: ms of a step")
-    print(f"{'':>16}{'asked in every step':>22}{'asked once':>14}{'sum of the parts':>20}")
+    print("teachers WRN16-1 on windows of 3 x 100 and images 32 x 32, batches of 32: ms of a step")
+    print(f"{'':>16}{'run in every step':>22}{'cached':>14}{'sum of the parts':>20}")
     sums = additive(results) if () in mine else {}
     for names, found in mine.items():
         parts = f"{sums[names]:>20.1f}" if names in sums else ""
-        once = f"{found['ms, asked once']:>14.1f}" if names else f"{'':>14}"
+        once = f"{found['ms, cached']:>14.1f}" if names else f"{'':>14}"
         print(f"{' + '.join(names) or 'none':>16}{found['ms a step']:>22.1f}{once}{parts}")
     if sums:
         worst = max(mine[names]["ms a step"] / total for names, total in sums.items())
@@ -281,7 +281,7 @@ def draw(results: Results, path: Path) -> None:
     }
     labels = {
         "setup": "load, check, split, scale",
-        "statistics": "statistics of the pictures",
+        "statistics": "statistics of the images",
         "reading": "a pass over the raw windows",
         "us a window": "raw + pi, µs a window",
         "ms a step": "TPKD step, two teachers, ms",
@@ -308,8 +308,8 @@ def draw(results: Results, path: Path) -> None:
     bars = figure.add_subplot(grid[0, 4:])
     mine = {case.teachers: found for case, found in results.items() if case.axis == "teachers"}
     place = np.arange(len(mine))
-    bars.bar(place - 0.2, [found["ms a step"] for found in mine.values()], 0.4, label="asked in every step")
-    bars.bar(place + 0.2, [found.get("ms, asked once", math.nan) for found in mine.values()], 0.4, label="asked once")
+    bars.bar(place - 0.2, [found["ms a step"] for found in mine.values()], 0.4, label="run in every step")
+    bars.bar(place + 0.2, [found.get("ms, cached", math.nan) for found in mine.values()], 0.4, label="cached")
     for names, total in additive(results).items() if () in mine else ():
         at = list(mine).index(names)
         bars.plot([at - 0.45, at + 0.05], [total, total], "k-", label=None if len(names) > 2 else "sum of the parts")
@@ -327,9 +327,7 @@ def draw(results: Results, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description="How cost grows with size.")
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument(
-        "--plot", type=Path, default=Path(__file__).with_name("scan.png"), help="where the picture goes"
-    )
+    parser.add_argument("--plot", type=Path, default=Path(__file__).with_name("scan.png"), help="file of the figure")
     chosen = parser.parse_args(arguments)
     begin = time.perf_counter()
     quiet()

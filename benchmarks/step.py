@@ -1,7 +1,7 @@
 """What a step costs, as multiples of training the student alone: ``python -m benchmarks.step``.
 
 One TPKD step (student WRN16-1, teachers WRN16-3 on the raw signal and WRN16-3 on persistence images 64 x 64, windows
-3 x 500, batches of 64), with the teachers asked in every step and with what they say kept by `TeacherCache`; the share
+3 x 500, batches of 64), with the teachers run in every step and with their outputs cached by `TeacherCache`; the share
 of the time that a step waits for its views with two workers; and a fit of the student against a plain PyTorch loop that
 does the same work. All in one process, in turns; a time is the median over steps. The nets have random weights: the
 time does not depend on them. That the cached terms are the live ones is asserted in the same run.
@@ -53,7 +53,7 @@ class Setting:
 
     @property
     def view(self) -> PersistenceImage:
-        """The pictures."""
+        """The images."""
         return PersistenceImage(size=self.size)
 
 
@@ -100,7 +100,7 @@ def tpkd(setting: Setting, cache: kdlab.TeacherCache | None) -> kdlab.TPKD:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -155,7 +155,7 @@ class Clock(pl.Callback):
         return [gap for i, gap in enumerate(gaps, start=1) if i % self.epoch]
 
     @property
-    def whole(self) -> list[float]:
+    def complete(self) -> list[float]:
         """From the end of one step to that of the next, in one epoch."""
         return self._gaps(self.ends)
 
@@ -213,17 +213,17 @@ def plain(datamodule: ArrayDataModule, setting: Setting) -> list[float]:
 
 
 class Exact(kdlab.TPKD):
-    """Asserts that the answers kept give the terms of the live ones: bit for bit on a CPU."""
+    """Asserts that the cached outputs give the terms of the live ones: bit for bit on a CPU."""
 
-    picture: PersistenceImage
+    image_view: PersistenceImage
 
     def terms(self, batch: kdlab.Batch, student: kdlab.Output) -> dict[str, torch.Tensor]:
-        """The terms, from what was kept."""
+        """The terms, from the cached outputs."""
         found = super().terms(batch, student)
-        pictures = self.picture(batch.views["raw"].cpu()).to(self.device)
-        answers, self._cached = self._cached, None
-        live = super().terms(batch._replace(views={**batch.views, "pi": pictures}), student)
-        self._cached = answers
+        images = self.image_view(batch.views["raw"].cpu()).to(self.device)
+        cached, self._cached = self._cached, None
+        live = super().terms(batch._replace(views={**batch.views, "pi": images}), student)
+        self._cached = cached
         kd, gram = (abs(float(found[name].detach() / live[name].detach()) - 1) for name in ("kd", "similarity"))
         logits = "bit for bit" if torch.equal(found["kd"], live["kd"]) else f"to {kd:.0e}"
         assert logits == "bit for bit" if self.device.type == "cpu" else kd <= 1e-5
@@ -243,7 +243,7 @@ def measure(setting: Setting) -> Costs:
     cache = kdlab.TeacherCache()
     exact = tpkd(setting, cache)
     exact.__class__ = Exact
-    exact.picture = setting.view
+    exact.image_view = setting.view
     costs = Costs()
     begin = time.perf_counter()
     fit(exact, both, 1, setting)
@@ -254,22 +254,22 @@ def measure(setting: Setting) -> Costs:
     many = setting.student_steps
     for _ in range(2):
         runs: dict[str, Callable[[], list[float]]] = {
-            "student": lambda: fit(kdlab.Supervised(net()), only, many, setting).whole,
+            "student": lambda: fit(kdlab.Supervised(net()), only, many, setting).complete,
             "plain": lambda: plain(only, setting),
-            "cached": lambda: fit(module, both, many, setting).whole,
+            "cached": lambda: fit(module, both, many, setting).complete,
         }
         for name, run in runs.items():
             steps[name] += with_memory(name, run, costs, setting)
     steps["live"] = with_memory(
-        "live", lambda: fit(tpkd(setting, None), both, setting.live_steps, setting).whole, costs, setting
+        "live", lambda: fit(tpkd(setting, None), both, setting.live_steps, setting).complete, costs, setting
     )
     fed = data(setting, x, ["raw", "pi"], workers=2)
     waiting = fit(tpkd(setting, None), fed, setting.live_steps, setting, Stopwatch(setting.device, idle=True))
-    pictures = [timed(setting.view, x[i : i + setting.batch]) for i in range(0, setting.train, setting.batch)]
+    images = [timed(setting.view, x[i : i + setting.batch]) for i in range(0, setting.train, setting.batch)]
     for name, times in steps.items():
         costs[name] = statistics.median(times)
-    costs["drawing"] = statistics.median(pictures)
-    costs["waiting"] = sum(waiting.waits) / sum(waiting.whole)
+    costs["drawing"] = statistics.median(images)
+    costs["waiting"] = sum(waiting.waits) / sum(waiting.complete)
     return costs
 
 
@@ -290,10 +290,10 @@ def rows(costs: Costs, setting: Setting) -> list[tuple[str, str, str]]:
     drawing = costs["drawing"]
     return [
         ("step of the student alone", f"{1e3 * one:.1f} ms", ""),
-        ("TPKD, teachers asked in every step", f"{costs['live'] / one:.2f}x", ""),
-        ("TPKD, teachers asked once", f"{costs['cached'] / one:.2f}x", verdict(costs["cached"] / one, 1.25)),
+        ("TPKD, teachers run in every step", f"{costs['live'] / one:.2f}x", ""),
+        ("TPKD, teachers cached", f"{costs['cached'] / one:.2f}x", verdict(costs["cached"] / one, 1.25)),
         (
-            "asking once, in steps of the student",
+            "filling the cache, in student steps",
             f"{costs['built'] / one:.0f}",
             f"{setting.train} windows, exactness test included",
         ),
@@ -303,7 +303,7 @@ def rows(costs: Costs, setting: Setting) -> list[tuple[str, str, str]]:
             verdict(costs["waiting"], 0.1, "of a TPKD step"),
         ),
         (
-            "pictures, no workers",
+            "images, no workers",
             f"{100 * drawing / (one + drawing):.1f} %",
             "of a student's step with them",
         ),
@@ -333,7 +333,7 @@ def main() -> None:
     print(machine(("torch", "lightning", "numpy", "numba"), f"{torch.get_num_threads()} thread"))
     print(
         f"{setting.train} training windows 3 x {setting.length}, batches of {setting.batch}, "
-        f"pictures {setting.size} x {setting.size}\n"
+        f"images {setting.size} x {setting.size}\n"
     )
     show(rows(measure(setting), setting))
 

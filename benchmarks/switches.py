@@ -1,7 +1,7 @@
 """What each switch of the training step gains and changes: ``python -m benchmarks.switches``.
 
 The student is WRN16-1 on windows 3 x 500 in batches of 64, the teacher WRN16-3 on images 64 x 64, the distillation step
-TPKD with a teacher on each view, asked in every step. Every switch is measured off and on in one run, in turns; a time
+TPKD with a teacher on each view, run in every step. Every switch is measured off and on in one run, in turns; a time
 is the median over steps, of the processor's time on a CPU. What a switch changes is the largest difference of any
 weight after the first step and after the last, in which training makes roundings grow; for a teacher, of any logit, in
 standard deviations of the logits. ``OMP_NUM_THREADS`` sets the threads, one by default. With a GPU, student and teacher
@@ -96,8 +96,8 @@ class Update(Student):
         self.optimizer.step()
 
 
-class Asked:
-    """A teacher that is asked about a batch of images."""
+class Forward:
+    """Forward passes of a teacher on a batch of images."""
 
     def __init__(self, memory_format: Any = None, precision: Any = None, batch: int = 16):
         self.teacher = kdlab.Teacher(net=net(3, 2), precision=precision, memory_format=memory_format).load().to(DEVICE)
@@ -114,7 +114,7 @@ class Asked:
 
 
 class Distilled:
-    """A TPKD step with both teachers asked."""
+    """A TPKD step with forward passes of both teachers."""
 
     def __init__(self, memory_format: Any = None):
         teachers = {
@@ -192,12 +192,12 @@ def rows() -> Iterator[tuple[str, str, Any, Any, int]]:
     yield "student's step", "bf16", Student(), Student(precision="bf16"), 3 if slow else 11
     yield "student's step", "fused SGD", Student(), Student(fused=True), 11
     yield "optimiser alone", "fused SGD", Update(), Update(fused=True), 101
-    yield "2-D teacher asked", "channels_last", Asked("contiguous"), Asked("channels_last"), 6
-    yield "2-D teacher asked", "bf16", Asked(batch=8), Asked(batch=8, precision="bf16"), 2 if slow else 11
+    yield "2-D teacher", "channels_last", Forward("contiguous"), Forward("channels_last"), 6
+    yield "2-D teacher", "bf16", Forward(batch=8), Forward(batch=8, precision="bf16"), 2 if slow else 11
     yield "TPKD's step", "channels_last", Distilled("contiguous"), Distilled("channels_last"), 4 if slow else 11
     if not slow:
         yield "student's step", "fp16", Student(), Student(precision="fp16"), 11
-        yield "2-D teacher asked", "fp16", Asked(), Asked(precision="16"), 11
+        yield "2-D teacher", "fp16", Forward(), Forward(precision="16"), 11
         yield "a batch to the GPU", "pinned memory", Moved(False), Moved(True), 101
     yield "student's step", "compile", Student(), Student(compiled=True), 11
 

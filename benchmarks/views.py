@@ -2,7 +2,7 @@
 
 Both sides run in this process on one thread, on the same series, and agree before they are timed. kdlab takes batches
 of 64 windows (256 distinct ones a round: fewer would train the branch predictor); the reference packages take series by
-series, as the papers' pipelines call them, and pyts also whole batches. A time is the best of a few rounds; rounds of
+series, as the papers' pipelines call them, and pyts also in batches. A time is the best of a few rounds; rounds of
 the two sides alternate. Set ``KDLAB_DATA`` to the folder of SP-SW-HAR to have real windows in the table.
 """
 
@@ -79,8 +79,8 @@ def kept(pairs: np.ndarray) -> np.ndarray:
     return pairs[pairs[:, 1] - pairs[:, 0] > VIEW.threshold]
 
 
-def imager_picture(pairs: np.ndarray) -> np.ndarray:
-    """persim's present class, made to say what the older one says."""
+def imager_image(pairs: np.ndarray) -> np.ndarray:
+    """persim's present class, with the settings of the older one."""
     pairs = kept(pairs)
     if not len(pairs):
         return np.zeros((SIZE, SIZE))
@@ -88,7 +88,7 @@ def imager_picture(pairs: np.ndarray) -> np.ndarray:
     return image / image.max()
 
 
-def persimage_picture(pairs: np.ndarray) -> np.ndarray:
+def persimage_image(pairs: np.ndarray) -> np.ndarray:
     """persim's older class, which the papers call."""
     pairs = kept(pairs)
     if not len(pairs):
@@ -132,7 +132,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def check(name: str, x: np.ndarray) -> None:
-    """Diagrams and pictures equal the references' on a sample."""
+    """Diagrams and images equal the references' on a sample."""
     rows = x.reshape(-1, x.shape[-1])
     sample = rows[:: max(1, len(rows) // 64)]
     for series, found in zip(sample, sublevel_diagrams(sample), strict=True):
@@ -141,8 +141,8 @@ def check(name: str, x: np.ndarray) -> None:
     few = sample[:24]
     pictures, old = VIEW(few[None])[0].numpy(), LEGACY(few[None])[0].numpy()
     for series, picture, legacy in zip(few, pictures, old, strict=True):
-        assert np.abs(picture - imager_picture(ripser_pairs(series))).max() < 1e-5, name
-        assert np.abs(legacy - persimage_picture(ripser_pairs(series))).max() < 1e-5, name
+        assert np.abs(picture - imager_image(ripser_pairs(series))).max() < 1e-5, name
+        assert np.abs(legacy - persimage_image(ripser_pairs(series))).max() < 1e-5, name
 
 
 def topology(name: str, x: np.ndarray) -> dict[str, float]:
@@ -165,10 +165,10 @@ def topology(name: str, x: np.ndarray) -> dict[str, float]:
     out = {"pairs": float(np.mean([len(pairs) for pairs in sublevel_diagrams(some)]))}
     out["diagrams / ripser"] = versus(diagrams, len(rows), lambda: [ripser_pairs(s) for s in some], len(some))
     out["images / ripser + PersistenceImager"] = versus(
-        pictures, len(rows), lambda: [imager_picture(ripser_pairs(s)) for s in few], len(few)
+        pictures, len(rows), lambda: [imager_image(ripser_pairs(s)) for s in few], len(few)
     )
     out["images / ripser + PersImage"] = versus(
-        pictures, len(rows), lambda: [persimage_picture(ripser_pairs(s)) for s in fewest], len(fewest)
+        pictures, len(rows), lambda: [persimage_image(ripser_pairs(s)) for s in fewest], len(fewest)
     )
     try:
         from gudhi.representations import PersistenceImage as GudhiImage
@@ -191,7 +191,7 @@ def topology(name: str, x: np.ndarray) -> dict[str, float]:
     out["diagrams / GUDHI"] = versus(diagrams, len(rows), lambda: finite(some), len(some))
     out["images / GUDHI"] = versus(pictures, len(rows), lambda: drawn.fit_transform(finite(few)), len(few))
     speed = min(seconds(pictures) for _ in range(5)) / len(rows)
-    out["us a picture"] = 1e6 * speed
+    out["us an image"] = 1e6 * speed
     return out
 
 
@@ -211,7 +211,7 @@ def fields(name: str, x: np.ndarray) -> dict[str, float]:
 
     some = rows[np.linspace(0, len(rows) - 1, WINDOWS).astype(int)]
     return {
-        "GAF / pyts, whole batch": versus(ours, len(rows), lambda: theirs.transform(batch), len(batch)),
+        "GAF / pyts, in batches": versus(ours, len(rows), lambda: theirs.transform(batch), len(batch)),
         "GAF / pyts, series by series": versus(
             ours, len(rows), lambda: [theirs.transform(series[None]) for series in some], len(some)
         ),
@@ -222,7 +222,7 @@ TARGETS = {  # the least on each kind of signal, and in the geometric mean
     "diagrams / ripser": (110, 150),
     "images / ripser + PersistenceImager": (75, 100),
     "images / ripser + PersImage": (75, 100),
-    "GAF / pyts, whole batch": (8, 8),
+    "GAF / pyts, in batches": (8, 8),
     "GAF / pyts, series by series": (100, 100),
 }
 
@@ -236,7 +236,7 @@ def main() -> None:
 def report() -> None:
     packages = ("numpy", "torch", "numba", "ripser", "persim", "pyts", "gudhi", "scipy")
     print(machine(packages, "1 thread on both sides"))
-    print(f"{SIZE} x {SIZE} pictures, float32, {WINDOWS} distinct windows in batches of {BATCH}\n")
+    print(f"{SIZE} x {SIZE} images, float32, {WINDOWS} distinct windows in batches of {BATCH}\n")
     table: dict[str, dict[str, float]] = {}
     chosen = {name: np.ascontiguousarray(x, dtype=np.float32) for name, x in signals()}
     for name, x in chosen.items():
@@ -250,13 +250,13 @@ def report() -> None:
     for column in columns:
         values = [row[column] for row in table.values()]
         mean = math.exp(sum(map(math.log, values)) / len(values))
-        unit = "" if column in ("pairs", "us a picture") else "x"
+        unit = "" if column in ("pairs", "us an image") else "x"
         print(f"{column:{wide}}", *(f"{value:>15.1f}{unit or ' '}" for value in values), f"{mean:>15.1f}{unit or ' '}")
         if column in TARGETS:
             least, average = TARGETS[column]
             met = min(values) >= least and mean >= average
             print(f"{'':{wide}}   {'met' if met else 'MISSED'}: at least {least} on each, {average} in the mean")
-    print("\nexact in this run: diagrams equal ripser's and GUDHI's, pictures persim's to 1e-5, fields pyts's to 1e-5")
+    print("\nexact in this run: diagrams equal ripser's and GUDHI's, images persim's to 1e-5, fields pyts's to 1e-5")
 
 
 def machine(packages: Iterable[str], threads: str) -> str:

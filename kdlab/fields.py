@@ -99,7 +99,7 @@ class Field:
             allowed = (*choices, None) if type(None) in get_args(self.type) else choices
             raise _refused(who, name, " or ".join(map(repr, allowed)), value)
         if constraint := self._number():
-            number = isinstance(value, numbers.Integral if self._whole else numbers.Real | Tensor)
+            number = isinstance(value, numbers.Integral if self._integer else numbers.Real | Tensor)
             if not number or isinstance(value, bool) or not self._contains(float(value)):
                 raise _refused(who, name, constraint, value)
         return value if self.check is None else self.check(who, value)
@@ -117,7 +117,7 @@ class Field:
         return [kind for kind in members if kind is not type(None)]
 
     @property
-    def _whole(self) -> bool:
+    def _integer(self) -> bool:
         return self._kinds == [int]
 
     @property
@@ -133,7 +133,7 @@ class Field:
         """The allowed numbers, in words; empty where it need not be a number."""
         bounded = (self.low, self.high, self.above) != (None, None, None)
         words = in_words(self.low, self.high, self.above) if bounded else ""
-        return f"a whole number {words.removesuffix(' and finite')}".rstrip() if self._whole else words
+        return f"a whole number {words.removesuffix(' and finite')}".rstrip() if self._integer else words
 
 
 def in_words(low: float | None, high: float | None, above: float | None = None) -> str:

@@ -242,7 +242,8 @@ class Objective(nn.Module, ABC):
         """
         if name not in self._ranges:
             raise InputError(
-                f"{type(self).__name__} has no setting {name!r}; it has {', '.join(map(repr, self._ranges)) or 'none'}."
+                f"{type(self).__name__}: name must be one of the settings, "
+                f"{', '.join(map(repr, self._ranges)) or 'none'}, but got {name!r}. Choose one of them."
             )
         self._check_value(name, value)
         self._buffers[name].fill_(value)  # type: ignore[union-attr]

@@ -88,7 +88,7 @@ class WeightedTeachers(Objective):
         """
         names = list(teachers)
         if not names:
-            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
+            raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Add one.")
         if self.weights is None:
             return dict.fromkeys(names, 1 / len(names))
         if set(names) != set(self.weights):

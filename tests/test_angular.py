@@ -451,7 +451,7 @@ def test_pictures_refuse(tmp_path: Path) -> None:
         run.fit(KD(net(), two), BasicMotions())
     assert run.global_step == 0  # not after the training
     image = Teacher(net=WideResNet(10, 1, ndim=2, in_channels=6, num_classes=4), view="gaf")
-    with pytest.raises(InputError, match=r"student have 1 axes and those of teacher 'image' 2"):
+    with pytest.raises(InputError, match=r"student have 1 and those of teacher 'image' 2"):
         trainer(tmp_path, callbacks=[MarginMapPictures()]).fit(
             KD(net(), {"image": image}), BasicMotions(views={"raw": Raw(), "gaf": GramianAngularField(size=16)})
         )

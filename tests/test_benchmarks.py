@@ -20,7 +20,7 @@ def test_cost_over_size(tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"windows of 3 x 100.*\n.*setup, s.*memory, MB.*\n +200 .*\n +400 .*\n +exponent", out)
     assert "raw + pi" in out
-    assert "asked once" in out
+    assert "cached" in out
     with Image.open(tmp_path / "scan.png") as picture:
         assert picture.width > 1000
         assert len(picture.convert("L").getcolors()) > 10
@@ -76,7 +76,7 @@ def test_exponents():
 def test_the_gpu_benchmark_on_the_host(capsys):
     gpu.main(["--device", "cpu"])
     out = capsys.readouterr().out
-    for line in ("logits' term bit for bit", "TPKD, teachers asked once", "fit against the plain loop", ": device "):
+    for line in ("logits' term bit for bit", "TPKD, teachers cached", "fit against the plain loop", ": device "):
         assert line in out
     assert "MISSED" not in out
 
@@ -102,7 +102,7 @@ def test_times_on_the_device_are_those_of_its_stream():
 def test_a_clock_leaves_out_what_lies_between_epochs():
     clock = step.Clock(epoch=2, watch=step.Stopwatch())
     clock.begins, clock.ends = [0.0, 1.5, 10.0, 11.5], [1.0, 3.0, 11.0, 14.0]
-    assert clock.whole == [2.0, 3.0]  # not the 8 seconds from the first epoch to the second
+    assert clock.complete == [2.0, 3.0]  # not the 8 seconds from the first epoch to the second
     assert clock.waits == [0.5, 0.5]
 
 

@@ -22,7 +22,7 @@ from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import FINISHED, read_checkpoint
 from kdlab.methods.finite import EVERY, DivergedError, Watch, check_settings, not_finite
-from kdlab.methods.saving import WholeCheckpointIO
+from kdlab.methods.saving import CompleteCheckpointIO
 from kdlab.remedies import error_line
 from kdlab.run_folder import RunLogger
 from kdlab.types import InputError
@@ -481,7 +481,7 @@ def test_checkpoints_are_written_beside_their_place(tmp_path, monkeypatch):
     """Also those of a library user; a write that fails leaves the old file, and names it."""
     run = trainer(tmp_path, max_epochs=1)
     run.fit(Supervised(net()), BasicMotions())
-    assert type(run.strategy.checkpoint_io) is WholeCheckpointIO
+    assert type(run.strategy.checkpoint_io) is CompleteCheckpointIO
     run.save_checkpoint(tmp_path / "deep/er/a.ckpt")
     assert read_checkpoint(tmp_path / "deep/er/a.ckpt")["epoch"] == 1
     before = (tmp_path / "deep/er/a.ckpt").read_bytes()

@@ -177,7 +177,7 @@ def test_a_wrapper_has_what_it_passes_on(tmp_path: Path) -> None:
 def test_a_partial_module_is_checked_as_far_as_it_is_known(tmp_path: Path) -> None:
     data = Partial()
     data.num_classes = 5
-    with pytest.raises(InputError, match=r"net has 3 classes, the data 5 \(lie, sit, walk\)"):
+    with pytest.raises(InputError, match=r"num_classes of its net must be 5.*\(lie, sit, walk\), but got 3"):
         fitted(tmp_path, data)
     with pytest.raises(InputError, match="reads view 'gaf', but the data module emits 'raw'"):
         fitted(tmp_path, Partial(), module=Supervised(net(), view="gaf"))

@@ -107,7 +107,7 @@ def test_ddgsd_is_zero_for_equal_distortions_and_sends_gradients_to_both() -> No
     assert found["kd"] == found["discrepancy"] == 0 < found["ce"]
     a, b = output(2).logits.requires_grad_(), output(3).logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: symmetric_kl(x, y, 2.0), (a, b))
-    with pytest.raises(InputError, match=r"one after the other.*7 rows"):
+    with pytest.raises(InputError, match=r"one distortion after the other.*7 rows"):
         DDGSDObjective()(student=output(1, 7), teachers={}, target=TARGET[:7])
 
 
@@ -424,7 +424,11 @@ def test_ddgsd_trains_on_both_distortions(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "second": (DDGSD, {"augment": Mix2()}, r"DDGSD.*'raw/second'.*emits 'raw'.*raw/second: null"),
-    "augment": (DDGSD, {"views": METHODS[DDGSD]["views"]}, r"DDGSD.*no augment.*Set the data module's augment"),
+    "augment": (
+        DDGSD,
+        {"views": METHODS[DDGSD]["views"]},
+        r"DDGSD: augment of the data module must be set.*Set the data module's augment",
+    ),
     "pair": (CSKD, {}, r"CSKD.*'raw/pair'.*emits 'raw'.*raw/pair: null"),
     "same": (CSKD, {"views": {"raw": Raw(), "raw/pair": Raw([0])}}, r"CSKD.*must be the same view"),
     "end": (PSKD, {}, r"PSKD.*no planned end.*epochs="),

@@ -234,7 +234,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_teacher_of_all_classes_is_refused(teachers: dict[str, str], tmp_path: Path) -> None:
     module = KD(net(classes=3), {"raw": Teacher(teachers["raw"])})
-    with pytest.raises(InputError, match="teacher 'raw' has 4 classes, the student 3"):
+    with pytest.raises(InputError, match="teacher 'raw' must have the 3 classes of the student, but has 4"):
         trainer(tmp_path).fit(module, BasicMotions(unknown_classes=["Running"]))
 
 
@@ -258,7 +258,7 @@ def test_repeats_do_not_count(tmp_path: Path) -> None:
     batch = next(data.batches("test"))
     scores = callback._scores(module, batch._replace(index=torch.where(batch.index % 2 == 0, batch.index, -1)))
     assert scores.isinf().tolist() == (batch.index % 2 == 1).tolist()
-    assert len(callback._everyone(module, scores)) == int((batch.index % 2 == 0).sum())
+    assert len(callback._gathered(module, scores)) == int((batch.index % 2 == 0).sum())
 
 
 def test_a_net_that_has_diverged_is_not_scored_by_the_rest_of_its_answers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Kill a study at random moments and run it to its end: is its table that of a study that nobody touched?
+"""Kill a study at random moments and run it to its end: is its table that of an uninterrupted study?
 
     python -m benchmarks.long.kill_study [--moments 10] [--jobs 1 2] [--seed 0] [--folder FOLDER]
 

@@ -113,8 +113,8 @@ class WeightAnnealing(Callback):
         if objective is None or self.setting not in objective.settings():
             known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
             raise InputError(
-                f"{type(self).__name__}: {type(pl_module).__name__}'s objective has no setting "
-                f"{self.setting!r}; it has {known or 'none'}."
+                f"{type(self).__name__}: setting must be one of the objective of {type(pl_module).__name__} "
+                f"({known or 'none'}), but got {self.setting!r}. Choose one of them."
             )
         own = pl_module.moves if isinstance(pl_module, Method) else ()
         if self.setting in (*own, *objective.moves):
@@ -133,7 +133,10 @@ class WeightAnnealing(Callback):
             batches = trainer.num_training_batches
             total = self.epochs * math.ceil(batches / trainer.accumulate_grad_batches)
         if not math.isfinite(total):
-            raise InputError(f"{type(self).__name__}: the fit has no planned end; set epochs= or max_epochs.")
+            raise InputError(
+                f"{type(self).__name__}: epochs must be set where the fit has no planned end, but got None. Set "
+                "epochs= or max_epochs."
+            )
         self.steps = int(total)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:

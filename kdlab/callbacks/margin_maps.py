@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.callbacks.pictures import save_picture
+from kdlab.callbacks.pictures import save_figure
 from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
@@ -85,8 +85,8 @@ class MarginMapPictures(Callback):
         """The method, and its teacher that is drawn."""
         if not isinstance(module, Distillation):
             raise InputError(
-                f"MarginMapPictures: draws the maps of a student and its teacher, but {type(module).__name__} has "
-                "no teachers. Leave the callback out."
+                f"MarginMapPictures: the method must have a teacher, but {type(module).__name__} has no teachers. "
+                "Leave the callback out."
             )
         teachers = dict(module.named_teachers())
         name = self.teacher or (module.objective.map_teacher if isinstance(module.objective, AMDObjective) else None)
@@ -108,14 +108,14 @@ class MarginMapPictures(Callback):
             for who, output in (("student", student), ("teacher", teacher)):
                 if tap not in output.features or output.features[tap].ndim < 3:
                     raise InputError(
-                        f"MarginMapPictures: the {who} has no map {tap!r}; it has {', '.join(output.features)}. "
-                        "Choose taps= among those before the pooling."
+                        f"MarginMapPictures: taps must name maps of both nets, but the {who} has no map {tap!r}; it "
+                        f"has {', '.join(output.features)}. Choose taps= among those before the pooling."
                     )
             axes = [output.features[tap].ndim - 2 for output in (student, teacher)]
             if axes[0] != axes[1]:
                 raise InputError(
-                    "MarginMapPictures: draws maps of one kind side by side, but those of the student have "
-                    f"{axes[0]} axes and those of teacher {name!r} {axes[1]}. "
+                    "MarginMapPictures: the maps of student and teacher must have the same number of axes, but those "
+                    f"of the student have {axes[0]} and those of teacher {name!r} {axes[1]}. "
                     "Name a teacher of the student's kind of view, or leave the callback out."
                 )
         return taps
@@ -148,7 +148,7 @@ class MarginMapPictures(Callback):
         x = batch.views[self._chosen(module)[0].view].numpy()
         classes = [str(c) for c in windows_in(trainer).classes or range(int(batch.target.max()) + 1)]
         titles = [classes[int(t)].replace("_", " ") for t in batch.target]
-        save_picture(trainer, name, plot_margin_maps(x, rows, titles))
+        save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
 def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:

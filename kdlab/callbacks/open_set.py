@@ -48,8 +48,8 @@ class OpenSetScore(Callback):
         """Raise unless the data module holds a class out; the command line also checks this before a fit."""
         if not windows_of(datamodule).unknown_classes:
             raise InputError(
-                "OpenSetScore: compares windows of known and unknown classes, but the data module holds no class out. "
-                "Name some in its unknown_classes (and train with the same), or leave the callback out."
+                "OpenSetScore: unknown_classes of the data module must name a class, but it holds no class out. Name "
+                "some in its unknown_classes (and train with the same), or leave the callback out."
             )
 
     def on_test_batch_end(
@@ -71,7 +71,7 @@ class OpenSetScore(Callback):
         loader = windows_in(trainer).ordered_loader("unknown", [module.view])
         batches: Iterable[Any] = (module.transfer_batch_to_device(b, module.device, 0) for b in islice(loader, limit))
         known, unknown = self._known, [self._scores(module, batch) for batch in batches]
-        values = [self._everyone(module, torch.cat(s)) if s else None for s in (known, unknown)]
+        values = [self._gathered(module, torch.cat(s)) if s else None for s in (known, unknown)]
         if values[0] is None or values[1] is None:
             rank_zero_warn("OpenSetScore: no test window of an unknown class (or of a known one): nothing to compare.")
             return
@@ -89,7 +89,7 @@ class OpenSetScore(Callback):
         return found.masked_fill(index < 0, -torch.inf)
 
     @staticmethod
-    def _everyone(module: Any, scores: Tensor) -> Tensor:
+    def _gathered(module: Any, scores: Tensor) -> Tensor:
         """The scores of all ranks, which hold as many each, without the repeats."""
         if module.trainer.world_size > 1:
             scores = module.all_gather(scores).flatten()

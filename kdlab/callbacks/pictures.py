@@ -16,7 +16,7 @@ from kdlab.files import replacing, unused
 from kdlab.methods.windows import lacks, windows_in
 
 
-def save_picture(trainer: Trainer, name: str, figure: Figure) -> None:
+def save_figure(trainer: Trainer, name: str, figure: Figure) -> None:
     """Save a figure as ``<name>.png`` in the run's version folder, and log it to every Weights & Biases logger.
 
     An earlier figure of this name stays; then the file is ``<name>-1.png``, and so on. Every process calls it; the
@@ -49,7 +49,7 @@ class ViewPictures(Callback):
         """Draw."""
         windows = windows_in(trainer)
         if not lacks(windows, "plot_views"):
-            save_picture(trainer, "views", windows.plot_views(per_class=self.per_class))
+            save_figure(trainer, "views", windows.plot_views(per_class=self.per_class))
 
 
 class ConfusionMatrixPicture(Callback):
@@ -75,7 +75,7 @@ class ConfusionMatrixPicture(Callback):
         assert self._matrix is not None
         matrix = self._matrix.compute().cpu()
         classes = windows_in(trainer).classes or range(len(matrix))
-        save_picture(trainer, name, plot_confusion(matrix, [str(c) for c in classes]))
+        save_figure(trainer, name, plot_confusion(matrix, [str(c) for c in classes]))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the validation matrix of the final weights."""

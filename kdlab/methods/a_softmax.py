@@ -49,7 +49,7 @@ class ASoftmaxObjective(Objective):
     paper: ClassVar[tuple[str, ...]] = ("liu2017sphereface",)
     taps = ("embedding",)
 
-    margin: int = argument("``m``, a whole number of at least 1; the paper's 4.", default=4, low=1)
+    margin: int = argument("``m``, an integer of at least 1; the paper's 4.", default=4, low=1)
     cosine_weight: Setting = setting("the constant ``lambda``, at least 0, without ``falling``.", default=5.0)
     falling: bool = argument("whether ``lambda`` decreases with the step.", default=False)
     start: float = argument("``lambda`` before the first step.", default=1500.0, low=0)

@@ -84,6 +84,6 @@ class ScaledTargets(AdaptiveTargets):
         super().check(batch_size=batch_size, teachers=names)
         if self.mkd_scale == "released" and len(names) < 2:
             raise InputError(
-                f"{type(self).__name__}: mkd_scale='released' needs at least two teachers, but there is {names[0]!r} "
+                f"{type(self).__name__}: teachers must be at least two with mkd_scale='released', but got {names[0]!r} "
                 "alone. Add a teacher, or use KD."
             )

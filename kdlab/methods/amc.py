@@ -116,7 +116,8 @@ class AMCObjective(Objective):
         epochs = epochs if self.epochs is None else self.epochs
         if self.ramp_down and (epochs is None or epochs < 0):
             raise InputError(
-                f"{type(self).__name__}: the fit has no planned end for ramp_down; set epochs= or max_epochs."
+                f"{type(self).__name__}: epochs must be set where the fit has no planned end for ramp_down, but got "
+                "None. Set epochs= or max_epochs."
             )
         return epochs
 

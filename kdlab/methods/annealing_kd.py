@@ -78,7 +78,7 @@ class AnnealingKDObjective(Objective):
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise without teachers."""
         if not list(teachers):
-            raise InputError(f"{type(self).__name__}: needs at least one teacher, but got none.")
+            raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Add one.")
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
@@ -182,7 +182,10 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
         if self.regression_epochs is not None:
             return self.regression_epochs
         if total is None or total < 0:
-            raise InputError("AnnealingKD: the fit has no planned end; set regression_epochs= or max_epochs.")
+            raise InputError(
+                "AnnealingKD: regression_epochs must be set where the fit has no planned end, but got None. Set "
+                "regression_epochs= or max_epochs."
+            )
         return max(1, round(total * 2 / 3))
 
     def _begin_second_part(self) -> None:

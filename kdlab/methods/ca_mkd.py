@@ -135,8 +135,8 @@ class CAMKDObjective(ScaledTargets):
         missing = sorted(set(teachers) - set(classifiers))
         if missing:
             raise InputError(
-                f"CAMKDObjective: the part on maps needs the teachers' classifiers, but there is none of {missing}. "
-                "Call adapt(student=..., teachers=..., classifiers={name: net.classify}) before."
+                f"CAMKDObjective: classifiers must have those of all teachers for the part on maps, but got none of "
+                f"{missing}. Call adapt(student=..., teachers=..., classifiers={{name: net.classify}}) before."
             )
         self._classifiers = dict(classifiers)
         made = {}

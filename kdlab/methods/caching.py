@@ -35,7 +35,7 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
         if teacher.net is not None and teacher.net.batch_relational:
             raise InputError(
                 f"cache: the output of teacher {name!r} ({type(teacher.net).__name__}) for a window depends on its "
-                "batch, so it cannot be kept. Train without the cache."
+                "batch, so it cannot be cached. Train without the cache."
             )
     with torch.no_grad():
         cache.plan(_requests(cache, objective, teachers, windows), len(windows.train_index))
@@ -132,8 +132,8 @@ def _requests(
         if changes is not None and cache.teacher_input != "clean":
             raise InputError(
                 f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
-                "so its outputs cannot be kept. Set teacher_input='clean' to use the window before augmentation, or "
-                "train without the augmentation or without the cache."
+                "so its outputs cannot be cached. Set teacher_input='clean' to use the unchanged window, or leave out "
+                "the random change or the cache."
             )
         assert teacher.net is not None  # loaded
         key = {

@@ -81,7 +81,7 @@ def check_classes(table: Tensor, logits: Tensor) -> None:
 
 
 def embeddings_of(net: nn.Module | None) -> Tensor | None:
-    """The class embeddings that a net carries, ``(K, E)``."""
+    """The class embeddings of a net, ``(K, E)``."""
     if net is None:
         return None
     return (dict(net.named_parameters(recurse=False)) | dict(net.named_buffers(recurse=False))).get("class_embeddings")

@@ -163,12 +163,12 @@ class CRDObjective(SoftTargets):
             [functional.unit(self.adapted(key, x.flatten(1))) for key, x in zip(who, features, strict=True)]
         )
         together = gather(student)
-        everyone = together(own.detach().transpose(0, 1)).transpose(0, 1)  # (2, B of all ranks, width)
+        gathered = together(own.detach().transpose(0, 1)).transpose(0, 1)  # (2, B of all ranks, width)
         count = own.shape[1]
         place = distributed.rank() * count + torch.arange(count, device=own.device)
         if index is None:
-            others = _without(torch.arange(everyone.shape[1] - 1, device=own.device), place)
-            value, _ = self._both(own, everyone, place, others, None)
+            others = _without(torch.arange(gathered.shape[1] - 1, device=own.device), place)
+            value, _ = self._both(own, gathered, place, others, None)
             return value
         memory = dict(self.adapters.items()).get(f"memory_{name}")
         if not isinstance(memory, Memory):
@@ -181,7 +181,7 @@ class CRDObjective(SoftTargets):
         others = self._draw(memory, rows, place)
         value, log_z = self._both(own, memory.banks, rows[place], others, memory.log_z)
         if self.training:
-            memory.write(rows, everyone, log_z, self.momentum)
+            memory.write(rows, gathered, log_z, self.momentum)
         return value
 
     def _draw(self, memory: Memory, rows: Tensor, place: Tensor) -> Tensor:

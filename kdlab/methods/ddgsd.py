@@ -134,8 +134,8 @@ class DDGSD(TeacherFree, objective=DDGSDObjective):
         check_version("DDGSD", self.view, "second", windows)
         if windows.augment is None:
             raise InputError(
-                "DDGSD: compares two distortions of a window, but the data module has no augment, so that both are "
-                "equal to the window. Set the data module's augment, for example to Mix2."
+                "DDGSD: augment of the data module must be set, because two distortions of a window are compared, but "
+                "got None. Set the data module's augment, for example to Mix2."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -119,8 +119,8 @@ class Distillation(Method):
             self.check_teacher(name, teacher.description.get("provenance", {}))
             if teacher.net.num_classes != self.net.num_classes:
                 raise InputError(
-                    f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
-                    "Take a teacher that was trained on the same classes."
+                    f"teacher {name!r} must have the {self.net.num_classes} classes of the student, but has "
+                    f"{teacher.net.num_classes}. Take a teacher that was trained on the same classes."
                 )
             check_view(f"teacher {name!r}", teacher.view, teacher.net, windows)
             teacher.check_split(windows.fingerprint, name)
@@ -194,8 +194,8 @@ class Distillation(Method):
         """The outputs of the teachers for a batch, computed or cached."""
         if self._cached is None:
             return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
-        everyone = None if distributed.world_size() == 1 else distributed.gather(batch.index)
-        return dict(self._cached.read(batch.index, everyone))
+        gathered = None if distributed.world_size() == 1 else distributed.gather(batch.index)
+        return dict(self._cached.read(batch.index, gathered))
 
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights, and what it observes."""

@@ -13,7 +13,7 @@ from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
-from kdlab.methods.saving import write_whole
+from kdlab.methods.saving import write_complete
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
@@ -51,7 +51,7 @@ class Preparation(LightningModule):
         datamodule = datamodule_in(self.trainer)
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
-        write_whole(self.trainer.strategy)
+        write_complete(self.trainer.strategy)
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:

@@ -119,7 +119,10 @@ class PSKDObjective(WeightedTeachers):
         """
         epochs = epochs if self.epochs is None else self.epochs
         if epochs is None or epochs < 0:
-            raise InputError(f"{type(self).__name__}: the fit has no planned end; set epochs= or max_epochs.")
+            raise InputError(
+                f"{type(self).__name__}: epochs must be set where the fit has no planned end, but got None. Set "
+                "epochs= or max_epochs."
+            )
         return epochs
 
     def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
@@ -165,9 +168,8 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         """Refuse mixed windows."""
         if windows.mix is not None:
             raise InputError(
-                "PSKD: mixes the label of a window with the output of the net for it in the epoch before, but "
-                f"{windows.mix} makes another mixture in every epoch. Leave out the data module's mix, or use another "
-                "method."
+                "PSKD: mix of the data module must be None, because the window of an index is another mixture in every "
+                f"epoch, but got {windows.mix}. Leave mix out, or use another method."
             )
 
     def setup(self, stage: str) -> None:

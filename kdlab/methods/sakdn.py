@@ -61,7 +61,7 @@ class SAKDN(Distilled, objective=SAKDNObjective):
         self._outputs_for_zeros: dict[tuple[str, int], dict[str, Tensor]] = {}
 
     def load_teachers(self, windows: Windows) -> None:
-        """Also take the class embeddings that the teachers carry.
+        """Also take the class embeddings of the teachers.
 
         Raises:
             InputError: for teachers that were trained towards different ones, or whose output cannot be cached.

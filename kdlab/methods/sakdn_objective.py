@@ -60,7 +60,7 @@ class SAKDNObjective(WeightedTeachers):
         '``"cosine"``, or ``"relative"`` as released; see :func:`kdlab.functional.semantic_weight`.', default="cosine"
     )
     class_embeddings: str | list[list[float]] | None = argument(
-        "``None``: those that the teachers were trained towards, or one-hot ones where they carry none; "
+        "``None``: those that the teachers were trained towards, or one-hot ones where they hold none; "
         '``"one-hot"``; a file (``.npy``, ``.npz`` with one array, ``.csv``) or rows, in the order of the classes.',
         default=None,
     )

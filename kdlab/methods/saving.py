@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import Strategy
 from kdlab.files import replacing
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
+class CompleteCheckpointIO(TorchCheckpointIO):
     """Lightning's reading and writing of checkpoints, but a file on disk is replaced by a complete one or kept.
 
     Lightning writes into the system's temporary folder first. Where that is another file system, its last step is a
@@ -49,7 +49,7 @@ def save(content: Any, path: str | os.PathLike[str]) -> None:
         file.write(memory.getbuffer())
 
 
-def write_whole(strategy: Strategy) -> None:
-    """Let a strategy write its checkpoints with `WholeCheckpointIO`, where it would write plain torch files."""
+def write_complete(strategy: Strategy) -> None:
+    """Let a strategy write its checkpoints with `CompleteCheckpointIO`, where it would write plain torch files."""
     if type(strategy).checkpoint_io is Strategy.checkpoint_io and type(strategy.checkpoint_io) is TorchCheckpointIO:
-        strategy.checkpoint_io = WholeCheckpointIO()
+        strategy.checkpoint_io = CompleteCheckpointIO()

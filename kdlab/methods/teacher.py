@@ -40,7 +40,7 @@ class Teacher(nn.Module):
             already trained.
         view: name of the view that the teacher reads.
         net: the net that foreign weights belong to, or a trained net.
-        mean: per-channel mean of the view, for foreign weights that carry none.
+        mean: per-channel mean of the view, for foreign weights without any.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
             and so perhaps on windows that were scaled with other numbers (with a warning); its classes, channels,
@@ -198,7 +198,7 @@ class Teacher(nn.Module):
     def forward(self, x: Tensor) -> Output:
         """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
-            raise InputError("Teacher: not loaded yet; a fit loads it, or call load().")
+            raise InputError("Teacher: the net must be loaded before a forward pass, but is not. Call load().")
         with torch.no_grad(), self._autocast(x.device.type):
             output: Output = self.net(x)
         return output

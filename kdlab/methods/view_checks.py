@@ -35,14 +35,14 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
         else:
             remedy = f"Set in_channels={shape[0]} and ndim={len(shape) - 1}, or read another view"
         raise InputError(
-            f"{who}: view {view!r} has shape {shape} (channels first), but its net expects {net.in_channels} channels "
-            f"and {net.ndim} axes of at least {net.stride}. {remedy}."
+            f"{who}: view {view!r} must have {net.in_channels} channels and {net.ndim} axes of at least {net.stride} "
+            f"for its net, but got the shape {shape} (channels first). {remedy}."
         )
     if classes is not None and net.num_classes != classes:
         raise InputError(
-            f"{who}: its net has {net.num_classes} classes, the data {classes} "
-            f"({', '.join(map(str, windows.classes[:12]))}). Set num_classes={classes}, or take a net that was trained "
-            "on these classes."
+            f"{who}: num_classes of its net must be {classes}, the number of classes of the data "
+            f"({', '.join(map(str, windows.classes[:12]))}), but got {net.num_classes}. Set num_classes={classes}, or "
+            "take a net that was trained on these classes."
         )
 
 

@@ -1,4 +1,4 @@
-"""Tensors as a few numbers that tell whether two of them are the same."""
+"""Tensors as a few numbers by which two of them are compared."""
 
 from __future__ import annotations
 
