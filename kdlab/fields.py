@@ -12,11 +12,12 @@ import math
 import numbers
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, overload
 
+import docstring_parser
 from torch import Tensor
 
 from kdlab.types import InputError
@@ -210,13 +211,22 @@ def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
         All fields of the class, inherited ones first.
 
     Raises:
-        TypeError: for a declaration without annotation or default.
+        TypeError: for a declaration without annotation or default, or with the name of a method; for a class attribute
+            in the place of an inherited declaration, which the constructor would overwrite.
     """
     fields = dict(above)
     notes = inspect.get_annotations(cls)
+    if hidden := sorted(n for n in above.keys() & vars(cls).keys() if not isinstance(vars(cls)[n], Field)):
+        kind = "setting" if above[hidden[0]].annealed else "argument"
+        raise TypeError(
+            f"{cls.__name__}: {hidden[0]} must be declared, but got the class attribute {vars(cls)[hidden[0]]!r:.80}. "
+            f"Change its default with {hidden[0]}: <type> = {kind}(default=...)."
+        )
     for name, field in [(n, f) for n, f in vars(cls).items() if isinstance(f, Field)]:
         if name not in notes:
             raise TypeError(f"{cls.__name__}: {name} must have a type, as in {name}: Setting = setting(...).")
+        if callable(getattr(cls.__base__, name, None)):
+            raise TypeError(f"{cls.__name__}: {name} must not be the name of a method. Rename the argument.")
         delattr(cls, name)
         kind = _resolved(notes[name], cls, name)
         fields[name] = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
@@ -259,6 +269,46 @@ def parameters(fields: Mapping[str, Field]) -> list[inspect.Parameter]:
         for name, field in fields.items()
         if field.init
     ]
+
+
+def accepted(cls: type, fields: Mapping[str, Field]) -> dict[str, Field]:
+    """What a constructor takes: the declared fields, and the parameters of one that is written by hand.
+
+    Args:
+        cls: the class.
+        fields: its declared fields.
+
+    Returns:
+        Name -> declaration; ``default`` is ``inspect.Parameter.empty`` where a parameter has none.
+    """
+    given = inspect.signature(cls).parameters.values()
+    declared = {name: field for name, field in fields.items() if field.init}
+    found = {
+        p.name: replace(declared[p.name], default=p.default) if p.name in declared else _by_hand(p, cls)
+        for p in given
+        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+    return found | ({n: f for n, f in declared.items() if n not in found} if _takes_all(given) else {})
+
+
+def _takes_all(given: Iterable[inspect.Parameter]) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in given)
+
+
+def _by_hand(parameter: inspect.Parameter, cls: type) -> Field:
+    note = Any if parameter.annotation is parameter.empty else parameter.annotation
+    try:
+        kind = _resolved(note, cls, parameter.name)
+    except TypeError:  # a name that only type checkers import
+        kind = Any
+    text = described(cls).get(parameter.name, "")
+    return Field(text, parameter.default, None, None, None, None, init=True, annealed=False, type=kind)
+
+
+def described(cls: type) -> dict[str, str]:
+    """Argument -> text, from a Google docstring."""
+    listed = docstring_parser.parse(cls.__doc__ or "").params
+    return {param.arg_name: " ".join((param.description or "").split()) for param in listed}
 
 
 def texts(fields: Mapping[str, Field]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab import distributed, functional
-from kdlab.fields import Field, argument, declare, documented, in_words, parameters, setting, texts
+from kdlab.fields import Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
 from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
@@ -109,6 +109,11 @@ class Objective(nn.Module, ABC):
     def declared(cls) -> dict[str, Field]:
         """Name -> declaration of every argument, those of the classes above first."""
         return dict(cls._fields)
+
+    @classmethod
+    def accepted(cls) -> dict[str, Field]:
+        """Name -> declaration of what the constructor takes, also where it is written by hand."""
+        return accepted(cls, cls._fields)
 
     def __init__(self, **values: Any) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar, Literal
@@ -58,9 +59,10 @@ class WeightedTeachers(Objective):
         """Check the weights."""
         super().__post_init__()
         given = self.default_weights if self.weights is None else self.weights
-        if given is not None and not (all(0 <= w < math.inf for w in given.values()) and sum(given.values()) > 0):
+        if given is not None and not _are_weights(given):
             raise InputError(
-                f"{type(self).__name__}: weights must be at least 0, finite and not all 0, but got {dict(given)}."
+                f"{type(self).__name__}: weights must be {{teacher name: weight}} with numbers at least 0, finite and "
+                f"not all 0, but got {given!r}."
             )
         self.weights = None if given is None else dict(given)
         self._fixed: dict[str, Tensor] = {}
@@ -133,6 +135,14 @@ class WeightedTeachers(Objective):
                 with self.comparing(f"teacher {name!r}", tap):
                     values.append(weight * distance(own, other))
         return torch.stack(values).sum(0) / len(self.taps)
+
+
+def _are_weights(given: object) -> bool:
+    if not isinstance(given, Mapping):
+        return False
+    values = list(given.values())
+    numbers_only = all(isinstance(w, numbers.Real | Tensor) and 0 <= float(w) < math.inf for w in values)
+    return numbers_only and sum(values) > 0
 
 
 class SoftTargets(WeightedTeachers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,14 +20,14 @@ def objective_arguments(objective: Objective | None) -> dict[str, Any] | None:
     """An objective's class and those of its arguments that are plain values; what may be annealed, as it is now.
 
     Example:
-        >>> from kdlab.objective import SoftTargets
+        >>> from kdlab.objectives import SoftTargets
         >>> objective_arguments(SoftTargets(kl_reduction="mean"))["arguments"]
         {'weights': None, 'temperature': 4.0, 'kd_weight': 0.9, 'kl_reduction': 'mean'}
     """
     if objective is None:
         return None
     given: dict[str, Any] = {}
-    for name in inspect.signature(type(objective)).parameters:
+    for name in objective.accepted():
         try:
             given[name] = as_plain(getattr(objective, name), _setting)  # the names are its own arguments
         except (AttributeError, TypeError):  # an argument that it does not keep, or that is no plain value

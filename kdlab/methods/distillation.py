@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -73,8 +74,10 @@ class Distillation(Method):
         super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
-        wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
-        if wrong or set(teachers) & set(dir(torch.nn.ModuleDict)):
+        named = isinstance(teachers, Mapping) and all(
+            isinstance(t, Teacher) and re.fullmatch(r"[A-Za-z]\w*", str(n)) for n, t in teachers.items()
+        )
+        if not named or set(teachers) & set(dir(torch.nn.ModuleDict)):
             raise InputError(
                 f"{type(self).__name__}: teachers must be {{name: Teacher(...)}} with names of letters, digits and _ "
                 f"(and not train, keys, ...), but got {teachers!r:.200}. Rename them."

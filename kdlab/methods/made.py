@@ -8,9 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import docstring_parser
-
-from kdlab.fields import Field, documented, parameters, texts
+from kdlab.fields import Field, described, documented, parameters, texts
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
@@ -102,10 +100,11 @@ def make(
         fixed: field -> its value, where it is no argument of the method.
 
     Raises:
-        TypeError: for a default or value of a field that the objective does not have.
+        TypeError: for an objective that is no class, has an argument without default or one of ``base``; for a default
+            or value of a field that the objective does not have.
     """
     if objective is not None:
-        cls.made_from, cls._fields = objective, {n: f for n, f in objective.declared().items() if f.init}
+        cls.made_from, cls._fields = objective, _fields_of(cls, objective)
     given = {**defaults, **fixed}
     if unknown := sorted(set(given) - set(cls._fields)):
         raise TypeError(f"{cls.__name__}: {cls.made_from.__name__} has no field {', '.join(map(repr, unknown))}.")
@@ -113,6 +112,11 @@ def make(
         n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
     }
     shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name != "objective"]
+    if twice := [p.name for p in shared if p.name in cls._fields]:
+        raise TypeError(
+            f"{cls.__name__}: {cls.made_from.__name__} must not declare {', '.join(map(repr, twice))}, which is an "
+            f"argument of every {base.__name__}. Rename it."
+        )
     made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
     cls._made = tuple(p.name for p in made)
     constructor = vars(cls).get("__init__")
@@ -129,9 +133,9 @@ def make(
     declare: Any = constructor or _constructor(cls)
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
-    known = _described(base) | texts(cls._fields)
+    known = described(base) | texts(cls._fields)
     if objective is None:  # the texts of the parent class's arguments apply here too
-        known |= _described(cls.__bases__[0])
+        known |= described(cls.__bases__[0])
     cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
 
 
@@ -148,19 +152,36 @@ def build(cls: type[Distilled] | type[TeacherFree], arguments: Mapping[str, Any]
     return cls.made_from(**fields), {name: value for name, value in arguments.items() if name not in fields}
 
 
+def _fields_of(cls: type, objective: type[Objective]) -> dict[str, Field]:
+    """What the constructor of an objective takes."""
+    if not (isinstance(objective, type) and issubclass(objective, Objective)):
+        raise TypeError(f"{cls.__name__}: objective must be a class of objectives, but got {objective!r:.80}.")
+    fields = objective.accepted()
+    if required := [name for name, field in fields.items() if field.default is inspect.Parameter.empty]:
+        raise TypeError(
+            f"{cls.__name__}: {objective.__name__} must have a default for {', '.join(map(repr, required))}. Write one."
+        )
+    return fields
+
+
 def _required(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty
 
 
+def _check_call(cls: type, args: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
+    """Raise as Python does, with the name of the class, if arguments are missing or too many."""
+    signature = inspect.signature(cls)
+    try:  # names that it does not have are refused later, with those that it has
+        signature.bind(*args, **{name: arguments[name] for name in signature.parameters if name in arguments})
+    except TypeError as error:
+        raise TypeError(f"{cls.__name__}: {error}. Its arguments are {', '.join(signature.parameters)}.") from None
+
+
 def _constructor(cls: Any) -> Any:
     def __init__(self: Any, *args: Any, **arguments: Any) -> None:
+        if type(self) is cls:
+            _check_call(cls, args, arguments)
         super(cls, self).__init__(*args, **arguments)
 
     __init__.__qualname__ = f"{cls.__qualname__}.__init__"
     return __init__
-
-
-def _described(base: type) -> dict[str, str]:
-    """Argument -> text, from a Google docstring."""
-    listed = docstring_parser.parse(base.__doc__ or "").params
-    return {param.arg_name: " ".join((param.description or "").split()) for param in listed}
