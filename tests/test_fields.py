@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import io
-import os
 import pickle
 import re
 import subprocess

@@ -39,7 +39,9 @@ def test_the_wheel_holds_every_module_and_the_mark_of_types(tmp_path):
     assert code == 0, said
     (wheel,) = (tmp_path / "wheel").glob("kdlab-*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
-    modules = {p.relative_to(source).as_posix() for p in (source / "kdlab").rglob("*.py*") if p.suffix in (".py", ".pyi")}
+    modules = {
+        p.relative_to(source).as_posix() for p in (source / "kdlab").rglob("*.py*") if p.suffix in (".py", ".pyi")
+    }
     assert len(modules) > 100
     assert {name for name in held if ".dist-info" not in name} == {*modules, "kdlab/py.typed"}
     scripts = zipfile.ZipFile(wheel).read(next(n for n in held if n.endswith("entry_points.txt"))).decode()
