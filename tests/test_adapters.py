@@ -309,7 +309,7 @@ def test_camkd_without_the_part_on_maps_has_nothing_to_learn() -> None:
     assert list(objective(student=flat, teachers=images, target=TARGET)) == ["ce", "kd"]
     assert not objective.adapters
     assert "feature_weight" not in objective.settings()
-    with pytest.raises(InputError, match="no setting 'feature_weight'"):
+    with pytest.raises(InputError, match="but got 'feature_weight'"):
         objective.set("feature_weight", 1.0)
     with pytest.raises(InputError, match=r"classifiers.*\['raw'\].*net.classify"):
         CAMKDObjective(feature_weight=1.0)(student=flat, teachers={"raw": output(2)}, target=TARGET)

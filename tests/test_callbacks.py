@@ -58,7 +58,7 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
     run = trainer(tmp_path, callbacks=[WeightAnnealing("margin_weight")])
     with pytest.raises(InputError, match="but got 'margin_weight'"):
         run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
-    with pytest.raises(InputError, match="no setting 'temperature'"):
+    with pytest.raises(InputError, match=r"but got 'temperature'\. Leave"):
         trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())
     with pytest.raises(InputError, match="PSKD changes 'past_weight' by arguments"):
         trainer(tmp_path, callbacks=[WeightAnnealing("past_weight")]).fit(PSKD(net()), BasicMotions())

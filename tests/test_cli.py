@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_found_before_anything_is_written(words, message, h
     ("words", "message"),
     [
         (["--model.init_args.optimizer.init_args.lr=-1"], "optimizer"),
-        (["--trainer.callbacks+=TemperatureAnnealing"], "no setting 'temperature'"),
+        (["--trainer.callbacks+=TemperatureAnnealing"], "but got 'temperature'"),
         (["--trainer.accelerator=foo"], "accelerator"),
     ],
 )

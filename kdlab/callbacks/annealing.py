@@ -111,10 +111,11 @@ class WeightAnnealing(Callback):
         """Raise unless the module's objective has the setting, and it may take both ends."""
         objective = objective_of(pl_module)
         if objective is None or self.setting not in objective.settings():
-            known = ", ".join(sorted(objective.settings())) if objective is not None else "none"
+            names = ", ".join(sorted(objective.settings())) if objective is not None else ""
+            remedy = "Choose one of them" if names else "Leave the callback out"
             raise InputError(
                 f"{type(self).__name__}: setting must be one of the objective of {type(pl_module).__name__} "
-                f"({known or 'none'}), but got {self.setting!r}. Choose one of them."
+                f"({names or 'none'}), but got {self.setting!r}. {remedy}."
             )
         own = pl_module.moves if isinstance(pl_module, Method) else ()
         if self.setting in (*own, *objective.moves):
