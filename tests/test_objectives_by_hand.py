@@ -127,5 +127,7 @@ def test_calls_name_the_class_that_is_called():
     with pytest.raises(InputError, match=r"^TPKD: teachers must be \{name: Teacher"):
         TPKD(student, list(teachers.values()))
     for wrong in ([1.0], {"raw": "1"}, {"raw": float("nan")}, {"raw": 0}, {}, 1.0):
-        with pytest.raises(InputError, match=r"^TPKDObjective: weights must be \{teacher name: weight\}"):
+        with pytest.raises(
+            InputError, match=r"^TPKDObjective: weights must be at least 0, .* \{teacher name: weight\}"
+        ):
             TPKD(student, teachers, weights=wrong)
