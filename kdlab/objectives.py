@@ -61,7 +61,7 @@ class WeightedTeachers(Objective):
         given = self.default_weights if self.weights is None else self.weights
         if given is not None and not _are_weights(given):
             raise InputError(
-                f"{type(self).__name__}: weights must be at least 0, finite and not all 0, as {{teacher name: weight}}, "
+                f"{type(self).__name__}: weights must be at least 0, finite and not all 0, as {{teacher: weight}}, "
                 f"but got {given!r}."
             )
         self.weights = None if given is None else dict(given)
