@@ -61,8 +61,8 @@ class WeightedTeachers(Objective):
         given = self.default_weights if self.weights is None else self.weights
         if given is not None and not _are_weights(given):
             raise InputError(
-                f"{type(self).__name__}: weights must be {{teacher name: weight}} with numbers at least 0, finite and "
-                f"not all 0, but got {given!r}."
+                f"{type(self).__name__}: weights must be at least 0, finite and not all 0, as {{teacher: weight}}, "
+                f"but got {given!r}."
             )
         self.weights = None if given is None else dict(given)
         self._fixed: dict[str, Tensor] = {}

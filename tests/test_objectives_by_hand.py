@@ -7,6 +7,7 @@ import pytest
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods import KD, TPKD, Distilled, Teacher
 from kdlab.methods.arguments import objective_arguments
+from kdlab.methods.dry_run import try_objective
 from kdlab.nets import WideResNet
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy, SoftTargets
@@ -127,5 +128,16 @@ def test_calls_name_the_class_that_is_called():
     with pytest.raises(InputError, match=r"^TPKD: teachers must be \{name: Teacher"):
         TPKD(student, list(teachers.values()))
     for wrong in ([1.0], {"raw": "1"}, {"raw": float("nan")}, {"raw": 0}, {}, 1.0):
-        with pytest.raises(InputError, match=r"^TPKDObjective: weights must be \{teacher name: weight\}"):
+        with pytest.raises(InputError, match=r"^TPKDObjective: weights must be at least 0, .* \{teacher: weight\}"):
             TPKD(student, teachers, weights=wrong)
+
+
+def test_a_forward_that_requires_the_index_passes_the_dry_run():
+    class Indexed(Objective):
+        def forward(self, *, student, teachers, target, index):
+            return {"ce": student.logits.mean() + 0 * index.sum()}
+
+    student, teachers = taught()
+    nets = {"raw": (teachers["raw"].net, (3, 32))}
+    own, others = try_objective(Indexed(), (student, (3, 32)), nets)
+    assert own.logits.shape[1] == others["raw"].logits.shape[1] == 3

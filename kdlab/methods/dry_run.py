@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
+from torch import Tensor
 
 from kdlab import distributed
 from kdlab.nets.base import Backbone
@@ -65,8 +67,16 @@ def try_objective(
         )
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
-                objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
+                target = own.logits.new_zeros(windows, dtype=torch.long)
+                objective(student=own, teachers=others, target=target, **_required_index(objective, target))
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+
+
+def _required_index(objective: Objective, target: Tensor) -> dict[str, Tensor]:
+    """An index for an objective that cannot do without; others may keep something of the windows that it names."""
+    given = inspect.signature(objective.forward).parameters.get("index")
+    required = given is not None and given.default is given.empty
+    return {"index": torch.arange(len(target), device=target.device)} if required else {}
 
 
 def _shapes(output: Output) -> Output:
