@@ -131,10 +131,14 @@ class Objective(nn.Module, ABC):
                 self.setting(name, value, *field.range)
             else:
                 setattr(self, name, value)
+        self._complete = False
         self.__post_init__()
+        if not self._complete:
+            raise TypeError(f"{who}.__post_init__ must call super().__post_init__(), but does not. Call it first.")
 
     def __post_init__(self) -> None:
         """Check fields together and derive what follows from them; call ``super().__post_init__()`` first."""
+        self._complete = True
 
     @abstractmethod
     def forward(

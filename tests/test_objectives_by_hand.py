@@ -141,3 +141,12 @@ def test_a_forward_that_requires_the_index_passes_the_dry_run():
     nets = {"raw": (teachers["raw"].net, (3, 32))}
     own, others = try_objective(Indexed(), (student, (3, 32)), nets)
     assert own.logits.shape[1] == others["raw"].logits.shape[1] == 3
+
+
+def test_a_post_init_that_leaves_out_those_above_is_refused():
+    class Alone(SoftTargets):
+        def __post_init__(self):
+            self.more = 1
+
+    with pytest.raises(TypeError, match=r"Alone.__post_init__ must call super\(\).__post_init__\(\)"):
+        Alone()
