@@ -17,7 +17,29 @@ from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy
 
 
-class Distilled(Distillation):
+class Made:
+    """The flat arguments of `Distilled` and `TeacherFree`: made when a subclass is."""
+
+    _base: ClassVar[type[Distillation] | type[Supervised]]  # whose arguments all such methods share
+    #: the class of the objective
+    made_from: ClassVar[type[Objective]] = CrossEntropy
+    _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
+    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of constructors written by hand
+    _open: ClassVar[bool] = True  # whether those take the made arguments besides
+    _made: ClassVar[tuple[str, ...]] = ()  # names of the made arguments
+
+    def __init_subclass__(
+        cls,
+        objective: type[Objective] | None = None,
+        fixed: Mapping[str, Any] = MappingProxyType({}),
+        **defaults: Any,
+    ) -> None:
+        super().__init_subclass__()
+        if "_base" not in vars(cls):  # a method, not one of the two bases
+            make(cls, objective, defaults, fixed)
+
+
+class Distilled(Made, Distillation):
     """A distillation method whose objective is built from flat arguments: ``class TGD(Distilled, objective=...)``.
 
     A subclass names the class of its objective, and may change the defaults of its fields:
@@ -33,28 +55,14 @@ class Distilled(Distillation):
         arguments: the fields of the objective, and the arguments of `Distillation`.
     """
 
-    #: the class of the objective
-    made_from: ClassVar[type[Objective]] = CrossEntropy
-    _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
-    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of constructors written by hand
-    _open: ClassVar[bool] = True  # whether those take the made arguments besides
-    _made: ClassVar[tuple[str, ...]] = ()  # names of the made arguments
-
-    def __init_subclass__(
-        cls,
-        objective: type[Objective] | None = None,
-        fixed: Mapping[str, Any] = MappingProxyType({}),
-        **defaults: Any,
-    ) -> None:
-        super().__init_subclass__()
-        make(cls, Distillation, objective, defaults, fixed)
+    _base = Distillation
 
     def __init__(self, student: Backbone, teachers: dict[str, Teacher], **arguments: Any) -> None:
         objective, others = build(type(self), arguments)
         super().__init__(student, teachers, objective, **others)
 
 
-class TeacherFree(Supervised):
+class TeacherFree(Made, Supervised):
     """A method without teachers whose objective is built from flat arguments; see `Distilled`.
 
     Args:
@@ -62,21 +70,7 @@ class TeacherFree(Supervised):
         arguments: the fields of the objective, and the arguments of `Supervised`.
     """
 
-    #: the class of the objective
-    made_from: ClassVar[type[Objective]] = CrossEntropy
-    _fields: ClassVar[dict[str, Field]] = {}  # of the objective, with the method's defaults
-    _own: ClassVar[list[inspect.Parameter]] = []  # arguments of constructors written by hand
-    _open: ClassVar[bool] = True  # whether those take the made arguments besides
-    _made: ClassVar[tuple[str, ...]] = ()  # names of the made arguments
-
-    def __init_subclass__(
-        cls,
-        objective: type[Objective] | None = None,
-        fixed: Mapping[str, Any] = MappingProxyType({}),
-        **defaults: Any,
-    ) -> None:
-        super().__init_subclass__()
-        make(cls, Supervised, objective, defaults, fixed)
+    _base = Supervised
 
     def __init__(self, net: Backbone, **arguments: Any) -> None:
         objective, others = build(type(self), arguments)
@@ -84,8 +78,7 @@ class TeacherFree(Supervised):
 
 
 def make(
-    cls: type[Distilled] | type[TeacherFree],
-    base: type[Distillation] | type[Supervised],
+    cls: type[Made],
     objective: type[Objective] | None,
     defaults: Mapping[str, Any],
     fixed: Mapping[str, Any],
@@ -94,14 +87,13 @@ def make(
 
     Args:
         cls: the class.
-        base: the class whose arguments all such methods share.
         objective: class of its objective; ``None``: that of the class above.
         defaults: field -> the method's default, where it is another than the objective's.
         fixed: field -> its value, where it is no argument of the method.
 
     Raises:
-        TypeError: for an objective that is no class, has an argument without default or one of ``base``; for a default
-            or value of a field that the objective does not have.
+        TypeError: for an objective that is no class, has an argument without default or one that all methods have; for
+            a default or value of a field that the objective does not have.
     """
     if objective is not None:
         cls.made_from, cls._fields = objective, _fields_of(cls, objective)
@@ -111,11 +103,11 @@ def make(
     cls._fields = {
         n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
     }
-    shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name != "objective"]
+    shared = [p for p in inspect.signature(cls._base, eval_str=True).parameters.values() if p.name != "objective"]
     if twice := [p.name for p in shared if p.name in cls._fields]:
         raise TypeError(
             f"{cls.__name__}: {cls.made_from.__name__} must not declare {', '.join(map(repr, twice))}, which is an "
-            f"argument of every {base.__name__}. Rename it."
+            f"argument of every {cls._base.__name__}. Rename it."
         )
     made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
     cls._made = tuple(p.name for p in made)
@@ -133,13 +125,13 @@ def make(
     declare: Any = constructor or _constructor(cls)
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
-    known = described(base) | texts(cls._fields)
+    known = described(cls._base) | texts(cls._fields)
     if objective is None:  # the texts of the parent class's arguments apply here too
         known |= described(cls.__bases__[0])
     cls.__doc__ = documented(cls.__doc__, {p.name: known[p.name] for p in listed if p.name in known})
 
 
-def build(cls: type[Distilled] | type[TeacherFree], arguments: Mapping[str, Any]) -> tuple[Objective, dict[str, Any]]:
+def build(cls: type[Made], arguments: Mapping[str, Any]) -> tuple[Objective, dict[str, Any]]:
     """The objective of a method from its flat arguments, and the arguments that are not the objective's.
 
     Raises:
