@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import kdlab.methods
-from kdlab import AMC, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
+from kdlab import AMC, CAMKD, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
@@ -90,8 +90,13 @@ def moved_by(module):
     return {*module.moves, *module.objective.moves}
 
 
+#: what switches a schedule on that is off by default
+SWITCHED_ON = {CAMKD: {"distill_decay": True}}
+
+
 def build(method):
-    return method(net(), **({"teachers": {"raw": Teacher(net=net())}} if issubclass(method, Distillation) else {}))
+    taught = {"teachers": {"raw": Teacher(net=net())}} if issubclass(method, Distillation) else {}
+    return method(net(), **taught, **SWITCHED_ON.get(method, {}))
 
 
 @each_moving
