@@ -119,7 +119,7 @@ class CAMKDObjective(ScaledTargets):
                 raise InputError(
                     "CAMKDObjective: distill_decay needs a fit with a planned end, but max_epochs is not set. Set it."
                 )
-            rest = (epochs - 1 - epoch) / max(epochs // 2, 1)
+            rest = max(epochs - 1 - epoch, 0) / max(epochs // 2, 1)
             late = epoch + 1 > epochs / 2
             self.set("kd_weight", self.initial("kd_weight") * (rest if late else 1.0))
 
