@@ -327,6 +327,18 @@ class WindowDataModule(LightningDataModule):
         """`Batch.index` of the training windows, in the order of ``batches("train")``."""
         return self._ready.split.rows["train"]
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Number of training windows of each known class, in the order of the labels.
+
+        >>> from kdlab.data import BasicMotions
+        >>> data = BasicMotions()
+        >>> len(data.class_counts), sum(data.class_counts) == data.counts["train"]["windows"]
+        (4, True)
+        """
+        _, rows, target = self._ready.rows("train")
+        return [int(count) for count in np.bincount(target[rows], minlength=self.num_classes)]
+
     def split_table(self) -> list[Part]:
         """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
 

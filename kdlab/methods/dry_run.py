@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 
 from kdlab import distributed
+from kdlab.methods.class_weights import check_label_term
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective
 from kdlab.types import InputError, Output
@@ -66,6 +67,7 @@ def try_objective(
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
                 objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
+            check_label_term(objective)
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import docstring_parser
 
 from kdlab.fields import Field, documented, parameters, texts
+from kdlab.labelled import Labelled
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
@@ -112,7 +113,8 @@ def make(
     cls._fields = {
         n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
     }
-    shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name != "objective"]
+    apart = {"objective", *Labelled.declared()}  # what the class of the objective says by itself
+    shared = [p for p in inspect.signature(base, eval_str=True).parameters.values() if p.name not in apart]
     made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
     cls._made = tuple(p.name for p in made)
     constructor = vars(cls).get("__init__")
