@@ -13,14 +13,15 @@ from torch import Tensor
 
 from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
-from kdlab.objective import CachedOutput, Need, Objective, checked_taps, gather
+from kdlab.labelled import Labelled
+from kdlab.objective import CachedOutput, Need, checked_taps, gather
 from kdlab.types import InputError, Output
 
 #: how a Kullback-Leibler divergence is reduced, see `SoftTargets`
 Reduction = Literal["batchmean", "mean"]
 
 
-class CrossEntropy(Objective):
+class CrossEntropy(Labelled):
     """Cross-entropy with the labels, ``{"ce": ...}``; teachers are ignored.
 
     Example:
@@ -34,10 +35,10 @@ class CrossEntropy(Objective):
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": cross-entropy}``."""
-        return {"ce": functional.cross_entropy(student.logits, target)}
+        return {"ce": self.label_loss(student.logits, target)}
 
 
-class WeightedTeachers(Objective):
+class WeightedTeachers(Labelled):
     """An objective with a fixed weight per teacher, by name.
 
     Attributes:
@@ -186,7 +187,7 @@ class SoftTargets(WeightedTeachers):
             ),
         )
         return {
-            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "ce": (1 - self.kd_weight) * self.label_loss(student.logits, target),
             "kd": self.kd_weight * kd,
         }
 

@@ -110,6 +110,11 @@ class Windows(Protocol):
         """`Batch.index` of the training windows, in the order of ``batches("train")``; empty where not known."""
         ...
 
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Number of training windows of each class, in the order of the labels; empty where not known."""
+        ...
+
     def subject_of(self, index: Sequence[int]) -> Sequence[str]:
         """Subjects of windows, by their `Batch.index`; ``""`` where unknown."""
         ...

@@ -129,7 +129,8 @@ def signature(cls: Any) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(cls).parameters.items()}
 
 
-SOFT = {"weights": None, "temperature": 4.0, "kd_weight": 0.9, "kl_reduction": "batchmean"}
+LABELS = {"class_weights": None, "label_smoothing": 0.0, "focal_gamma": 0.0}
+SOFT = {**LABELS, "weights": None, "temperature": 4.0, "kd_weight": 0.9, "kl_reduction": "batchmean"}
 OWN = {
     "power": 1.0,
     "extra": None,
@@ -230,12 +231,12 @@ def test_right_values_of_other_types_are_taken() -> None:
 
 def test_unknown_arguments_are_refused_with_those_there_are() -> None:
     with pytest.raises(
-        TypeError, match=r"^Narrow: has no argument 'pwoer'\. Its arguments are temperature, kd_weight, "
+        TypeError, match=r"^Narrow: has no argument 'pwoer'\. Its arguments are class_weights, .*, temperature, "
     ):
         Narrow(pwoer=1.0)
     with pytest.raises(TypeError, match=r"^Narrow: has no argument 'weights'\. "):
         Narrow(weights={"raw": 1.0})
-    with pytest.raises(TypeError, match=r"^CrossEntropy: has no argument 'a', 'b'\. Its arguments are none\.$"):
+    with pytest.raises(TypeError, match=rf"^CrossEntropy: .* 'a', 'b'\. Its arguments are {', '.join(LABELS)}\.$"):
         CrossEntropy(a=1, b=2)
     with pytest.raises(TypeError, match="positional"):
         Plain(2.0)

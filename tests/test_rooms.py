@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "nets": {"types"},
     "fields": {"types"},
     "objective": {"types", "functional", "distributed", "fields"},
-    "objectives": {"types", "functional", "distributed", "fields", "objective"},
+    "labelled": {"types", "functional", "distributed", "fields", "objective"},
+    "objectives": {"types", "functional", "distributed", "fields", "objective", "labelled"},
     "data": {"types", "views", "augment", "fingerprint"},
     "methods": {
         "types",
@@ -35,6 +36,7 @@ MAY_IMPORT = {
         "distributed",
         "fields",
         "objective",
+        "labelled",
         "objectives",
         "nets",
         "cache",

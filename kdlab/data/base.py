@@ -102,6 +102,10 @@ class WindowDataModule(LightningDataModule):
             of people's (recordings') names. The salt is the environment variable ``KDLAB_SALT``, the same for all runs
             of a laboratory; leak checks compare hashes, and hash the names of earlier checkpoints. ``test_subjects``
             and ``val_subjects`` take hashes, too, so that a config need not hold names.
+        sampling: ``"shuffled"``: every training window once an epoch; ``"balanced"``: as many windows an epoch, of each
+            class the same number. Windows of rare classes are then repeated, each time with other random changes and
+            another pair; of frequent classes every epoch has another random part. What a method keeps of a window
+            (`PSKD`, `CRD`) is that of its last time. ``class_weights: balanced`` would balance the classes twice.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: keep batches in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -144,6 +148,7 @@ class WindowDataModule(LightningDataModule):
         subjects: dict[Any, Name] | None = None,
         drop_classes: list[Name] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
+        sampling: Literal["shuffled", "balanced"] = "shuffled",
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -159,6 +164,9 @@ class WindowDataModule(LightningDataModule):
             )
         if subject_ids not in ("plain", "hashed"):
             raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
+        if sampling not in ("shuffled", "balanced"):
+            raise InputError(f'sampling must be "shuffled" or "balanced", but got {sampling!r}. Choose one of them.')
+        self.sampling = sampling
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         self.merge_labels, self.merge_subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
         self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
@@ -326,6 +334,18 @@ class WindowDataModule(LightningDataModule):
     def train_index(self) -> NDArray[np.int64]:
         """`Batch.index` of the training windows, in the order of ``batches("train")``."""
         return self._ready.split.rows["train"]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Number of training windows of each known class, in the order of the labels.
+
+        >>> from kdlab.data import BasicMotions
+        >>> data = BasicMotions()
+        >>> len(data.class_counts), sum(data.class_counts) == data.counts["train"]["windows"]
+        (4, True)
+        """
+        _, rows, target = self._ready.rows("train")
+        return [int(count) for count in np.bincount(target[rows], minlength=self.num_classes)]
 
     def split_table(self) -> list[Part]:
         """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
@@ -495,7 +515,7 @@ class WindowDataModule(LightningDataModule):
         return self._loader(dataset, OrderedSampler(len(dataset), num_replicas=replicas, rank=rank))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled by (seed, epoch); after an interruption it resumes with the batch that would have come next."""
+        """Shuffled or balanced by (seed, epoch); an interrupted training resumes with the batch that comes next."""
         replicas, rank = ranks(self.trainer)
         seed, wanted = self._run_seed(), self._ready.views.kept("train")
         dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=wanted)
@@ -509,6 +529,7 @@ class WindowDataModule(LightningDataModule):
             skip=skip,
             num_replicas=replicas,
             rank=rank,
+            target=dataset.target[dataset.rows] if self.sampling == "balanced" else None,
         )
         return self._loader(dataset, sampler)
 

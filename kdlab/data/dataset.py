@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
 from kdlab.data.mixing import Mixing, Mixture
-from kdlab.data.sampler import ClassPairs, stream
+from kdlab.data.sampler import REPEAT, ClassPairs, stream
 from kdlab.data.scaling import Scaler
 from kdlab.types import Batch
 from kdlab.views import View
@@ -77,11 +77,14 @@ class WindowDataset(Dataset[Batch]):
         return self.__getitems__([item])
 
     def __getitems__(self, items: Sequence[Any]) -> Batch:
-        """Fetch a batch of positions, or of ``(epoch, position)`` pairs; ``-1 - p`` is a repeat of position ``p``."""
-        pairs = [item if isinstance(item, tuple) else (0, int(item)) for item in items]
-        repeat = np.array([p < 0 for _, p in pairs])
-        index = self.rows[[p if p >= 0 else -1 - p for _, p in pairs]]
-        keys = [(e if self.keyed_by_epoch else 0, int(i)) for (e, _), i in zip(pairs, index, strict=True)]
+        """Fetch a batch of positions, or of ``(epoch, position)`` or ``(epoch, position, repeat)``.
+
+        ``-1 - p`` is a repeat of position ``p`` that is not counted; ``repeat``, from 0, draws again within an epoch.
+        """
+        found = [(*item, 0)[:3] if isinstance(item, tuple) else (0, int(item), 0) for item in items]
+        repeat = np.array([p < 0 for _, p, _ in found])
+        index = self.rows[[p if p >= 0 else -1 - p for _, p, _ in found]]
+        keys = [(e if self.keyed_by_epoch else 0, int(i), r) for (e, _, r), i in zip(found, index, strict=True)]
         mixture = self._mixture(keys)
         versions: dict[tuple[str, str], NDArray[np.float32]] = {}
         done: dict[tuple[str, str, str], Tensor] = {}
@@ -105,18 +108,19 @@ class WindowDataset(Dataset[Batch]):
             index=torch.from_numpy(np.where(repeat, -1 - index, index).astype(np.int64)),
         )
 
-    def _mixture(self, keys: list[tuple[int, int]]) -> Mixture | None:
+    def _mixture(self, keys: list[tuple[int, int, int]]) -> Mixture | None:
         """How this batch is mixed; its first window distinguishes it from the other batches of its epoch."""
         if self.mix is None:
             return None
         shape = next(iter(self.windows.values())).shape[2:]
-        return self.mix(len(keys), shape, stream(self.seed, *keys[0], draw=8))
+        epoch, index, repeat = keys[0]
+        return self.mix(len(keys), shape, stream(self.seed, epoch, index, 8 + REPEAT * repeat))
 
     def _version(
-        self, source: str, version: str, index: NDArray[np.int64], keys: list[tuple[int, int]]
+        self, source: str, version: str, index: NDArray[np.int64], keys: list[tuple[int, int, int]]
     ) -> NDArray[np.float32]:
         if version == "pair" and self.pairs is not None:
-            index = np.array([self.pairs(e, i) for e, i in keys])
+            index = np.array([self.pairs(*key) for key in keys])
         windows, scaler = self.windows[source], self.scalers[source]
         if self.augment is None or version == "clean":
             return scaler(np.asarray(windows[index]))
@@ -124,5 +128,5 @@ class WindowDataset(Dataset[Batch]):
         x: Any = scaler(np.asarray(windows[index])) if read_complete is None else map(scaler.one, read_complete(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         change = self.changes.get(source, self.augment)
-        changed = [change(w, stream(self.seed, e, i, draw)) for w, (e, i) in zip(x, keys, strict=True)]
+        changed = [change(w, stream(self.seed, e, i, draw + REPEAT * r)) for w, (e, i, r) in zip(x, keys, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)

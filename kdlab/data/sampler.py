@@ -11,6 +11,9 @@ from torch.utils.data import DistributedSampler
 
 from kdlab.types import InputError
 
+#: what is added to ``draw`` each time a window is repeated within an epoch
+REPEAT = 16
+
 
 def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Generator:
     """A random generator of its own for one window of one epoch: the same in any process, in any order of calls.
@@ -51,17 +54,58 @@ class ClassPairs:
         for members in self.members.values():
             self.place[members] = np.arange(len(members))
 
-    def __call__(self, epoch: int, index: int) -> int:
-        """The partner of a window; itself where it is the only one of its class."""
+    def __call__(self, epoch: int, index: int, repeat: int = 0) -> int:
+        """The partner of a window, another one for each time it is repeated; itself if it is alone in its class."""
         members = self.members[int(self.target[index])]
         if len(members) == 1:
             return index
-        drawn = stream(self.seed, epoch, index, draw=4).integers(len(members) - 1)
+        drawn = stream(self.seed, epoch, index, draw=4 + REPEAT * repeat).integers(len(members) - 1)
         return int(members[drawn + (drawn >= self.place[index])])
+
+
+def balanced_order(target: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """As many positions as there are, the same number of each class up to one, in random order.
+
+    A class with fewer windows than its share has each of them several times, as often as the others of the class up to
+    one; a class with more is left with a random part of them.
+
+    Args:
+        target: class of every position.
+        rng: where the randomness comes from.
+
+    >>> target = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    >>> order = balanced_order(target, np.random.default_rng(0))
+    >>> np.bincount(target[order]).tolist(), np.bincount(order)[6:].tolist()
+    ([4, 4], [2, 2])
+    """
+    labels = np.unique(target)
+    share, rest = divmod(len(target), len(labels))
+    more = set(rng.permutation(len(labels))[:rest].tolist())
+    drawn = []
+    for k, label in enumerate(labels):
+        members, count = np.flatnonzero(target == label), share + (k in more)
+        rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+        drawn.append(np.concatenate([members[:0], *rounds])[:count])
+    return rng.permutation(np.concatenate(drawn))
+
+
+def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many times each entry stood before in an order.
+
+    >>> repeats(np.array([3, 1, 3, 3, 1])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    by_value = np.argsort(order, kind="stable")
+    _, first, counts = np.unique(order[by_value], return_index=True, return_counts=True)
+    before = np.empty_like(order)
+    before[by_value] = np.arange(len(order)) - np.repeat(first, counts)
+    return before
 
 
 class TrainSampler(DistributedSampler[Any]):
     """Shuffled windows as ``(epoch, position)`` pairs; the order comes from the seed and the epoch alone.
+
+    With the classes of the windows, every epoch has them in equal numbers, and items are ``(epoch, position, repeat)``.
 
     Being a ``DistributedSampler``, it is left alone by Lightning. Over several ranks, the batches that the ranks read
     at the same time are, one rank after the other, the batch that one process would read at so many times the size.
@@ -75,6 +119,7 @@ class TrainSampler(DistributedSampler[Any]):
         skip: batches of the first pass that were trained on before an interruption.
         num_replicas: processes.
         rank: of this process.
+        target: class of every window, to draw each class equally often; None: every window once.
 
     >>> sampler = TrainSampler(5, batch_size=2, seed=0)
     >>> len(sampler), len(list(sampler)), list(sampler) == list(sampler)
@@ -92,13 +137,14 @@ class TrainSampler(DistributedSampler[Any]):
         skip: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        target: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(range(length), num_replicas=num_replicas, rank=rank, seed=seed, drop_last=drop_last)  # type: ignore[arg-type]
         block = batch_size * num_replicas
         full, rest = divmod(length, block)
         self.length, self.batch_size, self.full = length, batch_size, full
         self.tail = 0 if drop_last else -(-rest // num_replicas)
-        self.epoch, self.skip = epoch, skip
+        self.epoch, self.skip, self.target = epoch, skip, target
         self.num_samples = full * batch_size + self.tail
         self.total_size = self.num_samples * num_replicas
         if self.num_samples == 0:
@@ -115,10 +161,15 @@ class TrainSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self.epoch, self.skip * self.batch_size
-        return ((epoch, int(p)) for p in self._positions(epoch)[start:])
+        rng = stream(self.seed, epoch, 0, draw=3)
+        if self.target is None:
+            return ((epoch, int(p)) for p in self._mine(rng.permutation(self.length))[start:])
+        order = balanced_order(self.target, rng)
+        mine = zip(self._mine(order)[start:], self._mine(repeats(order))[start:], strict=True)
+        return ((epoch, int(p), int(r)) for p, r in mine)
 
-    def _positions(self, epoch: int) -> NDArray[np.int64]:
-        order = stream(self.seed, epoch, 0, draw=3).permutation(self.length)
+    def _mine(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The part of this rank."""
         block = self.batch_size * self.num_replicas
         mine = order[: self.full * block].reshape(self.full, self.num_replicas, self.batch_size)[:, self.rank].ravel()
         if self.tail:

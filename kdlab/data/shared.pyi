@@ -26,6 +26,7 @@ class _Rest(TypedDict, total=False):
     subjects: dict[Any, Name] | None
     drop_classes: list[Name] | None
     subject_ids: Literal["plain", "hashed"]
+    sampling: Literal["shuffled", "balanced"]
     drop_last: bool
     pin_memory: bool
     multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None

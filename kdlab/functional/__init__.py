@@ -13,6 +13,7 @@ take what :func:`gram` returns.
 """
 
 from kdlab.functional.angles import (
+    angular_losses,
     angular_softmax,
     angular_softmax_weight,
     geodesic_contrastive,
@@ -41,8 +42,8 @@ from kdlab.functional.hints import (
     pooled_attention_map,
     variational_information,
 )
+from kdlab.functional.labels import check_labels, class_losses, cross_entropy, label_divisor, label_losses
 from kdlab.functional.logits import (
-    cross_entropy,
     inter_class_distance,
     intra_class_distance,
     other_classes_kl,
@@ -83,6 +84,7 @@ __all__ = [
     "ablation_distance",
     "ablation_map",
     "affinity_divergence",
+    "angular_losses",
     "angular_margin",
     "angular_softmax",
     "angular_softmax_weight",
@@ -92,8 +94,10 @@ __all__ = [
     "channel_weighted_distance",
     "check_choice",
     "check_embeddings",
+    "check_labels",
     "check_same_batch",
     "check_same_names",
+    "class_losses",
     "class_semantic_distance",
     "confidence_weights",
     "cross_entropy",
@@ -106,6 +110,8 @@ __all__ = [
     "inter_class_distance",
     "intra_class_distance",
     "known_score",
+    "label_divisor",
+    "label_losses",
     "least_norm_weights",
     "logit_gradients",
     "logit_regression",

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdlab.functional.labels import check_labels
 from kdlab.functional.maps import _angular_maps, _energy
 from kdlab.functional.precision import full_precision, shape_of, unit
 from kdlab.types import InputError
@@ -52,28 +53,56 @@ def angular_softmax(
         >>> print(f"{angular_softmax(logits, x, torch.tensor([1]), margin=2, cosine_weight=0.0):.4f}")
         1.0635
     """
+    stretched = _stretched(logits, embedding, margin, cosine_weight)
+    check_labels(logits, target)
+    if target.is_floating_point():
+        return (target.to(logits.dtype) * _angular_losses(logits, stretched)).sum(1).mean()
+    at = F.one_hot(target.long(), logits.shape[1]).bool()
+    return F.cross_entropy(torch.where(at, stretched, logits), target.long())
+
+
+@full_precision
+def angular_losses(logits: Tensor, embedding: Tensor, margin: int = 4, cosine_weight: float | Tensor = 5.0) -> Tensor:
+    r"""The loss that each class would give as the true one in :func:`angular_softmax`, ``(B, K)``.
+
+    Args:
+        logits: ``(B, K)``.
+        embedding: ``x``, ``(B, D)``.
+        margin: ``m``, an integer of at least 1.
+        cosine_weight: ``lambda >= 0``, a number or a 0-dim tensor.
+
+    Shapes:
+        ``(B, K)``, from ``B K^2`` numbers.
+
+    Raises:
+        InputError: if the shapes differ, or the margin is no integer.
+
+    Example:
+        >>> x = torch.tensor([[1.2, 1.6]])
+        >>> angular_losses(x, x, margin=2, cosine_weight=0.0)
+        tensor([[2.2691, 1.0635]])
+    """
+    return _angular_losses(logits, _stretched(logits, embedding, margin, cosine_weight))
+
+
+def _stretched(logits: Tensor, embedding: Tensor, margin: int, cosine_weight: float | Tensor) -> Tensor:
+    """The logit that each class has where it is the true one, ``(B, K)``."""
     if isinstance(margin, bool) or not isinstance(margin, int) or margin < 1:
         raise InputError(f"margin must be a whole number of at least 1, but is {margin!r}.")
-    probabilities = target.is_floating_point()
     if logits.ndim != 2 or embedding.ndim != 2 or len(logits) != len(embedding):
         raise InputError(
             f"logits must be (B, K) and the embedding (B, D), but are {shape_of(logits)} and {shape_of(embedding)}."
         )
-    if target.shape != (logits.shape if probabilities else logits.shape[:1]):
-        raise InputError(
-            "target must be class indices (B,) or class probabilities (B, K) for logits (B, K), "
-            f"but logits are {shape_of(logits)} and target is {shape_of(target)} of {target.dtype}."
-        )
     length = torch.linalg.vector_norm(embedding, dim=1, keepdim=True)
     cosine = (logits / torch.where(length > 0, length, 1.0)).clamp(-1, 1)
     stretched: Tensor = length * (cosine_weight * cosine + _psi(cosine, margin)) / (1 + cosine_weight)
-    if not probabilities:
-        at = F.one_hot(target.long(), logits.shape[1]).bool()
-        return F.cross_entropy(torch.where(at, stretched, logits), target.long())
+    return stretched
+
+
+def _angular_losses(logits: Tensor, stretched: Tensor) -> Tensor:
     at = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
     each = torch.where(at, stretched[:, None], logits[:, None])  # (B, true class, K)
-    losses = each.logsumexp(2) - stretched
-    return (target.to(losses.dtype) * losses).sum(1).mean()
+    return each.logsumexp(2) - stretched
 
 
 def _psi(cosine: Tensor, margin: int) -> Tensor:

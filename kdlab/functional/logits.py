@@ -13,32 +13,6 @@ from kdlab.types import InputError
 
 
 @full_precision
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy with class indices or class probabilities, averaged over the batch.
-
-    Args:
-        logits: ``(B, K)``.
-        target: class indices ``(B,)`` of any integer type, or probabilities ``(B, K)`` as mixup and CutMix give them.
-
-    Raises:
-        InputError: if ``target`` is neither.
-
-    Example:
-        >>> logits, mixed = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.5, 0.5]])
-        >>> print(f"{cross_entropy(logits, torch.tensor([0])):.4f} {cross_entropy(logits, mixed):.4f}")
-        0.1269 1.1269
-    """
-    indices = target.ndim == 1 and not target.is_floating_point() and len(target) == len(logits)
-    probabilities = target.is_floating_point() and target.shape == logits.shape
-    if logits.ndim != 2 or not (indices or probabilities):
-        raise InputError(
-            "target must be class indices (B,) or class probabilities (B, K) for logits (B, K), "
-            f"but logits are {shape_of(logits)} and target is {shape_of(target)} of {target.dtype}."
-        )
-    return F.cross_entropy(logits, target.long() if indices else target.to(logits.dtype))
-
-
-@full_precision
 def soft_target_kl(
     student_logits: Tensor,
     teacher_logits: Tensor,

@@ -13,7 +13,8 @@ References:
 
 Differences from the reference code:
     There ``t`` counts batches, here steps of the optimiser, which is the same unless gradients are accumulated. Its
-    focal factor is left out, which is 1 there. See the function for the rest.
+    focal factor, which is 1 there, is ``focal_gamma``. A label that is smoothed or mixed takes the loss of each class
+    as if that were the true one. See the function for the rest.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
 from kdlab.nets.angular import angular
 from kdlab.nets.base import Backbone
-from kdlab.objective import Objective
 from kdlab.types import Output
 
 
-class ASoftmaxObjective(Objective):
+class ASoftmaxObjective(Labelled):
     """The term ``"ce"``, of logits that are lengths times cosines; there are no teachers.
 
     Raises:
@@ -73,8 +74,12 @@ class ASoftmaxObjective(Objective):
     ) -> dict[str, Tensor]:
         """``{"ce": the angular cross-entropy}``."""
         embedding = self.feature(student, "embedding", "the net")
-        ce = functional.angular_softmax(student.logits, embedding, target, self.margin, self.cosine_weight)
-        return {"ce": ce}
+        angular = (self.margin, self.cosine_weight)
+        if self.plain_labels:
+            return {"ce": functional.angular_softmax(student.logits, embedding, target, *angular)}
+        functional.check_labels(student.logits, target)
+        losses = functional.angular_losses(student.logits, embedding, *angular)
+        return {"ce": self.label_mean(losses, target)}
 
 
 class ASoftmax(TeacherFree, objective=ASoftmaxObjective, fixed={"falling": True, "cosine_weight": 5.0}):

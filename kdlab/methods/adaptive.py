@@ -50,7 +50,7 @@ class AdaptiveTargets(SoftTargets):
     ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda mean_i sum_m w_mi KD_mi}``."""
         self.check(batch_size=None, teachers=teachers)
-        ce = (1 - self.kd_weight) * functional.cross_entropy(student.logits, target)
+        ce = (1 - self.kd_weight) * self.label_loss(student.logits, target)
         scale = self.scale(len(teachers))
         weights = self.adaptive_weights(student=student, teachers=teachers, target=target)
         self.found = {f"weight_{name}": scale * weight.mean() for name, weight in weights.items()}

@@ -153,7 +153,7 @@ class AFDObjective(SoftTargets):
         self.adapt(student=student, teachers=teachers)
         weights = self.nonzero_weights(teachers)
         values = [weight * self._distance(name, student, teachers[name]) for name, weight in weights.items()]
-        ce = self.ce_weight * functional.cross_entropy(student.logits, target)
+        ce = self.ce_weight * self.label_loss(student.logits, target)
         return {**terms, "ce": ce, "attention": self.attention_weight * torch.stack(values).sum()}
 
 

@@ -28,8 +28,9 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
-from kdlab.objective import Objective, gather
+from kdlab.objective import gather
 from kdlab.types import InputError, Output, Windows
 
 
@@ -54,7 +55,7 @@ def amc_ramp(epoch: int, epochs: int | None, ramp_up: int = 50, ramp_down: int =
     return factor
 
 
-class AMCObjective(Objective):
+class AMCObjective(Labelled):
     """Terms ``"ce"`` and ``"geodesic"``; there are no teachers.
 
     With mixed labels ``s_i`` is the probability that the two samples of a pair are of one class. The halves are those
@@ -138,7 +139,7 @@ class AMCObjective(Objective):
         one, two = label[:half], label[half : 2 * half]
         same = (one * two).sum(1) if label.ndim > 1 else one == two
         return {
-            "ce": functional.cross_entropy(student.logits, target),
+            "ce": self.label_loss(student.logits, target),
             "geodesic": self.geodesic_weight
             * functional.geodesic_contrastive(x[:half], x[half : 2 * half], same, self.margin),
         }

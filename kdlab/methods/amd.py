@@ -125,7 +125,7 @@ class AMDObjective(SoftTargets):
                     functional.angular_margin(own, other, self.margin, self.scale, self.local_weight, self.resize)
                 )
         if self.ce_weight is not None:
-            terms["ce"] = self.ce_weight * functional.cross_entropy(student.logits, target)
+            terms["ce"] = self.ce_weight * self.label_loss(student.logits, target)
         return {**terms, "margin": self.margin_weight * torch.stack(values).mean()}
 
 

@@ -34,10 +34,10 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, setting
+from kdlab.labelled import Labelled
 from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
-from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
 
 
@@ -56,7 +56,7 @@ def annealing_factor(epoch: int, epochs: int, t_max: int = 10) -> float:
     return min(math.ceil((epoch + 1) * t_max / epochs), t_max) / t_max
 
 
-class AnnealingKDObjective(Objective):
+class AnnealingKDObjective(Labelled):
     r"""Terms ``"ce"``, ``(1 - w) CE``, and ``"regression"``, ``w`` times the squared difference of the logits.
 
     Raises:
@@ -87,7 +87,7 @@ class AnnealingKDObjective(Objective):
         self.check(batch_size=None, teachers=teachers)
         mean = torch.stack([functional.promote(output.logits) for output in teachers.values()]).mean(0)
         return {
-            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "ce": (1 - self.kd_weight) * self.label_loss(student.logits, target),
             "regression": self.kd_weight * functional.logit_regression(student.logits, mean, self.factor),
         }
 
@@ -111,6 +111,7 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
     """
 
     moves: ClassVar[tuple[str, ...]] = ("factor", "kd_weight")
+    objective: AnnealingKDObjective
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The objective's terms; cross-entropy alone in the second part."""
         if self.second_part:
-            return {"ce": functional.cross_entropy(student.logits, batch.target)}
+            return {"ce": self.objective.label_loss(student.logits, batch.target)}
         return super().terms(batch, student)
 
     def on_validation_epoch_end(self) -> None:

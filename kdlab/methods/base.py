@@ -14,6 +14,7 @@ from torch import Tensor
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
 from kdlab.methods.checkpoints import KEY, description
+from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.preparation import Preparation, loader_statistics
@@ -134,6 +135,7 @@ class Method(Preparation):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
         terms = self.terms(batch, self.net(batch.views[self.view]))
+        check_label_term(objective_of(self))
         values = torch.stack(list(terms.values()))
         loss = values.sum()
         refuse_terms(self, self._watch, self._watch.see(terms, values, self.trainer.global_step))
@@ -197,6 +199,7 @@ class Method(Preparation):
             "view_settings": self.view_settings,
             "fingerprint": self.trained_on,
             "provenance": self._known | self.provenance,
+            **described_weights(objective_of(self)),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -229,6 +232,7 @@ class Method(Preparation):
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
+        restore_weights(objective_of(self), described)
         windows = windows_of(datamodule)
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

@@ -66,7 +66,7 @@ class CSKDObjective(WeightedTeachers):
                 student.logits, partner.logits, self.temperature, self.kl_reduction
             ),
         )
-        return {"ce": functional.cross_entropy(student.logits, target), "kd": self.kd_weight * kd}
+        return {"ce": self.label_loss(student.logits, target), "kd": self.kd_weight * kd}
 
 
 class CSKD(TeacherFree, objective=CSKDObjective):

@@ -103,7 +103,7 @@ class DASKObjective(WeightedTeachers):
             for name, weight in self.weights_of(teachers).items()
         ]
         return {
-            "ce": functional.cross_entropy(student.logits, target),
+            "ce": self.label_loss(student.logits, target),
             "kd": self.kd_weight * kd,
             "relation": self.relation_weight * relation,
             "semantic": self.semantic_weight * torch.stack(semantic).sum(0),

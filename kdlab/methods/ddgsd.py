@@ -32,9 +32,10 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.functional import full_precision
+from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
 from kdlab.methods.view_checks import check_version
-from kdlab.objective import Objective, gather
+from kdlab.objective import gather
 from kdlab.objectives import Reduction
 from kdlab.types import Batch, InputError, Output, Windows
 
@@ -61,7 +62,7 @@ def symmetric_kl(a: Tensor, b: Tensor, temperature: float | Tensor = 3.0, reduct
     return per_sample.mean() / (1 if reduction == "batchmean" else a.shape[1]) * temperature**2
 
 
-class DDGSDObjective(Objective):
+class DDGSDObjective(Labelled):
     """Terms ``"ce"``, ``"kd"`` and ``"discrepancy"``, from one output for both distortions of a batch.
 
     The first half of the student's ``2B`` rows is one distortion, the second half the other, in the same order; so are
@@ -107,7 +108,7 @@ class DDGSDObjective(Objective):
         embedding, gathered = self.feature(student, "embedding", "the student"), gather(student)
         one, two = (gathered(embedding[half]) for half in (slice(rows // 2), slice(rows // 2, None)))
         return {
-            "ce": 2 * self.ce_weight * functional.cross_entropy(student.logits, target),
+            "ce": 2 * self.ce_weight * self.label_loss(student.logits, target),
             "kd": self.kd_weight * self._divergence(student.logits[: rows // 2], student.logits[rows // 2 :]),
             "discrepancy": self.discrepancy_weight * functional.mean_embedding_discrepancy(one, two),
         }

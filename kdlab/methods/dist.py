@@ -86,7 +86,7 @@ class DISTObjective(WeightedTeachers):
 
         inter, intra = self.weighted(teachers, distances)
         return {
-            "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
+            "ce": self.ce_weight * self.label_loss(student.logits, target),
             "inter": self.inter_weight * inter,
             "intra": self.intra_weight * intra,
         }

@@ -96,7 +96,7 @@ class DKDObjective(WeightedTeachers):
 
         true_class, others = self.weighted(teachers, divergences)
         return {
-            "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
+            "ce": self.ce_weight * self.label_loss(student.logits, target),
             "target": self.ramp * self.target_weight * true_class,
             "others": self.ramp * self.others_weight * others,
         }

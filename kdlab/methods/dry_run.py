@@ -12,6 +12,7 @@ from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from torch import Tensor
 
 from kdlab import distributed
+from kdlab.methods.class_weights import check_label_term
 from kdlab.nets.base import Backbone
 from kdlab.objective import Objective
 from kdlab.types import InputError, Output
@@ -69,6 +70,7 @@ def try_objective(
             with evaluating(objective):
                 target = own.logits.new_zeros(windows, dtype=torch.long)
                 objective(student=own, teachers=others, target=target, **_required_index(objective, target))
+            check_label_term(objective)
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}
 
 

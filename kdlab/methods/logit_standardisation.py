@@ -65,7 +65,7 @@ class LogitStandardisationObjective(SoftTargets):
             return functional.soft_target_kl(own, other, self.temperature, self.kl_reduction)
 
         return {
-            "ce": (1 - self.kd_weight) * functional.cross_entropy(student.logits, target),
+            "ce": (1 - self.kd_weight) * self.label_loss(student.logits, target),
             "kd": self.kd_weight * self.factor * self.weighted(teachers, divergence),
         }
 

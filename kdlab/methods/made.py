@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from kdlab.fields import Field, described, documented, parameters, texts
+from kdlab.labelled import Labelled
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
@@ -103,12 +104,8 @@ def make(
     cls._fields = {
         n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
     }
-    shared = [p for p in inspect.signature(cls._base, eval_str=True).parameters.values() if p.name != "objective"]
-    if twice := [p.name for p in shared if p.name in cls._fields]:
-        raise TypeError(
-            f"{cls.__name__}: {cls.made_from.__name__} must not declare {', '.join(map(repr, twice))}, which is an "
-            f"argument of every {cls._base.__name__}. Rename it."
-        )
+    apart = {"objective", *Labelled.declared()}  # what the class of the objective says by itself
+    shared = [p for p in inspect.signature(cls._base, eval_str=True).parameters.values() if p.name not in apart]
     made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
     cls._made = tuple(p.name for p in made)
     constructor = vars(cls).get("__init__")

@@ -65,7 +65,7 @@ class NKDObjective(WeightedTeachers):
 
         certainty, others = self.weighted(teachers, both)
         return {
-            "ce": functional.cross_entropy(student.logits, target),
+            "ce": self.label_loss(student.logits, target),
             "target": certainty,
             "others": self.others_weight * self.temperature**2 * others,
         }

@@ -10,7 +10,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
+from kdlab.methods.arguments import objective_of
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
+from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
 from kdlab.methods.saving import write_complete
@@ -29,8 +31,8 @@ class Preparation(LightningModule):
     """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
 
     :meth:`prepare` takes them in this order: :meth:`check_data`, :meth:`load_teachers`, :meth:`check_split`,
-    :meth:`start_weights`, :meth:`standardise`, :meth:`build`. To validate, test or predict there is one,
-    :meth:`check_trained`.
+    :meth:`start_weights`, :meth:`standardise`, :meth:`weight_classes`, :meth:`build`. To validate, test or predict
+    there is one, :meth:`check_trained`.
     """
 
     #: the argument that names the weights to start from
@@ -83,6 +85,7 @@ class Preparation(LightningModule):
         self.check_split(windows)
         self.start_weights(windows)
         self.standardise(windows)
+        self.weight_classes(windows)
         self.build(windows)
 
     # ---- the steps --------------------------------------------------------------------------------------------------
@@ -118,8 +121,12 @@ class Preparation(LightningModule):
         if not self.net.standardize.filled and not lacks(windows, "view_statistics"):
             self.net.standardize.fill(*(windows.view_statistics(self.view) or ()))
 
+    def weight_classes(self, windows: Windows) -> None:
+        """Step 6: find the class weights of the label term in the training windows, where they are ``"balanced"``."""
+        weight_classes(type(self).__name__, objective_of(self), windows, self.net.num_classes)
+
     def build(self, windows: Windows) -> None:
-        """Step 6: make the adapters, whose shapes are determined by the steps before."""
+        """Step 7: make the adapters, whose shapes are determined by the steps before."""
 
     def check_trained(self, windows: Windows) -> None:
         """To validate, test or predict: check the view and, unless a checkpoint follows, the split of the training."""

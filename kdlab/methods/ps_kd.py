@@ -11,6 +11,8 @@ References:
     K. Kim, B. Ji, D. Yoon, S. Hwang, "Self-knowledge distillation with progressive refinement of targets", ICCV 2021,
     arXiv:2006.12000. Code: lgcnsai/PS-KD-Pytorch@9aa0828.
 
+Class weights, label smoothing and the focal factor apply to the term with ``y`` alone.
+
 Mixup and CutMix are refused, because the past output would be that of another mixture.
 
 Differences from the reference code:
@@ -140,7 +142,7 @@ class PSKDObjective(WeightedTeachers):
             return functional.cross_entropy(student.logits, functional.promote(past.logits).detach().softmax(1))
 
         return {
-            "ce": (1 - self.past_weight) * functional.cross_entropy(student.logits, target),
+            "ce": (1 - self.past_weight) * self.label_loss(student.logits, target),
             "past": self.past_weight * self.weighted(teachers, softened),
         }
 

@@ -137,7 +137,7 @@ class SAKDNObjective(WeightedTeachers):
                     terms["map"].append(share / len(self.taps) * distance)
         kd, maps, semantic = (torch.stack(values).sum(0) for values in terms.values())
         return {
-            "ce": functional.cross_entropy(student.logits, target),
+            "ce": self.label_loss(student.logits, target),
             "kd": self.kd_weight * kd,
             "map": self.map_weight * maps,
             "semantic": self.semantic_weight * semantic,

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.labelled import Labelled
 from kdlab.methods.class_embeddings import check_classes, embeddings_of, read_embeddings
 from kdlab.methods.made import TeacherFree
 from kdlab.methods.sensors import logits_of, sensors_of, vector_of
-from kdlab.objective import Classifier, Objective
+from kdlab.objective import Classifier
 from kdlab.types import Output, Windows
 
 
-class SAKDNTeacherObjective(Objective):
+class SAKDNTeacherObjective(Labelled):
     """Terms ``"ce"`` and ``"semantic"`` of the teachers; no teachers of its own.
 
     Raises:
@@ -88,7 +89,7 @@ class SAKDNTeacherObjective(Objective):
         """``{"ce": mean_m CE_m, "semantic": alpha mean_m |f_m - e_y|}``."""
         self.adapt(student=student, teachers=teachers)
         sensors, embeddings = sensors_of(student), self.embeddings(functional.promote(student.logits))
-        ce = [functional.cross_entropy(logits_of(student, sensor), target) for sensor in sensors]
+        ce = [self.label_loss(logits_of(student, sensor), target) for sensor in sensors]
         semantic = []
         for sensor in sensors:
             vector = self.feature(student, vector_of(student, sensor), "the net")

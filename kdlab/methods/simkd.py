@@ -89,7 +89,7 @@ class SimKDObjective(WeightedTeachers):
         maps = functional.fit_maps(functional.promote(pair[0]), functional.promote(pair[1]), self.resize)
         soft = functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
         return {
-            "ce": self.ce_weight * functional.cross_entropy(student.logits, target),
+            "ce": self.ce_weight * self.label_loss(student.logits, target),
             "kd": self.kd_weight * soft,
             "feature": self.feature_weight * functional.mean_square(*maps),
         }

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 import kdlab.methods
 from kdlab.files import write_text
@@ -43,9 +45,9 @@ def text() -> str:
 
 def _stub(name: str, cls: type[Distilled] | type[TeacherFree]) -> str:
     written = {  # as the source has them, by the names of their types
-        parameter.name: str(parameter.annotation)
+        name: str(annotation)
         for base in (Distillation, Supervised)
-        for parameter in inspect.signature(base).parameters.values()
+        for name, annotation in inspect.get_annotations(base.__init__).items()
     }
     lines, named = ["self"], False
     for parameter in inspect.signature(cls).parameters.values():
@@ -59,8 +61,13 @@ def _stub(name: str, cls: type[Distilled] | type[TeacherFree]) -> str:
 
 
 def _kind(parameter: inspect.Parameter) -> str:
-    kind = re.sub(r"\b(\w+\.)+(?=\w)", "", inspect.formatannotation(parameter.annotation)).replace("'", '"')
-    return re.sub(r"^Optional\[(.*)\]$", r"\1 | None", kind)
+    members = get_args(parameter.annotation) if get_origin(parameter.annotation) in (Union, UnionType) else ()
+    return " | ".join(map(_spelt, members or (parameter.annotation,)))
+
+
+def _spelt(annotation: object) -> str:
+    spelt = "None" if annotation is type(None) else inspect.formatannotation(annotation)
+    return re.sub(r"\b(\w+\.)+(?=\w)", "", spelt).replace("'", '"')
 
 
 def _default(value: object) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
+from kdlab.fields import documented, parameters, texts
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy
-from kdlab.types import Batch, Output, Windows
+from kdlab.types import Batch, InputError, Output, Windows
 
 
 class Supervised(Method):
@@ -22,7 +25,7 @@ class Supervised(Method):
     Args:
         net: the net.
         view: name of the view that it reads.
-        objective: turns the output into terms; cross-entropy by default.
+        objective: turns the output into terms; `CrossEntropy` with the arguments of the label term by default.
         optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
         init: checkpoint or run folder of the same net to start from.
@@ -46,9 +49,10 @@ class Supervised(Method):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        **labels: Any,
     ) -> None:
         super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
-        self.objective = objective if objective is not None else CrossEntropy()
+        self.objective = _objective(type(self).__name__, objective, labels)
 
     def build(self, windows: Windows) -> None:
         """Make the objective's adapters, where it has some that are not made yet."""
@@ -76,3 +80,31 @@ class Supervised(Method):
     def settings(self) -> dict[str, Tensor]:
         """The objective's temperature and weights."""
         return self.objective.settings()
+
+
+def _objective(who: str, objective: Objective | None, labels: Mapping[str, Any]) -> Objective:
+    """The objective that is given, or cross-entropy with the arguments of the label term."""
+    fields = CrossEntropy.declared()
+    if unknown := [name for name in labels if name not in fields]:
+        names = ", ".join(inspect.signature(Supervised).parameters)
+        raise TypeError(f"{who}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {names}.")
+    if objective is None:
+        return CrossEntropy(**labels)
+    if twice := [name for name, value in labels.items() if value != fields[name].default]:
+        raise InputError(
+            f"{who}: {twice[0]} must be an argument of the objective where one is given, but got "
+            f"{labels[twice[0]]!r} beside {type(objective).__name__}. Write it below the objective."
+        )
+    return objective
+
+
+def _declare() -> None:
+    """Give `Supervised` the arguments of the label term, with their texts and defaults."""
+    written, fields = Supervised.__init__, CrossEntropy.declared()
+    own = [p for p in inspect.signature(written, eval_str=True).parameters.values() if p.kind != p.VAR_KEYWORD]
+    signature = inspect.Signature([*own, *parameters(fields)], return_annotation=None)
+    written.__signature__ = signature  # type: ignore[attr-defined]
+    Supervised.__doc__ = documented(Supervised.__doc__, texts(fields))
+
+
+_declare()

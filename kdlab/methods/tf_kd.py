@@ -31,8 +31,8 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.labelled import Labelled
 from kdlab.methods.made import Distilled, TeacherFree
-from kdlab.objective import Objective
 from kdlab.objectives import Reduction, SoftTargets
 from kdlab.types import InputError, Output
 
@@ -108,7 +108,7 @@ def _between(who: str, value: float) -> float:
     return value
 
 
-class TFKDVirtualObjective(Objective):
+class TFKDVirtualObjective(Labelled):
     """Terms ``"ce"``, ``(1 - alpha) CE``, and ``"kd"``, ``alpha m`` times the divergence from the virtual teacher.
 
     Raises:
@@ -139,7 +139,7 @@ class TFKDVirtualObjective(Objective):
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": (1 - alpha) CE, "kd": alpha m KL(softmax(u / T), softmax(z))}``."""
-        ce = functional.cross_entropy(student.logits, target)
+        ce = self.label_loss(student.logits, target)
         u = virtual_teacher(target, student.logits.shape[1], self.correct)
         kd = functional.soft_target_kl(student.logits, u.to(ce.dtype) / self.temperature, 1.0, self.kl_reduction)
         return {"ce": (1 - self.kd_weight) * ce, "kd": self.kd_weight * self.multiplier * kd}

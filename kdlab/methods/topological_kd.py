@@ -76,7 +76,7 @@ class TopologicalKDObjective(WeightedTeachers):
             return functional.soft_target_kl(self.scale * own, self.scale * other, 1.0, self.kl_reduction)
 
         return {
-            "ce": (1 - self.kd_weight) * functional.cross_entropy(own, target),
+            "ce": (1 - self.kd_weight) * self.label_loss(own, target),
             "kd": self.kd_weight * self.factor * self.weighted(teachers, divergence),
         }
 

@@ -148,6 +148,11 @@ class PartialWindows:
         """Indices of the training windows."""
         return cast(NDArray[np.int64], self._known("train_index", np.empty(0, np.int64)))
 
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Number of training windows of each class."""
+        return cast(Sequence[int], self._known("class_counts", ()))
+
     def subject_of(self, index: Sequence[int]) -> Sequence[str]:
         """Subjects of windows."""
         return self._held.subject_of(index) if self.has("subject_of") else [""] * len(index)
