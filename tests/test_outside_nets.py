@@ -17,7 +17,7 @@ from kdlab import AT, KD, Supervised, Teacher
 from kdlab.cache import TeacherCache
 from kdlab.data import BasicMotions
 from kdlab.export.make import export
-from kdlab.nets import Adapter, AngularNet, build
+from kdlab.nets import Adapter, AngularNet, as_backbone, build
 from kdlab.types import InputError
 from tests.conftest import trainer
 from tests.outside_nets import BatchStatistics, HFLike, TimmLike, TorchvisionLike
@@ -372,3 +372,111 @@ def test_a_net_of_a_module_is_given_again(tmp_path: Path) -> None:
     assert teacher(X).logits.equal(net.eval()(X))
     method = KD(adapted, {"raw": teacher})
     assert method.student is adapted
+
+
+# ---- plain modules --------------------------------------------------------------------------------------------------
+
+
+class FixedSize(nn.Module):
+    """Reads windows of 100 samples alone; its heads stand in the wrong order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4 * 96, 4)
+        self.conv = nn.Conv1d(6, 4, 5)
+        self.auxiliary = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.dropout(self.conv(x).flatten(1), training=self.training))
+
+
+class TwoHeads(TimmLike):
+    """A second head of as many classes, registered last and used in no pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Linear(8, 4)
+
+
+class Sentences(nn.Module):
+    """Begins with an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.fc = nn.Embedding(10, 4), nn.Linear(4, 4)
+
+
+def test_plain_modules_teach_and_learn(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    student, other = TimmLike(), TorchvisionLike()
+    teacher = Teacher(net=other, mean=[0.5] * 6, std=[2.0] * 6)
+    method = KD(student, {"raw": teacher}, num_classes=4, kd_weight=0.3, temperature=2.0)
+    teacher.load()
+    method.net.standardize.fill([1.0] * 6, [3.0] * 6)
+    with torch.no_grad():
+        own, taught = student.eval()((X - 1) / 3), other.eval()((X - 0.5) / 2)
+    method.net.eval()
+    target = torch.arange(6) % 4
+    terms = method.objective(student=method.net(X), teachers={"raw": teacher(X)}, target=target)
+    p, q = (taught.double() / 2).softmax(1), (own.double() / 2).softmax(1)
+    kl = 4 * (p * (p / q).log()).sum(1).mean()
+    torch.testing.assert_close(terms["kd"].double(), 0.3 * kl, rtol=1e-5, atol=1e-7)
+    ce = -own.double().log_softmax(1)[torch.arange(6), target].mean()
+    torch.testing.assert_close(terms["ce"].double(), 0.7 * ce, rtol=1e-5, atol=1e-7)
+
+    fit = trainer(tmp_path, max_epochs=1)
+    method = KD(student, {"raw": Teacher(net=other)}, num_classes=4, cache=TeacherCache())
+    fit.fit(method, BasicMotions())
+    fit.test(method, BasicMotions())
+    fit.save_checkpoint(tmp_path / "student.ckpt")
+    again = Teacher(str(tmp_path / "student.ckpt"), net=TimmLike()).load()
+    assert again(X).logits.equal(method.net.eval()(X).logits)
+    with pytest.raises(InputError, match=r"student\.ckpt.*cannot be built again.*net="):
+        Teacher(str(tmp_path / "student.ckpt")).load()
+    resumed = KD(TimmLike(), {"raw": Teacher(net=other)}, num_classes=4)
+    trainer(tmp_path, max_epochs=2).fit(
+        resumed, BasicMotions(), ckpt_path=str(tmp_path / "student.ckpt"), weights_only=True
+    )
+    assert not resumed.net.state_dict()["head.weight"].equal(method.net.state_dict()["head.weight"])
+
+
+def test_the_head_of_a_plain_module() -> None:
+    fixed = as_backbone(FixedSize(), "KD", 4).eval()
+    assert isinstance(fixed, Adapter)
+    assert (fixed.head_path, fixed.in_channels, fixed.ndim) == ("fc", 6, 1)
+    assert fixed(X).logits.shape == (6, 4)
+    with pytest.raises(InputError, match=r"got 'auxiliary', which is called 0 times"):
+        as_backbone(FixedSize(), "KD").eval()(
+            X
+        )  # three classes: known in the first pass, for no window was read before
+    two = as_backbone(TwoHeads(), "KD", 4)
+    assert isinstance(two, Adapter)
+    assert two.head_path == "fc"
+    image = as_backbone(nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)), "KD")
+    assert (image.ndim, image.in_channels, image.num_classes) == (2, 3, 5)
+    with pytest.raises(InputError, match=r"KD: num_classes must be the 5 of the net, but got 4"):
+        as_backbone(image, "KD", 4)
+    with pytest.raises(
+        InputError, match=r"Supervised: net must .* has no linear layer of 7 outputs. Pass kdlab\.nets\.Ada"
+    ):
+        Supervised(TimmLike(), num_classes=7)
+    with pytest.raises(InputError, match=r"Teacher: net must begin with a convolution.*Sentences has no convolution"):
+        Teacher(net=Sentences())
+    with pytest.raises(InputError, match=r"Supervised: net must be a Backbone or a torch\.nn\.Module, but got 3"):
+        Supervised(3)  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"HFLike returns.*'logits'.*Set output=.*Pass kdlab\.nets\.Adapter\(HFLike\(\.\.\."
+    ):
+        Supervised(HFLike(), num_classes=4)
+    with pytest.raises(
+        InputError, match=r"FlaggedConv\.forward\(x, lengths\).*Set arguments=.*Pass kdlab\.nets\.Adapter"
+    ):
+        Teacher(net=FlaggedConv())
+
+
+class FlaggedConv(Flagged):
+    """The same, behind a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(6, 6, 3)

@@ -36,7 +36,7 @@ class Distillation(Method):
     logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction run the student alone.
 
     Args:
-        student: the net that is trained.
+        student: the net that is trained; a plain ``torch.nn.Module`` is taken too, without taps.
         teachers: name -> `Teacher`; objectives weight and select teachers by these names.
         objective: turns outputs into named terms; `SoftTargets` by default.
         student_view: name of the view that the student reads.
@@ -47,6 +47,7 @@ class Distillation(Method):
         cache: run each teacher once for each training window and keep its outputs; ``None`` runs it in every step.
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
+        num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -69,8 +70,9 @@ class Distillation(Method):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None:
-        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
+        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format, num_classes)
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]

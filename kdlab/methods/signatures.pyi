@@ -61,6 +61,7 @@ class AEKD(_AEKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AFD(_AFD):
@@ -84,6 +85,7 @@ class AFD(_AFD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AFDS(_AFDS):
@@ -107,6 +109,7 @@ class AFDS(_AFDS):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AMC(_AMC):
@@ -127,6 +130,7 @@ class AMC(_AMC):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -154,6 +158,7 @@ class AMD(_AMD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class ASoftmax(_ASoftmax):
@@ -171,6 +176,7 @@ class ASoftmax(_ASoftmax):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -194,6 +200,7 @@ class AT(_AT):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AVER(_AVER):
@@ -213,6 +220,7 @@ class AVER(_AVER):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AnnealingKD(_AnnealingKD):
@@ -230,6 +238,7 @@ class AnnealingKD(_AnnealingKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CAMKD(_CAMKD):
@@ -253,6 +262,7 @@ class CAMKD(_CAMKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CRD(_CRD):
@@ -279,6 +289,7 @@ class CRD(_CRD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CSKD(_CSKD):
@@ -295,6 +306,7 @@ class CSKD(_CSKD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -317,6 +329,7 @@ class DASK(_DASK):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DDGSD(_DDGSD):
@@ -336,6 +349,7 @@ class DDGSD(_DDGSD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -357,6 +371,7 @@ class DIST(_DIST):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DKD(_DKD):
@@ -380,6 +395,7 @@ class DKD(_DKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class EBKD(_EBKD):
@@ -399,6 +415,7 @@ class EBKD(_EBKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class ESKD(_ESKD):
@@ -418,6 +435,7 @@ class ESKD(_ESKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class FitNet(_FitNet):
@@ -441,6 +459,7 @@ class FitNet(_FitNet):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class FullKD(_FullKD):
@@ -460,6 +479,7 @@ class FullKD(_FullKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class KD(_KD):
@@ -479,6 +499,7 @@ class KD(_KD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class LogitStandardisation(_LogitStandardisation):
@@ -499,6 +520,7 @@ class LogitStandardisation(_LogitStandardisation):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class NKD(_NKD):
@@ -517,6 +539,7 @@ class NKD(_NKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class PKT(_PKT):
@@ -539,6 +562,7 @@ class PKT(_PKT):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class PSKD(_PSKD):
@@ -554,6 +578,7 @@ class PSKD(_PSKD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -576,6 +601,7 @@ class RKD(_RKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SAKDN(_SAKDN):
@@ -601,6 +627,7 @@ class SAKDN(_SAKDN):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SAKDNTeacher(_SAKDNTeacher):
@@ -616,6 +643,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -637,6 +665,7 @@ class SP(_SP):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SimKD(_SimKD):
@@ -658,6 +687,7 @@ class SimKD(_SimKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TFKDSelf(_TFKDSelf):
@@ -677,6 +707,7 @@ class TFKDSelf(_TFKDSelf):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TFKDVirtual(_TFKDVirtual):
@@ -695,6 +726,7 @@ class TFKDVirtual(_TFKDVirtual):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TGD(_TGD):
@@ -717,6 +749,7 @@ class TGD(_TGD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TPKD(_TPKD):
@@ -740,6 +773,7 @@ class TPKD(_TPKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TopologicalKD(_TopologicalKD):
@@ -761,6 +795,7 @@ class TopologicalKD(_TopologicalKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class VID(_VID):
@@ -783,4 +818,5 @@ class VID(_VID):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...

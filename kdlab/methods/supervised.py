@@ -20,7 +20,7 @@ class Supervised(Method):
     """Train one net on one view with labels only: a teacher, or a student from scratch.
 
     Args:
-        net: the net.
+        net: the net; a plain ``torch.nn.Module`` is taken too, without taps.
         view: name of the view that it reads.
         objective: turns the output into terms; cross-entropy by default.
         optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
@@ -28,6 +28,7 @@ class Supervised(Method):
         init: checkpoint or run folder of the same net to start from.
         compile: compile the net for the fit, see `Method`.
         memory_format: how the net's features lie in memory, see `Method`.
+        num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -46,8 +47,9 @@ class Supervised(Method):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
+        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes)
         self.objective = objective if objective is not None else CrossEntropy()
 
     def build(self, windows: Windows) -> None:

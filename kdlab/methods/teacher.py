@@ -22,6 +22,7 @@ from kdlab.methods.checkpoints import (
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets.base import Backbone, MemoryFormat
+from kdlab.nets.plain import as_backbone
 from kdlab.types import InputError, Output
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
@@ -39,7 +40,8 @@ class Teacher(nn.Module):
         checkpoint: checkpoint file, or run folder (its newest finished version); may be left out when ``net`` is
             already trained.
         view: name of the view that the teacher reads.
-        net: the net that foreign weights belong to, or a trained net.
+        net: the net that foreign weights belong to, or a trained net; a plain ``torch.nn.Module`` is taken too, without
+            taps (:func:`kdlab.nets.as_backbone`).
         mean: per-channel mean of the view, for foreign weights that carry none.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
@@ -93,7 +95,7 @@ class Teacher(nn.Module):
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.precision, self.memory_format = precision, memory_format
-        self.net = copy.deepcopy(net)  # that of the caller is not frozen
+        self.net = None if net is None else copy.deepcopy(as_backbone(net, "Teacher"))  # the caller's is not frozen
         self.mean, self.std = mean, std
         self.loaded = False
         #: the description in its checkpoint: net, view, data fingerprint, provenance
