@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "augment": {"types", "functional"},
     "nets": {"types"},
     "fields": {"types"},
-    "objective": {"types", "functional", "distributed", "fields"},
+    "pairs": {"types"},
+    "objective": {"types", "functional", "distributed", "fields", "pairs"},
     "objectives": {"types", "functional", "distributed", "fields", "objective"},
     "data": {"types", "views", "augment", "fingerprint"},
     "methods": {

@@ -124,7 +124,7 @@ def _requests(
             "cache: needs a data module that can go through its training windows in order, such as kdlab's, but got "
             f"{name_of(windows)}. Use one, or train without cache."
         )
-    needs = objective.needs(teachers)
+    needs = objective.needs_by_name(teachers)
     requests = {}
     for name, teacher in teachers.items():
         seen = dict(windows.training_view(teacher.view))
