@@ -20,18 +20,12 @@ from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
 Need = Literal["feature", "attention", "gram"]
-#: an argument of every objective with the argument ``taps``
-_PAIRS = Field(
+#: the argument ``pairs: Pairs | None = PAIRS`` of an objective, beside its argument ``taps``
+PAIRS: Any = argument(
     "``{student's tap: teacher's tap}`` in place of ``taps``, for nets whose taps have other names, or such a mapping "
     "per teacher; ``None``: the same names.",
     default=None,
-    low=None,
-    high=None,
-    above=None,
     check=checked_pairs,
-    init=True,
-    annealed=False,
-    type=dict[str, str | dict[str, str]] | None,
 )
 #: what a teacher makes of a map in the place of its tap ``"stage3"``: class logits ``(B, K)``
 Classifier = Callable[[Tensor], Tensor]
@@ -75,7 +69,6 @@ class Objective(nn.Module, ABC):
         taps: names of the features that student and teachers must have.
         reads: what it reads of a teacher's taps; see :meth:`needs`.
         moves: settings that :meth:`at` changes, so that no callback can.
-        pairs_taps: whether an objective with the argument ``taps`` has the argument ``pairs``.
         takes_index: whether :meth:`forward` takes ``index``.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
         order_invariant: the order of the batch does not matter.
@@ -99,7 +92,6 @@ class Objective(nn.Module, ABC):
     reads: ClassVar[Need] = "feature"
     moves: tuple[str, ...] = ()
     takes_index: bool = True
-    pairs_taps: ClassVar[bool] = True
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
@@ -115,8 +107,6 @@ class Objective(nn.Module, ABC):
             fields = vars(base).get("_fields", {}).items()
             above |= {name: field for name, field in fields if all(field is not i.get(name) for i in inherited)}
         cls._fields = declare(cls, above)
-        if "taps" in cls._fields and cls._fields["taps"].init and cls.pairs_taps:
-            cls._fields.setdefault("pairs", _PAIRS)
         given = inspect.signature(cls.forward).parameters
         cls.takes_index = "index" in given or any(p.kind is p.VAR_KEYWORD for p in given.values())
         written = next(base for base in cls.__mro__ if "__init__" in vars(base))
@@ -268,6 +258,11 @@ class Objective(nn.Module, ABC):
     def adapts(self) -> bool:
         """Whether there are adapters."""
         return type(self).make_adapters is not Objective.make_adapters
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether it reads the logits of teachers, so that these must have the student's classes."""
+        return True
 
     @property
     def ready(self) -> bool:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from kdlab.types import InputError, Output
 
+#: student's tap -> teacher's tap, or teacher -> such a mapping
+Pairs = dict[str, str | dict[str, str]]
 _Part = TypeVar("_Part")
 
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "fields": {"types"},
     "pairs": {"types"},
     "objective": {"types", "functional", "distributed", "fields", "pairs"},
-    "objectives": {"types", "functional", "distributed", "fields", "objective"},
+    "objectives": {"types", "functional", "distributed", "fields", "objective", "pairs"},
     "data": {"types", "views", "augment", "fingerprint"},
     "methods": {
         "types",
@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "fields",
         "objective",
         "objectives",
+        "pairs",
         "nets",
         "cache",
         "fingerprint",

@@ -40,7 +40,6 @@ class SAKDNObjective(WeightedTeachers):
         {'ce': 0.1269, 'kd': 0.0, 'map': 0.2, 'semantic': 0.5}
     """
 
-    pairs_taps = False  # a sensor's taps have its name
     paper: ClassVar[tuple[str, ...]] = ("liu2021semantics", "hinton2015distilling")
 
     map_weight: Setting = setting("``beta``, at least 0.", default=1.0)
