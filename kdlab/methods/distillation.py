@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import Any, ClassVar
@@ -119,13 +120,16 @@ class Distillation(Method):
             teacher.load(self.teacher_files, name)
             assert teacher.net is not None
             self.check_teacher(name, teacher.description.get("provenance", {}))
-            if teacher.net.num_classes != self.net.num_classes:
+            others = teacher.num_classes != self.net.num_classes
+            if others and self.objective.needs_logits:
                 raise InputError(
-                    f"teacher {name!r} has {teacher.net.num_classes} classes, the student {self.net.num_classes}. "
-                    "Take a teacher that was trained on the same classes."
+                    f"teacher {name!r} has {teacher.num_classes} classes, the student {self.net.num_classes}. Take a "
+                    "teacher that was trained on the same classes, give this one a class_map, or take a method that "
+                    "reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
                 )
-            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows)
-            teacher.check_split(windows.fingerprint, name)
+            classes = windows.num_classes if others else teacher.num_classes
+            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
+            teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
         if self.cache is not None:
@@ -141,7 +145,8 @@ class Distillation(Method):
             shape = windows.view_shape(teacher.view)
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
-        self.tried = try_objective(self.objective, (self.net, own), nets)
+        maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
+        self.tried = try_objective(self.objective, (self.net, own), nets, maps)
 
     def configure_model(self) -> None:
         """Check that the objective has its adapters before the optimiser is made."""
@@ -179,8 +184,10 @@ class Distillation(Method):
         teachers = dict(self.named_teachers())
         self.teacher_scores = validation_scores(self, teachers)
         for name, (accuracy, majority, broken) in self.teacher_scores.items():
-            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
             teachers[name].check_outputs(name, accuracy, majority, broken)
+            if math.isnan(accuracy):  # it has other classes
+                continue
+            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
@@ -217,6 +224,7 @@ class Distillation(Method):
                 "file": t.file,
                 "hash": t.hash,
                 "provenance": t.description.get("provenance", {}),
+                **({} if t.class_map is None else {"class_map": t.class_map}),
             }
             for name, t in self.named_teachers()
         }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 
 from kdlab import distributed
+from kdlab.methods.class_maps import ClassMap, mapped
 from kdlab.nets.base import Backbone
-from kdlab.objective import Objective
+from kdlab.objective import Classifier, Objective
 from kdlab.types import InputError, Output
 
 
@@ -33,6 +36,7 @@ def try_objective(
     objective: Objective,
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
+    class_maps: Mapping[str, ClassMap] = MappingProxyType({}),
 ) -> tuple[Output, dict[str, Output]]:
     """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
 
@@ -43,6 +47,7 @@ def try_objective(
         objective: as in a fit.
         student: the net that is trained and the shape of a window in its view.
         teachers: teacher name -> its net and the shape of a window in its view.
+        class_maps: teacher name -> its class map, where it has one.
 
     Returns:
         The outputs of student and teachers, as shapes (tensors on the device ``"meta"``).
@@ -60,13 +65,19 @@ def try_objective(
 
     with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
         own, others = run(*student), {name: run(*taught) for name, taught in teachers.items()}
-        objective.adapt(
-            student=own, teachers=others, classifiers={name: net.classify for name, (net, _) in teachers.items()}
-        )
+        classifiers: dict[str, Classifier] = {name: net.classify for name, (net, _) in teachers.items()}
+        for name, class_map in class_maps.items():
+            others[name] = others[name]._replace(logits=mapped(others[name].logits, class_map))
+            classifiers[name] = partial(_classify, classifiers[name], class_map)
+        objective.adapt(student=own, teachers=others, classifiers=classifiers)
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
                 objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+
+
+def _classify(classifier: Classifier, class_map: ClassMap, x: torch.Tensor) -> torch.Tensor:
+    return mapped(classifier(x), class_map)
 
 
 def _shapes(output: Output) -> Output:

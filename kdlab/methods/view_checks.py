@@ -6,7 +6,7 @@ from kdlab.nets.base import Backbone
 from kdlab.types import InputError, Windows
 
 
-def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
+def check_view(who: str, view: str, net: Backbone, windows: Windows, num_classes: int | None = None) -> None:
     """Check that the data module computes ``view`` in the shape and with the classes that ``net`` expects.
 
     Args:
@@ -14,6 +14,7 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
         view: key of the view.
         net: reads it.
         windows: the data module; what it does not know is not checked.
+        num_classes: number of classes of the output that is used; None: that of the net.
 
     Raises:
         InputError: naming what is missing or differs.
@@ -38,9 +39,10 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
             f"{who}: view {view!r} has shape {shape} (channels first), but its net expects {net.in_channels} channels "
             f"and {net.ndim} axes of at least {net.stride}. {remedy}."
         )
-    if classes is not None and net.num_classes != classes:
+    own = net.num_classes if num_classes is None else num_classes
+    if classes is not None and own != classes:
         raise InputError(
-            f"{who}: its net has {net.num_classes} classes, the data {classes} "
+            f"{who}: its net has {own} classes, the data {classes} "
             f"({', '.join(map(str, windows.classes[:12]))}). Set num_classes={classes}, or take a net that was trained "
             "on these classes."
         )
