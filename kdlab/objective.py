@@ -15,10 +15,18 @@ from torch import Tensor, nn
 
 from kdlab import distributed, functional
 from kdlab.fields import Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
+from kdlab.pairs import MissingTapError, by_teacher, checked_pairs, renamed, student_taps, what_nets_have
 from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
 Need = Literal["feature", "attention", "gram"]
+#: the argument ``pairs: Pairs | None = PAIRS`` of an objective, beside its argument ``taps``
+PAIRS: Any = argument(
+    "``{student's tap: teacher's tap}`` in place of ``taps``, for nets whose taps have other names, or such a mapping "
+    "per teacher; ``None``: the same names.",
+    default=None,
+    check=checked_pairs,
+)
 #: the head of a teacher: from a map in place of its tap ``"stage3"`` to class logits ``(B, K)``
 Classifier = Callable[[Tensor], Tensor]
 
@@ -88,6 +96,7 @@ class Objective(nn.Module, ABC):
     order_invariant: bool = True
     reason: str = ""
     _fields: ClassVar[dict[str, Field]] = {}
+    _pairs: Mapping[str, Any] | None = None  # of its argument ``pairs``, where that is of taps
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make constructor, signature and docstring from the declared fields."""
@@ -131,10 +140,75 @@ class Objective(nn.Module, ABC):
                 self.setting(name, value, *field.range)
             else:
                 setattr(self, name, value)
+        if "pairs" in fields and fields["pairs"].check is checked_pairs and self.pairs is not None:
+            self._take_taps(self.pairs, values)
         self._complete = False
         self.__post_init__()
         if not self._complete:
             raise TypeError(f"{who}.__post_init__ must call super().__post_init__(), but does not. Call it first.")
+
+    def _take_taps(self, pairs: Any, values: Mapping[str, Any]) -> None:
+        """The taps of the student are those that are paired."""
+        self._pairs = pairs
+        taps, default = student_taps(pairs), self._fields["taps"].default
+        given = values.get("taps", default)
+        if tuple(given) != tuple(default) and set(given) != set(taps):
+            raise InputError(
+                f"{type(self).__name__}: taps must be those of the student in pairs, {sorted(taps)}, but got "
+                f"{given!r}. Leave one of the two out."
+            )
+        self.taps = taps
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The terms of :meth:`forward`, for teachers whose taps have the names of the student's.
+
+        Raises:
+            InputError: if a net lacks a tap; lists what each net has.
+        """
+        given: dict[str, Output] = kwargs.get("teachers", {})
+        try:
+            if self._pairs is not None:
+                self.adapt(student=kwargs["student"], teachers=given)  # under the teachers' own names
+                kwargs["teachers"] = self.paired(given)
+            return super().__call__(*args, **kwargs)
+        except MissingTapError as error:
+            raise self._missing(error, kwargs.get("student"), given) from error
+
+    def _missing(self, error: MissingTapError, student: Output | None, teachers: Mapping[str, Output]) -> InputError:
+        """The refusal of a tap that a net lacks, with what each net has."""
+        if student is None:
+            return error
+        pairs = "" if self._pairs is None else f" (pairs={dict(self._pairs)})"
+        remedy = "Choose taps= among those of all nets"
+        if "pairs" in self._fields:
+            remedy += ", or pair them: pairs={<tap of the student>: <tap of the teacher>}"
+        return InputError(f"{error.lacks}{pairs}; {what_nets_have(student, teachers)}. {remedy}.")
+
+    def paired(self, teachers: Mapping[str, Output]) -> dict[str, Output]:
+        """The outputs of teachers with each paired tap under the name of the student's.
+
+        Raises:
+            InputError: if pairs name other teachers.
+        """
+        if self._pairs is None:
+            return dict(teachers)
+        found: dict[str, Output] = {}
+        pairs = by_teacher(type(self).__name__, self._pairs, teachers)
+        for name, output in teachers.items():
+            features = renamed(output.features, pairs[name])
+            if isinstance(output, CachedOutput):
+                found[name] = CachedOutput(output.logits, features, renamed(output.grams, pairs[name]))
+            else:
+                found[name] = output._replace(features=features)
+        return found
+
+    def needs_by_name(self, teachers: Iterable[str]) -> dict[str, dict[str, Need]]:
+        """As :meth:`needs`, with the teachers' own names of their taps."""
+        needs = self.needs(teachers)
+        if self._pairs is None:
+            return needs
+        pairs = by_teacher(type(self).__name__, self._pairs, needs)
+        return {name: {pairs[name].get(tap, tap): need for tap, need in taps.items()} for name, taps in needs.items()}
 
     def __post_init__(self) -> None:
         """Check fields together and derive what follows from them; call ``super().__post_init__()`` first."""
@@ -195,6 +269,11 @@ class Objective(nn.Module, ABC):
         return type(self).make_adapters is not Objective.make_adapters
 
     @property
+    def needs_logits(self) -> bool:
+        """Whether it reads the logits of teachers, so that these must have the student's classes."""
+        return True
+
+    @property
     def ready(self) -> bool:
         """Whether the adapters are made; true where features fit without any."""
         return self._adapted or len(self.adapters) > 0 or not self.adapts
@@ -209,7 +288,10 @@ class Objective(nn.Module, ABC):
         """Make the adapters, unless they are made already; see :meth:`make_adapters`."""
         if not self.ready:
             like = functional.promote(student.logits)
-            made = self.make_adapters(student, teachers, classifiers or {})
+            try:
+                made = self.make_adapters(student, self.paired(teachers), classifiers or {})
+            except MissingTapError as error:
+                raise self._missing(error, student, teachers) from error
             self.adapters.update(made)
             self.adapters.to(like.device, like.dtype).train(self.training)
             self._adapted = True
@@ -280,10 +362,7 @@ class Objective(nn.Module, ABC):
             InputError: if the net has no such tap.
         """
         if tap not in output.features:
-            raise InputError(
-                f"{type(self).__name__}: {who} has no tap {tap!r}; it has "
-                f"{', '.join(map(repr, output.features)) or 'none'}. Choose taps= among those of all nets."
-            )
+            raise MissingTapError(f"{type(self).__name__}: {who} has no tap {tap!r}", output)
         return output.features[tap]
 
     @contextmanager

@@ -14,7 +14,8 @@ from torch import Tensor
 from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.labelled import Labelled
-from kdlab.objective import CachedOutput, Need, checked_taps, gather
+from kdlab.objective import PAIRS, CachedOutput, Need, checked_taps, gather
+from kdlab.pairs import Pairs
 from kdlab.types import InputError, Output
 
 #: how a Kullback-Leibler divergence is reduced, see `SoftTargets`
@@ -175,17 +176,38 @@ class SoftTargets(WeightedTeachers):
         '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as in some released code.',
         default="batchmean",
     )
+    _other_classes = False  # of a teacher, whose logits are not read
+
+    @property
+    def needs_logits(self) -> bool:
+        """Not with ``kd_weight=0``: a teacher with other classes teaches by its features."""
+        return self._initial.get("kd_weight", 1.0) > 0
+
+    def set(self, name: str, value: float) -> None:
+        """Change a setting in place.
+
+        Raises:
+            InputError: also if soft targets are switched on for a teacher with other classes.
+        """
+        if name == "kd_weight" and value > 0 and self._other_classes:
+            raise InputError(
+                f"{type(self).__name__}: kd_weight must be 0, since a teacher has other classes, but got {value}. Give "
+                "the teacher a class_map, or do not anneal kd_weight."
+            )
+        super().set(name, value)
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
-        kd = self.weighted(
-            teachers,
-            lambda teacher: functional.soft_target_kl(
-                student.logits, teacher.logits, self.temperature, self.kl_reduction
-            ),
-        )
+
+        def divergence(teacher: Output) -> Tensor:
+            if not self.needs_logits and student.logits.shape[1:] != teacher.logits.shape[1:]:
+                self._other_classes = True
+                return functional.promote(student.logits).new_zeros(())
+            return functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
+
+        kd = self.weighted(teachers, divergence)
         return {
             "ce": (1 - self.kd_weight) * self.label_loss(student.logits, target),
             "kd": self.kd_weight * kd,
@@ -214,6 +236,7 @@ class SimilarityTargets(SoftTargets):
     taps: tuple[str, ...] = argument(
         "names of the features.", default=("stage1", "stage2", "stage3"), check=checked_taps
     )
+    pairs: Pairs | None = PAIRS
 
     @abstractmethod
     def similarity(self, student: Tensor, teachers: dict[str, Tensor], weights: dict[str, float]) -> Tensor:

@@ -58,6 +58,7 @@ def test_what_was_given_and_what_moved() -> None:
             "weights": {"raw": 0.7, "pi": 0.3},
             "merge": "normalised",
             "taps": ["stage1"],
+            "pairs": None,
             "kl_reduction": "mean",
         },
     }

@@ -70,7 +70,7 @@ class MarginMapPictures(Callback):
         method, name, _ = self._chosen(pl_module)
         if method.tried is not None:
             student, teachers = method.tried
-            self._taps(method, student, name, teachers[name])
+            self._taps(method, student, name, method.objective.paired(teachers)[name])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw after every ``every_n_epochs`` epochs."""
@@ -132,6 +132,7 @@ class MarginMapPictures(Callback):
         method.net.eval()
         with torch.no_grad(), precision.val_step_context():
             student, other = method.net(ready.views[method.view]), teacher(ready.views[teacher.view])
+            other = method.objective.paired({**dict.fromkeys(method.teachers, other), chosen: other})[chosen]
         method.net.train(training)
         amd = method.objective if isinstance(method.objective, AMDObjective) else AMDObjective()
         rows = []

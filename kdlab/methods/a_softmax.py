@@ -29,6 +29,7 @@ from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
 from kdlab.nets.angular import angular
 from kdlab.nets.base import Backbone
+from kdlab.nets.plain import as_backbone
 from kdlab.types import Output
 
 
@@ -93,4 +94,4 @@ class ASoftmax(TeacherFree, objective=ASoftmaxObjective, fixed={"falling": True,
     """
 
     def __init__(self, net: Backbone, **kwargs: Any) -> None:
-        super().__init__(angular(net), **kwargs)
+        super().__init__(angular(as_backbone(net, "ASoftmax", kwargs.get("num_classes"))), **kwargs)

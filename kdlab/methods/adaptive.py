@@ -28,6 +28,11 @@ class AdaptiveTargets(SoftTargets):
 
     weights: dict[str, float] | None = argument(default=None, init=False)
 
+    @property
+    def needs_logits(self) -> bool:
+        """Always."""
+        return True
+
     def __post_init__(self) -> None:
         """Initialise without weights."""
         super().__post_init__()

@@ -36,8 +36,9 @@ from torch import Tensor, nn
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import Distilled
-from kdlab.objective import Classifier, checked_taps
+from kdlab.objective import PAIRS, Classifier, checked_taps
 from kdlab.objectives import SoftTargets
+from kdlab.pairs import Pairs
 from kdlab.types import InputError, Output
 
 
@@ -106,6 +107,7 @@ class AFDObjective(SoftTargets):
         default=("stage1", "stage2", "stage3"),
         check=checked_taps,
     )
+    pairs: Pairs | None = PAIRS
     width: int = argument("``d`` of queries, keys and position embeddings, at least 1.", default=128, low=1)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:

@@ -29,8 +29,9 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import Distilled
-from kdlab.objective import Need, checked_taps
+from kdlab.objective import PAIRS, Need, checked_taps
 from kdlab.objectives import SoftTargets
+from kdlab.pairs import Pairs
 from kdlab.types import Output
 
 
@@ -63,6 +64,7 @@ class ATObjective(SoftTargets):
     taps: tuple[str, ...] = argument(
         "names of the features whose maps are matched.", default=("stage1", "stage2", "stage3"), check=checked_taps
     )
+    pairs: Pairs | None = PAIRS
     resize: Literal["pool"] | None = argument(
         '``None`` refuses maps of different size; ``"pool"`` pools the larger one.', default=None
     )

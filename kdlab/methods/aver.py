@@ -55,6 +55,11 @@ class AVERObjective(SoftTargets):
         '``"loss"`` averages the teachers\' losses, ``"logits"`` their logits.', default="loss"
     )
 
+    @property
+    def needs_logits(self) -> bool:
+        """Always."""
+        return True
+
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:

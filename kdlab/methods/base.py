@@ -20,6 +20,7 @@ from kdlab.methods.metrics import metrics_of
 from kdlab.methods.preparation import Preparation, loader_statistics
 from kdlab.methods.windows import datamodule_in, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
+from kdlab.nets.plain import as_backbone
 from kdlab.types import Batch, InputError, Output
 
 
@@ -44,6 +45,8 @@ class Method(Preparation):
             batch is compiled once, in training and in evaluation, which may take a minute; checkpoints stay as they
             are.
         memory_format: ``"channels_last"`` or ``"contiguous"`` features; ``None``: the net's choice, see `Backbone`.
+        num_classes: number of classes of a plain ``torch.nn.Module``, whose head is found by it, see
+            :func:`kdlab.nets.as_backbone`; a net of kdlab has its own.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Method(Preparation):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
+        net = as_backbone(net, type(self).__name__, num_classes)
         if memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
                 f"{type(self).__name__}: memory_format must be 'channels_last', 'contiguous' or None, but got "

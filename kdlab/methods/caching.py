@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -124,7 +125,7 @@ def _requests(
             "cache: the data module must give its training windows in order, as kdlab's do, but got "
             f"{name_of(windows)}. Use one, or train without cache."
         )
-    needs = objective.needs(teachers)
+    needs = objective.needs_by_name(teachers)
     requests = {}
     for name, teacher in teachers.items():
         seen = dict(windows.training_view(teacher.view))
@@ -136,7 +137,7 @@ def _requests(
                 "the random change or the cache."
             )
         assert teacher.net is not None  # loaded
-        key = {
+        key: dict[str, Any] = {
             **seen,
             "teacher": teacher.hash,
             "net": teacher.net.spec,
@@ -145,6 +146,8 @@ def _requests(
             "batch_size": batch_size,
             "processes": world_size(),
         }
+        if teacher.class_map is not None:
+            key["class_map"] = teacher.class_map
         outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
         zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))

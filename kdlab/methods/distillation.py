@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Distillation(Method):
     logged once as ``teacher/<name>/val_accuracy``. Validation, test and prediction run the student alone.
 
     Args:
-        student: the net that is trained.
+        student: the net that is trained; a plain ``torch.nn.Module`` is taken too, without taps.
         teachers: name -> `Teacher`; objectives weight and select teachers by these names.
         objective: turns outputs into named terms; `SoftTargets` by default.
         student_view: name of the view that the student reads.
@@ -48,6 +49,7 @@ class Distillation(Method):
         cache: run each teacher once for each training window and keep its outputs; ``None`` runs it in every step.
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
+        num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -70,8 +72,9 @@ class Distillation(Method):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None:
-        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
+        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format, num_classes)
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         named = isinstance(teachers, Mapping) and all(
@@ -120,13 +123,16 @@ class Distillation(Method):
             teacher.load(self.teacher_files, name)
             assert teacher.net is not None
             self.check_teacher(name, teacher.description.get("provenance", {}))
-            if teacher.net.num_classes != self.net.num_classes:
+            others = teacher.num_classes != self.net.num_classes
+            if others and self.objective.needs_logits:
                 raise InputError(
                     f"teacher {name!r} must have the {self.net.num_classes} classes of the student, but has "
-                    f"{teacher.net.num_classes}. Take a teacher that was trained on the same classes."
+                    f"{teacher.num_classes}. Take a teacher that was trained on the same classes, give this one a "
+                    "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
                 )
-            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows)
-            teacher.check_split(windows.fingerprint, name)
+            classes = windows.num_classes if others else teacher.num_classes
+            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
+            teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
         if self.cache is not None:
@@ -142,7 +148,8 @@ class Distillation(Method):
             shape = windows.view_shape(teacher.view)
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
-        self.tried = try_objective(self.objective, (self.net, own), nets)
+        maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
+        self.tried = try_objective(self.objective, (self.net, own), nets, maps)
 
     def configure_model(self) -> None:
         """Check that the objective has its adapters before the optimiser is made."""
@@ -180,8 +187,10 @@ class Distillation(Method):
         teachers = dict(self.named_teachers())
         self.teacher_scores = validation_scores(self, teachers)
         for name, (accuracy, majority, broken) in self.teacher_scores.items():
-            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
             teachers[name].check_outputs(name, accuracy, majority, broken)
+            if math.isnan(accuracy):  # it has other classes
+                continue
+            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
@@ -218,6 +227,7 @@ class Distillation(Method):
                 "file": t.file,
                 "hash": t.hash,
                 "provenance": t.description.get("provenance", {}),
+                **({} if t.class_map is None else {"class_map": t.class_map}),
             }
             for name, t in self.named_teachers()
         }

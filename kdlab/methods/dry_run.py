@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,9 +14,10 @@ from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from torch import Tensor
 
 from kdlab import distributed
+from kdlab.methods.class_maps import ClassMap, mapped
 from kdlab.methods.class_weights import check_label_term
 from kdlab.nets.base import Backbone
-from kdlab.objective import Objective
+from kdlab.objective import Classifier, Objective
 from kdlab.types import InputError, Output
 
 
@@ -36,6 +39,7 @@ def try_objective(
     objective: Objective,
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
+    class_maps: Mapping[str, ClassMap] = MappingProxyType({}),
 ) -> tuple[Output, dict[str, Output]]:
     """Run nets and objective on a few all-zero windows, so that what does not fit is found before a run.
 
@@ -46,6 +50,7 @@ def try_objective(
         objective: as in a fit.
         student: the net that is trained and the shape of a window in its view.
         teachers: teacher name -> its net and the shape of a window in its view.
+        class_maps: teacher name -> its class map, where it has one.
 
     Returns:
         The outputs of student and teachers, as shapes (tensors on the device ``"meta"``).
@@ -63,9 +68,11 @@ def try_objective(
 
     with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
         own, others = run(*student), {name: run(*taught) for name, taught in teachers.items()}
-        objective.adapt(
-            student=own, teachers=others, classifiers={name: net.classify for name, (net, _) in teachers.items()}
-        )
+        classifiers: dict[str, Classifier] = {name: net.classify for name, (net, _) in teachers.items()}
+        for name, class_map in class_maps.items():
+            others[name] = others[name]._replace(logits=mapped(others[name].logits, class_map))
+            classifiers[name] = partial(_classify, classifiers[name], class_map)
+        objective.adapt(student=own, teachers=others, classifiers=classifiers)
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
                 target = own.logits.new_zeros(windows, dtype=torch.long)
@@ -79,6 +86,10 @@ def _required_index(objective: Objective, target: Tensor) -> dict[str, Tensor]:
     given = inspect.signature(objective.forward).parameters.get("index")
     required = given is not None and given.default is given.empty
     return {"index": torch.arange(len(target), device=target.device)} if required else {}
+
+
+def _classify(classifier: Classifier, class_map: ClassMap, x: torch.Tensor) -> torch.Tensor:
+    return mapped(classifier(x), class_map)
 
 
 def _shapes(output: Output) -> Output:

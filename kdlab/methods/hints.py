@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.fields import argument
-from kdlab.objective import Classifier, checked_taps
+from kdlab.objective import PAIRS, Classifier, checked_taps
 from kdlab.objectives import SoftTargets
+from kdlab.pairs import Pairs
 from kdlab.types import InputError, Output
 
 
@@ -36,6 +37,7 @@ class HintTargets(SoftTargets):
     taps: tuple[str, ...] = argument(
         "names of the features.", default=("stage1", "stage2", "stage3"), check=checked_taps
     )
+    pairs: Pairs | None = PAIRS
 
     @abstractmethod
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:

@@ -54,6 +54,11 @@ class LogitStandardisationObjective(SoftTargets):
         "``c``, at least 0: standardised logits differ little, and so do their probabilities.", default=10.0
     )
 
+    @property
+    def needs_logits(self) -> bool:
+        """Always."""
+        return True
+
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:

@@ -27,8 +27,9 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import Distilled
-from kdlab.objective import checked_taps
+from kdlab.objective import PAIRS, checked_taps
 from kdlab.objectives import SoftTargets
+from kdlab.pairs import Pairs
 from kdlab.types import Output
 
 
@@ -57,6 +58,7 @@ class PKTObjective(SoftTargets):
     )
     kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
     taps: tuple[str, ...] = argument("names of the features.", default=("embedding",), check=checked_taps)
+    pairs: Pairs | None = PAIRS
 
     def __post_init__(self) -> None:
         """Set the smallest batch that has a choice among neighbours."""

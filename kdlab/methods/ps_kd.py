@@ -164,7 +164,7 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
 
     def __init__(self, net: Backbone, **kwargs: Any) -> None:
         super().__init__(net, **kwargs)
-        self.past = PastPredictions(net.num_classes)
+        self.past = PastPredictions(self.net.num_classes)
 
     def check_data(self, windows: Windows) -> None:
         """Refuse mixed windows."""

@@ -27,8 +27,9 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import Distilled
-from kdlab.objective import checked_taps
+from kdlab.objective import PAIRS, checked_taps
 from kdlab.objectives import SoftTargets
+from kdlab.pairs import Pairs
 from kdlab.types import Output
 
 
@@ -59,6 +60,7 @@ class RKDObjective(SoftTargets):
         default=("embedding",),
         check=checked_taps,
     )
+    pairs: Pairs | None = PAIRS
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None

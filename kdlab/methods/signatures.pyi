@@ -64,6 +64,7 @@ class AEKD(_AEKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AFD(_AFD):
@@ -82,6 +83,7 @@ class AFD(_AFD):
         attention_weight: float = 200.0,
         ce_weight: float = 1.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         width: int = 128,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -90,6 +92,7 @@ class AFD(_AFD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AFDS(_AFDS):
@@ -106,6 +109,7 @@ class AFDS(_AFDS):
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         channel_weight: float = 500.0,
         ratio: float = 1.0,
         resize: Literal["pool"] | None = None,
@@ -116,6 +120,7 @@ class AFDS(_AFDS):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AMC(_AMC):
@@ -139,6 +144,7 @@ class AMC(_AMC):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -160,6 +166,7 @@ class AMD(_AMD):
         local_weight: float = 0.2,
         map_teacher: str | None = None,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         resize: Literal["pool"] | None = None,
         ce_weight: float | None = None,
         student_view: str = "raw",
@@ -169,6 +176,7 @@ class AMD(_AMD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class ASoftmax(_ASoftmax):
@@ -189,6 +197,7 @@ class ASoftmax(_ASoftmax):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -206,6 +215,7 @@ class AT(_AT):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         attention_weight: float = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         resize: Literal["pool"] | None = None,
         mode: Literal["code", "paper"] = "code",
         student_view: str = "raw",
@@ -215,6 +225,7 @@ class AT(_AT):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AVER(_AVER):
@@ -237,6 +248,7 @@ class AVER(_AVER):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class AnnealingKD(_AnnealingKD):
@@ -257,6 +269,7 @@ class AnnealingKD(_AnnealingKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CAMKD(_CAMKD):
@@ -283,6 +296,7 @@ class CAMKD(_CAMKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CRD(_CRD):
@@ -312,6 +326,7 @@ class CRD(_CRD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class CSKD(_CSKD):
@@ -331,6 +346,7 @@ class CSKD(_CSKD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -356,6 +372,7 @@ class DASK(_DASK):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DDGSD(_DDGSD):
@@ -378,6 +395,7 @@ class DDGSD(_DDGSD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -402,6 +420,7 @@ class DIST(_DIST):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class DKD(_DKD):
@@ -428,6 +447,7 @@ class DKD(_DKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class EBKD(_EBKD):
@@ -450,6 +470,7 @@ class EBKD(_EBKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class ESKD(_ESKD):
@@ -472,6 +493,7 @@ class ESKD(_ESKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class FitNet(_FitNet):
@@ -488,6 +510,7 @@ class FitNet(_FitNet):
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage2",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         hint_weight: float = 100.0,
         relu: bool = True,
         resize: Literal["pool", "strided"] | None = None,
@@ -498,6 +521,7 @@ class FitNet(_FitNet):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class FullKD(_FullKD):
@@ -520,6 +544,7 @@ class FullKD(_FullKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class KD(_KD):
@@ -542,6 +567,7 @@ class KD(_KD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class LogitStandardisation(_LogitStandardisation):
@@ -565,6 +591,7 @@ class LogitStandardisation(_LogitStandardisation):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class NKD(_NKD):
@@ -586,6 +613,7 @@ class NKD(_NKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class PKT(_PKT):
@@ -604,6 +632,7 @@ class PKT(_PKT):
         affinity_weight: float = 30000.0,
         self_pairs: bool = True,
         taps: tuple[str, ...] = ("embedding",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: LRSchedulerCallable | None = None,
@@ -611,6 +640,7 @@ class PKT(_PKT):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class PSKD(_PSKD):
@@ -629,6 +659,7 @@ class PSKD(_PSKD):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -647,6 +678,7 @@ class RKD(_RKD):
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
         taps: tuple[str, ...] = ("embedding",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: LRSchedulerCallable | None = None,
@@ -654,6 +686,7 @@ class RKD(_RKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SAKDN(_SAKDN):
@@ -682,6 +715,7 @@ class SAKDN(_SAKDN):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SAKDNTeacher(_SAKDNTeacher):
@@ -700,6 +734,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -717,6 +752,7 @@ class SP(_SP):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         similarity_weight: float = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: LRSchedulerCallable | None = None,
@@ -724,6 +760,7 @@ class SP(_SP):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class SimKD(_SimKD):
@@ -748,6 +785,7 @@ class SimKD(_SimKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TFKDSelf(_TFKDSelf):
@@ -770,6 +808,7 @@ class TFKDSelf(_TFKDSelf):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TFKDVirtual(_TFKDVirtual):
@@ -791,6 +830,7 @@ class TFKDVirtual(_TFKDVirtual):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TGD(_TGD):
@@ -808,6 +848,7 @@ class TGD(_TGD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         similarity_weight: float = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         merge: Literal["raw", "normalised"] = "raw",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -816,6 +857,7 @@ class TGD(_TGD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TPKD(_TPKD):
@@ -833,6 +875,7 @@ class TPKD(_TPKD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         similarity_weight: float = 700.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         patches: int = 4,
         oth: Literal["rows", "sp", "square"] = "rows",
         student_view: str = "raw",
@@ -842,6 +885,7 @@ class TPKD(_TPKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class TopologicalKD(_TopologicalKD):
@@ -866,6 +910,7 @@ class TopologicalKD(_TopologicalKD):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...
 
 class VID(_VID):
@@ -882,6 +927,7 @@ class VID(_VID):
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
         information_weight: float = 3.0,
         resize: Literal["pool"] | None = None,
         student_view: str = "raw",
@@ -891,4 +937,5 @@ class VID(_VID):
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
     ) -> None: ...

@@ -23,7 +23,7 @@ class Supervised(Method):
     """Train one net on one view with labels only: a teacher, or a student from scratch.
 
     Args:
-        net: the net.
+        net: the net; a plain ``torch.nn.Module`` is taken too, without taps.
         view: name of the view that it reads.
         objective: turns the output into terms; `CrossEntropy` with the arguments of the label term by default.
         optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
@@ -31,6 +31,7 @@ class Supervised(Method):
         init: checkpoint or run folder of the same net to start from.
         compile: compile the net for the fit, see `Method`.
         memory_format: how the net's features lie in memory, see `Method`.
+        num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -49,9 +50,10 @@ class Supervised(Method):
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
         **labels: Any,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format)
+        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes)
         self.objective = _objective(type(self).__name__, objective, labels)
 
     def build(self, windows: Windows) -> None:

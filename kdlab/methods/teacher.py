@@ -19,9 +19,11 @@ from kdlab.methods.checkpoints import (
     read_checkpoint,
     weights_hash,
 )
+from kdlab.methods.class_maps import groups_of, mapped
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets.base import Backbone, MemoryFormat
+from kdlab.nets.plain import as_backbone
 from kdlab.types import InputError, Output
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
@@ -39,7 +41,8 @@ class Teacher(nn.Module):
         checkpoint: checkpoint file, or run folder (its newest finished version); may be left out when ``net`` is
             already trained.
         view: name of the view that the teacher reads.
-        net: the net that foreign weights belong to, or a trained net.
+        net: the net that foreign weights belong to, or a trained net; a plain ``torch.nn.Module`` is taken too, without
+            taps (:func:`kdlab.nets.as_backbone`).
         mean: per-channel mean of the view, for foreign weights without any.
         std: per-channel standard deviation of the view, likewise; pass zeros and ones for a view that needs none.
         allow_other_split: accept a teacher that was trained on other subjects or recordings than this run holds out,
@@ -49,6 +52,9 @@ class Teacher(nn.Module):
             half precision logits change in their third digit, and a processor that lacks bfloat16 instructions is many
             times slower.
         memory_format: ``"channels_last"`` or ``"contiguous"``; ``None``: the net's choice, see `Backbone`.
+        class_map: for each class of the student, in its order, the index of the teacher's class, or several whose
+            probabilities are added; for a teacher with other classes. ``None``: the same classes, or a method that
+            reads features alone (``kd_weight=0``).
 
     Raises:
         MissingFileError: when the file is not there at the beginning of a fit.
@@ -78,6 +84,7 @@ class Teacher(nn.Module):
         allow_other_split: bool = False,
         precision: Literal["32", "bf16", "16"] | None = None,
         memory_format: MemoryFormat | None = None,
+        class_map: list[int | list[int]] | None = None,
     ) -> None:
         super().__init__()
         if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
@@ -93,8 +100,9 @@ class Teacher(nn.Module):
             )
         self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
         self.precision, self.memory_format = precision, memory_format
-        self.net = copy.deepcopy(net)  # that of the caller is not frozen
+        self.net = None if net is None else copy.deepcopy(as_backbone(net, "Teacher"))  # the caller's is not frozen
         self.mean, self.std = mean, std
+        self.class_map = None if class_map is None else groups_of(class_map)
         self.loaded = False
         #: the description in its checkpoint: net, view, data fingerprint, provenance
         self.description: dict[str, Any] = {}
@@ -135,6 +143,10 @@ class Teacher(nn.Module):
             if self.checkpoint is not None:
                 raise InputError(message)
             rank_zero_warn(f"{message} Until then, its inputs are taken as they are.")
+        if self.class_map is not None and (most := max(map(max, self.class_map))) >= self.net.num_classes:
+            raise InputError(
+                f"{what}: class_map must name classes from 0 to {self.net.num_classes - 1}, but got {most}. Correct it."
+            )
         if self.memory_format is not None:
             self.net.memory_format = self.memory_format
         self.net.requires_grad_(False)
@@ -144,15 +156,29 @@ class Teacher(nn.Module):
         self.eval()
         return self
 
-    def check_split(self, fingerprint: Mapping[str, Any] | None, name: str) -> None:
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of its output; None before it is loaded."""
+        if self.class_map is not None:
+            return len(self.class_map)
+        return None if self.net is None else self.net.num_classes
+
+    def check_split(self, fingerprint: Mapping[str, Any] | None, name: str, other_classes: bool = False) -> None:
         """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.
 
         ``allow_other_split`` waives who was held out, and the numbers that the training windows scaled the data with.
+
+        Args:
+            fingerprint: of the data module.
+            name: the teacher's name.
+            other_classes: accept other classes, whose logits are not read; with a class map they may be others too.
 
         Raises:
             InputError: naming the teacher and every difference.
         """
         trained = self.description.get("fingerprint")
+        if trained and fingerprint and (other_classes or self.class_map is not None):
+            trained = {**trained, "classes": fingerprint.get("classes")}
         who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
         if warning := check_teacher_split(who, trained, fingerprint, self.allow_other_split):
             rank_zero_warn(f"{who} {warning}.")
@@ -201,7 +227,7 @@ class Teacher(nn.Module):
             raise InputError("Teacher: the net must be loaded before a forward pass, but is not. Call load().")
         with torch.no_grad(), self._autocast(x.device.type):
             output: Output = self.net(x)
-        return output
+        return output if self.class_map is None else output._replace(logits=mapped(output.logits, self.class_map))
 
     def _autocast(self, device: str) -> AbstractContextManager[Any]:
         if self.precision is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -13,6 +14,7 @@ from lightning.pytorch import LightningModule
 from kdlab import distributed
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
+from kdlab.nets.base import Backbone
 from kdlab.types import Batch
 
 
@@ -20,7 +22,7 @@ class Scores(NamedTuple):
     """The scores of a teacher on the validation windows, over all processes.
 
     Attributes:
-        accuracy: share of the windows that it classifies correctly.
+        accuracy: share of the windows that it classifies correctly; NaN for a teacher with other classes.
         majority: share of the most frequent class.
         broken: number of windows for which its logits hold NaN or infinite values.
     """
@@ -43,7 +45,7 @@ def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) 
     if not lacks(windows, "ordered_loader"):
         loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
     right = torch.zeros(2 * len(teachers) + 1, device=module.device)  # and windows with outputs that are not finite
-    classes = torch.zeros(_classes(teachers), device=module.device)
+    classes = torch.zeros(_classes(module, teachers), device=module.device)
     precision = trainer.precision_plugin
     batches: Iterable[Batch] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
     for batch in batches:
@@ -58,11 +60,17 @@ def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) 
     majority = float(distributed.total(classes).max()) / max(count, 1)
     correct, broken = counts[: len(teachers)], counts[len(teachers) :]
     return {
-        name: Scores(hits / max(count, 1), majority, int(bad))
+        name: Scores(hits / max(count, 1) if _comparable(module, teachers[name]) else math.nan, majority, int(bad))
         for name, hits, bad in zip(teachers, correct, broken, strict=True)
     }
 
 
-def _classes(teachers: Mapping[str, Teacher]) -> int:
-    """Their number of classes, which is that of the student."""
-    return max(teacher.net.num_classes for teacher in teachers.values() if teacher.net is not None)
+def _classes(module: LightningModule, teachers: Mapping[str, Teacher]) -> int:
+    """At least as many classes as the targets have."""
+    own = [int(module.net.num_classes)] if isinstance(module.net, Backbone) else []
+    return max([*own, *(teacher.num_classes or 0 for teacher in teachers.values())])
+
+
+def _comparable(module: LightningModule, teacher: Teacher) -> bool:
+    """Does it have the classes of the student?"""
+    return not isinstance(module.net, Backbone) or teacher.num_classes == module.net.num_classes

@@ -79,6 +79,11 @@ class TFKDSelfObjective(SoftTargets):
     temperature: Setting = setting(default=6.0)
     multiplier: Setting = setting("``m``, at least 0.", default=1.0)
 
+    @property
+    def needs_logits(self) -> bool:
+        """Always."""
+        return True
+
     def weights_of(self, teachers: Iterable[str]) -> dict[str, float]:
         """The weight of the one teacher.
 

@@ -6,7 +6,7 @@ from kdlab.nets.base import Backbone
 from kdlab.types import InputError, Windows
 
 
-def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
+def check_view(who: str, view: str, net: Backbone, windows: Windows, num_classes: int | None = None) -> None:
     """Check that the data module computes ``view`` in the shape and with the classes that ``net`` expects.
 
     Args:
@@ -14,6 +14,7 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
         view: key of the view.
         net: the net that reads it.
         windows: the data module; what it does not declare is not checked.
+        num_classes: number of classes of the output that is used; None: that of the net.
 
     Raises:
         InputError: naming what is missing or differs.
@@ -38,10 +39,11 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows) -> None:
             f"{who}: view {view!r} must have {net.in_channels} channels and {net.ndim} axes of at least {net.stride} "
             f"for its net, but got the shape {shape} (channels first). {remedy}."
         )
-    if classes is not None and net.num_classes != classes:
+    own = net.num_classes if num_classes is None else num_classes
+    if classes is not None and own != classes:
         raise InputError(
             f"{who}: num_classes of its net must be {classes}, the number of classes of the data "
-            f"({', '.join(map(str, windows.classes[:12]))}), but got {net.num_classes}. Set num_classes={classes}, or "
+            f"({', '.join(map(str, windows.classes[:12]))}), but got {own}. Set num_classes={classes}, or "
             "take a net that was trained on these classes."
         )
 

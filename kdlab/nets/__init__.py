@@ -6,6 +6,7 @@ from kdlab.nets.base import Backbone, Standardize, build
 from kdlab.nets.described import register
 from kdlab.nets.fusion import SPAMFM, SensorFusion
 from kdlab.nets.mobilenet import MobileNetV2
+from kdlab.nets.plain import as_backbone
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
 from kdlab.nets.resnet import CifarResNet, ResNet, ResNet8x4, ResNet32x4
 from kdlab.nets.reused import ReusedClassifier
@@ -32,6 +33,7 @@ __all__ = [
     "Standardize",
     "TransformerEncoder",
     "WideResNet",
+    "as_backbone",
     "build",
     "register",
 ]

@@ -1,58 +1,57 @@
-"""Anyone's net as a `Backbone`: torch.fx finds the places that are named as taps."""
+"""Anyone's net as a `Backbone`: torch.fx finds the places that are named as taps, or the net runs as it is."""
 
 from __future__ import annotations
 
+import copy
 import importlib
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from kdlab.nets.as_is import check_places, embedding_of, no_logits, open_at, run_with_hooks
 from kdlab.nets.base import Backbone, remake
+from kdlab.nets.following import Followed, extra_arguments, follow
 from kdlab.types import InputError
 
 
-class _Tracer(fx.Tracer):
-    """Traces a net and keeps the output of each module, whether it has modules of its own or not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.outputs: dict[str, list[fx.Node]] = {}
-
-    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        path, output = self.path_of_module(m), super().call_module(m, forward, args, kwargs)
-        if isinstance(output, fx.Proxy):
-            self.outputs.setdefault(path, []).append(output.node)
-        return output
-
-
 class Adapter(Backbone):
-    """Any net whose forward torch.fx can follow, with `Standardize` in front and named places as taps.
+    """Any net, with `Standardize` in front and named places as taps.
 
-    The net is taken apart at its last layer: the input of ``head`` is the ``"embedding"``, its output are the
-    logits. No code of the net is changed and no hook is set.
+    The net is taken apart at its last layer: the input of ``head`` is the ``"embedding"``, its output are the logits.
+    Where torch.fx can follow the net, its graph is used. Where it cannot, or would freeze Python state (a forward that
+    differs between training and evaluation mode, draws random numbers or changes attributes: functional dropout, drop
+    path, batch statistics), the net runs as it is, and taps are caught by hooks that are set for each forward pass and
+    removed after it. No code of the net is changed.
+
+    A net that runs as it is compiles and exports; with taps it is not compiled (``fullgraph=True`` is refused).
 
     Args:
         net: ``{"class_path": "package.module.Class", "init_args": {...}}``, from which the net can be built again, or a
             ``torch.nn.Module``, which is copied. In the second case a checkpoint cannot rebuild the net: pass it
             again, as ``net=`` of a teacher.
         head: path of the last layer, as in ``net.get_submodule(head)``; the net must return the output of this layer.
-        taps: name of the tap -> path of a module (its output), or name of a node of the torch.fx graph, such as
-            ``"relu_1"`` for a function. Taps come in this order; ``"embedding"`` is none of them.
+        taps: name of the tap -> path of a module (its output), or, where the graph is used, name of a node of the
+            torch.fx graph, such as ``"relu_1"`` for a function. Taps come in this order; ``"embedding"`` is none of
+            them.
         ndim: 1 for signals, 2 for images.
         stride: product of the strides of the net, the shortest side that it can read.
         in_channels: channels of the view.
         num_classes: number of classes, as many as the head has.
+        arguments: keyword arguments of the net's forward besides its input, such as ``{"return_dict": False}``.
+        output: key, field or position of the logits, for a net that does not return a tensor; it runs as it is.
 
     Shapes:
         ``(B, C, T)`` or ``(B, C, H, W)`` to logits ``(B, K)``; taps have the shapes that the net gives them, the
         embedding must be ``(B, D)``.
 
     Raises:
-        InputError: when the net cannot be built or followed, a name is not found (the names that exist are listed), a
-            module is called more than once, or the net does not end in its head.
+        InputError: when the net cannot be built, a name is not found (the names that exist are listed), a module is
+            called more than once, the forward needs other arguments, or the net does not end in its head. What a net
+            that runs as it is does with its modules is known in the first forward pass.
 
     A ``class_path`` may also name a function that returns a net. From a checkpoint, only classes are built that are
     derived from ``torch.nn.Module`` and imported already, and what :func:`kdlab.nets.register` admits.
@@ -65,6 +64,7 @@ class Adapter(Backbone):
     """
 
     holds_any_net = True
+    body: nn.Module
 
     def __init__(
         self,
@@ -75,30 +75,60 @@ class Adapter(Backbone):
         stride: int = 1,
         in_channels: int = 3,
         num_classes: int = 10,
+        arguments: dict[str, Any] | None = None,
+        output: str | int | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, ndim, stride)
+        given: dict[str, Any] = self.spec["init_args"]
         if isinstance(net, nn.Module):
             kind = type(net)
-            self.spec["init_args"]["net"] = {"module": f"{kind.__module__}.{kind.__qualname__}"}
+            given["net"] = {"module": f"{kind.__module__}.{kind.__qualname__}"}
+            net = copy.deepcopy(net)
         else:
             net = _make(net)
-        self.spec["init_args"]["taps"] = places = dict(taps or {})
+        given["taps"] = places = dict(taps or {})
+        for name in ("arguments", "output"):  # not in the descriptions of earlier versions
+            if given[name] is None:
+                del given[name]
         if "embedding" in places:
             raise InputError(
                 f"Adapter: taps names {places['embedding']!r} as 'embedding', but that is what goes into the head "
                 f"{head!r}. Leave it out, or give the tap another name."
             )
-        graph, outputs = _follow(net)
-        last = _last(graph, outputs, head)
-        if getattr(net.get_submodule(head), "out_features", num_classes) != num_classes:
+        self.head_path, self.names, self.output = head, (*places, "embedding"), output
+        self.arguments = _check_arguments(net, arguments or {})
+        followed = follow(net, self.arguments, (2, in_channels, *(max(32, stride),) * ndim))
+        #: why the net runs as it is; empty where its graph is used
+        self.as_is = followed.why or ("" if output is None else f"output={output!r} is set")
+        self.places: dict[str, str] = places
+        if self.as_is:
+            self._run_as_it_is(net, followed)
+        else:
+            self._run_graph(followed)
+        if getattr(self.head, "out_features", num_classes) != num_classes:
             raise InputError(
-                f"Adapter: the head {head!r} has {net.get_submodule(head).out_features} classes, but "
-                f"num_classes={num_classes}. Give the net as many classes as the data has."
+                f"Adapter: the head {head!r} has {self.head.out_features} classes, but num_classes={num_classes}. Give "
+                "the net as many classes as the data has."
             )
-        self.head_path, self.names = head, (*places, "embedding")
-        found = [_find(graph, outputs, name, place) for name, place in places.items()]
-        self.body = _cut(net, graph, found, last)
-        self.head = net.get_submodule(head)
+
+    def _run_graph(self, followed: Followed) -> None:
+        net, graph, outputs = followed.net, followed.graph, followed.outputs
+        assert graph is not None
+        last = _last(graph, outputs, self.head_path, type(net).__name__)
+        found = [_find(graph, outputs, name, place) for name, place in self.places.items()]
+        self.body, self.head = _cut(net, graph, found, last), net.get_submodule(self.head_path)
+
+    def _run_as_it_is(self, net: nn.Module, followed: Followed) -> None:
+        self.head = check_places(net, self.head_path, self.places, self.as_is)
+        self._open, self.body = open_at(net, self.head), net
+        self._unread: set[str] = set()
+        if followed.graph is not None:  # what no forward pass reads is in no checkpoint of earlier versions
+            read = fx.GraphModule(followed.net, followed.graph)
+            read.delete_all_unused_submodules()
+            self._unread = {name for name in net.state_dict() if name not in read.state_dict()}
+            for name, parameter in net.named_parameters():
+                if name in self._unread:
+                    parameter.requires_grad_(False)
 
     @classmethod
     def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
@@ -115,13 +145,32 @@ class Adapter(Backbone):
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Outputs at the named places, and the input of the head."""
-        features = dict(zip(self.names, self.body(x), strict=True))
+        if not self.as_is:
+            features = dict(zip(self.names, self.body(x), strict=True))
+        elif self.places and not _exporting():
+            features = _hooked(self, x)
+        else:
+            features = {"embedding": self._embedding(x)}
         if features["embedding"].ndim != 2:
             raise InputError(
                 f"Adapter: the input of head={self.head_path!r} must be an embedding (B, D), but got "
                 f"{tuple(features['embedding'].shape)}. The head must be the layer after pooling and flattening."
             )
         return features
+
+    def _embedding(self, x: Tensor) -> Tensor:
+        net: Any = self.body
+        return embedding_of(net, self._open, x, lambda x: net(x, **self.arguments), self.output, self.head_path)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Read weights of earlier versions, which always used the graph: it had constants, and only what it read."""
+        if self.as_is:
+            own = self.body.state_dict()
+            for name in self._unread:
+                state_dict.setdefault(f"{prefix}body.{name}", own[name])
+            for name in [n for n in state_dict if n.startswith(f"{prefix}body._tensor_constant")]:
+                del state_dict[name]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def rename_released(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give the net's own weights, as saved without the adapter, our key names (`kdlab.Teacher` calls this)."""
@@ -158,16 +207,38 @@ def _make(net: Mapping[str, Any]) -> nn.Module:
     return made
 
 
-def _follow(net: nn.Module) -> tuple[fx.Graph, dict[str, list[fx.Node]]]:
-    """The graph of the net and the outputs of each module in it."""
-    tracer = _Tracer()
-    try:
-        return tracer.trace(net), tracer.outputs
-    except Exception as error:  # whatever the net does with a tensor that has no values
+def _check_arguments(net: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a forward besides its input, if they are those that it takes and needs."""
+    known = extra_arguments(net)
+    open_ = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(net.forward).parameters.values())
+    needed = [n for n, p in known.items() if p.default is p.empty and n not in arguments]
+    unknown = [n for n in arguments if n not in known and not open_]
+    if needed or unknown:
+        call = f"{type(net).__name__}.forward({', '.join(inspect.signature(net.forward).parameters)})"
         raise InputError(
-            f"Adapter: torch.fx cannot follow the forward of {type(net).__name__}: {error} Write its forward without "
-            "decisions on the values or shapes of tensors, or derive the net from kdlab.nets.Backbone."
-        ) from error
+            f"Adapter: arguments must be those of {call} besides its input, but "
+            + (f"{', '.join(needed)} is missing. " if needed else f"got {', '.join(map(repr, unknown))}. ")
+            + f"Set arguments={{{', '.join(f'{n!r}: ...' for n in needed or known)}}}."
+        )
+    return dict(arguments)
+
+
+def _exporting() -> bool:
+    """Is a program made, which returns logits alone?"""
+    return bool(torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling())
+
+
+def _with_hooks(adapter: Adapter, x: Tensor) -> dict[str, Tensor]:
+    return run_with_hooks(adapter.body, adapter.places, lambda: adapter._embedding(x))
+
+
+_WHY_NOT_COMPILED = (
+    "Adapter: this net runs as it is, and its taps are caught by hooks that are set for each forward pass, so it is "
+    "not compiled. Leave out fullgraph=True, or the taps."
+)
+_takes_reason = "reason" in inspect.signature(torch.compiler.disable).parameters  # since torch 2.8
+_disable: Any = torch.compiler.disable
+_hooked: Any = _disable(_with_hooks, **({"reason": _WHY_NOT_COMPILED} if _takes_reason else {}))
 
 
 def _find(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], name: str, place: str) -> fx.Node:
@@ -191,10 +262,14 @@ def _find(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], name: str, plac
     return found[0]
 
 
-def _last(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], head: str) -> fx.Node:
+def _last(graph: fx.Graph, outputs: Mapping[str, list[fx.Node]], head: str, net: str) -> fx.Node:
     """The node of the head; the net must return it and it must read one tensor."""
-    last = _find(graph, outputs, "head", head)
     returned: object = next(node for node in graph.nodes if node.op == "output").args[0]
+    if not isinstance(returned, fx.Node):
+        held: Any = returned
+        names = list(held) if isinstance(held, Mapping) else range(len(held)) if isinstance(held, Sequence) else ()
+        raise no_logits(net, type(returned).__name__, names, None)
+    last = _find(graph, outputs, "head", head)
     if last.op != "call_module" or last.target != head or len(last.all_input_nodes) != 1 or returned is not last:
         raise InputError(
             "Adapter: head must be the layer whose output the net returns, with one tensor as input, but got "

@@ -109,12 +109,17 @@ def find(path: Any) -> Callable[..., Any]:
 
 def _loaded(path: str) -> type[nn.Module] | None:
     """A loaded class by its own name, or by the name under which a loaded module holds it (``torch.nn.Linear``)."""
-    known = {path_of(cls): cls for cls in subclasses(nn.Module)}
+    known = {path_of(cls): cls for cls in subclasses(nn.Module) if not _is_shadow(cls)}
     if path in known:
         return known[path]
     module, _, name = path.rpartition(".")
     found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no __getattr__ of a module
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+
+def _is_shadow(cls: type[Any]) -> bool:
+    """Is it a subclass that has its name from a class above it, as tracers make them?"""
+    return any(path_of(base) == path_of(cls) for base in cls.__mro__[1:])
 
 
 def _refusal(cls: type[nn.Module]) -> str:
