@@ -7,7 +7,7 @@ import warnings
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
@@ -19,6 +19,8 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.plans import Interval
+from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
@@ -47,6 +49,7 @@ class Distillation(Method):
         cache: run each teacher once for each training window and keep its outputs; ``None`` runs it in every step.
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
+        scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -64,13 +67,16 @@ class Distillation(Method):
         *,
         student_view: str = "raw",
         optimizer: OptimizerCallable = sgd,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
-        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format)
+        super().__init__(
+            student, student_view, optimizer, scheduler, student_init, compile, memory_format, scheduler_interval
+        )
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         wrong = [n for n, t in teachers.items() if not isinstance(t, Teacher) or not re.fullmatch(r"[A-Za-z]\w*", n)]
@@ -139,7 +145,8 @@ class Distillation(Method):
             shape = windows.view_shape(teacher.view)
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
-        self.tried = try_objective(self.objective, (self.net, own), nets)
+        own_output, others, self._term_names = try_objective(self.objective, (self.net, own), nets)
+        self.tried = own_output, others
 
     def configure_model(self) -> None:
         """Check that the objective has its adapters before the optimiser is made."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
+from torch import Tensor
 
 from kdlab import distributed
 from kdlab.nets.base import Backbone
@@ -33,7 +34,7 @@ def try_objective(
     objective: Objective,
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
-) -> tuple[Output, dict[str, Output]]:
+) -> tuple[Output, dict[str, Output], tuple[str, ...]]:
     """Put a few empty windows through nets and objective, so that what does not fit is found before a run.
 
     The objective's adapters are made from the outputs, with a copy of torch's random state: what a fit draws later does
@@ -45,7 +46,8 @@ def try_objective(
         teachers: teacher name -> its net and the shape of a window in its view.
 
     Returns:
-        The outputs of student and teachers, as shapes (tensors on the device ``"meta"``).
+        The outputs of student and teachers, as shapes (tensors on the device ``"meta"``), and the names of the terms;
+        none in several processes.
 
     Raises:
         InputError: naming what does not fit.
@@ -58,6 +60,7 @@ def try_objective(
         output: Output = net(next(net.parameters()).new_zeros(windows, *shape))
         return output
 
+    terms: dict[str, Tensor] = {}
     with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
         own, others = run(*student), {name: run(*taught) for name, taught in teachers.items()}
         objective.adapt(
@@ -65,8 +68,8 @@ def try_objective(
         )
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
-                objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
-    return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+                terms = objective(student=own, teachers=others, target=own.logits.new_zeros(windows, dtype=torch.long))
+    return _shapes(own), {name: _shapes(output) for name, output in others.items()}, tuple(terms)
 
 
 def _shapes(output: Output) -> Output:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 
 from kdlab.cache import TeacherCache
 from kdlab.methods.a_softmax import ASoftmax as _ASoftmax
@@ -29,10 +29,12 @@ from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
 from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
+from kdlab.methods.plans import Interval
 from kdlab.methods.ps_kd import PSKD as _PSKD
 from kdlab.methods.rkd import RKD as _RKD
 from kdlab.methods.sakdn import SAKDN as _SAKDN
 from kdlab.methods.sakdn_teacher import SAKDNTeacher as _SAKDNTeacher
+from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.simkd import SimKD as _SimKD
 from kdlab.methods.sp import SP as _SP
 from kdlab.methods.teacher import Teacher
@@ -56,11 +58,12 @@ class AEKD(_AEKD):
         max_weight: float = 0.6,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AFD(_AFD):
@@ -79,11 +82,12 @@ class AFD(_AFD):
         width: int = 128,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AFDS(_AFDS):
@@ -102,11 +106,12 @@ class AFDS(_AFDS):
         resize: Literal["pool"] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AMC(_AMC):
@@ -123,10 +128,11 @@ class AMC(_AMC):
         tap: str = "embedding",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -149,11 +155,12 @@ class AMD(_AMD):
         ce_weight: float | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class ASoftmax(_ASoftmax):
@@ -167,10 +174,11 @@ class ASoftmax(_ASoftmax):
         least: float = 5.0,
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -189,11 +197,12 @@ class AT(_AT):
         mode: Literal["code", "paper"] = "code",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AVER(_AVER):
@@ -208,11 +217,12 @@ class AVER(_AVER):
         mode: Literal["loss", "logits"] = "loss",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AnnealingKD(_AnnealingKD):
@@ -225,11 +235,12 @@ class AnnealingKD(_AnnealingKD):
         t_max: int = 10,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CAMKD(_CAMKD):
@@ -248,11 +259,12 @@ class CAMKD(_CAMKD):
         distill_decay: bool = False,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CRD(_CRD):
@@ -274,11 +286,12 @@ class CRD(_CRD):
         seed: int = 0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CSKD(_CSKD):
@@ -291,10 +304,11 @@ class CSKD(_CSKD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -312,11 +326,12 @@ class DASK(_DASK):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DDGSD(_DDGSD):
@@ -332,10 +347,11 @@ class DDGSD(_DDGSD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -352,11 +368,12 @@ class DIST(_DIST):
         eps: float = 1e-08,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DKD(_DKD):
@@ -375,11 +392,12 @@ class DKD(_DKD):
         warm_up: int = 20,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class EBKD(_EBKD):
@@ -394,11 +412,12 @@ class EBKD(_EBKD):
         mkd_scale: Literal["normalised", "released"] = "normalised",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class ESKD(_ESKD):
@@ -413,11 +432,12 @@ class ESKD(_ESKD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class FitNet(_FitNet):
@@ -436,11 +456,12 @@ class FitNet(_FitNet):
         resize: Literal["pool", "strided"] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class FullKD(_FullKD):
@@ -455,11 +476,12 @@ class FullKD(_FullKD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class KD(_KD):
@@ -474,11 +496,12 @@ class KD(_KD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class LogitStandardisation(_LogitStandardisation):
@@ -494,11 +517,12 @@ class LogitStandardisation(_LogitStandardisation):
         factor: float = 10.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class NKD(_NKD):
@@ -512,11 +536,12 @@ class NKD(_NKD):
         temperature: float = 1.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class PKT(_PKT):
@@ -534,11 +559,12 @@ class PKT(_PKT):
         taps: tuple[str, ...] = ("embedding",),
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class PSKD(_PSKD):
@@ -550,10 +576,11 @@ class PSKD(_PSKD):
         epochs: int | None = None,
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -571,11 +598,12 @@ class RKD(_RKD):
         taps: tuple[str, ...] = ("embedding",),
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SAKDN(_SAKDN):
@@ -596,11 +624,12 @@ class SAKDN(_SAKDN):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SAKDNTeacher(_SAKDNTeacher):
@@ -612,10 +641,11 @@ class SAKDNTeacher(_SAKDNTeacher):
         class_embeddings: str | list[list[float]] = "learned",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -632,11 +662,12 @@ class SP(_SP):
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SimKD(_SimKD):
@@ -653,11 +684,12 @@ class SimKD(_SimKD):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TFKDSelf(_TFKDSelf):
@@ -672,11 +704,12 @@ class TFKDSelf(_TFKDSelf):
         multiplier: float = 1.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TFKDVirtual(_TFKDVirtual):
@@ -691,10 +724,11 @@ class TFKDVirtual(_TFKDVirtual):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TGD(_TGD):
@@ -712,11 +746,12 @@ class TGD(_TGD):
         merge: Literal["raw", "normalised"] = "raw",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TPKD(_TPKD):
@@ -735,11 +770,12 @@ class TPKD(_TPKD):
         oth: Literal["rows", "sp", "square"] = "rows",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TopologicalKD(_TopologicalKD):
@@ -756,11 +792,12 @@ class TopologicalKD(_TopologicalKD):
         eps: float = 1e-07,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class VID(_VID):
@@ -778,9 +815,10 @@ class VID(_VID):
         resize: Literal["pool"] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
