@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
+import yaml
 from lightning.pytorch import Callback
 
 from kdlab import Supervised, cli
@@ -232,3 +233,15 @@ def test_weights_and_biases_have_one_run_over_a_resume(here):
     found = [read_run(folder) for folder in sorted((here / "runs/wandb").glob("offline-run-*"))]
     assert len(found) == 2
     assert len({run.run_id for *_, run in found}) == 1
+
+
+def test_the_runs_of_a_study_choose_by_the_metric_of_the_study(here, monkeypatch):
+    everywhere = {"monitor": "val/f1", "trainer.max_epochs": 1, "model.init_args.net.init_args.depth": 10}
+    study = {"study": "toy/f1", "seeds": [0], "set": {"all": everywhere}, "scratch": {"scratch": {"config": SCRATCH}}}
+    (here / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["kdlab", "study", "study.yaml"])
+    cli.main()
+    (best,) = (here / "runs").rglob("best.ckpt")
+    watched = [key for key in read_checkpoint(best)["callbacks"] if "'val/" in key]
+    assert len(watched) == 1
+    assert watched[0].startswith("ModelCheckpoint{'monitor': 'val/f1', 'mode': 'max'")
