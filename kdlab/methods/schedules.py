@@ -98,8 +98,8 @@ class OneCycleLR(lr_scheduler.OneCycleLR, Schedule):
     Example:
         >>> import torch
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
-        >>> OneCycleLR(optimizer, max_lr=0.5, total_steps=10, div_factor=5.0).get_last_lr()
-        [0.1]
+        >>> round(OneCycleLR(optimizer, max_lr=0.5, total_steps=10, div_factor=5.0).get_last_lr()[0], 6)
+        0.1
     """
 
     interval: ClassVar[Interval] = "step"
