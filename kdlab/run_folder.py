@@ -28,6 +28,11 @@ class RunLogger(CSVLogger):
     def __init__(self, save_dir: str, name: str, version: int | str | None = None) -> None:
         super().__init__(save_dir, name, version)
         self._given = version is not None
+        self._before: list[dict[str, str]] | None = None
+
+    def go_on(self, rows: list[dict[str, str]]) -> None:
+        """Begin ``metrics.csv`` with these rows, of the fit that is resumed."""
+        self._before = rows
 
     @rank_zero_only
     def claim(self) -> None:
@@ -56,16 +61,29 @@ class RunLogger(CSVLogger):
         """The writer of ``metrics.csv``."""
         if self._experiment is None:
             Path(self.root_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _Writer(self.log_dir)
+            self._experiment = _Writer(self.log_dir, self._before)
         return self._experiment  # type: ignore[return-value]
 
 
 class _Writer(ExperimentWriter):
     """Lightning's writer, in UTF-8 whatever the locale; a full disk leaves the rows that were there."""
 
-    def __init__(self, log_dir: str) -> None:
+    def __init__(self, log_dir: str, before: list[dict[str, str]] | None = None) -> None:
+        self._before = before
         super().__init__(log_dir)
         self._fs = _Utf8(self._fs)
+        if before:
+            self.metrics_keys = sorted({name for row in before for name in row})
+            with replacing(self.metrics_file_path) as part, part.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+                writer.writeheader()
+                writer.writerows(before)
+
+    def _check_log_dir_exists(self) -> None:
+        if self._before is None:
+            super()._check_log_dir_exists()
+        else:
+            Path(self.metrics_file_path).unlink(missing_ok=True)  # its rows are written again
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)

@@ -1,4 +1,4 @@
-"""What a fit keeps beside its metrics: its config, its split, its two checkpoints, and whether it is complete."""
+"""What a fit keeps beside its metrics and checkpoints: its config, its split, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from kdlab.data import WindowDataModule
 from kdlab.files import write_json
 from kdlab.fingerprint import without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED
+from kdlab.resuming import LOGGED_RUN
 
 
 class RecordRun(SaveConfigCallback):
@@ -37,6 +37,15 @@ class RecordRun(SaveConfigCallback):
             logged = {k: v for k, v in pl_module.describe().items() if k in kept}
             logged["fingerprint"] = without_people(logged["fingerprint"] or {})  # a logger may be a service elsewhere
             self._log(trainer, logged)
+            names = [logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+            if trainer.is_global_zero and names:
+                write_json(folder / LOGGED_RUN, {"id": names[0]})
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write down what was logged so far: a process that is killed leaves it for the fit that is resumed."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                logger.save()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished, unless a signal ended it."""
@@ -50,12 +59,3 @@ class RecordRun(SaveConfigCallback):
         for logger in trainer.loggers:
             if trainer.is_global_zero and not isinstance(logger, CSVLogger):
                 logger.log_hyperparams(params)
-
-
-def checkpoint_callbacks() -> list[ModelCheckpoint]:
-    """The two checkpoints of every fit: ``best.ckpt`` (lowest validation loss) and ``last.ckpt`` (every epoch)."""
-    common: dict[str, Any] = {"auto_insert_metric_name": False, "enable_version_counter": False}
-    return [
-        ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_top_k=1, **common),
-        ModelCheckpoint(filename="last", monitor=None, save_top_k=1, every_n_epochs=1, **common),
-    ]

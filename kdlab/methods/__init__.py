@@ -6,7 +6,11 @@ from kdlab.methods.base import Method as Method
 from kdlab.methods.distillation import Distillation as Distillation
 from kdlab.methods.made import Distilled as Distilled
 from kdlab.methods.made import TeacherFree as TeacherFree
+from kdlab.methods.schedules import LinearWarmupCosine as LinearWarmupCosine
+from kdlab.methods.schedules import OneCycleLR as OneCycleLR
 from kdlab.methods.schedules import PiecewiseLR as PiecewiseLR
+from kdlab.methods.schedules import ReduceLROnPlateau as ReduceLROnPlateau
+from kdlab.methods.schedules import SequentialLR as SequentialLR
 from kdlab.methods.supervised import Supervised as Supervised
 from kdlab.methods.teacher import Teacher as Teacher
 

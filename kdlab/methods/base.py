@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -17,7 +18,9 @@ from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.metrics import metrics_of
+from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.schedules import ScheduleCallable, scheduled
 from kdlab.methods.windows import datamodule_in, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -39,7 +42,8 @@ class Method(Preparation):
         net: the net that is trained.
         view: name of the view that it reads.
         optimizer: makes the optimiser from the parameters.
-        scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch; none by default.
+        scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch; none by default. Those of
+            `kdlab.methods.schedules` know the length of the fit and what they watch.
         init: checkpoint file or run folder of the same net, trained on the same split, whose weights it starts from.
         compile: compile the net in place for the fit, with torch's default backend or the named one. Each shape of a
             batch is compiled once, in training and in evaluation, which may take a minute; checkpoints stay as they
@@ -47,6 +51,8 @@ class Method(Preparation):
         memory_format: ``"channels_last"`` or ``"contiguous"`` features; ``None``: the net's choice, see `Backbone`.
         num_classes: number of classes of a plain ``torch.nn.Module``, whose head is found by it, see
             :func:`kdlab.nets.as_backbone`; a net of kdlab has its own.
+        scheduler_interval: step the schedule once an ``"epoch"`` or with every optimiser ``"step"``; ``None``: with
+            every step for `OneCycleLR` and `LinearWarmupCosine`, and once an epoch for all others.
     """
 
     def __init__(
@@ -54,11 +60,12 @@ class Method(Preparation):
         net: Backbone,
         view: str = "raw",
         optimizer: OptimizerCallable = sgd,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         super().__init__()
         net = as_backbone(net, type(self).__name__, num_classes)
@@ -71,7 +78,13 @@ class Method(Preparation):
         self._backend = "inductor" if compile is True else compile or ""
         if memory_format is not None:
             net.memory_format = memory_format
+        if scheduler_interval not in (None, "epoch", "step"):
+            raise InputError(
+                f"{type(self).__name__}: scheduler_interval must be 'epoch', 'step' or None, but got "
+                f"{scheduler_interval!r}. Choose one of them."
+            )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.scheduler_interval = scheduler_interval
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
@@ -79,6 +92,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings = None, None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch = Watch()
+        self._term_names: tuple[str, ...] = ()
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
@@ -87,6 +101,10 @@ class Method(Preparation):
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The named, weighted terms of the loss; their sum is minimised."""
         raise NotImplementedError(f"{type(self).__name__} must implement terms(batch, student).")
+
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms, where they are known before the first step."""
+        return self._term_names
 
     def settings(self) -> dict[str, Tensor]:
         """Named numbers to be logged beside the terms (temperature, weights)."""
@@ -184,15 +202,14 @@ class Method(Preparation):
 
     # ------------------------------------------------------------------ optimiser and checkpoints
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser over all trained parameters (teachers are frozen) and the schedule, stepped once an epoch."""
+        """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "monitor": "val/loss"},
-        }
+        plan = plan_here() or plan_of(self._trainer)
+        schedule: Any = scheduled(self.make_scheduler, optimizer, replace(plan, interval=self.scheduler_interval))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def describe(self) -> dict[str, Any]:
         """The description in a checkpoint, in plain values: objective, net, view, data and provenance."""

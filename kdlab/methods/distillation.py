@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
@@ -21,6 +21,8 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.plans import Interval
+from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
@@ -50,6 +52,7 @@ class Distillation(Method):
         compile: compile the student for the fit, see `Method`.
         memory_format: how the student's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
+        scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -67,14 +70,25 @@ class Distillation(Method):
         *,
         student_view: str = "raw",
         optimizer: OptimizerCallable = sgd,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
-        super().__init__(student, student_view, optimizer, scheduler, student_init, compile, memory_format, num_classes)
+        super().__init__(
+            student,
+            student_view,
+            optimizer,
+            scheduler,
+            student_init,
+            compile,
+            memory_format,
+            num_classes,
+            scheduler_interval,
+        )
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
         named = isinstance(teachers, Mapping) and all(
@@ -149,7 +163,8 @@ class Distillation(Method):
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
         maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
-        self.tried = try_objective(self.objective, (self.net, own), nets, maps)
+        own_output, others, self._term_names = try_objective(self.objective, (self.net, own), nets, maps)
+        self.tried = own_output, others
 
     def configure_model(self) -> None:
         """Check that the objective has its adapters before the optimiser is made."""

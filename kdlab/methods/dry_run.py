@@ -40,7 +40,7 @@ def try_objective(
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
     class_maps: Mapping[str, ClassMap] = MappingProxyType({}),
-) -> tuple[Output, dict[str, Output]]:
+) -> tuple[Output, dict[str, Output], tuple[str, ...]]:
     """Run nets and objective on a few all-zero windows, so that what does not fit is found before a run.
 
     The objective's adapters are made from the outputs, with a copy of torch's random state: later random numbers of a
@@ -53,7 +53,8 @@ def try_objective(
         class_maps: teacher name -> its class map, where it has one.
 
     Returns:
-        The outputs of student and teachers, as shapes (tensors on the device ``"meta"``).
+        The outputs of student and teachers, as shapes (tensors on the device ``"meta"``), and the names of the terms;
+        none in several processes.
 
     Raises:
         InputError: naming what does not fit.
@@ -66,6 +67,7 @@ def try_objective(
         output: Output = net(next(net.parameters()).new_zeros(windows, *shape))
         return output
 
+    terms: dict[str, Tensor] = {}
     with evaluating(*nets), torch.random.fork_rng([device] if device.type == "cuda" else []):
         own, others = run(*student), {name: run(*taught) for name, taught in teachers.items()}
         classifiers: dict[str, Classifier] = {name: net.classify for name, (net, _) in teachers.items()}
@@ -76,9 +78,9 @@ def try_objective(
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
                 target = own.logits.new_zeros(windows, dtype=torch.long)
-                objective(student=own, teachers=others, target=target, **_required_index(objective, target))
+                terms = objective(student=own, teachers=others, target=target, **_required_index(objective, target))
             check_label_term(objective)
-    return _shapes(own), {name: _shapes(output) for name, output in others.items()}
+    return _shapes(own), {name: _shapes(output) for name, output in others.items()}, tuple(terms)
 
 
 def _required_index(objective: Objective, target: Tensor) -> dict[str, Tensor]:

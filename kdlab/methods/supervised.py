@@ -6,13 +6,15 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from kdlab.fields import documented, parameters, texts
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.plans import Interval
+from kdlab.methods.schedules import ScheduleCallable
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy
@@ -32,6 +34,7 @@ class Supervised(Method):
         compile: compile the net for the fit, see `Method`.
         memory_format: how the net's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
+        scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -46,15 +49,20 @@ class Supervised(Method):
         view: str = "raw",
         objective: Objective | None = None,
         optimizer: OptimizerCallable = sgd,
-        scheduler: LRSchedulerCallable | None = None,
+        scheduler: ScheduleCallable | None = None,
         init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
         **labels: Any,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes)
+        super().__init__(
+            net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval
+        )
         self.objective = _objective(type(self).__name__, objective, labels)
+        if type(self) is Supervised and type(self.objective) is CrossEntropy:
+            self._term_names = ("ce",)
 
     def build(self, windows: Windows) -> None:
         """Make the objective's adapters, where it has some that are not made yet."""
@@ -64,7 +72,7 @@ class Supervised(Method):
     def try_objective(self, windows: Windows) -> None:
         """Put empty windows through net and objective; adapters are made from the output."""
         assumed = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
-        try_objective(self.objective, (self.net, windows.view_shape(self.view) or assumed), {})
+        *_, self._term_names = try_objective(self.objective, (self.net, windows.view_shape(self.view) or assumed), {})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the objective's adapters where nothing will be trained."""
