@@ -81,9 +81,10 @@ def test_the_same_value_as_before() -> None:
 
 def test_logits_of_other_classes_are_refused(tmp_path: Path) -> None:
     for method, arguments in ((KD, {}), (AT, {"kd_weight": 0.1}), (CAMKD, {})):
-        with pytest.raises(InputError, match=r"teacher 'raw' has 7 classes, the student 4\..*class_map.*kd_weight=0"):
+        words = r"teacher 'raw' must have the 4 classes of the student, but has 7\..*class_map.*kd_weight=0"
+        with pytest.raises(InputError, match=words):
             trainer(tmp_path).fit(method(net(), {"raw": teacher()}, **arguments), BasicMotions())
-    with pytest.raises(InputError, match=r"teacher 'raw' has 3 classes, the student 4"):
+    with pytest.raises(InputError, match=r"teacher 'raw' must have the 4 classes of the student, but has 3"):
         trainer(tmp_path).fit(KD(net(), {"raw": teacher(class_map=[0, 1, 2])}), BasicMotions())
 
 
