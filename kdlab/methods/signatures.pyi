@@ -67,6 +67,7 @@ class AEKD(_AEKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AFD(_AFD):
@@ -95,6 +96,7 @@ class AFD(_AFD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AFDS(_AFDS):
@@ -123,6 +125,7 @@ class AFDS(_AFDS):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AMC(_AMC):
@@ -147,6 +150,7 @@ class AMC(_AMC):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -179,6 +183,7 @@ class AMD(_AMD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class ASoftmax(_ASoftmax):
@@ -200,6 +205,7 @@ class ASoftmax(_ASoftmax):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -228,6 +234,7 @@ class AT(_AT):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AVER(_AVER):
@@ -251,6 +258,7 @@ class AVER(_AVER):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class AnnealingKD(_AnnealingKD):
@@ -272,6 +280,7 @@ class AnnealingKD(_AnnealingKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CAMKD(_CAMKD):
@@ -299,6 +308,7 @@ class CAMKD(_CAMKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CRD(_CRD):
@@ -329,6 +339,7 @@ class CRD(_CRD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class CSKD(_CSKD):
@@ -349,6 +360,7 @@ class CSKD(_CSKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -375,6 +387,7 @@ class DASK(_DASK):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DDGSD(_DDGSD):
@@ -398,6 +411,7 @@ class DDGSD(_DDGSD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -423,6 +437,7 @@ class DIST(_DIST):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class DKD(_DKD):
@@ -450,6 +465,7 @@ class DKD(_DKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class EBKD(_EBKD):
@@ -473,6 +489,7 @@ class EBKD(_EBKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class ESKD(_ESKD):
@@ -496,6 +513,7 @@ class ESKD(_ESKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class FitNet(_FitNet):
@@ -524,6 +542,7 @@ class FitNet(_FitNet):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class FullKD(_FullKD):
@@ -547,6 +566,7 @@ class FullKD(_FullKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class KD(_KD):
@@ -570,6 +590,7 @@ class KD(_KD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class LogitStandardisation(_LogitStandardisation):
@@ -594,6 +615,7 @@ class LogitStandardisation(_LogitStandardisation):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class NKD(_NKD):
@@ -616,6 +638,7 @@ class NKD(_NKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class PKT(_PKT):
@@ -643,6 +666,7 @@ class PKT(_PKT):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class PSKD(_PSKD):
@@ -662,6 +686,7 @@ class PSKD(_PSKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -689,6 +714,7 @@ class RKD(_RKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SAKDN(_SAKDN):
@@ -718,6 +744,7 @@ class SAKDN(_SAKDN):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SAKDNTeacher(_SAKDNTeacher):
@@ -737,6 +764,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -763,6 +791,7 @@ class SP(_SP):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class SimKD(_SimKD):
@@ -788,6 +817,7 @@ class SimKD(_SimKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TFKDSelf(_TFKDSelf):
@@ -811,6 +841,7 @@ class TFKDSelf(_TFKDSelf):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TFKDVirtual(_TFKDVirtual):
@@ -833,6 +864,7 @@ class TFKDVirtual(_TFKDVirtual):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TGD(_TGD):
@@ -860,6 +892,7 @@ class TGD(_TGD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TPKD(_TPKD):
@@ -888,6 +921,7 @@ class TPKD(_TPKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class TopologicalKD(_TopologicalKD):
@@ -913,6 +947,7 @@ class TopologicalKD(_TopologicalKD):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...
 
 class VID(_VID):
@@ -940,4 +975,5 @@ class VID(_VID):
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None: ...

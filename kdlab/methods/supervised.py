@@ -57,9 +57,7 @@ class Supervised(Method):
         scheduler_interval: Interval | None = None,
         **labels: Any,
     ) -> None:
-        super().__init__(
-            net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval
-        )
+        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval)
         self.objective = _objective(type(self).__name__, objective, labels)
         if type(self) is Supervised and type(self.objective) is CrossEntropy:
             self._term_names = ("ce",)
