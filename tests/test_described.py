@@ -43,6 +43,10 @@ def test_all_arguments_are_described(cls: type[Objective]) -> None:
     assert json.loads(json.dumps(said)) == said
 
 
+#: of the label term
+LABELS = {"class_weights": None, "label_smoothing": 0.0, "focal_gamma": 0.0}
+
+
 def test_what_was_given_and_what_moved() -> None:
     objective = TGDObjective(
         weights={"raw": 0.7, "pi": np.float64(0.3)}, kl_reduction="mean", merge="normalised", taps=("stage1",)
@@ -52,6 +56,7 @@ def test_what_was_given_and_what_moved() -> None:
     assert said == {
         "class": "TGDObjective",
         "arguments": {
+            **LABELS,
             "temperature": 2.6,
             "kd_weight": 0.9,
             "similarity_weight": 3000.0,
@@ -106,6 +111,6 @@ def test_a_teachers_description_has_its_own_objective(tmp_path: Path) -> None:
     fit.save_checkpoint(tmp_path / "teacher.ckpt")
     teacher = Teacher(checkpoint=str(tmp_path / "teacher.ckpt"))
     teacher.load()
-    assert teacher.description["objective"] == {"class": "CrossEntropy", "arguments": {}}
+    assert teacher.description["objective"] == {"class": "CrossEntropy", "arguments": LABELS}
     assert objective_arguments(CrossEntropy()) == teacher.description["objective"]
     assert objective_arguments(SoftTargets())["class"] == "SoftTargets"  # type: ignore[index]

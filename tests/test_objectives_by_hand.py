@@ -73,6 +73,9 @@ def test_checkpoints_name_what_such_a_constructor_passes_on():
         "class": "Open",
         "arguments": {
             "gamma": 2.0,
+            "class_weights": None,
+            "label_smoothing": 0.0,
+            "focal_gamma": 0.0,
             "weights": None,
             "temperature": 4.0,
             "kd_weight": 0.25,
@@ -139,7 +142,7 @@ def test_a_forward_that_requires_the_index_passes_the_dry_run():
 
     student, teachers = taught()
     nets = {"raw": (teachers["raw"].net, (3, 32))}
-    own, others = try_objective(Indexed(), (student, (3, 32)), nets)
+    own, others, _ = try_objective(Indexed(), (student, (3, 32)), nets)
     assert own.logits.shape[1] == others["raw"].logits.shape[1] == 3
 
 

@@ -106,6 +106,11 @@ def make(
     }
     apart = {"objective", *Labelled.declared()}  # what the class of the objective says by itself
     shared = [p for p in inspect.signature(cls._base, eval_str=True).parameters.values() if p.name not in apart]
+    if twice := [p.name for p in shared if p.name in cls._fields]:
+        raise TypeError(
+            f"{cls.__name__}: {cls.made_from.__name__} must not declare {', '.join(map(repr, twice))}, which is an "
+            f"argument of every {cls._base.__name__}. Rename it."
+        )
     made = [*parameters(cls._fields), *(p if _required(p) else p.replace(kind=p.KEYWORD_ONLY) for p in shared)]
     cls._made = tuple(p.name for p in made)
     constructor = vars(cls).get("__init__")
