@@ -157,7 +157,7 @@ class KdlabCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Put the CSV logger, whose folder is the run's, in front of the configured loggers.
 
-        A fit makes a new version, or goes on in the one that was cut off. The others write into the version whose
+        A fit makes a new version, or resumes in the one that was interrupted. The others write into the version whose
         checkpoint they read, where there is one.
         """
         chosen = self.config[self.config.subcommand]

@@ -1,4 +1,4 @@
-"""A fit that goes on: in the version that was interrupted, or in a new one that begins with what there was."""
+"""Resumed fits: in the version that was interrupted, or in a new one that begins with the earlier rows and best."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRICS, LOGGED_RUN = "metrics.csv", "wandb.json"
 
 
 def interrupted_version(checkpoint: Path, run: Path) -> int | None:
-    """The version of a run that a resumed fit goes on in: that of its checkpoint, where it was cut off there.
+    """The version of a run in which a fit resumes: that of its checkpoint, if it was interrupted there.
 
     Args:
         checkpoint: that the fit is resumed from.
@@ -26,7 +26,7 @@ def interrupted_version(checkpoint: Path, run: Path) -> int | None:
 
     Returns:
         The number; None where the fit needs a new version, because the checkpoint is of another run, of a finished
-        version, or of an epoch that training has left behind.
+        version, or of an epoch before the last one that was trained.
     """
     folder = version_folder(checkpoint)
     named = re.fullmatch(r"version_(\d+)", folder.name) if folder is not None else None
@@ -54,7 +54,7 @@ def rows_before(metrics: Path, steps: int) -> list[dict[str, str]]:
 
 @rank_zero_only
 def take_best(checkpoint: Path, steps: int, version: Path) -> None:
-    """Copy ``best.ckpt`` of a run into the new version that goes on with it, so that the best of both is kept.
+    """Copy ``best.ckpt`` of a run into the new version that resumes it, so that the best of both is kept.
 
     Args:
         checkpoint: that the fit is resumed from.
@@ -76,7 +76,7 @@ def take_best(checkpoint: Path, steps: int, version: Path) -> None:
 
 
 def logged_run(checkpoint: Path, run: Path) -> str | None:
-    """The Weights & Biases run that a resumed fit goes on in; None where there is none, or it is another run's."""
+    """The Weights & Biases run that a fit resumes; None where there is none, or it is another run's."""
     folder = version_folder(checkpoint)
     if folder is None or folder.parent.resolve() != run.resolve() or not (folder / LOGGED_RUN).is_file():
         return None

@@ -49,6 +49,14 @@ MAY_IMPORT = {
     "callbacks": {"types", "functional", "figures", "methods"},
     "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
+    # the files of the command line, which no room above imports
+    "citations": {"types"},
+    "run_checkpoints": {"types", "methods"},
+    "resuming": {"types", "methods", "run_folder"},
+    "run_record": {"types", "data", "fingerprint", "methods", "resuming"},
+    "config_checks": {"types", "data", "methods", "nets"},
+    "fit_checks": {"types", "callbacks", "data", "methods"},
+    "monitor_checks": {"types", "methods", "run_checkpoints"},
 }
 
 
