@@ -123,6 +123,12 @@ def _study(words: Sequence[str]) -> None:
     main(words, run, check)
 
 
+def _tune(words: Sequence[str]) -> None:
+    from kdlab.study.tuning.command import main
+
+    main(words, run, check)
+
+
 def _evaluate(words: Sequence[str]) -> None:
     from kdlab.evaluate.command import main
 
@@ -160,6 +166,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
     "test": ("metrics of a checkpoint on the test windows", None),
     "predict": ("write a checkpoint's predictions on the test windows as predictions.csv", None),
     "study": ("run teachers and students over seeds, folds and grids, and write the tables", _study),
+    "tune": ("find the settings of a study's rows on validation people", _tune),
     "evaluate": ("compare checkpoints: accuracy, calibration, robustness, cost", _evaluate),
     "export": ("write a trained student as one file for the device", _export),
     "nets": ("print what the nets cost", _nets),

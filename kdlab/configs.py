@@ -125,7 +125,7 @@ def _lay(base: dict[str, Any], over: Mapping[str, Any], extend: bool) -> None:
         old = base.get(key)
         if key.endswith("+"):
             name = key if key in base or (extend and key[:-1] not in base) else key[:-1]
-            base[name] = [*_as_list(base.get(name)), *copy.deepcopy(_as_list(value))]
+            base[name] = [*as_list(base.get(name)), *copy.deepcopy(as_list(value))]
         elif isinstance(value, dict) and isinstance(old, dict) and not _another_class(old, value):
             _lay(old, value, extend)
         else:
@@ -133,7 +133,8 @@ def _lay(base: dict[str, Any], over: Mapping[str, Any], extend: bool) -> None:
             base[key] = copy.deepcopy(value)
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """A list as it is, nothing as an empty one, and anything else as a list of one."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 

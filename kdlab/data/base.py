@@ -180,6 +180,7 @@ class WindowDataModule(LightningDataModule):
         self._given: WindowSet | None = None
         self._prepared: Prepared | None = None
         self._restored_seed: int | None = None
+        self._closed = ""
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
     @abstractmethod
@@ -296,6 +297,21 @@ class WindowDataModule(LightningDataModule):
         True
         """
         self._given = windows
+
+    def close_test(self, why: str) -> None:
+        """Refuse from now on to give out test windows, also as those to predict or of unknown classes.
+
+        Args:
+            why: for the message.
+
+        >>> from kdlab.data import BasicMotions
+        >>> data = BasicMotions()
+        >>> data.close_test("settings are chosen on validation windows.")
+        >>> data.test_dataloader()
+        Traceback (most recent call last):
+        kdlab.types.InputError: test windows are closed: settings are chosen on validation windows.
+        """
+        self._closed = why
 
     # ---- the data set and its split ---------------------------------------------------------------------------------
     @property
@@ -557,6 +573,8 @@ class WindowDataModule(LightningDataModule):
         seed: int | None = None,
         wanted: list[Wanted] | None = None,
     ) -> WindowDataset:
+        if self._closed and stage not in ("train", "val"):
+            raise InputError(f"{stage} windows are closed: {self._closed}")
         ready = self._ready
         sources = {want.source for want in ready.views.wanted}
         return ready.dataset(

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from kdlab.files import one_line, remove_leftovers
-from kdlab.remedies import error_line
-from kdlab.streams import last_line, never_refuse
+from kdlab.streams import never_refuse
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
-from kdlab.study.locks import alone
+from kdlab.study.locks import LOCK, alone
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Job, Jobs, Study
 from kdlab.study.planned import check_configs, plan, print_commands, print_plan
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
+from kdlab.study.tuning.run import find, line_of, read_settings, resolve, show
 from kdlab.types import InputError
-
-LOCK = ".study.lock"
-_KEPT = "What is done is kept: run the same command again, or name another folder with --root"
 
 
 def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
@@ -55,28 +52,23 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     given = parser.parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
-    try:
-        with ends.ending_by_signals():
-            _main(given, runner, check)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"kdlab study: {error_line(error)} {_KEPT}.") from error
-    except (KeyboardInterrupt, SystemExit, ends.Ended) as error:
-        if (end := ends.end_of(error)) is None:
-            raise
-        last_line(f"error: {signal.Signals(end.signum).name} ended the study; the same command resumes it.")
-        sys.exit(end.status)
+    with ends.ending("study"):
+        _main(given, runner, check)
 
 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
     quiet()
     never_refuse()
     study = Study.read(given.file)
-    folds, jobs = plan(study, Path(given.root))
+    settings = read_settings(study, Path(given.root))
+    tuning, trials = resolve(settings)
+    folds, jobs = plan(study, Path(given.root), settings)
     folder = Path(given.root) / study.name
     if given.only is not None:
-        run_one(jobs, given.only, runner)
+        run_one({**tuning.jobs, **({} if settings.pending else jobs)}, given.only, runner)
+        return
+    if given.list and settings.pending:  # the others follow from their results
+        print_commands(study, tuning.jobs, given.root, trials)
         return
     if given.list or given.dry_run:
         found = survey(jobs)
@@ -85,6 +77,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
             return
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
+        show(settings, tuning, trials, check)
         return
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / LOCK, str(folder), "study"):
@@ -93,8 +86,14 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         found = survey(jobs)
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
+        show(settings, tuning, trials, check)
+        if settings.tuning is not None:
+            find(settings, runner, folder, processes=given.jobs, command=f"kdlab study {given.file}")
+            jobs = plan(study, Path(given.root), settings)[1]
+            found = survey(jobs)
         outcome = execute(jobs, runner, given.jobs, found)
-        write(study, jobs, folds, outcome, folder, time.perf_counter() - begin)
+        captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
+        write(captioned, jobs, folds, outcome, folder, time.perf_counter() - begin)
         ends.check()
     if outcome.failures:
         sys.exit(f"error: {len(outcome.failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
@@ -132,6 +131,8 @@ def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcom
 
 def outcome_line(job: Job, row: dict[str, Any] | None, error: str) -> str:
     """The outcome of a job, in one line."""
+    if job.trial:
+        return line_of(job, row, error)
     if row is None:
         return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
     return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %, {row['seconds']:.0f} s"

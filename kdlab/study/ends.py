@@ -13,6 +13,11 @@ from types import FrameType
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from kdlab.remedies import error_line
+from kdlab.streams import last_line
+from kdlab.types import InputError
+
+_KEPT = "What is done is kept: run the same command again, or name another folder with --root"
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _seen: list[int] = []
 _deferred = 0
@@ -71,6 +76,31 @@ def ending_by_signals() -> Iterator[None]:
         for number, handler in old.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         _seen.clear()
+
+
+@contextmanager
+def ending(what: str) -> Iterator[None]:
+    """Within the block signals end a study: with one line, and with their status.
+
+    Args:
+        what: ends, for the line.
+
+    Raises:
+        InputError: a file cannot be written.
+        SystemExit: with the status of the signal.
+    """
+    try:
+        with ending_by_signals():
+            yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"kdlab study: {error_line(error)} {_KEPT}.") from error
+    except (KeyboardInterrupt, SystemExit, Ended) as error:
+        if (end := end_of(error)) is None:
+            raise
+        last_line(f"error: {signal.Signals(end.signum).name} ended the {what}; the same command resumes it.")
+        sys.exit(end.status)
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

@@ -23,11 +23,13 @@ from kdlab.data import WindowDataModule
 from kdlab.evaluate import evaluate
 from kdlab.files import one_line, write_text
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
+from kdlab.methods.finite import DivergedError
 from kdlab.study import ends
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.plan import Job
 from kdlab.study.results import check_checkpoint, clean, finished_checkpoint, identity, read_row
+from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
 from kdlab.study.windows import share
 from kdlab.types import InputError
 
@@ -61,24 +63,44 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
                 return row
         clean(job.folder)
         job.result.unlink(missing_ok=True)
-        row = _run_job(job, runner)
+        row = _run_trial(job, runner) if is_trial(job) else _run_job(job, runner)
         write_text(job.result, json.dumps(row, indent=1))
+        if is_trial(job):
+            drop_checkpoints(job.folder)
         (job.folder / "error.txt").unlink(missing_ok=True)
     return row
+
+
+def _run_trial(job: Job, runner: Runner) -> dict[str, Any]:
+    """A fit that diverges is an outcome of a trial, too, and not tried again."""
+    begin = time.perf_counter()
+    try:
+        return _run_job(job, runner)
+    except DivergedError as error:
+        lost = diverged(one_line(error), round(time.perf_counter() - begin, 1))
+        return {**identity(job), "sources": sources(), **lost}
 
 
 def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
     begin = time.perf_counter()
     config = job.folder / "job.yaml"
     write_text(config, yaml.safe_dump(job.config, sort_keys=False))
-    prepare = functools.partial(share, config=job.config)
+    prepare = functools.partial(_prepare, job=job)
     with held_open():
         line = runner(_words(job, config), prepare)
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
-        row = {**identity(job), "sources": sources(), **_measure(line, path, job.folder)}
+        measured = validation_row(line, path) if job.trial else _measure(line, path, job.folder)
+        row = {**identity(job), "sources": sources(), **measured}
         log_scores(trainer, row, read_checkpoint(path)[KEY])
     return {**row, "seconds": round(time.perf_counter() - begin, 1)}
+
+
+def _prepare(datamodule: WindowDataModule, job: Job) -> None:
+    """Hand over the windows; those of the test are closed to a job of a tuning."""
+    share(datamodule, job.config)
+    if job.trial:
+        datamodule.close_test(f"{job.name} is part of a tuning, which reads training and validation windows alone.")
 
 
 @contextmanager
@@ -93,9 +115,9 @@ def _loggers(line: Line) -> Iterator[Any]:
 
 
 def _words(job: Job, config: Path) -> list[str]:
-    """Fit, or take up the finished fit of a job that was cut off after it."""
+    """Fit, or take up the finished fit of a job that was cut off after it; a trial's curve is known only in its fit."""
     try:
-        finished = finished_checkpoint(job)
+        finished = None if is_trial(job) else finished_checkpoint(job)
         if finished is not None and (last := finished.with_name("last.ckpt")).is_file():
             check_checkpoint(last, job.name)
     except InputError:

@@ -17,6 +17,7 @@ try:
 except ModuleNotFoundError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
+LOCK = ".study.lock"  # of a study's folder
 _WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # file systems without locks
 _held: set[IO[str]] = set()
 

@@ -26,6 +26,9 @@ include their parts (`kdlab.configs.read_config`).
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
+``tune`` declares what is tuned on validation people before the study is run (`kdlab.study.tuning.declared`), and
+``tuned`` the settings that ``kdlab tune`` found and wrote (`kdlab.study.tuning.tuned`).
+
 ``logger`` replaces the loggers of the run configs (``false``: none); without it the configs keep theirs. What logs
 does not belong to a job's key, so a job that is done stays done. Runs of Weights & Biases have the study as their
 group, the job as their name, and ``teacher``, ``scratch``, ``student`` or ``report`` as their type.
@@ -43,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
-from kdlab.configs import read_config, read_file, stack
+from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.configs import get_value, set_value
@@ -54,8 +57,9 @@ STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
-    *("baselines", "published", "logger"),
+    *("baselines", "published", "logger", "tune", "tuned"),
 )
+NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
@@ -93,16 +97,17 @@ class Job:
     config: dict[str, Any]
     needs: tuple[str, ...]
     shared: bool
+    trial: str = ""  # of a tuning: its stage and number, or `NEEDED`; its test windows are not read
 
     @property
     def name(self) -> str:
-        """``run[axis=label,...]/fold/seed``, unique in the study."""
-        return _job_name(self.run, self.labels, self.fold, None if self.shared else self.seed)
+        """``run[axis=label,...]/fold/seed``, unique in the study; ``tune:.../trial`` in its tuning."""
+        return _job_name(self.run, self.labels, self.fold, None if self.shared else self.seed, self.trial)
 
     @property
     def result(self) -> Path:
         """The file that is there when the job is done."""
-        return self.folder / "result.json"
+        return self.folder / ("validation.json" if self.trial else "result.json")
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ class Study:
     runs: dict[str, Run]
     baselines: tuple[str, ...]
     published: dict[str, dict[str, Any]]
+    tune: Mapping[str, Any] | None = None
+    tuned: Mapping[str, Any] | None = None
 
     @property
     def order(self) -> list[str]:
@@ -177,6 +184,8 @@ class Study:
             runs,
             tuple(baselines),
             published,
+            content.get("tune"),
+            content.get("tuned"),
         )
 
     # ------------------------------------------------------------------ runs and their axes
@@ -186,13 +195,20 @@ class Study:
         found = {*run.axes, *(axis for other in run.needs for axis in self.axes_of(other))}
         return tuple(axis for axis in self.axes if axis in found)
 
-    def jobs(self, root: Path, folds: Mapping[str, list[str]], fingerprint: Callable[[dict[str, Any]], str]) -> Jobs:
+    def jobs(
+        self,
+        root: Path,
+        folds: Mapping[str, list[str]],
+        fingerprint: Callable[[dict[str, Any]], str],
+        tuned: Callable[[str, dict[str, str], str], Mapping[str, Any]] = lambda run, labels, fold: {},
+    ) -> Jobs:
         """All jobs in the order in which they can be run.
 
         Args:
             root: the folder of all runs.
             folds: fold -> its test subjects; ``{"": []}`` for the configs' own split.
             fingerprint: a digest of the data of a run config.
+            tuned: the settings that were found for a run, its labels and a fold.
         """
         jobs: Jobs = {}
         for name in self.runs:
@@ -201,29 +217,55 @@ class Study:
             for fold, labels in itertools.product(folds, itertools.product(*(self.axes[a] for a in axes))):
                 chosen = dict(zip(axes, labels, strict=True))
                 for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
-                    job = self._job(run, chosen, fold, folds[fold], seed, jobs, root, fingerprint)
+                    needed = {other: jobs[self._needed(other, chosen, fold, seed)] for other in run.needs}
+                    settings = tuned(name, chosen, fold)
+                    job = self.job(run, chosen, fold, folds[fold], seed, needed, root, fingerprint, settings)
                     jobs[job.name] = job
         return jobs
 
-    def _job(
+    def labels_of(self, name: str) -> list[dict[str, str]]:
+        """The combinations of labels of a run, in the order of the file: one, without labels, where it has no axes."""
+        axes = self.axes_of(name)
+        return [dict(zip(axes, labels, strict=True)) for labels in itertools.product(*(self.axes[a] for a in axes))]
+
+    def job(
         self,
         run: Run,
         labels: dict[str, str],
         fold: str,
         subjects: list[str],
         seed: int,
-        jobs: Jobs,
+        needed: Mapping[str, Job],
         root: Path,
         fingerprint: Callable[[dict[str, Any]], str],
+        settings: Mapping[str, Any],
+        trial: str = "",
     ) -> Job:
+        """One job.
+
+        Args:
+            run: what is run.
+            labels: of its axes.
+            fold: its name.
+            subjects: the test subjects of the fold; none: those of the config.
+            seed: of the fit.
+            needed: name of a run that it needs -> the job of it.
+            root: the folder of all runs.
+            fingerprint: a digest of the data of a run config.
+            settings: further values, by their dotted names, which come after those of the axes.
+            trial: as in `Job`.
+        """
         config = stack([run.config])
         for axis in run.axes:
             for name, value in self.axes[axis][labels[axis]].items():
                 set_value(config, name, value)
+        for name, value in settings.items():
+            if name.endswith("+"):  # it extends a list
+                name, value = name[:-1], [*as_list(get_value(config, name[:-1])), value]
+            set_value(config, name, value)
         config["seed_everything"] = seed
-        if fold:
+        if subjects:
             set_fold(config, subjects)
-        needed = {other: jobs[self._needed(other, labels, fold, seed)] for other in run.needs}
         identity = {
             "config": _identity(config),
             "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
@@ -234,9 +276,10 @@ class Study:
         key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:10]
         shared = run.one_per == "fold"
         parts = [fold] if fold else []
+        parts += [trial] if trial not in ("", NEEDED) else []
         parts += ["shared" if shared else f"seed{seed}", key]
         place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
-        name = _job_name(run.name, labels, fold, None if shared else seed)
+        name = _job_name(run.name, labels, fold, None if shared else seed, trial)
         _check_length(place, f"{self.file}: {name}")
         self._connect(config, run, needed, root)
         if (logger := get_value(config, "trainer.logger")) is not None:
@@ -244,7 +287,7 @@ class Study:
         config["run"] = place.as_posix()
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
-        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared)
+        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, trial)
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}
@@ -311,7 +354,7 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
     if folds == LEAVE_ONE_OUT:
         return {f"subject{name}": [name] for name in windows}
     if isinstance(folds, list):
-        groups = [_spelt_as(windows, group) for group in folds]
+        groups = [spelt_as(windows, group) for group in folds]
         flat = [name for group in groups for name in group]
         unknown = sorted(set(flat) - set(windows))
         if unknown or len(set(flat)) < len(flat):
@@ -330,7 +373,7 @@ def make_folds(folds: int | str | list[list[Any]] | None, windows: Mapping[str, 
     return {f"fold{i}": sorted(group, key=order.index) for i, group in enumerate(filled, start=1)}
 
 
-def _spelt_as(windows: Mapping[str, int], group: list[Any]) -> list[str]:
+def spelt_as(windows: Mapping[str, int], group: list[Any]) -> list[str]:
     """The subjects of a fold by the names that the data have: made equal, and hashed where these are hashes."""
     names = words(group, "folds")
     if all(map(is_hashed, windows)) and not set(names) <= set(windows):
@@ -524,9 +567,19 @@ def _folds(value: Any, path: Path) -> Any:
     return value
 
 
-def _job_name(run: str, labels: Mapping[str, str], fold: str, seed: int | None) -> str:
-    grid = f"[{','.join(f'{a}={v}' for a, v in labels.items())}]" if labels else ""
-    return "/".join([run + grid, *([fold] if fold else []), "shared" if seed is None else f"seed{seed}"])
+def title_of(run: str, labels: Mapping[str, str]) -> str:
+    """A run with its labels.
+
+    >>> title_of("kd", {"size": "2"}), title_of("kd", {})
+    ('kd[size=2]', 'kd')
+    """
+    return run + (f"[{','.join(f'{a}={v}' for a, v in labels.items())}]" if labels else "")
+
+
+def _job_name(run: str, labels: Mapping[str, str], fold: str, seed: int | None, trial: str = "") -> str:
+    parts = [title_of(run, labels), *([fold] if fold else []), "shared" if seed is None else f"seed{seed}"]
+    parts += [trial] if trial not in ("", NEEDED) else []
+    return ("tune:" if trial else "") + "/".join(parts)
 
 
 def ready(jobs: Jobs, done: set[str], begun: set[str]) -> Iterator[Job]:

@@ -12,17 +12,17 @@ import yaml
 from kdlab.files import write_text
 from kdlab.study import ends
 from kdlab.study.loggers import check_loggers
-from kdlab.study.plan import Jobs, Study, make_folds
+from kdlab.study.plan import Jobs, Study
 from kdlab.study.results import Survey
-from kdlab.study.windows import fingerprint, subjects
+from kdlab.study.tuning.run import Settings, read_settings
+from kdlab.study.windows import fingerprint
 from kdlab.types import InputError
 
 
-def plan(study: Study, root: Path) -> tuple[dict[str, list[str]], Jobs]:
-    """Folds (name -> test subjects) and jobs of a study."""
-    first = next(iter(study.runs.values())).config
-    folds = make_folds(study.folds, subjects(first) if study.folds is not None else {})
-    return folds, study.jobs(root, folds, fingerprint)
+def plan(study: Study, root: Path, settings: Settings | None = None) -> tuple[dict[str, list[str]], Jobs]:
+    """Folds (name -> test subjects) and jobs of a study, with the settings that were found for them so far."""
+    settings = read_settings(study, root) if settings is None else settings
+    return settings.folds, study.jobs(root, settings.folds, fingerprint, settings.of)
 
 
 def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:

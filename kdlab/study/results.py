@@ -15,6 +15,7 @@ from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, read_checkpoint
 from kdlab.study.plan import Job, Jobs
+from kdlab.study.tuning.rows import check_trial
 from kdlab.types import InputError, MissingFileError
 
 _SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
@@ -73,8 +74,11 @@ def read_row(job: Job) -> dict[str, Any] | None:
         row = read_json(job.result, job.name)
     except MissingFileError:
         return None
-    _check_row(row, job)
-    _check_evaluation(job, row["test_windows"])
+    if job.trial:
+        check_trial(row, job.key, f"{job.name}: {str(job.result)!r}")
+    else:
+        _check_row(row, job)
+        _check_evaluation(job, row["test_windows"])
     finished_checkpoint(job)
     return {**row, **identity(job)}
 

@@ -1,0 +1,99 @@
+"""Every setting of a tuning is checked before anything is run: its name, and the ends of its range."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError
+
+from kdlab.data import WindowDataModule
+from kdlab.files import one_line, write_text
+from kdlab.fit_checks import check_optimizer
+from kdlab.methods.base import Method
+from kdlab.methods.plans import Plan, planned
+from kdlab.parser import Parser, reason
+from kdlab.study import ends
+from kdlab.study.plan import Job, title_of
+from kdlab.study.tuning.declared import rows_of
+from kdlab.study.tuning.space import Space
+from kdlab.study.tuning.steps import Tuning
+from kdlab.types import InputError, input_error_in
+
+Check = Callable[[Sequence[str]], None]
+
+
+def check_space(tuning: Tuning, check: Check) -> None:
+    """Make data, method and optimiser of every row with the values at the ends of its space.
+
+    Args:
+        tuning: of a study.
+        check: reads a command line without running it.
+
+    Raises:
+        InputError: naming the setting that is not accepted.
+    """
+    study, tune = tuning.study, tuning.tune
+    where = f"{study.file}: tune"
+    for name in (n for n in study.runs if n in {*rows_of(study), *tune.own}):
+        common = tune.common if study.runs[name].stage != "teacher" else {}
+        for place, space in ((f"{where}: common", common), (f"{where}: own", tune.own.get(name, {}))):
+            for labels in study.labels_of(name) if space else ():
+                _check_row(tuning, name, labels, space, f"{place}: {title_of(name, labels)}", check)
+
+
+def _check_row(tuning: Tuning, name: str, labels: dict[str, str], space: Space, where: str, check: Check) -> None:
+    for values in at_ends(space):
+        try:
+            _check_values(tuning, name, labels, values, check)
+        except InputError as error:
+            for key, value in values.items():  # which of them is it?
+                try:
+                    _check_values(tuning, name, labels, {key: value}, check)
+                except InputError as alone:
+                    raise InputError(
+                        f"{where}: {key} must be accepted, but got {value!r:.80}: {one_line(alone)}"
+                    ) from error
+            raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def at_ends(space: Space) -> Iterator[dict[str, Any]]:
+    """Settings that hold every end of every range, all of them at once."""
+    for i in range(max(len(values.ends) for values in space.values())):
+        yield {name: values.ends[min(i, len(values.ends) - 1)] for name, values in space.items()}
+
+
+def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Mapping[str, Any], check: Check) -> None:
+    job = tuning.tried(name, labels, values)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "job.yaml")
+        write_text(path, yaml.safe_dump(job.config, sort_keys=False))
+        try:
+            check(["fit", "--config", str(path)])
+        except SystemExit as error:
+            if ends.end_of(error) is not None:
+                raise
+            raise InputError("the config is not accepted (see above).") from None
+    make(job)
+
+
+def make(job: Job) -> None:
+    """Make data module, method and optimiser of a job, and nothing more.
+
+    Raises:
+        InputError: one of them refuses its arguments.
+    """
+    parser = Parser(allow_abbrev=False)
+    parser.add_lightning_class_args(Method, "model", subclass_mode=True)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    words = [f"--{key}={json.dumps(job.config[key])}" for key in ("model", "data")]
+    try:
+        made = parser.instantiate_classes(parser.parse_args(words))
+    except (ArgumentError, ValueError, TypeError, OSError) as error:
+        raise input_error_in(error) or InputError(one_line(reason(str(error)))) from error
+    with planned(Plan(steps=1000, epochs=10)):  # a schedule is spread over the length of the fit
+        check_optimizer(made.model)

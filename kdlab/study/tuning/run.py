@@ -1,0 +1,180 @@
+"""The settings of a study's rows: those of its file, those that were found, or those that a tuning finds now."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from kdlab.study import ends
+from kdlab.study.job import Runner, sources
+from kdlab.study.plan import NEEDED, Job, Study, title_of
+from kdlab.study.results import Survey, survey
+from kdlab.study.run import run_jobs
+from kdlab.study.tuning.checks import check_space
+from kdlab.study.tuning.declared import read_tune
+from kdlab.study.tuning.people import plan_people
+from kdlab.study.tuning.printed import print_tuning
+from kdlab.study.tuning.record import FOLDER, TRIALS, tuned_of, write_chosen, write_trials
+from kdlab.study.tuning.steps import Planned, Tuning
+from kdlab.study.tuning.suggest import FAILED
+from kdlab.study.tuning.tuned import Tuned, parts_of_folds, read_tuned
+from kdlab.types import InputError
+
+
+@dataclass
+class Settings:
+    """The folds of a study, and the settings of its rows in them.
+
+    Attributes:
+        folds: name -> test subjects.
+        tuning: where settings are still to be found by this study.
+        tuned: those that are found.
+        parts: fold -> the part whose settings are used in it.
+        rows: jobs of the tuning that are done.
+    """
+
+    folds: dict[str, list[str]]
+    tuning: Tuning | None = None
+    tuned: Tuned | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        """Whether trials have to be run first."""
+        return self.tuning is not None and self.tuned is None
+
+    @property
+    def caption(self) -> str:
+        """Which people the settings were chosen with; empty where nothing was tuned."""
+        if self.tuned is None:
+            return ""
+        where = f" Trials, space and choice: `{FOLDER}/`." if self.tuning is not None else ""
+        return self.tuned.caption + where
+
+    def of(self, run: str, labels: Mapping[str, str], fold: str) -> Mapping[str, Any]:
+        """The settings of a run in a fold."""
+        found = {} if self.tuned is None else self.tuned.settings.get(title_of(run, labels), {})
+        return found.get(self.parts.get(fold, ""), {})
+
+
+def read_settings(study: Study, root: Path, *, again: bool = False) -> Settings:
+    """What is declared: nothing, settings that were found (``tuned``), or a tuning (``tune``).
+
+    Args:
+        study: the study.
+        root: the folder of all runs.
+        again: find the settings, also where the study has some that were found.
+    """
+    tune = read_tune(study)
+    found = None if again else read_tuned(study)
+    if tune is None and found is None:
+        return Settings(plan_people(study, None)[0])
+    folds, parts = plan_people(study, tune)
+    if found is not None:
+        return Settings(folds, tuned=found, parts=parts_of_folds(study, found, folds))
+    assert tune is not None
+    used = {fold: part.name for part in parts for fold in part.folds}
+    return Settings(folds, Tuning(study, tune, parts, root), parts=used)
+
+
+def look_up(settings: Settings) -> tuple[Planned, Survey]:
+    """What is known and done of a tuning, without running anything."""
+    tuning, damaged = _tuning(settings), dict[str, str]()
+    while True:
+        planned = tuning.plan(settings.rows)
+        new = {name: job for name, job in planned.jobs.items() if name not in settings.rows and name not in damaged}
+        found = survey(new)
+        damaged |= found.damaged
+        settings.rows |= found.rows
+        if not found.rows:
+            return planned, Survey(
+                {name: settings.rows[name] for name in planned.jobs if name in settings.rows}, damaged
+            )
+
+
+def resolve(settings: Settings) -> tuple[Planned, Survey]:
+    """What is known and done of a tuning; where it is complete, its choice becomes the settings."""
+    if not settings.pending:
+        return Planned(), Survey()
+    planned, found = look_up(settings)
+    if _tuning(settings).complete(planned):
+        settings.tuned = tuned_of(_tuning(settings), planned)
+    return planned, found
+
+
+def show(settings: Settings, planned: Planned, found: Survey, reading: Callable[[Sequence[str]], None]) -> None:
+    """Print the plan of a tuning that is not complete, and check every setting of its space."""
+    if settings.pending:
+        print_tuning(_tuning(settings), planned, found)
+        check_space(_tuning(settings), reading)
+
+
+def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1, command: str) -> Tuned:
+    """Run the trials that are missing, round by round, and keep what they find.
+
+    Args:
+        settings: of a study that is to be tuned; they hold what was found afterwards.
+        runner: runs a command line.
+        folder: of the study.
+        processes: how many fits run at a time.
+        command: for the head of the files.
+
+    Raises:
+        InputError: a fit failed for another reason than that it diverged.
+    """
+    tuning, place = _tuning(settings), folder / FOLDER
+    total = sum(tuning.tune.trials * len(step.runs) for step in tuning.steps.values())
+    done = 0
+    with tqdm(total=total, unit="fit", desc="tune", smoothing=0, disable=None) as bar:
+
+        def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
+            bar.update(job.trial != NEEDED)
+            bar.write(line_of(job, row, error))
+
+        while True:
+            planned, found = look_up(settings)
+            write_trials(tuning, planned, place)
+            now = sum(planned.jobs[name].trial != NEEDED for name in found.rows)
+            bar.update(max(0, now - int(bar.n)))
+            if tuning.complete(planned):
+                break
+            outcome = run_jobs(planned.jobs, runner, processes=processes, report=report, found=found)
+            done += len(outcome.ran)
+            settings.rows |= {row["job"]: row for row in outcome.rows}
+            if outcome.failures:
+                name, reason = next(iter(outcome.failures.items()))
+                raise InputError(
+                    f"tune: {len(outcome.failures)} of {len(planned.jobs)} fits have no result, so nothing can be "
+                    f"chosen: {name}: {reason.splitlines()[0] if reason else ''}. Correct it, and run the same command "
+                    "again."
+                )
+    settings.tuned = write_chosen(tuning, planned, place, command, sources())
+    print(f"tune: {done} fits run; trials and choice: {place / TRIALS}")
+    ends.check()
+    return settings.tuned
+
+
+def line_of(job: Job, row: Mapping[str, Any] | None, error: str) -> str:
+    """The outcome of a fit of a tuning, in one line."""
+    if row is None:
+        return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
+    if row["state"] == FAILED:
+        return f"{job.name}: diverged, {row['seconds']:.0f} s"
+    pruned = "" if row["pruned_at"] is None else f", pruned at {100 * row['pruned_at']:.0f} %"
+    return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %{pruned}, {row['seconds']:.0f} s"
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as it stands in the head of a file."""
+    return shlex.join(["kdlab", *words])
+
+
+def _tuning(settings: Settings) -> Tuning:
+    assert settings.tuning is not None
+    return settings.tuning
