@@ -3,6 +3,8 @@
 import numpy as np
 import yaml
 
+from kdlab.data import ArrayDataModule
+
 PEOPLE = [str(i) for i in range(1, 9)]
 TUNE = {
     "trials": 2,
@@ -53,3 +55,17 @@ def write_tuned(folder, **changes):
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return folder / "study.yaml"
+
+
+class Untestable(ArrayDataModule):
+    """Raises wherever a test window would be read."""
+
+    def test_dataloader(self):
+        raise RuntimeError("a test window is read")
+
+    predict_dataloader = test_dataloader
+
+    def _dataset(self, stage, **more):
+        if stage not in ("train", "val"):
+            raise RuntimeError("a test window is read")
+        return super()._dataset(stage, **more)

@@ -61,7 +61,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
     never_refuse()
     study = Study.read(given.file)
     settings = read_settings(study, Path(given.root))
-    tuning, trials = resolve(settings)
+    tuning, trials = resolve(settings, check)
     folds, jobs = plan(study, Path(given.root), settings)
     folder = Path(given.root) / study.name
     if given.only is not None:

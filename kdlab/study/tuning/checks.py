@@ -22,6 +22,7 @@ from kdlab.study.plan import Job, title_of
 from kdlab.study.tuning.declared import rows_of
 from kdlab.study.tuning.space import Space
 from kdlab.study.tuning.steps import Tuning
+from kdlab.study.windows import make_data
 from kdlab.types import InputError, input_error_in
 
 Check = Callable[[Sequence[str]], None]
@@ -79,6 +80,7 @@ def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Map
                 raise
             raise InputError("the config is not accepted (see above).") from None
     make(job)
+    make_data(job.config).train_dataloader()  # which windows too few to fill a batch do not give
 
 
 def make(job: Job) -> None:

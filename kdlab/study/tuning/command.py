@@ -14,7 +14,7 @@ from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs, plan
 from kdlab.study.results import Survey
 from kdlab.study.tuning.record import FOLDER, TUNED, tuned_text
-from kdlab.study.tuning.run import Settings, command_line, find, look_up, read_settings, show
+from kdlab.study.tuning.run import Settings, command_line, find, read_settings, resolve, show
 from kdlab.types import InputError
 
 _HEAD = "# Written by kdlab tune "
@@ -84,4 +84,4 @@ def _show(study: Study, settings: Settings, root: Path, check: Callable[[Sequenc
     """Print the plan, and check everything that can be wrong with it."""
     print(study.name)
     check_configs(plan(study, root, settings)[1], check, Survey())
-    show(settings, *look_up(settings), check)
+    show(settings, *resolve(settings, check), check)

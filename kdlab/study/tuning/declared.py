@@ -69,6 +69,18 @@ class Tune:
         """``"halves"``, ``"fold"`` or ``"people"``."""
         return self.people if isinstance(self.people, str) else "people"
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """The section with every default and the full names of all settings."""
+        plain = {name: getattr(self, name) for name in ("trials", "round", "people", "seed", "prune_from")}
+        return {
+            **plain,
+            "on": list(self.on),
+            "prune": list(self.prune),
+            "common": {name: values.content for name, values in self.common.items()},
+            "own": {run: {name: v.content for name, v in space.items()} for run, space in self.own.items()},
+        }
+
 
 def rows_of(study: Study) -> list[str]:
     """The runs whose results are compared: scratch and students, in an order in which they can be run."""

@@ -34,17 +34,23 @@ class Part:
     folds: tuple[str, ...]
 
 
-def plan_people(study: Study, tune: Tune | None) -> tuple[dict[str, list[str]], list[Part]]:
+def plan_people(study: Study, tune: Tune | None, aside: Sequence[str] = ()) -> tuple[dict[str, list[str]], list[Part]]:
     """The folds of a study (name -> test subjects), and the parts of its tuning.
+
+    Args:
+        study: the study.
+        tune: its section ``tune``; None: nothing is tuned.
+        aside: people who are never tested, where nothing is tuned any more.
 
     Raises:
         InputError: the people are unknown, too few, or both tuned on and tested.
     """
     first = next(iter(study.runs.values())).config
-    named = tune is not None and tune.kind == "people"
+    named = bool(aside) if tune is None else tune.kind == "people"
     windows = subjects(first) if study.folds is not None or named else {}
     if tune is None:
-        return make_folds(study.folds, windows), []
+        where = f"{study.file}: tuned: people"
+        return _folds_without(study, _aside(list(aside), windows, where) if named else [], windows, where), []
     where = f"{study.file}: tune: people"
     if named:
         aside = _aside(tune.people, windows, where)

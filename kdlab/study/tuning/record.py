@@ -47,7 +47,7 @@ def write_trials(tuning: Tuning, planned: Planned, folder: Path) -> None:
             times.append([*where, round(trial.seconds, 1)])
     write_text(folder / TRIALS, _csv(table))
     write_text(folder / TIMES, _csv(times))
-    write_text(folder / SPACE, yaml.safe_dump(dict(tuning.study.tune or {}), sort_keys=False))
+    write_text(folder / SPACE, yaml.safe_dump(tuning.tune.content, sort_keys=False))
     _write_journal(tuning, planned, folder / JOURNAL)
 
 

@@ -72,13 +72,13 @@ def read_settings(study: Study, root: Path, *, again: bool = False) -> Settings:
         again: find the settings, also where the study has some that were found.
     """
     tune = read_tune(study)
-    found = None if again else read_tuned(study)
-    if tune is None and found is None:
-        return Settings(plan_people(study, None)[0])
-    folds, parts = plan_people(study, tune)
-    if found is not None:
+    if not again and (found := read_tuned(study)) is not None:
+        aside = [person for people in found.people.values() for person in people] if found.kind == "people" else []
+        folds = plan_people(study, None, aside)[0]
         return Settings(folds, tuned=found, parts=parts_of_folds(study, found, folds))
-    assert tune is not None
+    folds, parts = plan_people(study, tune)
+    if tune is None:
+        return Settings(folds)
     used = {fold: part.name for part in parts for fold in part.folds}
     return Settings(folds, Tuning(study, tune, parts, root), parts=used)
 
@@ -98,11 +98,23 @@ def look_up(settings: Settings) -> tuple[Planned, Survey]:
             )
 
 
-def resolve(settings: Settings) -> tuple[Planned, Survey]:
-    """What is known and done of a tuning; where it is complete, its choice becomes the settings."""
+def resolve(settings: Settings, reading: Callable[[Sequence[str]], None]) -> tuple[Planned, Survey]:
+    """What is known and done of a tuning; where it is complete, its choice becomes the settings.
+
+    Args:
+        settings: of a study.
+        reading: reads a command line without running it.
+
+    Raises:
+        InputError: a setting that is not accepted.
+    """
     if not settings.pending:
         return Planned(), Survey()
-    planned, found = look_up(settings)
+    try:
+        planned, found = look_up(settings)
+    except InputError:
+        check_space(_tuning(settings), reading)  # which names the setting, where one is behind it
+        raise
     if _tuning(settings).complete(planned):
         settings.tuned = tuned_of(_tuning(settings), planned)
     return planned, found
@@ -110,6 +122,8 @@ def resolve(settings: Settings) -> tuple[Planned, Survey]:
 
 def show(settings: Settings, planned: Planned, found: Survey, reading: Callable[[Sequence[str]], None]) -> None:
     """Print the plan of a tuning that is not complete, and check every setting of its space."""
+    if settings.caption:
+        print(f"  {settings.caption}")
     if settings.pending:
         print_tuning(_tuning(settings), planned, found)
         check_space(_tuning(settings), reading)

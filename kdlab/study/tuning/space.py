@@ -41,6 +41,11 @@ class Choice:
         """The values that are checked before anything is run."""
         return self.values
 
+    @property
+    def content(self) -> Any:
+        """As a study file declares it."""
+        return list(self.values)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -72,8 +77,25 @@ class Range:
         """The values that are checked before anything is run."""
         return (self.low, self.high)
 
+    @property
+    def content(self) -> Any:
+        """As a study file declares it."""
+        return {"low": self.low, "high": self.high, "log": self.log}
+
 
 Space = dict[str, Choice | Range]
+
+
+def size_of(space: Space) -> float:
+    """How many different settings a space holds.
+
+    >>> size_of({"a": Choice((1, 2, 4)), "b": Range(1, 8)}), size_of({"a": Range(0.1, 0.2)})
+    (24, inf)
+    """
+    counts = [
+        len(v.values) if isinstance(v, Choice) else v.high - v.low + 1 if v.whole else math.inf for v in space.values()
+    ]
+    return math.prod(counts)
 
 
 def full_name(name: str) -> str:

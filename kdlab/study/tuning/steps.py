@@ -184,7 +184,9 @@ class Tuning:
     def _trial(self, step: Step, number: int, earlier: Sequence[Finished], planned: Planned) -> Trial:
         """A trial; its suggestion and its medians come from the trials of earlier rounds alone."""
         if (known := self._trials.get((step.name, number))) is None:
-            values = suggest(step.space, earlier, self.tune.seed, number, self.tune.trials)
+            first = number - number % self.tune.round
+            taken = [self._trials[step.name, other].values for other in range(first, number)]
+            values = suggest(step.space, earlier, self.tune.seed, number, self.tune.trials, taken)
             tag = f"{step.stage}{number:0{len(str(self.tune.trials - 1))}d}"
             jobs = []
             for run, labels in step.runs:

@@ -2,7 +2,7 @@
 
 A study of Optuna is made in memory, finished trials of earlier rounds are added to it, and one trial is asked for, by a
 sampler of its own seed. So a suggestion depends on the seed, the number of the trial and the finished trials of earlier
-rounds, and on nothing else: neither on the number of processes nor on the order in which they end.
+rounds, and on nothing else: neither on the number of processes nor on the order in which trials end.
 
 References:
     Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011 (the estimator).
@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdlab.study.tuning.space import Choice, Space
+from kdlab.study.tuning.space import Choice, Space, size_of
 from kdlab.types import InputError
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 _RANDOM = 10  # trials that the sampler draws at random first, but at most half of all
+_AGAIN = 20  # suggestions, of which the first is taken that was not tried before
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,15 @@ def _until_missing(curves: Sequence[Sequence[float | None]]) -> list[list[float]
     return reached
 
 
-def suggest(space: Space, finished: Sequence[Finished], seed: int, number: int, trials: int) -> dict[str, Any]:
-    """The settings of a trial.
+def suggest(
+    space: Space,
+    finished: Sequence[Finished],
+    seed: int,
+    number: int,
+    trials: int,
+    taken: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The settings of a trial: none that was tried before, as far as the space has others.
 
     Args:
         space: of the settings.
@@ -127,19 +135,32 @@ def suggest(space: Space, finished: Sequence[Finished], seed: int, number: int, 
         seed: of the tuning.
         number: of the trial.
         trials: how many there will be.
+        taken: the settings of trials of the same round with lower numbers.
 
     Returns:
         Setting -> value.
     """
+    before = [*(trial.values for trial in finished), *taken]
+    others = size_of(space) > len({repr(tried) for tried in before})
+    values: dict[str, Any] = {}
+    for attempt in range(_AGAIN if others else 1):
+        values = _suggest_once(space, finished, f"{seed}/{number}/{attempt}", trials)
+        if values not in before:
+            break
+    return values
+
+
+def _suggest_once(space: Space, finished: Sequence[Finished], seed: str, trials: int) -> dict[str, Any]:
     package = optuna()
-    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
     start = min(_RANDOM, max(1, trials // 2))
-    sampler = package.samplers.TPESampler(seed=int.from_bytes(digest, "big"), n_startup_trials=start)
-    study = package.create_study(sampler=sampler, direction="maximize")
-    for trial in sorted(finished, key=lambda t: t.number):
-        study.add_trial(frozen(trial, space, sampling=True))
+    number = int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=4).digest(), "big")
+    study = package.create_study(
+        sampler=package.samplers.TPESampler(seed=number, n_startup_trials=start), direction="maximize"
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of choices that are no plain values
+        for trial in sorted(finished, key=lambda t: t.number):
+            study.add_trial(frozen(trial, space, sampling=True))
         asked = study.ask(distributions(space))
     return {name: values.value(asked.params[name]) for name, values in space.items()}
 
