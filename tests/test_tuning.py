@@ -28,7 +28,7 @@ from kdlab.study import command
 from kdlab.study.job import run_job
 from kdlab.study.plan import Study
 from kdlab.study.results import Survey, read_row
-from kdlab.study.run import run_jobs
+from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning import command as tune_command
 from kdlab.study.tuning import run as running
 from kdlab.study.tuning.declared import read_tune
@@ -86,16 +86,18 @@ def made_up(monkeypatch, stop_after=None, diverges=(), shuffle=None):
         identity = {"job": job.name, "key": job.key, "sources": "0", "labels": job.labels, "run": job.run}
         return {**identity, **measured, **more}
 
-    def in_some_order(jobs, runner, *, processes, report, found):
-        """As several processes end their jobs: any that can begin comes next, and its number changes nothing."""
-        done, outcome = dict(found.rows), None
+    def in_some_order(jobs, runner, *, processes, report, found, more):
+        """As several processes end their jobs: any that can begin comes next."""
+        done, outcome = dict(found.rows), Outcome()
         left = {name: job for name, job in jobs.items() if name not in done}
         while left:
             able = [name for name, job in left.items() if set(job.needs) <= set(done)]
             name = shuffle.choice(able)
-            outcome = run_jobs({name: left.pop(name)}, runner, report=report, found=Survey())
-            done |= {row["job"]: row for row in outcome.rows}
-        return SimpleNamespace(rows=list(done.values()), ran=[], failures=outcome.failures if outcome else {})
+            one = run_jobs({name: left.pop(name)}, runner, report=report, found=Survey())
+            done |= {row["job"]: row for row in one.rows}
+            outcome = Outcome(list(done.values()), one.failures)
+            left |= {name: job for name, job in more(outcome).items() if name not in done}
+        return outcome
 
     monkeypatch.setattr("kdlab.study.job._run_job", fit)
     if shuffle is not None:
@@ -410,6 +412,8 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
     study, settings = settings_of(tmp_path, tune={"people": people}, folds=2)
     find(settings, None, tmp_path / "runs/toy/tuned", command="")
     planned, _ = look_up(settings)
+    kind = people if isinstance(people, str) else "people"
+    assert f"with 2 trials for every row (`people: {kind}`)" in settings.caption
     parts = {part.fold: part for part in settings.tuning.parts}
     assert len(planned.jobs) > 8
     for job in planned.jobs.values():
@@ -620,6 +624,19 @@ def test_a_study_is_refused_that_tests_who_was_tuned_on(here, monkeypatch):
     refused("tuned must be what kdlab tune writes", tuned={"people": "x"})
 
 
+def test_people_who_were_set_aside_stay_so(here, monkeypatch):
+    made_up(monkeypatch)
+    write_tuned(here, tune={"people": [1, 2, 3, 4], "common": None})
+    tune_command.main(["study.yaml", "--out", "tuned.yaml"], None, cli.check)
+    content = yaml.safe_load((here / "study.yaml").read_text())
+    del content["tune"]
+    (here / "again.yaml").write_text(yaml.safe_dump({**content, "include": "tuned.yaml"}))
+    settings = read_settings(Study.read("again.yaml"), here / "runs")
+    assert settings.folds == {"fold1": ["5", "7"], "fold2": ["6", "8"]}
+    assert settings.parts == {"fold1": "people", "fold2": "people"}
+    assert "Settings are found with people who are never tested (people: 1, 2, 3, 4)." in settings.caption
+
+
 def test_a_file_of_another_is_not_overwritten(here):
     write_tuned(here)
     (here / "mine.yaml").write_text("a: 1\n")
@@ -725,11 +742,11 @@ def test_a_real_fit_is_pruned(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_job_two_jobs_and_five_kills_give_the_same_table(tmp_path):
+def test_one_job_two_jobs_and_kills_give_the_same_table(tmp_path):
     """SIGKILL at random moments; the same folder name, since the path of the data is part of every key."""
     tables = {}
     rng = random.Random(0)
-    for way, jobs, kills in (("one", 1, 0), ("killed", 2, 5)):
+    for way, jobs, kills in (("one", 1, 0), ("killed", 2, 3)):
         folder = tmp_path / "study"
         write_tuned(folder)
         killed = 0

@@ -23,7 +23,7 @@ from kdlab.study.planned import check_configs, plan, print_commands, print_plan
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
-from kdlab.study.tuning.run import find, line_of, read_settings, resolve, show
+from kdlab.study.tuning.run import find, fix_threads, line_of, read_settings, resolve, show
 from kdlab.types import InputError
 
 
@@ -61,6 +61,8 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
     never_refuse()
     study = Study.read(given.file)
     settings = read_settings(study, Path(given.root))
+    if settings.tuning is not None or settings.tuned is not None:
+        fix_threads()
     tuning, trials = resolve(settings, check)
     folds, jobs = plan(study, Path(given.root), settings)
     folder = Path(given.root) / study.name

@@ -33,6 +33,7 @@ def run_jobs(
     processes: int = 1,
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
     found: Survey | None = None,
+    more: Callable[[Outcome], Jobs] = lambda outcome: {},
 ) -> Outcome:
     """Run all jobs, each as soon as what it needs is done; a failure stops only what needs it.
 
@@ -42,6 +43,7 @@ def run_jobs(
         processes: how many run at a time; each gets a GPU of its own where there are several.
         report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
+        more: further jobs that follow from what is done so far; called where a process has nothing to do.
 
     Raises:
         BaseException: a signal ended a job (see :func:`kdlab.study.ends.end_of`), which is not counted as failed; all
@@ -50,8 +52,16 @@ def run_jobs(
     found = survey(jobs) if found is None else found
     outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
     left = {name: job for name, job in jobs.items() if name not in done}
+
+    def grow() -> bool:
+        new = {name: job for name, job in more(outcome).items() if name not in jobs}
+        jobs.update(new)
+        left.update({name: job for name, job in new.items() if name not in done})
+        return bool(new)
+
+    jobs = dict(jobs)
     one = processes == 1
-    results = _in_this_process(left, done, runner) if one else _in_processes(left, done, runner, processes)
+    results = _in_this_process(left, done, runner, grow) if one else _in_processes(left, done, runner, processes, grow)
     with contextlib.closing(results):
         for job, row, error in results:
             if row is None:
@@ -73,21 +83,27 @@ def run_jobs(
 End = tuple[Job, dict[str, Any] | None, str]
 
 
-def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Generator[End, None, None]:
+def _in_this_process(
+    jobs: Jobs, done: set[str], runner: Runner, grow: Callable[[], bool]
+) -> Generator[End, None, None]:
     """One after the other; jobs are in an order in which they can be run."""
     failed: set[str] = set()
-    for name, job in jobs.items():
-        if failed.intersection(job.needs):
-            failed.add(name)
-            continue
-        ends.check()
-        row, error = attempt(job, runner)
-        (failed if row is None else done).add(name)
-        yield job, row, error
+    while left := [job for name, job in jobs.items() if name not in done | failed]:
+        for job in left:
+            if failed.intersection(job.needs):
+                failed.add(job.name)
+                continue
+            ends.check()
+            row, error = attempt(job, runner)
+            (failed if row is None else done).add(job.name)
+            yield job, row, error
+        grow()
     ends.check()
 
 
-def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) -> Generator[End, None, None]:
+def _in_processes(
+    jobs: Jobs, done: set[str], runner: Runner, processes: int, grow: Callable[[], bool]
+) -> Generator[End, None, None]:
     """Several at a time. Where a process is killed, what ran meanwhile is tried once more, in new processes."""
     begun: set[str] = set()
     tries: Counter[str] = Counter()
@@ -101,6 +117,8 @@ def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) ->
                             running[pool.submit(_attempt_in_worker, job, runner)] = job
                         begun.add(job.name)
                         tries[job.name] += 1
+                    if len(running) < processes and grow():
+                        continue
                     if not running:
                         return
                     for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -14,7 +14,7 @@ from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs, plan
 from kdlab.study.results import Survey
 from kdlab.study.tuning.record import FOLDER, TUNED, tuned_text
-from kdlab.study.tuning.run import Settings, command_line, find, read_settings, resolve, show
+from kdlab.study.tuning.run import Settings, command_line, find, fix_threads, read_settings, resolve, show
 from kdlab.types import InputError
 
 _HEAD = "# Written by kdlab tune "
@@ -49,6 +49,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
             )
         out = _free(given.out)
         settings = read_settings(study, Path(given.root), again=True)
+        fix_threads()
         if given.dry_run:
             _show(study, settings, Path(given.root), check)
             return

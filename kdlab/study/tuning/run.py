@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from kdlab.study import ends
 from kdlab.study.job import Runner, sources
-from kdlab.study.plan import NEEDED, Job, Study, title_of
+from kdlab.study.plan import NEEDED, Job, Jobs, Study, title_of
 from kdlab.study.results import Survey, survey
-from kdlab.study.run import run_jobs
+from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
 from kdlab.study.tuning.declared import read_tune
 from kdlab.study.tuning.people import plan_people
@@ -144,32 +146,37 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
     """
     tuning, place = _tuning(settings), folder / FOLDER
     total = sum(tuning.tune.trials * len(step.runs) for step in tuning.steps.values())
-    done = 0
     with tqdm(total=total, unit="fit", desc="tune", smoothing=0, disable=None) as bar:
 
         def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
             bar.update(job.trial != NEEDED)
             bar.write(line_of(job, row, error))
 
-        while True:
-            planned, found = look_up(settings)
+        def more(outcome: Outcome) -> Jobs:
+            """The jobs that are known now: the next round of every step whose last one is done."""
+            new = {row["job"]: row for row in outcome.rows if row["job"] not in settings.rows}
+            if outcome.failures or not new:
+                return {}
+            settings.rows |= new
+            planned = look_up(settings)[0]
             write_trials(tuning, planned, place)
-            now = sum(planned.jobs[name].trial != NEEDED for name in found.rows)
-            bar.update(max(0, now - int(bar.n)))
-            if tuning.complete(planned):
-                break
-            outcome = run_jobs(planned.jobs, runner, processes=processes, report=report, found=found)
-            done += len(outcome.ran)
-            settings.rows |= {row["job"]: row for row in outcome.rows}
-            if outcome.failures:
-                name, reason = next(iter(outcome.failures.items()))
-                raise InputError(
-                    f"tune: {len(outcome.failures)} of {len(planned.jobs)} fits have no result, so nothing can be "
-                    f"chosen: {name}: {reason.splitlines()[0] if reason else ''}. Correct it, and run the same command "
-                    "again."
-                )
+            return planned.jobs
+
+        planned, found = look_up(settings)
+        write_trials(tuning, planned, place)
+        bar.update(sum(planned.jobs[name].trial != NEEDED for name in found.rows))
+        outcome = run_jobs(planned.jobs, runner, processes=processes, report=report, found=found, more=more)
+        settings.rows |= {row["job"]: row for row in outcome.rows}
+        planned, found = look_up(settings)
+        write_trials(tuning, planned, place)
+        if outcome.failures:
+            name, reason = next(iter(outcome.failures.items()))
+            raise InputError(
+                f"tune: {len(outcome.failures)} of {len(planned.jobs)} fits have no result, so nothing can be chosen: "
+                f"{name}: {reason.splitlines()[0] if reason else ''}. Correct it, and run the same command again."
+            )
     settings.tuned = write_chosen(tuning, planned, place, command, sources())
-    print(f"tune: {done} fits run; trials and choice: {place / TRIALS}")
+    print(f"tune: {len(outcome.ran)} fits run; trials and choice: {place / TRIALS}")
     ends.check()
     return settings.tuned
 
@@ -182,6 +189,17 @@ def line_of(job: Job, row: Mapping[str, Any] | None, error: str) -> str:
         return f"{job.name}: diverged, {row['seconds']:.0f} s"
     pruned = "" if row["pruned_at"] is None else f", pruned at {100 * row['pruned_at']:.0f} %"
     return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %{pruned}, {row['seconds']:.0f} s"
+
+
+def fix_threads() -> None:
+    """One thread for every fit of a tuned study, unless ``OMP_NUM_THREADS`` says another number.
+
+    Sums over several threads differ in their last bits, and a last bit may turn a choice round: the number of threads
+    must not depend on ``--jobs``.
+    """
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that are started from here, too
+    if threads.isdigit() and int(threads):
+        torch.set_num_threads(int(threads))
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -92,6 +92,7 @@ class Tuning:
         self.study, self.tune, self.parts, self.root = study, tune, tuple(parts), root
         self.steps = {step.name: step for part in parts for step in self._steps(part)}
         self._trials: dict[tuple[str, int], Trial] = {}
+        self._kept: dict[tuple[str, str, str], Job] = {}
 
     def _steps(self, part: Part) -> list[Step]:
         steps: list[Step] = []
@@ -209,8 +210,12 @@ class Tuning:
         for other in self.study.runs[run].needs:
             mine = {axis: labels[axis] for axis in self.study.axes_of(other)}
             settings = self.settings(other, mine, part, planned.chosen)
-            needed[other] = self._job(other, mine, part, planned, settings, NEEDED, None)
-            planned.jobs[needed[other].name] = needed[other]
+            key = (title_of(other, mine), part.name, repr(settings))
+            if (known := self._kept.get(key)) is None:
+                known = self._kept[key] = self._job(other, mine, part, planned, settings, NEEDED, None)
+            else:
+                self._needed(other, mine, part, planned)  # what it needs itself comes before it
+            needed[other] = planned.jobs[known.name] = known
         return needed
 
     def _job(
