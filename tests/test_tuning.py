@@ -488,7 +488,10 @@ def test_a_wrong_declaration_is_refused(tmp_path, changes, message):
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"scratch": {"model.temperature": [2.0, 4.0]}}, "own: scratch: model.init_args.temperature must be accepted"),
+        (
+            {"scratch": {"model.temperature": [2.0, 4.0]}},
+            "own: scratch: model.init_args.temperature must be accepted, but got 2.0: .*temperature.*not accepted",
+        ),
         ({"kd": {"model.temperature": {"low": -1.0, "high": 4.0}}}, "own: kd: model.init_args.temperature .*got -1.0"),
         (
             {"kd": {"model.kd_weight": [0.5, "heavy"]}},
@@ -502,6 +505,10 @@ def test_a_wrong_declaration_is_refused(tmp_path, changes, message):
         (
             {"scratch": {"data.batch_size": [8, 4000]}},
             "own: scratch: data.init_args.batch_size must be accepted, but got 4000",
+        ),
+        (
+            {"kd": {"model.cache": [None, {"budget": "1MiB"}], "data.augment": [None, "Noise"]}},
+            "own: kd: cache: teacher_input must be 'clean' where windows change at random, but got 'same'",
         ),
         ({"scratch": {"trainer.max_epoch": [2]}}, "own: scratch: trainer.max_epoch must be accepted"),
     ],

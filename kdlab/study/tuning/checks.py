@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,14 +75,21 @@ def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Map
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "job.yaml")
         write_text(path, yaml.safe_dump(job.config, sort_keys=False))
+        _parse(check, ["fit", "--config", str(path)])
+    make(job)
+    make_data(job.config).train_dataloader()  # which windows too few to fill a batch do not give
+
+
+def _parse(check: Check, words: Sequence[str]) -> None:
+    """Read a command line; the parser prints why it refuses one, and its last line is the reason."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
         try:
-            check(["fit", "--config", str(path)])
+            check(words)
         except SystemExit as error:
             if ends.end_of(error) is not None:
                 raise
-            raise InputError("the config is not accepted (see above).") from None
-    make(job)
-    make_data(job.config).train_dataloader()  # which windows too few to fill a batch do not give
+            last = (said.getvalue().strip().splitlines() or ["the config is not accepted."])[-1]
+            raise InputError(last.removeprefix("error: ")) from None
 
 
 def make(job: Job) -> None:
@@ -97,5 +106,11 @@ def make(job: Job) -> None:
         made = parser.instantiate_classes(parser.parse_args(words))
     except (ArgumentError, ValueError, TypeError, OSError) as error:
         raise input_error_in(error) or InputError(one_line(reason(str(error)))) from error
+    cache, data = getattr(made.model, "cache", None), made.data
+    if cache is not None and cache.teacher_input != "clean" and (data.augment is not None or data.mix is not None):
+        raise InputError(
+            f"cache: teacher_input must be 'clean' where windows change at random, but got {cache.teacher_input!r}. "
+            "Set it, or leave out the cache or the change."
+        )
     with planned(Plan(steps=1000, epochs=10)):  # a schedule is spread over the length of the fit
         check_optimizer(made.model)

@@ -40,8 +40,9 @@ def print_tuning(tuning: Tuning, planned: Planned, found: Survey) -> None:
 def updates_of(tuning: Tuning, step: Step) -> tuple[int, int]:
     """The least and the most optimiser steps of a fit, over the ends of the space."""
     counts = []
+    space = {**(tuning.tune.common if step.stage == "own" else {}), **step.space}
     for run, labels in step.runs:
-        matter = {k: v for k, v in step.space.items() if k.startswith("trainer.") or k == "data.init_args.batch_size"}
+        matter = {k: v for k, v in space.items() if k.startswith("trainer.") or k == "data.init_args.batch_size"}
         for values in at_ends(matter) if matter else [{}]:
             counts.append(updates(tuning.tried(run, dict(labels), values).config))
     return min(counts), max(counts)
