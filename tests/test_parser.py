@@ -188,7 +188,7 @@ def of_main(words, monkeypatch, capsys):
 
 
 def test_all_commands_are_listed_from_one_table(monkeypatch, capsys):
-    names = {"fit", "validate", "test", "predict", "study", "evaluate", "export", "nets", "cite"}
+    names = {"fit", "validate", "test", "predict", "study", "tune", "evaluate", "export", "nets", "cite"}
     assert names <= set(cli.COMMANDS)
     lines = [f"  {name:8}  {text}" for name, (text, _) in cli.COMMANDS.items()]
     for words, status in ((["--help"], 0), (["-h"], 0), ([], 2), (["stduy"], 2)):
@@ -215,7 +215,7 @@ def test_version(monkeypatch, capsys):
     assert of_main(["--version"], monkeypatch, capsys)[:2] == (0, f"kdlab {kdlab.__version__}\n")
 
 
-@pytest.mark.parametrize("name", ["study", "evaluate", "export", "cite", "nets"])
+@pytest.mark.parametrize("name", ["study", "tune", "evaluate", "export", "cite", "nets"])
 def test_each_command_has_help(name, monkeypatch, capsys):
     code, out, _ = of_main([name, "--help"], monkeypatch, capsys)
     assert code == 0

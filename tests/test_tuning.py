@@ -23,6 +23,7 @@ from benchmarks.long.tuned_kills import FILES, results
 from kdlab import cli
 from kdlab.configs import read_config
 from kdlab.data import ArrayDataModule
+from kdlab.files import part_prefix
 from kdlab.methods.finite import DivergedError
 from kdlab.study import command
 from kdlab.study.job import run_job
@@ -37,7 +38,7 @@ from kdlab.study.tuning.pruning import MedianPruning
 from kdlab.study.tuning.run import find, look_up, read_settings
 from kdlab.study.tuning.space import Choice, Range, full_name, read_space
 from kdlab.study.tuning.suggest import Finished, best_of, medians, suggest
-from kdlab.study.windows import make_data
+from kdlab.study.windows import fingerprint, make_data
 from kdlab.types import InputError
 from tests.conftest import PATIENCE, net, trainer
 from tests.test_study import write_row
@@ -260,6 +261,10 @@ def test_optuna_reads_the_journal(tmp_path, monkeypatch):
         ]
         assert all(set(trial.params) == set(known.values) for trial, known in zip(study.trials, trials, strict=True))
         assert study.best_value == planned.chosen[name].value
+    dead = path.parent / f"{part_prefix().rpartition('-')[0].rpartition('-')[0]}-999999999-x.log"
+    for left in (dead, dead.with_name(dead.name + ".lock")):  # what a process leaves that is killed while it writes
+        left.write_text("cut")
+    find(settings, None, tmp_path / "runs/toy/tuned", command="")
     assert not list(path.parent.glob("*.lock")) and not list(path.parent.glob(".kdlab-part*"))  # noqa: PT018
 
 
@@ -423,8 +428,11 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
         assert set(found["test"]) == set(part.held)
         for fold in part.folds:
             assert set(settings.folds[fold]) <= set(found["test"])
-    final = study.jobs(tmp_path / "runs", settings.folds, lambda config: "data", settings.of)
+    final = study.jobs(tmp_path / "runs", settings.folds, fingerprint, settings.of)
     for job in final.values():
+        if job.stage == "teacher" and people == "fold":  # the fit of the teacher serves trials and rows
+            assert planned.jobs[f"tune:{job.name}"].folder == job.folder
+            assert planned.jobs[f"tune:{job.name}"].result != job.result
         if job.stage != "teacher":
             part = next(part for part in settings.tuning.parts if job.fold in part.folds)
             own = "scratch" if job.run == "scratch" else "kd"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from kdlab.study import ends
 from kdlab.study.job import Runner, sources
 from kdlab.study.plan import NEEDED, Job, Jobs, Study, title_of
-from kdlab.study.results import Survey, survey
+from kdlab.study.results import Survey, clean, survey
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
 from kdlab.study.tuning.declared import read_tune
@@ -162,6 +162,7 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
             write_trials(tuning, planned, place)
             return planned.jobs
 
+        clean(place)
         planned, found = look_up(settings)
         write_trials(tuning, planned, place)
         bar.update(sum(planned.jobs[name].trial != NEEDED for name in found.rows))
