@@ -32,6 +32,7 @@ from kdlab.study.results import Survey, read_row
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning import command as tune_command
 from kdlab.study.tuning import run as running
+from kdlab.study.tuning.checks import check_space
 from kdlab.study.tuning.declared import read_tune
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.pruning import MedianPruning
@@ -528,6 +529,20 @@ def test_a_setting_that_no_row_takes_is_refused_before_anything_runs(here, own, 
         main(["study.yaml"], None, cli.check)
     assert "\n" not in str(error.value)
     assert not list(here.glob("runs/**/job.yaml"))
+
+
+def test_own_settings_are_checked_over_the_common_ones(tmp_path):
+    """The strength of an augmentation that the common stage chooses: it is one only where each choice has it."""
+    own = {**TUNE["own"], "scratch": {"data.augment.init_args.max_std": [0.05, 0.1]}}
+    refused = "own: scratch: data.init_args.augment.init_args.max_std must be accepted, but got 0.05"
+    for augment, message in (([{"class_path": "Noise"}, {"class_path": "Scaling"}], refused), (["Noise"], None)):
+        common = {"data.augment": augment}
+        _, settings = settings_of(tmp_path, tune={"common": common, "own": own})
+        if message:
+            with pytest.raises(InputError, match=message):
+                check_space(settings.tuning, cli.check)
+        else:
+            check_space(settings.tuning, cli.check)
 
 
 def test_the_common_stage_starts_from_random_weights(tmp_path):

@@ -28,6 +28,7 @@ from kdlab.study.windows import make_data
 from kdlab.types import InputError, input_error_in
 
 Check = Callable[[Sequence[str]], None]
+Values = Mapping[str, Any]
 
 
 def check_space(tuning: Tuning, check: Check) -> None:
@@ -41,36 +42,43 @@ def check_space(tuning: Tuning, check: Check) -> None:
         InputError: naming the setting that is not accepted.
     """
     study, tune = tuning.study, tuning.tune
-    where = f"{study.file}: tune"
     for name in (n for n in study.runs if n in {*rows_of(study), *tune.own}):
-        common = tune.common if study.runs[name].stage != "teacher" else {}
-        for place, space in ((f"{where}: common", common), (f"{where}: own", tune.own.get(name, {}))):
-            for labels in study.labels_of(name) if space else ():
-                _check_row(tuning, name, labels, space, f"{place}: {title_of(name, labels)}", check)
+        common = list(at_ends(tune.common)) if study.runs[name].stage != "teacher" else [{}]
+        own = list(at_ends(tune.own.get(name, {})))
+        for labels in study.labels_of(name):
+            row = f"{study.file}: tune: {{}}: {title_of(name, labels)}"
+            for values in common:
+                _check_row(tuning, name, labels, {}, values, row.format("common"), check)
+            for base, values in [*((common[0], each) for each in own), *((each, own[0]) for each in common[1:])]:
+                _check_row(tuning, name, labels, base, values, row.format("own"), check)
 
 
-def _check_row(tuning: Tuning, name: str, labels: dict[str, str], space: Space, where: str, check: Check) -> None:
-    for values in at_ends(space):
-        try:
-            _check_values(tuning, name, labels, values, check)
-        except InputError as error:
-            for key, value in values.items():  # which of them is it?
-                try:
-                    _check_values(tuning, name, labels, {key: value}, check)
-                except InputError as alone:
-                    raise InputError(
-                        f"{where}: {key} must be accepted, but got {value!r:.80}: {one_line(alone)}"
-                    ) from error
-            raise InputError(f"{where}: {one_line(error)}") from error
+def _check_row(
+    tuning: Tuning, name: str, labels: dict[str, str], base: Values, values: Values, where: str, check: Check
+) -> None:
+    """Check values over those of an earlier stage; a refusal names the one that is behind it."""
+    if not values:
+        return
+    try:
+        _check_values(tuning, name, labels, {**base, **values}, check)
+    except InputError as error:
+        for key, value in values.items():
+            try:
+                _check_values(tuning, name, labels, {**base, key: value}, check)
+            except InputError as alone:
+                raise InputError(
+                    f"{where}: {key} must be accepted, but got {value!r:.80}: {one_line(alone)}"
+                ) from error
+        raise InputError(f"{where}: {one_line(error)}") from error
 
 
 def at_ends(space: Space) -> Iterator[dict[str, Any]]:
-    """Settings that hold every end of every range, all of them at once."""
-    for i in range(max(len(values.ends) for values in space.values())):
+    """Settings that hold every end of every range, all of them at once; one without settings of an empty space."""
+    for i in range(max((len(values.ends) for values in space.values()), default=1)):
         yield {name: values.ends[min(i, len(values.ends) - 1)] for name, values in space.items()}
 
 
-def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Mapping[str, Any], check: Check) -> None:
+def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Values, check: Check) -> None:
     job = tuning.tried(name, labels, values)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "job.yaml")

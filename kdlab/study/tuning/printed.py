@@ -43,7 +43,7 @@ def updates_of(tuning: Tuning, step: Step) -> tuple[int, int]:
     space = {**(tuning.tune.common if step.stage == "own" else {}), **step.space}
     for run, labels in step.runs:
         matter = {k: v for k, v in space.items() if k.startswith("trainer.") or k == "data.init_args.batch_size"}
-        for values in at_ends(matter) if matter else [{}]:
+        for values in at_ends(matter):
             counts.append(updates(tuning.tried(run, dict(labels), values).config))
     return min(counts), max(counts)
 
