@@ -70,6 +70,7 @@ class Objective(nn.Module, ABC):
         reads: what it reads of a teacher's taps; see :meth:`needs`.
         moves: settings that :meth:`at` changes, so that no callback can.
         takes_index: whether :meth:`forward` takes ``index``.
+        reads_labels: whether all of its terms read the labels, so that windows without one have nothing to give.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
         order_invariant: the order of the batch does not matter.
         reason: why one of the two does not hold.
@@ -92,6 +93,7 @@ class Objective(nn.Module, ABC):
     reads: ClassVar[Need] = "feature"
     moves: tuple[str, ...] = ()
     takes_index: bool = True
+    reads_labels: bool = False
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
@@ -223,7 +225,7 @@ class Objective(nn.Module, ABC):
         Args:
             student: the student's output.
             teachers: teacher name -> output; receives no gradient.
-            target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+            target: class indices ``(B,)`` or class probabilities ``(B, K)``; a window without a label has -1, or zeros.
             index: ``Batch.index`` of the windows ``(B,)``, for objectives with a memory of the windows.
         """
 

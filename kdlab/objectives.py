@@ -32,6 +32,8 @@ class CrossEntropy(Labelled):
         0.1269
     """
 
+    reads_labels = True
+
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ class Batch(NamedTuple):
 
     Attributes:
         views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``.
-        target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix).
+        target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix). A training window
+            without a label has -1, or a row of zeros.
         index: ``(B,)`` int64, the stable position of each window in its data set. A negative index ``-1 - i`` marks
             a repeat of window ``i`` that only evens out the ranks of a distributed evaluation and is not counted.
     """
@@ -102,12 +103,24 @@ class Windows(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known."""
+        """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known.
+
+        ``"train"`` are the windows with a label; those without, where there are any, are ``"unlabelled"``.
+        """
         ...
 
     @property
     def train_index(self) -> npt.NDArray[np.int64]:
         """`Batch.index` of the training windows, in the order of ``batches("train")``; empty where not known."""
+        ...
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label in the batches; 0 where not known."""
+        ...
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out of training batches from now on."""
         ...
 
     @property

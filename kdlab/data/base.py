@@ -12,6 +12,7 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,11 +38,12 @@ from kdlab.data.module_views import ModuleViews
 from kdlab.data.moments import moments
 from kdlab.data.people import People
 from kdlab.data.prepared import Prepared, windows_to_predict
-from kdlab.data.sampler import OrderedSampler, TrainSampler
+from kdlab.data.sampler import OrderedSampler, TrainSampler, train_sampler
 from kdlab.data.scaling import Scale, make_scalers
 from kdlab.data.split_table import Part, as_csv, in_words, split_table
 from kdlab.data.splits import STAGES, Split, make_split
 from kdlab.data.spread import spread
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.view_keys import complete_views
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.files import write_text
@@ -106,6 +108,8 @@ class WindowDataModule(LightningDataModule):
             class the same number. Windows of rare classes are then repeated, each time with other random changes and
             another pair; of frequent classes every epoch has another random part. What a method keeps of a window
             (`PSKD`, `CRD`) is that of its last time. ``class_weights: balanced`` would balance the classes twice.
+        unlabelled: training windows whose label is missing or not used, see `Unlabelled`; None: a missing label is
+            refused or its window dropped, as the data set says. They train a student through its teachers alone.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: keep batches in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -149,6 +153,7 @@ class WindowDataModule(LightningDataModule):
         drop_classes: list[Name] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
         sampling: Literal["shuffled", "balanced"] = "shuffled",
+        unlabelled: Unlabelled | None = None,
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -166,7 +171,9 @@ class WindowDataModule(LightningDataModule):
             raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
         if sampling not in ("shuffled", "balanced"):
             raise InputError(f'sampling must be "shuffled" or "balanced", but got {sampling!r}. Choose one of them.')
-        self.sampling = sampling
+        if unlabelled is not None:
+            unlabelled.check_batches(batch_size, sampling, drop_last)
+        self.sampling, self.unlabelled = sampling, unlabelled
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         self.merge_labels, self.merge_subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
         self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
@@ -218,6 +225,7 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
+        self._prepared.labels_only = False
         self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
@@ -230,6 +238,8 @@ class WindowDataModule(LightningDataModule):
         data = self._chosen(data)
         dropped = dropped_classes(data, [self.merge_labels.get(c, c) for c in self.drop_classes or ()], self.name)
         known = known_classes(data.classes, self.unknown_classes, self.merge_labels)
+        unlabelled = self._unlabelled_of(data, people)
+        no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
         split = make_split(
             data,
             split=self.split,
@@ -240,8 +250,9 @@ class WindowDataModule(LightningDataModule):
             val_choice=self.val_choice,
             seed=self.split_seed,
             train_per_class=self.train_per_class,
-            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped)),
+            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped) - set(no_class)),
             dropped=dropped,
+            unlabelled=unlabelled,
         )
         train = split.rows["train"]
         rule = self.scale
@@ -253,7 +264,7 @@ class WindowDataModule(LightningDataModule):
             split=split,
             scalers=scalers,
             views=ModuleViews(AutoViews(self.views, self._bind(data), Sample(data, train, scalers))),
-            known=[k for k in known if k not in dropped],
+            known=[k for k in known if k not in dropped and k not in no_class],
             people=people,
             predict=windows_to_predict(self.load_predict(), data),
             merged=merged,
@@ -262,6 +273,18 @@ class WindowDataModule(LightningDataModule):
         contents = fingerprint_contents(self.name, ready, settings, self.drop_classes)
         ready.fingerprint = make_fingerprint(contents, people.salt)
         return ready
+
+    def _unlabelled_of(self, data: WindowSet, people: People) -> Unlabelled | None:
+        """The declared windows without a label, with the names of people and classes as they are in the data."""
+        given = self.unlabelled
+        if given is None:
+            return None
+        classes = None if given.classes is None else words(given.classes, "unlabelled: classes")
+        return replace(
+            given,
+            people=None if given.people is None else list(people.found(data, given.people, "unlabelled: people") or []),
+            classes=None if classes is None else [self.merge_labels.get(name, name) for name in classes],
+        )
 
     @property
     def _ready(self) -> Prepared:
@@ -278,6 +301,8 @@ class WindowDataModule(LightningDataModule):
         if "unknown" in ready.split.rows:
             names = ", ".join(ready.fingerprint["unknown_classes"])
             text += f"; unknown {len(ready.split.rows['unknown'])} test windows ({names})"
+        if "unlabelled" in ready.split.rows:
+            text += f"; {len(ready.split.rows['unlabelled'])} training windows without a label"
         return f"{self.name}: {text}"
 
     def _sampled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -326,18 +351,28 @@ class WindowDataModule(LightningDataModule):
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Stage -> number of windows and of groups."""
+        """Stage -> number of windows and of groups; ``train`` are those with a label, ``unlabelled`` the others."""
         split = self._ready.split
-        return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in STAGES}
+        stages = [*STAGES, *(["unlabelled"] if "unlabelled" in split.rows else [])]
+        return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in stages}
 
     @property
     def train_index(self) -> NDArray[np.int64]:
-        """`Batch.index` of the training windows, in the order of ``batches("train")``."""
-        return self._ready.split.rows["train"]
+        """`Batch.index` of the training windows, in the order of ``batches("train")``: those without a label last."""
+        return self._ready.train_rows()
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label that batches hold; their target is -1."""
+        return len(self._ready.unlabelled)
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out of training batches, until the next ``setup``."""
+        self._ready.labels_only = True
 
     @property
     def class_counts(self) -> list[int]:
-        """Number of training windows of each known class, in the order of the labels.
+        """Number of training windows of each known class, in the order of the labels; those without one not counted.
 
         >>> from kdlab.data import BasicMotions
         >>> data = BasicMotions()
@@ -345,7 +380,8 @@ class WindowDataModule(LightningDataModule):
         (4, True)
         """
         _, rows, target = self._ready.rows("train")
-        return [int(count) for count in np.bincount(target[rows], minlength=self.num_classes)]
+        labelled = target[rows[: len(self._ready.train_rows(unlabelled=False))]]
+        return [int(count) for count in np.bincount(labelled, minlength=self.num_classes)]
 
     def split_table(self) -> list[Part]:
         """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
@@ -428,7 +464,7 @@ class WindowDataModule(LightningDataModule):
             if isinstance(want.view, Raw) and not own:
                 known[name] = None
             else:
-                rows = self._sampled(self.train_index)
+                rows = self._sampled(self._ready.train_rows(unlabelled=False))
                 mean, std = moments(b.views[name].double().numpy() for b in self._read("train", 256, [want], rows))
                 known[name] = (mean.tolist(), np.where(std < 1e-12, 1.0, std).tolist())
         return known[name]
@@ -441,7 +477,8 @@ class WindowDataModule(LightningDataModule):
         ready = self._ready
         if source not in ready.constants:
             standard = isinstance(self.scale, str) and self.scale == "standard"
-            x, names, rows = ready.data.windows[source], ready.data.channels[source], self._sampled(self.train_index)
+            x, names = ready.data.windows[source], ready.data.channels[source]
+            rows = self._sampled(ready.train_rows(unlabelled=False))
             ready.constants[source] = channel_constants(x, rows, ready.scalers[source], names, standard=standard)
         return ready.constants[source]
 
@@ -520,16 +557,17 @@ class WindowDataModule(LightningDataModule):
         seed, wanted = self._run_seed(), self._ready.views.kept("train")
         dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=wanted)
         epoch, skip = resume_point(self.trainer)
-        sampler = TrainSampler(
-            len(dataset),
+        sampler = train_sampler(
+            dataset.target[dataset.rows],
             batch_size=self.batch_size,
+            balanced=self.sampling == "balanced",
+            ratio=None if self.unlabelled is None else self.unlabelled.ratio,
             seed=seed,
             drop_last=self.drop_last,
             epoch=epoch,
             skip=skip,
             num_replicas=replicas,
             rank=rank,
-            target=dataset.target[dataset.rows] if self.sampling == "balanced" else None,
         )
         return self._loader(dataset, sampler)
 

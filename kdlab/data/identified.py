@@ -81,11 +81,11 @@ def _classes(data: WindowSet, labels: Mapping[Any, Any] | None, merged: Merged) 
     final = [mapping.get(name, name) for name in spelt]
     classes = list(dict.fromkeys(final))
     alike(classes, "classes", labels, by="labels")
-    counts = np.bincount(data.target, minlength=len(given))
+    counts = np.bincount(data.target[data.target >= 0], minlength=len(given))
     for name, other, count in zip(spelt, final, counts.tolist(), strict=True):
         if name != other and count:
             merged["labels"][name] = count
     if classes == given:
         return classes, data.target
-    place = np.array([classes.index(name) for name in final], dtype=np.int64)
+    place = np.array([*(classes.index(name) for name in final), -1], dtype=np.int64)  # of -1, no label, -1
     return classes, place[data.target]

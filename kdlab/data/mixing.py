@@ -53,12 +53,12 @@ class Mixture:
         return pasted
 
     def target(self, target: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-        """Class probabilities ``(B, K)`` of labels ``(B,)``.
+        """Class probabilities ``(B, K)`` of labels ``(B,)``; a window without a label (-1) adds none.
 
         >>> Mixture(np.array([1, 0]), 0.75).target(np.array([0, 2]), 3).tolist()
         [[0.75, 0.0, 0.25], [0.25, 0.0, 0.75]]
         """
-        own = np.eye(classes, dtype=np.float32)[target]
+        own = np.eye(classes + 1, classes, dtype=np.float32)[target]  # of -1 the last row, zeros
         weight = np.float32(self.weight)
         probabilities: NDArray[np.float32] = weight * own + (np.float32(1) - weight) * own[self.partner]
         return probabilities

@@ -254,5 +254,5 @@ def batch_sizes(windows: Windows) -> list[int | None]:
     size = windows.batch_size
     if size is None or windows.drop_last or not windows.counts:
         return [size]
-    tail = windows.counts["train"]["windows"] % size
+    tail = len(windows.train_index) % size
     return [size, tail] if tail else [size]

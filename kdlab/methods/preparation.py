@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
@@ -60,6 +61,12 @@ class Preparation(LightningModule):
         """Let the data module compute all views again."""
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether all of its terms read labels, so that training windows without one are left out."""
+        objective = objective_of(self)
+        return objective is None or objective.reads_labels
+
     def evaluation_views(self) -> set[str]:
         """The views that validation, test and prediction read; the data module computes no others for them."""
         return {self.view}
@@ -80,6 +87,12 @@ class Preparation(LightningModule):
         if stage != "fit":
             self.check_trained(windows)
             return
+        if windows.unlabelled_count and self.reads_labels:
+            rank_zero_warn(
+                f"{type(self).__name__}: all of its terms read labels, so {windows.unlabelled_count} training windows "
+                "without one are left out."
+            )
+            windows.leave_out_unlabelled()
         self.check_data(windows)
         self.load_teachers(windows)
         self.check_split(windows)

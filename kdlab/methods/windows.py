@@ -149,6 +149,16 @@ class PartialWindows:
         return cast(NDArray[np.int64], self._known("train_index", np.empty(0, np.int64)))
 
     @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label."""
+        return cast(int, self._known("unlabelled_count", 0))
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out, where it can."""
+        if self.has("leave_out_unlabelled"):
+            self._held.leave_out_unlabelled()
+
+    @property
     def class_counts(self) -> Sequence[int]:
         """Number of training windows of each class."""
         return cast(Sequence[int], self._known("class_counts", ()))
