@@ -489,3 +489,14 @@ def test_the_names_are_public() -> None:
     assert kdlab.data.Unlabelled is Unlabelled
     assert SoftTargets.reads_labels is False
     assert WideResNet is not None
+
+
+def test_checkpoint_and_evaluation_know_how_many(tmp_path: Path) -> None:
+    method = KD(net(), teacher())
+    run = fitted(tmp_path, method, data(Unlabelled(labelled=2)))
+    assert method.describe()["unlabelled"] == 48
+    run.save_checkpoint(tmp_path / "s.ckpt")
+    read = KD(net(), teacher())
+    trainer(tmp_path).test(read, data(Unlabelled(labelled=2)), ckpt_path=tmp_path / "s.ckpt")
+    assert read.unlabelled == 48
+    assert "unlabelled" not in KD(net(), teacher()).describe()

@@ -222,6 +222,7 @@ class Method(Preparation):
             "fingerprint": self.trained_on,
             "provenance": self._known | self.provenance,
             **described_weights(objective_of(self)),
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -255,6 +256,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
         restore_weights(objective_of(self), described)
+        self.unlabelled = described.get("unlabelled", 0)
         windows = windows_of(datamodule)
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

@@ -48,6 +48,8 @@ class Preparation(LightningModule):
     view_settings: str | None
     _backend: str
     _initialised: bool
+    #: training windows without a label in the batches
+    unlabelled: int = 0
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
@@ -93,6 +95,7 @@ class Preparation(LightningModule):
                 "without one are left out."
             )
             windows.leave_out_unlabelled()
+        self.unlabelled = windows.unlabelled_count
         self.check_data(windows)
         self.load_teachers(windows)
         self.check_split(windows)
