@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab import distributed, functional
-from kdlab.fields import Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
+from kdlab.fields import AUTO, Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
 from kdlab.pairs import MissingTapError, by_teacher, checked_pairs, renamed, student_taps, what_nets_have
 from kdlab.types import InputError, Output
 
@@ -55,7 +55,8 @@ class Objective(nn.Module, ABC):
     A subclass declares its arguments as fields (:func:`kdlab.fields.setting` for a number that may change during
     training, :func:`kdlab.fields.argument` for all others), inherits those of the classes above it, and implements
     :meth:`forward`. Constructor, signature, ``--help`` and the checks of types and ranges are made from the fields;
-    checks of several fields together belong into ``__post_init__``. A setting is a 0-dim float32 buffer; it is no part
+    checks of several fields together belong into ``__post_init__``. A weight of a term without an upper bound may be
+    ``"auto"``: methods measure it before the first update. A setting is a 0-dim float32 buffer; it is no part
     of the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a
     device. A subclass with a constructor of its own may register settings with :meth:`setting`.
 
@@ -130,6 +131,10 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
         self._initial: dict[str, float] = {}
+        #: weights that are ``"auto"`` and not measured yet
+        self.open_weights: set[str] = set()
+        #: weights that were measured
+        self.measured_weights: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
         self._adapted = False
         who, fields = type(self).__name__, self._fields
@@ -138,7 +143,10 @@ class Objective(nn.Module, ABC):
             raise TypeError(f"{who}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {names}.")
         for name, field in fields.items():
             value = field.checked(who, name, values.get(name, field.default))
-            if field.annealed and value is not None:
+            if field.may_be_auto and value == AUTO:
+                self.setting(name, 1.0, *field.range)
+                self.open_weights.add(name)
+            elif field.annealed and value is not None:
                 self.setting(name, value, *field.range)
             else:
                 setattr(self, name, value)
@@ -340,6 +348,21 @@ class Objective(nn.Module, ABC):
             )
         self._check_value(name, value)
         self._buffers[name].fill_(value)  # type: ignore[union-attr]
+
+    def fix(self, name: str, value: float) -> None:
+        """Set a weight that was ``"auto"``, as if it had been given.
+
+        Args:
+            name: of the setting.
+            value: the measured number.
+        """
+        self.set(name, value)
+        self._initial[name] = self.measured_weights[name] = value
+        self.open_weights.discard(name)
+
+    def unbounded(self, name: str) -> bool:
+        """Whether a setting has no greatest value, so that it is no share."""
+        return self._ranges[name][1] == math.inf
 
     def setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
         """Register a setting in ``[low, high]``, in a constructor or ``__post_init__``."""

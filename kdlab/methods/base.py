@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
+from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
@@ -53,6 +55,8 @@ class Method(Preparation):
             :func:`kdlab.nets.as_backbone`; a net of kdlab has its own.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every optimiser ``"step"``; ``None``: with
             every step for `OneCycleLR` and `LinearWarmupCosine`, and once an epoch for all others.
+        init_lr: learning rate of a fit that starts from other weights, in place of the optimiser's, since a rate for
+            random weights may undo what they know; ``None``: the optimiser's.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Method(Preparation):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__()
         net = as_backbone(net, type(self).__name__, num_classes)
@@ -85,6 +90,7 @@ class Method(Preparation):
             )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
+        self.init_lr = self._checked_init_lr(init_lr)
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
@@ -96,6 +102,26 @@ class Method(Preparation):
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
+
+    def _checked_init_lr(self, value: float | None) -> float | None:
+        """The learning rate of a warm start.
+
+        Raises:
+            InputError: no number above 0, or no weights to start from.
+        """
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be a number above 0, or None for the optimiser's, but got "
+                f"{value!r}. Write one, such as 0.005."
+            )
+        if self.init is None:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be left out where {self.init_argument} is, but got {value!r}. "
+                f"Name the weights to start from ({self.init_argument}), or set the optimiser's lr."
+            )
+        return float(value)
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -134,8 +160,9 @@ class Method(Preparation):
             check_settings(optimizer)
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss or the weights of this epoch are not finite."""
+        """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
         check_fit(self, self._watch)
+        warn_of_dominance(self, objective_of(self))
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -148,6 +175,8 @@ class Method(Preparation):
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             loader: Any = self.trainer.train_dataloader
             self.net.standardize.fill(*loader_statistics(loader, self.view))
+        if (objective := objective_of(self)) is not None:
+            measure_weights(self, objective, self.terms)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -204,6 +233,9 @@ class Method(Preparation):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.init_lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.init_lr
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
@@ -222,6 +254,7 @@ class Method(Preparation):
             "fingerprint": self.trained_on,
             "provenance": self._known | self.provenance,
             **described_weights(objective_of(self)),
+            **described_auto(objective_of(self)),
             **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
         }
 
@@ -256,6 +289,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
         restore_weights(objective_of(self), described)
+        restore_auto(objective_of(self), described)
         self.unlabelled = described.get("unlabelled", 0)
         windows = windows_of(datamodule)
         self._check_view_settings("ckpt_path: this net", windows)

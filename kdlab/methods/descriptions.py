@@ -154,6 +154,7 @@ _DESCRIPTION: dict[str, tuple[str, _Test]] = {
     "fingerprint": _PLAIN,
     "provenance": ("a mapping of plain values", lambda value: value is None or _plain_mapping(value)),
     "unlabelled": ("a count", _or_none(_count)),
+    "auto_weights": ("finite numbers by name", _or_none(_by_name(_number))),
     "teachers": ("a mapping of mappings", _or_none(_by_name(_plain_mapping))),
 }
 _FINGERPRINT: dict[str, tuple[str, _Test]] = {

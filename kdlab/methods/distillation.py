@@ -53,6 +53,7 @@ class Distillation(Method):
         memory_format: how the student's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
+        init_lr: learning rate of a fit that starts from ``student_init``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -77,6 +78,7 @@ class Distillation(Method):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__(
             student,
@@ -88,6 +90,7 @@ class Distillation(Method):
             memory_format,
             num_classes,
             scheduler_interval,
+            init_lr,
         )
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
