@@ -347,7 +347,7 @@ def test_rows_of_labels(y: Any) -> None:
     module.setup()
     assert module.many_labels
     assert module.classes == NAMES
-    assert module.fingerprint["labels"] == "many"
+    assert module.fingerprint["labels_per_window"] == "many"
     train = module.train_index
     assert module.class_counts == Y[train].sum(0).tolist()
     seen = {}
@@ -363,7 +363,7 @@ def test_rows_of_labels(y: Any) -> None:
 def test_default_is_one_label_and_its_fingerprint_is_as_before() -> None:
     one = ArrayDataModule(X, WHO % 3, WHO)
     assert not one.many_labels
-    assert "labels" not in one.fingerprint
+    assert "labels_per_window" not in one.fingerprint
     assert ArrayDataModule(X, WHO % 3, WHO, labels="one").fingerprint == one.fingerprint
     assert not BasicMotions().many_labels
 

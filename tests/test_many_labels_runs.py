@@ -171,7 +171,7 @@ def test_a_net_of_one_label_is_refused_where_windows_have_many(tmp_path: Path) -
         trainer(tmp_path).test(Supervised(net()), many(), ckpt_path=path, weights_only=True)
     with pytest.raises(InputError, match=r"init: .*one\.ckpt' must be trained on windows with labels: many"):
         fitted(tmp_path, Supervised(net(), init=str(path)), many())
-    with pytest.raises(InputError, match="its labels are one, here many"):
+    with pytest.raises(InputError, match="its labels per window are one, here many"):
         evaluate(first.lightning_module, many(), cost=False)  # type: ignore[arg-type]
 
 
@@ -278,7 +278,7 @@ def test_from_an_npz_to_an_exported_student(tmp_path: Path, monkeypatch: Any) ->
     line = cli.run(["fit", "--config", files["student"]])
     run = Path("runs/toy/student")
     described = torch.load(run / "version_0/checkpoints/best.ckpt", weights_only=True)[KEY]
-    assert described["labels"] == described["fingerprint"]["labels"] == "many"
+    assert described["labels"] == described["fingerprint"]["labels_per_window"] == "many"
     tested = cli.run(["test", "--config", files["student"], "--ckpt_path", str(run)])
     cli.run(["predict", "--config", files["student"], "--ckpt_path", str(run)])
     with (run / "version_0/predictions.csv").open() as file:

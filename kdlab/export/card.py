@@ -10,7 +10,7 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``) and ``int8_share``
                      of the weights
 ``classes``          names, in the order of the logits
-``labels``           ``one`` class per window, or ``many``: any number of them; left out by earlier versions: ``one``
+``labels``           ``many``: any number of classes per window; left out: one class
 ``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
 ``sampling_rate``    hertz, or null
 ``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
@@ -126,7 +126,7 @@ def describe(
         "format": format,
         "quantisation": None,
         "classes": classes,
-        "labels": "many" if trained_on_many(described) else "one",
+        **({"labels": "many"} if trained_on_many(described) else {}),
         "channels": [{"name": str(names[c]), "unit": str(units[c]) if units else None} for c in channels],
         "sampling_rate": rate,
         "window": window,

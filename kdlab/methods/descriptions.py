@@ -162,7 +162,7 @@ _FINGERPRINT: dict[str, tuple[str, _Test]] = {
     "id": ("a word", _word),
     **dict.fromkeys(("train", "val", "test"), ("a list of ids", _IDS)),
     "classes": ("at least two words", _many(_word, 2)),
-    "labels": ("one or many", lambda value: value in ("one", "many")),
+    "labels_per_window": ("one or many", lambda value: value in ("one", "many")),
     "channels": ("lists of words by source", _by_name(_many(_word, 1))),
     "scale": ("as many finite offsets and divisors (not 0) by source", _or_none(_by_name(_scale))),
     "window": ("a number of samples", _size),

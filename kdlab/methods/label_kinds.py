@@ -77,7 +77,7 @@ def check_same_labels(who: str, described: Mapping[str, Any], many: bool) -> Non
 
 def trained_on_many(described: Mapping[str, Any]) -> bool:
     """Whether the net of a checkpoint was trained on windows with any number of labels."""
-    return (described.get("labels") or (described.get("fingerprint") or {}).get("labels")) == "many"
+    return (described.get("labels") or (described.get("fingerprint") or {}).get("labels_per_window")) == "many"
 
 
 def check_many_labels(method: type[Any], objective: Objective | None, root: type[Any]) -> None:
