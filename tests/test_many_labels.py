@@ -229,6 +229,43 @@ def test_every_objective_trains_or_is_refused(cls: type[Objective]) -> None:
         assert all(abs(float(term)) < 1e-6 for name, term in equal.items() if name != "ce"), equal
 
 
+@pytest.mark.parametrize("cls", [c for c in OBJECTIVES if vars(c).get("takes_many_labels")])
+def test_compiles_without_a_break(cls: Any) -> None:
+    objective, others = cls(focal_gamma=1.0), teachers(cls())
+    objective.use_many_labels()
+    objective.adapt(student=output(1), teachers=others)
+    target = batch(5, 8)[1].float()
+    torch._dynamo.reset()
+    compiled = torch.compile(objective, fullgraph=True, backend="eager")
+    terms = compiled(student=output(1), teachers=others, target=target)
+    for name, term in objective(student=output(1), teachers=others, target=target).items():
+        assert float(terms[name]) == pytest.approx(float(term), rel=1e-6), name
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cls", [c for c in OBJECTIVES if vars(c).get("takes_many_labels")])
+def test_no_synchronisation(cls: Any) -> None:
+    objective = cls(**OPTIONS).cuda()
+    objective.use_many_labels()
+
+    def move(out: Output) -> Output:
+        return Output(out.logits.cuda().requires_grad_(), {k: v.cuda() for k, v in out.features.items()})
+
+    student, target = move(output(1)), batch(5, 8)[1].float().cuda()
+    others = {k: move(v) for k, v in teachers(objective).items()}
+    objective(student=student, teachers=others, target=target)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = objective(student=student, teachers=others, target=target)
+        torch.stack(list(terms.values())).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    again = cls(**OPTIONS)
+    again.use_many_labels()
+    wanted = again(student=output(1), teachers=teachers(again), target=target.cpu())
+    assert float(terms["ce"].detach()) == pytest.approx(float(wanted["ce"].detach()), rel=1e-4)
+
+
 def test_the_refusal_lists_all_methods_that_work() -> None:
     with pytest.raises(InputError) as info:
         check_many_labels(kdlab.DKD, kdlab.DKD.made_from(), kdlab.methods.Method)

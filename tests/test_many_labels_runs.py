@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 import kdlab
 from kdlab import KD, Batch, InputError, Supervised, Teacher, cli
+from kdlab.cache import TeacherCache
 from kdlab.callbacks import ConfusionMatrixPicture, EarlyStoppedTeacher, MarginMapPictures, ViewPictures
 from kdlab.data import ArrayDataModule
 from kdlab.data.mixing import Mixup
@@ -188,6 +189,24 @@ def test_a_resumed_fit_equals_one_that_was_not_interrupted(tmp_path: Path) -> No
     run.fit(resumed, many(mix=Mixup()), ckpt_path=tmp_path / "last.ckpt")
     for name, value in complete.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_cached_outputs_are_those_of_the_teacher(tmp_path: Path) -> None:
+    live, cached = (KD(net(), {"raw": teacher()}, cache=cache) for cache in (None, TeacherCache()))
+    for module in (live, cached):
+        fitted(tmp_path, module, many(), max_epochs=2, limit_val_batches=0)
+    for name, value in live.state_dict().items():
+        torch.testing.assert_close(cached.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_may_meet_one_kind_after_the_other(tmp_path: Path) -> None:
+    module, run = Supervised(net()), trainer(tmp_path)
+    module.net.standardize.fill([0.0, 0.0], [1.0, 1.0])
+    values = []
+    for data in (one(), many(), one()):
+        values.append(run.validate(module, data, verbose=False)[0]["val/accuracy"])
+        assert module.many_labels == data.many_labels
+    assert values[0] == values[2] != values[1]
 
 
 class Outside(LightningDataModule):

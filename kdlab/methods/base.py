@@ -106,6 +106,7 @@ class Method(Preparation):
             stages = ("val", "test")
             made = {stage: metrics_of(stage, self.net.num_classes, many) for stage in stages}
             self.metrics = torch.nn.ModuleDict(made).to(self.device)
+            self._metric_attributes = None  # Lightning keeps which attribute each logged metric is
         super().use_many_labels(many)
         use_many_labels(objective_of(self), many)
 
