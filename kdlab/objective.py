@@ -70,6 +70,8 @@ class Objective(nn.Module, ABC):
         taps: names of the features that student and teachers must have.
         reads: what it reads of a teacher's taps; see :meth:`needs`.
         moves: settings that :meth:`at` changes, so that no callback can.
+        takes_many_labels: whether its terms are defined for windows with any number of labels each, whose targets are
+            rows of 0 and 1; a subclass does not inherit it, but declares it by itself.
         takes_index: whether :meth:`forward` takes ``index``.
         reads_labels: whether all of its terms read the labels, so that windows without one have nothing to give.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
@@ -93,6 +95,7 @@ class Objective(nn.Module, ABC):
     taps: tuple[str, ...] = ()
     reads: ClassVar[Need] = "feature"
     moves: tuple[str, ...] = ()
+    takes_many_labels: ClassVar[bool] = False
     takes_index: bool = True
     reads_labels: bool = False
     zero_when_equal: bool = True

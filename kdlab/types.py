@@ -20,7 +20,10 @@ class Batch(NamedTuple):
     Attributes:
         views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``.
         target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix). A training window
-            without a label has -1, or a row of zeros.
+            without a label has -1, or a row of zeros. Of a data module with ``many_labels`` rows ``(B, K)`` float32: 1
+            for each class of the window and 0 for the others, any number of ones, or none; between 0 and 1 for mixed
+            windows. An unlabelled window has -1 in all classes, which is not the row of zeros of a window without any
+            of the classes.
         index: ``(B,)`` int64, the stable position of each window in its data set. A negative index ``-1 - i`` marks
             a repeat of window ``i`` that only evens out the ranks of a distributed evaluation and is not counted.
     """
@@ -92,6 +95,11 @@ class Windows(Protocol):
         ...
 
     @property
+    def many_labels(self) -> bool:
+        """Whether windows have any number of labels each, so that targets are rows of 0 and 1, see `Batch`."""
+        ...
+
+    @property
     def unknown_classes(self) -> Sequence[str | int | float | bool | None] | None:
         """The classes that are held out of training, as in the configuration."""
         ...
@@ -125,7 +133,10 @@ class Windows(Protocol):
 
     @property
     def class_counts(self) -> Sequence[int]:
-        """Number of training windows of each class, in the order of the labels; empty where not known."""
+        """Number of training windows of each class, in the order of the labels; empty where not known.
+
+        Where windows have any number of labels each, one window counts for each of its classes.
+        """
         ...
 
     def subject_of(self, index: Sequence[int]) -> Sequence[str]:

@@ -150,6 +150,28 @@ def test_labels_that_are_missing(kind: str) -> None:
     assert read.train_index[-5:].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_windows_with_many_labels_or_none_known() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 2, (120, 3))
+    rows[:7] = -1
+    x, who, given = data().data.windows["raw"], np.arange(120) // 12, {"test_subjects": [8, 9], "val_subjects": [6, 7]}
+    with pytest.raises(InputError, match=r"write rows of -1 with unlabelled: \{missing: true\}"):
+        ArrayDataModule(x, rows, who, labels="many", **given).setup()
+    module = ArrayDataModule(
+        x, rows, who, labels="many", unlabelled=Unlabelled(missing=True, people=["5"]), mix=Mixup(), **given
+    )
+    module.setup()
+    assert module.unlabelled_count == 7 + 12
+    target = torch.cat([b.target for b in module.batches("train")])
+    assert torch.equal(target[:-19], torch.from_numpy(rows[module.train_index[:-19]]).float())
+    assert (target[-19:] == -1).all()
+    assert module.class_counts == rows[module.train_index[:-19]].sum(0).tolist()
+    for b in module.train_dataloader():
+        assert ((b.target >= 0).all(1) | (b.target == -1).all(1)).all()
+    with pytest.raises(InputError, match="unlabelled: classes must be left out where windows have any number"):
+        ArrayDataModule(x[7:], rows[7:], who[7:], labels="many", unlabelled=Unlabelled(classes=["0"]), **given).setup()
+
+
 def test_minus_one_is_refused_with_the_line_to_write() -> None:
     y = data().data.target.copy()
     y[3] = -1

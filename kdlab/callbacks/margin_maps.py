@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +14,7 @@ from kdlab.callbacks.pictures import save_figure
 from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
+from kdlab.methods.label_kinds import patterns
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.types import Batch, InputError, Output
@@ -147,8 +148,9 @@ class MarginMapPictures(Callback):
         if batch is None:
             return
         x = batch.views[self._chosen(module)[0].view].numpy()
-        classes = [str(c) for c in windows_in(trainer).classes or range(int(batch.target.max()) + 1)]
-        titles = [classes[int(t)].replace("_", " ") for t in batch.target]
+        many = batch.target.shape[1] if batch.target.ndim > 1 else int(batch.target.max()) + 1
+        classes = [str(c) for c in windows_in(trainer).classes or range(many)]
+        titles = [_title(row, classes) for row in batch.target.tolist()]
         save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
@@ -184,7 +186,14 @@ def _of_each_class(target: Tensor, count: int) -> list[int]:
     """Positions of the first of each class, then of the second ones, and so on."""
     seen: dict[int, int] = {}
     turns = []
-    for i, label in enumerate(target.tolist()):
+    labels = patterns(target, target.shape[-1], many=True)[0] if target.ndim > 1 else target
+    for i, label in enumerate(labels.tolist()):
         turns.append((seen.get(label, 0), label, i))
         seen[label] = seen.get(label, 0) + 1
     return [i for _, _, i in sorted(turns)[:count]]
+
+
+def _title(label: Any, classes: list[str]) -> str:
+    """The class of a window, or all of them."""
+    own = [name for name, k in zip(classes, label, strict=True) if k > 0.5] if isinstance(label, list) else None
+    return (classes[int(label)] if own is None else " + ".join(own)).replace("_", " ")

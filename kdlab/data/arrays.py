@@ -20,6 +20,7 @@ from kdlab.data.identity import (
     no_label_words,
     refuse_missing,
 )
+from kdlab.data.label_rows import column_names, label_rows
 from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.npz import read_npz
 from kdlab.data.shared import Shared, Unpack
@@ -37,7 +38,9 @@ class ArrayDataModule(WindowDataModule):
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
         y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (-1, None,
-            NaN, masked, a word of ``no_label``) is refused, or trains with ``unlabelled: {missing: true}``.
+            NaN, masked, a word of ``no_label``) is refused, or trains with ``unlabelled: {missing: true}``. With
+            ``labels="many"``: rows of 0 and 1, ``(N, K)``, a column for each class, for windows with any number of
+            classes or none; a window without labels has a row of -1.
         subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
             refused. None: unknown, and then no result can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
@@ -51,7 +54,7 @@ class ArrayDataModule(WindowDataModule):
         subject_unlabelled: their subjects; those of validation and test are left out.
         recording: the recording of each window, over ``x``, then ``x_test`` and ``x_unlabelled``; ``"each"``: every
             window is a complete recording; None: unknown.
-        classes: class names in the order of the labels.
+        classes: class names in the order of the labels; of the columns, where ``labels`` is ``"many"``.
         no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
             ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.
         missing: ``"error"``: a NaN or infinite sample is refused; ``"drop"``: its window is left out, and counted.
@@ -63,7 +66,7 @@ class ArrayDataModule(WindowDataModule):
         dataset: a name for the data, kept in the fingerprint; give every data set its own.
 
     Shapes:
-        ``(N, C, T)`` or ``(N, T, C)``, labels and subjects ``(N,)``
+        ``(N, C, T)`` or ``(N, T, C)``, labels and subjects ``(N,)``; rows of labels ``(N, K)``
 
     Raises:
         InputError: neither arrays nor a path, or both; arrays that do not fit together; an npz that cannot be read.
@@ -76,6 +79,7 @@ class ArrayDataModule(WindowDataModule):
     """
 
     name = "arrays"
+    takes_many_labels = True
 
     def __init__(
         self,
@@ -146,7 +150,7 @@ class ArrayDataModule(WindowDataModule):
         if "x_unlabelled" in given and self.unlabelled is None:
             self.unlabelled = Unlabelled(missing=True)
         x = self._windows(given["x"], "x")
-        label, subject = self._column(given["y"], "y", len(x)), given.get("subject")
+        label, subject = self._targets(given["y"], "y", len(x)), given.get("subject")
         if subject is not None:
             subject = self._ids(subject, "subject", len(x))
         test = None
@@ -157,7 +161,7 @@ class ArrayDataModule(WindowDataModule):
             if (subject is None) != (given.get("subject_test") is None):
                 raise InputError("subject, subject_test must be both given or both left out, but got one. Give both.")
             test = np.arange(len(x) + len(more)) >= len(x)
-            label = _one_kind(label, self._column(given["y_test"], "y_test", len(more)))
+            label = _one_kind(label, self._targets(given["y_test"], "y_test", len(more)))
             if subject is not None:
                 subject = _one_kind(subject, self._ids(given["subject_test"], "subject_test", len(more)))
             x = _joined(x, more)
@@ -178,6 +182,7 @@ class ArrayDataModule(WindowDataModule):
             sampling_rate=self._sampling_rate,
             step=self._step,
             missing_labels=self._missing_labels,
+            labels="many" if self.many_labels else "one",
         )
 
     @property
@@ -203,7 +208,7 @@ class ArrayDataModule(WindowDataModule):
             )
         if subject is not None:
             subject = _one_kind(subject, self._ids(given["subject_unlabelled"], "subject_unlabelled", len(more)))
-        target = np.concatenate([target, np.full(len(more), NO_LABEL)])
+        target = np.concatenate([target, np.full((len(more), *target.shape[1:]), NO_LABEL)])
         test = None if test is None else np.concatenate([test, np.zeros(len(more), dtype=np.bool_)])
         return _joined(x, more), target, subject, test
 
@@ -228,6 +233,16 @@ class ArrayDataModule(WindowDataModule):
     def _axes(self) -> str:
         return "(windows, channels, samples)" if self.layout == "NCT" else "(windows, samples, channels)"
 
+    def _targets(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+        if self.many_labels:
+            return label_rows(values, argument, n, self._missing_labels)
+        if (columns := _columns(values)) > 1:
+            raise InputError(
+                f"{argument} must be one value per window, shape ({n},), but got {columns} columns. If windows have "
+                "any number of classes each, in columns of 0 and 1, declare labels: many."
+            )
+        return self._column(values, argument, n)
+
     def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
         column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
@@ -249,6 +264,8 @@ class ArrayDataModule(WindowDataModule):
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
         given = self._classes if self._classes is not None else None if stored is None else _words(stored)
         declared = None if given is None else class_names(given, "classes", self.merge_labels)
+        if self.many_labels:
+            return label, column_names(label.shape[1], declared)
         if label.dtype.kind not in "biuf":
             return self._worded(label, declared)
         if self._missing_labels:
@@ -333,6 +350,15 @@ def _numeric(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(v, int | float | np.number | np.bool_) for v in values)
 
 
+def _columns(values: Any) -> int:
+    """Number of columns of labels; 1 where there is one value per window."""
+    if isinstance(values, list | tuple):
+        first = values[0] if len(values) else 0
+        return len(first) if isinstance(first, list | tuple | np.ndarray) else 1
+    shape = np.shape(values)
+    return int(shape[1]) if len(shape) == 2 else 1
+
+
 def _themselves(merge: dict[str, str]) -> dict[str, str]:
     """The names that a mapping knows, each as it is: they are merged, and counted, once all windows are there."""
     return {name: name for name in merge}
@@ -340,6 +366,11 @@ def _themselves(merge: dict[str, str]) -> dict[str, str]:
 
 def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """Two columns as one; where one has numbers and the other words, both become objects and keep their values."""
+    if first.shape[1:] != second.shape[1:]:
+        raise InputError(
+            f"y, y_test must have the same columns, but got {first.shape[1]} and {second.shape[1]}. Give a column for "
+            "each class, also for one that is not there."
+        )
     if (first.dtype.kind in "biuf") != (second.dtype.kind in "biuf"):
         return np.concatenate([first.astype(object), second.astype(object)])
     return np.concatenate([first, second])

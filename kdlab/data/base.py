@@ -32,6 +32,7 @@ from kdlab.data.fingerprint_contents import fingerprint_contents
 from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
 from kdlab.data.identity import merge_map, words
+from kdlab.data.label_rows import check_loaded, count_classes, many_declared, spellings
 from kdlab.data.loaders import make_loader, ranks, reads_cuda, resume_point
 from kdlab.data.mixing import Mixing
 from kdlab.data.module_views import ModuleViews
@@ -97,7 +98,9 @@ class WindowDataModule(LightningDataModule):
             windows are left out of training, validation and test; those of the test subjects are the stage
             ``"unknown"``, for an open-set score.
         labels: other spellings of a class -> the class, such as ``{Walk: walk}``. Classes that differ in case, blanks,
-            leading zeros or number format only are refused until they are merged, or each is mapped to itself.
+            leading zeros or number format only are refused until they are merged, or each is mapped to itself. The word
+            ``"many"`` in place of a mapping: windows have any number of classes each, or none, and targets are rows of
+            0 and 1, see `Batch`; ``"one"``: one each, as without it.
         subjects: likewise for people (recordings, where people are unknown), such as ``{s1: S1}``.
         drop_classes: classes whose windows are left out of all stages.
         subject_ids: ``"plain"``, or ``"hashed"``: fingerprints, checkpoints, tables and predictions hold salted hashes
@@ -125,6 +128,8 @@ class WindowDataModule(LightningDataModule):
     fold_argument: str = "test_subjects"
     #: the most training windows, evenly spread, whose numbers scale and standardise; None: all
     statistics_windows: int | None = None
+    #: whether it can have windows with any number of labels each
+    takes_many_labels: bool = False
     #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
     clip_minmax: bool = False
 
@@ -148,7 +153,7 @@ class WindowDataModule(LightningDataModule):
         seed: int | None = None,
         train_per_class: int | None = None,
         unknown_classes: list[Name] | None = None,
-        labels: dict[Any, Name] | None = None,
+        labels: Literal["one", "many"] | dict[Any, Name] | None = None,
         subjects: dict[Any, Name] | None = None,
         drop_classes: list[Name] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
@@ -175,7 +180,19 @@ class WindowDataModule(LightningDataModule):
             unlabelled.check_batches(batch_size, sampling, drop_last)
         self.sampling, self.unlabelled = sampling, unlabelled
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
-        self.merge_labels, self.merge_subjects = merge_map(labels, "labels"), merge_map(subjects, "subjects")
+        #: whether windows have any number of labels each, in rows of 0 and 1
+        self.many_labels = many_declared(
+            type(self).__name__,
+            labels,
+            self.takes_many_labels,
+            views or (),
+            drop_classes=drop_classes is not None,
+            unknown_classes=unknown_classes is not None,
+            train_per_class=train_per_class is not None,
+            sampling=sampling == "balanced",
+        )
+        self.merge_labels = merge_map(spellings(labels), "labels")
+        self.merge_subjects = merge_map(subjects, "subjects")
         self.drop_classes = None if drop_classes is None else words(drop_classes, "drop_classes")
         self.views = complete_views(views)
         self.mix, self.unknown_classes = mix, unknown_classes
@@ -233,6 +250,7 @@ class WindowDataModule(LightningDataModule):
 
     def _prepare(self) -> Prepared:
         loaded = self.load() if self._given is None else self._given
+        check_loaded(type(self).__name__, self.many_labels, loaded.labels)
         people = People(self.merge_subjects, salt() if self.subject_ids == "hashed" else None)
         data, merged = identified(loaded, self.merge_labels, self.merge_subjects)
         data = self._chosen(data)
@@ -372,7 +390,9 @@ class WindowDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> list[int]:
-        """Number of training windows of each known class, in the order of the labels; those without one not counted.
+        """Number of training windows of each known class, in the order of the labels; with many each, they overlap.
+
+        Windows without a label are not counted.
 
         >>> from kdlab.data import BasicMotions
         >>> data = BasicMotions()
@@ -381,7 +401,7 @@ class WindowDataModule(LightningDataModule):
         """
         _, rows, target = self._ready.rows("train")
         labelled = target[rows[: len(self._ready.train_rows(unlabelled=False))]]
-        return [int(count) for count in np.bincount(labelled, minlength=self.num_classes)]
+        return [int(count) for count in count_classes(labelled, self.num_classes)]
 
     def split_table(self) -> list[Part]:
         """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.

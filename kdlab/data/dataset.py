@@ -35,7 +35,7 @@ class WindowDataset(Dataset[Batch]):
 
     Args:
         windows: source -> ``(N, C, T)``.
-        target: ``(N,)``.
+        target: ``(N,)``, or rows ``(N, K)`` of 0 and 1 (-1: no labels) for windows with any number of labels.
         rows: the windows of this stage.
         wanted: the views.
         scalers: source -> its scaling.
@@ -101,7 +101,7 @@ class WindowDataset(Dataset[Batch]):
                     versions[at] = x if mixture is None or version == "clean" else mixture.windows(x)
                 done[known] = want.view(versions[at])
             views[want.key] = done[known]
-        target: NDArray[Any] = self.target[index].astype(np.int64)
+        target: NDArray[Any] = self.target[index].astype(np.int64 if self.target.ndim == 1 else np.float32)
         return Batch(
             views=views,
             target=torch.from_numpy(target if mixture is None else mixture.target(target, self.classes)),

@@ -39,6 +39,8 @@ def fingerprint_contents(
         "channels": {source: [str(c) for c in names] for source, names in data.channels.items()},
         "sampling_rate": {s: float(r) for s, r in rate.items()} if isinstance(rate, dict) else rate,
     }
+    if data.labels != "one":
+        result["labels_per_window"] = data.labels
     if "unknown" in split.groups:
         result["unknown_classes"] = [str(c) for k, c in enumerate(data.classes) if k not in ready.known]
         result["unknown"] = list(split.groups["unknown"])

@@ -86,7 +86,7 @@ class Prepared:
             raise InputError("stage='unknown': all classes are known; name some in unknown_classes")
         if stage == "predict" and self.predict is not None:
             count = len(self.predict)
-            return self.predict, np.arange(count), np.full(count, -1)
+            return self.predict, np.arange(count), np.full((count, *self.data.target.shape[1:]), -1)
         target = own_labels(self.data.target, self.known, len(self.data.classes))
         if stage == "train":
             if len(self.unlabelled):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
+from kdlab.data.label_rows import without_label
 from kdlab.types import InputError
 
 #: what is added to ``draw`` each time a window is repeated within an epoch
@@ -240,7 +241,7 @@ def train_sampler(
     >>> len(train_sampler(target, batch_size=4)), len(train_sampler(target, batch_size=4, ratio=0.25))
     (8, 4)
     """
-    labelled = int((target >= 0).sum())
+    labelled = int((~without_label(target)).sum())
     classes = target[:labelled] if balanced else None
     if ratio is None or labelled == len(target):
         return TrainSampler(len(target), batch_size=batch_size, target=classes, **options)

@@ -46,7 +46,7 @@ class _ValFraction(TypedDict, total=False):
     val_fraction: float
 
 class _Labels(TypedDict, total=False):
-    labels: dict[Any, Name] | None
+    labels: Literal["one", "many"] | dict[Any, Name] | None
 
 class Shared(_Rest, _Scale, _BatchSize, _TestSubjects, _ValFraction, _Labels, total=False): ...
 class SharedButBatchSize(_Rest, _Scale, _TestSubjects, _ValFraction, _Labels, total=False): ...

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kdlab.data.groups import Groups
 from kdlab.data.held_out import generator
 from kdlab.data.identity import words
+from kdlab.data.label_rows import without_label
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
@@ -110,7 +111,7 @@ class Unlabelled:
         Raises:
             InputError: naming people, recordings or classes that are not in the data.
         """
-        hidden = data.target == NO_LABEL
+        hidden = without_label(data.target)
         for argument, values in (("people", data.subject), ("recordings", data.recording)):
             given = getattr(self, argument)
             if not given:
@@ -135,6 +136,11 @@ class Unlabelled:
         """
         if not self.classes:
             return []
+        if data.labels == "many":
+            raise InputError(
+                "unlabelled: classes must be left out where windows have any number of labels each, but got "
+                f"{self.classes!r}. Give rows of -1, and missing: true."
+            )
         return _among(words(self.classes, "unlabelled: classes"), list(data.classes), "classes")
 
     def rows(

@@ -17,9 +17,11 @@ from kdlab.augment import Corruption
 from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES, Evaluation
+from kdlab.evaluate.many import decisions, label_counts, label_scores, many_scores
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
 from kdlab.fingerprint import check_fingerprint, check_inputs
 from kdlab.methods.base import Method
+from kdlab.methods.label_kinds import predicted, probabilities_of
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.types import InputError
 
@@ -44,7 +46,7 @@ def evaluate(
         datamodule: the data.
         stage: ``"test"``, or ``"val"`` to choose by.
         robustness: also on corrupted windows, every kind at three severities (test windows only).
-        embedding: keep the embedding, and measure how well its clusters agree with the classes.
+        embedding: keep the embedding, and measure how well its clusters agree with the classes (one per window).
         cost: count and time net and view.
         batch_size: windows per batch.
 
@@ -56,32 +58,36 @@ def evaluate(
         raise InputError(f'stage: must be "test" or "val", but got {stage!r}. Training windows do not measure a net.')
     check_use(module, datamodule, stage)
     kinds = KINDS if robustness and stage == "test" else ()
+    many = datamodule.many_labels
     with _restored(module, datamodule):
         datamodule.corruption = None
         outputs = _outputs(module, datamodule, stage, batch_size, embedding)
-        scalars = scores(outputs["probabilities"], outputs["target"])
-        if embedding:
+        scalars = (many_scores if many else scores)(outputs["probabilities"], outputs["target"])
+        if embedding and not many:
             scalars["v_measure"] = v_measure(outputs["embedding"], outputs["target"])
         for kind, severity in itertools.product(kinds, SEVERITIES):
             datamodule.corruption = Corruption(kind, severity)
             changed = _outputs(module, datamodule, stage, batch_size, embedding=False)
-            hits = changed["probabilities"].argmax(1) == changed["target"]
-            scalars[f"accuracy_{kind}{severity}"] = float(hits.mean())
+            hits = predicted(torch.from_numpy(changed["probabilities"]), many).numpy() == changed["target"]
+            scalars[f"accuracy_{kind}{severity}"] = float((hits.all(1) if many else hits).mean())
         datamodule.corruption = None
         if stage == "test" and datamodule.unknown_classes:
             scalars |= _open_set(module, datamodule, batch_size)
     if cost:
         scalars |= costs(module, datamodule)
-    confusion = confusion_matrix(outputs["probabilities"], outputs["target"])
+    found = outputs["probabilities"], outputs["target"]
+    confusion = (label_counts if many else confusion_matrix)(*found)
     return Evaluation(
         scalars=scalars,
-        per_class=class_scores(confusion),
+        per_class=label_scores(*found) if many else class_scores(confusion),
         confusion=confusion,
-        reliability=reliability_bins(outputs["probabilities"], outputs["target"]),
+        reliability=reliability_bins(*(decisions(*found) if many else found)),
         robustness={k: [scalars["accuracy"], *(scalars[f"accuracy_{k}{s}"] for s in SEVERITIES)] for k in kinds},
         classes=[str(name) for name in datamodule.classes],
         subjects=datamodule.subject_of(outputs["index"].tolist()),
-        description=module.describe() | {"stage": stage, "tested_on": datamodule.fingerprint},
+        description=module.describe()
+        | {"stage": stage, "tested_on": datamodule.fingerprint}
+        | ({"labels": "many"} if many else {}),
         **outputs,
     )
 
@@ -127,8 +133,8 @@ def _outputs(
         output = module.net(batch.views[module.view].to(module.device))
         tap = output.features["embedding"] if embedding else output.logits[:, :0]
         kept["index"].append(batch.index.numpy())
-        kept["target"].append(batch.target.numpy())
-        kept["probabilities"].append(output.logits.double().softmax(1).cpu().numpy())
+        kept["target"].append(batch.target.long().numpy())
+        kept["probabilities"].append(probabilities_of(output.logits.double(), datamodule.many_labels).cpu().numpy())
         kept["embedding"].append(tap.float().cpu().numpy())
     if not kept["index"]:
         raise InputError(

@@ -19,6 +19,7 @@ def summary(evaluations: Mapping[str, Evaluation]) -> str:
         s = one.scalars
         row = {"run": name, "view": str(one.description.get("view", "")), "windows": f"{len(one.target):,}"}
         row |= {"accuracy %": _percent(s["accuracy"]), "F1 %": _percent(s["f1"])}
+        row |= {"mean AP %": _percent(s["map"])} if "map" in s else {}
         row |= {"NLL": f"{s['nll']:.3f}", "ECE %": _percent(s["ece"])}
         if "v_measure" in s:
             row["V-measure"] = f"{s['v_measure']:.2f}"
@@ -62,6 +63,23 @@ def per_class(evaluations: Mapping[str, Evaluation]) -> str:
     for name, one in evaluations.items():
         cells = zip(one.classes, one.per_class["f1"], one.per_class["support"], strict=True)
         rows.append({"run": name} | {label: f"{_percent(f1)} ({support:.0f})" for label, f1, support in cells})
+    return markdown(rows)
+
+
+def by_class(evaluations: Mapping[str, Evaluation]) -> str:
+    """True and false positives and negatives of each class, its average precision and calibration error.
+
+    For windows with any number of labels.
+    """
+    rows = []
+    for name, one in evaluations.items():
+        for k, label in enumerate(one.classes):
+            ((absent, wrong), (missed, hit)) = one.confusion[k].tolist()
+            row = {"run": name, "class": label, "TP": f"{hit:,}", "FN": f"{missed:,}", "FP": f"{wrong:,}"}
+            row["TN"] = f"{absent:,}"
+            precision = one.per_class["average_precision"][k]
+            row["average precision %"] = "" if precision is None or precision != precision else _percent(precision)
+            rows.append(row | {"ECE %": _percent(one.per_class["ece"][k])})
     return markdown(rows)
 
 

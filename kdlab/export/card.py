@@ -10,18 +10,20 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``) and ``int8_share``
                      of the weights
 ``classes``          names, in the order of the logits
+``labels``           ``many``: any number of classes per window; left out: one class
 ``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
 ``sampling_rate``    hertz, or null
 ``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
 ``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units
-``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities
+``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities; with
+                     ``labels`` ``many`` their sigmoid, and a class above one half is present
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
 ``provenance``       ``checkpoint``, its ``sha256``, ``weights`` (a hash of names and values), ``method``, ``net``,
                      ``view``, ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
                      provenance), ``fingerprint`` of the data (id, seed, ...; of people their salted hashes, or
                      else their number)
 ``metrics``          of the checkpoint in float32: ``windows`` (stage), ``count``, ``accuracy``, ``f1`` (macro),
-                     ``loss`` (cross-entropy)
+                     ``loss`` (cross-entropy); with ``labels`` ``many`` exact matches and binary cross-entropy
 ==================== ================================================================================================
 
 Only in the card beside the file, since they are measured on it:
@@ -49,6 +51,8 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from kdlab.data import WindowDataModule
 from kdlab.export.formats import INPUT, OUTPUT
+from kdlab.methods.label_kinds import trained_on_many
+from kdlab.methods.metrics import metrics_of
 from kdlab.types import InputError
 from kdlab.views import Raw
 
@@ -122,6 +126,7 @@ def describe(
         "format": format,
         "quantisation": None,
         "classes": classes,
+        **({"labels": "many"} if trained_on_many(described) else {}),
         "channels": [{"name": str(names[c]), "unit": str(units[c]) if units else None} for c in channels],
         "sampling_rate": rate,
         "window": window,
@@ -143,9 +148,13 @@ def run_name(checkpoint: Path) -> str:
     return checkpoint.stem
 
 
-def metrics(logits: Tensor, target: Tensor) -> dict[str, float]:
-    """Accuracy, macro F1 and cross-entropy of logits ``(N, K)``."""
+def metrics(logits: Tensor, target: Tensor, many: bool = False) -> dict[str, float]:
+    """Accuracy, macro F1 and cross-entropy of logits ``(N, K)``; ``many``: with any number of labels per window."""
     k = logits.shape[1]
+    if many:
+        found = metrics_of("", k, many=True)
+        found.update(logits, target)
+        return {name.removeprefix("/"): float(value) for name, value in found.compute().items()}
     return {
         "accuracy": float(multiclass_accuracy(logits, target, k, average="micro")),
         "f1": float(multiclass_f1_score(logits, target, k, average="macro")),

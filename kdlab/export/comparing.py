@@ -18,6 +18,7 @@ from kdlab.export.formats import quiet
 from kdlab.export.module import Exported
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.stored import OnnxModule
+from kdlab.methods.label_kinds import is_right, predicted, probabilities_of
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
@@ -56,12 +57,14 @@ def compare(
     """The file against its checkpoint on the windows of a stage."""
     batches = datamodule.batches(stage, _BATCH, [])
     got = torch.cat([ready(physical_windows(datamodule, source, channels, batch.index.numpy())) for batch in batches])
-    right, was = got.argmax(1) == labels, expected.argmax(1) == labels
+    many = datamodule.many_labels
+    right, was = (is_right(logits, labels, many) for logits in (got, expected))
+    same = is_right(got, predicted(probabilities_of(expected, many), many), many)
     return {
         "windows": stage,
         "count": len(labels),
         "largest_logit_difference": float((got - expected).abs().max()),
-        "agreement": float((got.argmax(1) == expected.argmax(1)).double().mean()),
+        "agreement": float(same.double().mean()),
         "accuracy": {"before": float(was.double().mean()), "after": float(right.double().mean())},
     }
 

@@ -27,6 +27,7 @@ from kdlab.methods.checkpoints import (
     weights_hash,
 )
 from kdlab.methods.finite import check_finite
+from kdlab.methods.label_kinds import trained_on_many
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
@@ -71,7 +72,7 @@ def export(
     Example::
 
         student = export("runs/basic_motions/tpkd", BasicMotions(), format="onnx", quantize="int8")
-        probabilities = student(windows).softmax(-1)  # in the order of student.card["classes"]
+        probabilities = student.probabilities(windows)  # in the order of student.card["classes"]
     """
     _check_arguments(format, quantize, windows, tolerance, datamodule)
     found = find_checkpoint(checkpoint, KEPT_FILES, "CKPT")
@@ -81,11 +82,12 @@ def export(
     described, net = read_net(found)
     _check_data(described, datamodule)
     source, channels = source_of(described, datamodule)
+    many = trained_on_many(described)
     logits, labels = reference(net, described["view"], datamodule, windows)
     card = describe(described, datamodule, source, channels, format) | {
         "name": run_name(found.absolute()),
         "provenance": _provenance(described, net, found),
-        "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels)},
+        "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
     }
     module = PhysicalNet(net, **card["scale"]).eval()
     rows = None

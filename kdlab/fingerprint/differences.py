@@ -53,6 +53,9 @@ def input_differences(trained: Mapping[str, Any], current: Mapping[str, Any], sa
         differences.append(
             f"its classes are {', '.join(trained.get('classes', ()))}, here {', '.join(current.get('classes', ()))}"
         )
+    theirs, ours = (one.get("labels_per_window", "one") for one in (trained, current))
+    if theirs != ours:
+        differences.append(f"its labels per window are {theirs}, here {ours}")
     if trained.get("channels") != current.get("channels"):
         differences.append(f"its channels are {trained.get('channels')}, here {current.get('channels')}")
     elif not _same_scale(trained.get("scale"), current.get("scale"), same_split):

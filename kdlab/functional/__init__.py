@@ -19,6 +19,12 @@ from kdlab.functional.angles import (
     geodesic_contrastive,
     margin_maps,
 )
+from kdlab.functional.binary import (
+    binary_cross_entropy,
+    binary_losses,
+    binary_soft_target_kl,
+    labelled_rows,
+)
 from kdlab.functional.embeddings import (
     affinity_divergence,
     mean_embedding_discrepancy,
@@ -99,6 +105,9 @@ __all__ = [
     "attention_map",
     "attention_transfer",
     "auroc",
+    "binary_cross_entropy",
+    "binary_losses",
+    "binary_soft_target_kl",
     "channel_weighted_distance",
     "check_choice",
     "check_embeddings",
@@ -122,6 +131,7 @@ __all__ = [
     "label_losses",
     "label_sum",
     "label_total",
+    "labelled_rows",
     "least_norm_weights",
     "logit_gradients",
     "logit_regression",

@@ -71,6 +71,7 @@ class AnnealingKDObjective(Labelled):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("jafari2021annealing",)
+    takes_many_labels = True
 
     kd_weight: Setting = setting("``w``, 0 to 1.", default=0.5, high=1.0)
     factor: Setting = setting("``Phi``, 0 to 1.", default=1.0, high=1.0)
@@ -110,6 +111,7 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
             given.
     """
 
+    takes_many_labels = True
     moves: ClassVar[tuple[str, ...]] = ("factor", "kd_weight")
     objective: AnnealingKDObjective
 

@@ -17,13 +17,14 @@ from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
 from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
 from kdlab.methods.checkpoints import KEY, description
-from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
+from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
+from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
 from kdlab.methods.schedules import ScheduleCallable, scheduled
-from kdlab.methods.windows import datamodule_in, windows_of
+from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
 from kdlab.types import Batch, InputError, Output
@@ -38,7 +39,7 @@ class Method(Preparation):
     """Base of all methods: one net that is trained on one view, validated, tested and described in its checkpoints.
 
     A method implements :meth:`terms`. Logged are ``train/loss`` and ``train/<term>``, ``val/`` and ``test/`` with
-    ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro).
+    ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro), see :func:`kdlab.methods.metrics.metrics_of`.
 
     Args:
         net: the net that is trained.
@@ -93,7 +94,7 @@ class Method(Preparation):
         self.init_lr = self._checked_init_lr(init_lr)
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
-        self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
+        self.use_many_labels(False)
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
@@ -122,6 +123,18 @@ class Method(Preparation):
                 f"Name the weights to start from ({self.init_argument}), or set the optimiser's lr."
             )
         return float(value)
+
+    takes_many_labels = True
+
+    def use_many_labels(self, many: bool) -> None:
+        """Take windows with any number of labels each, or with one; :meth:`prepare` does what the data declare."""
+        if "metrics" not in self._modules or many != self.many_labels:
+            stages = ("val", "test")
+            made = {stage: metrics_of(stage, self.net.num_classes, many) for stage in stages}
+            self.metrics = torch.nn.ModuleDict(made).to(self.device)
+            self._metric_attributes = None  # Lightning keeps which attribute each logged metric is
+        super().use_many_labels(many)
+        use_many_labels(objective_of(self), many)
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -220,12 +233,17 @@ class Method(Preparation):
         self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """``index`` (B,), ``target`` (B,), ``prediction`` (B,) and ``probabilities`` (B, K) of a batch."""
-        probabilities = self.net(batch.views[self.view]).logits.float().softmax(1)
+        """``index`` (B,), ``target`` (B,), ``prediction`` (B,) and ``probabilities`` (B, K) of a batch.
+
+        With any number of labels per window target and prediction are rows (B, K), and each class has its own
+        probability.
+        """
+        logits = self.net(batch.views[self.view]).logits.float()
+        probabilities = probabilities_of(logits, self.many_labels)
         return {
             "index": batch.index,
             "target": batch.target,
-            "prediction": probabilities.argmax(1),
+            "prediction": predicted(probabilities, self.many_labels),
             "probabilities": probabilities,
         }
 
@@ -253,6 +271,7 @@ class Method(Preparation):
             "view_settings": self.view_settings,
             "fingerprint": self.trained_on,
             "provenance": self._known | self.provenance,
+            **({"labels": "many"} if self.many_labels else {}),
             **described_weights(objective_of(self)),
             **described_auto(objective_of(self)),
             **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
@@ -274,7 +293,7 @@ class Method(Preparation):
         Raises:
             InputError: naming the subjects or recordings, or the two nets.
         """
-        described = description(checkpoint, "ckpt_path")
+        described, windows = description(checkpoint, "ckpt_path"), windows_of(datamodule)
         if described is None:
             raise InputError(
                 "ckpt_path must be a checkpoint of kdlab, but was not written by kdlab. Use "
@@ -288,9 +307,11 @@ class Method(Preparation):
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
+        unknown = lacks(windows, "many_labels")
+        self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
+        check_same_labels("ckpt_path: this net", described, self.many_labels)
         restore_weights(objective_of(self), described)
         restore_auto(objective_of(self), described)
         self.unlabelled = described.get("unlabelled", 0)
-        windows = windows_of(datamodule)
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

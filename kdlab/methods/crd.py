@@ -77,6 +77,7 @@ class CRDObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("tian2020contrastive",)
+    takes_many_labels = True
     zero_when_equal = False
     reason = "the contrast is a bound on information, whose minimum is not zero"
     windows = 2

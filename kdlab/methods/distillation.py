@@ -59,6 +59,7 @@ class Distillation(Method):
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
     """
 
+    takes_many_labels = True
     init_argument: ClassVar[str] = "student_init"
     #: the files that a teacher's run folder is searched for, in this order
     teacher_files: ClassVar[tuple[str, ...]] = KEPT_FILES
@@ -140,6 +141,7 @@ class Distillation(Method):
             teacher.load(self.teacher_files, name)
             assert teacher.net is not None
             self.check_teacher(name, teacher.description.get("provenance", {}))
+            teacher.check_labels(name, self.many_labels)
             others = teacher.num_classes != self.net.num_classes
             if others and self.objective.needs_logits:
                 raise InputError(
@@ -166,7 +168,8 @@ class Distillation(Method):
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
         maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
-        own_output, others, self._term_names = try_objective(self.objective, (self.net, own), nets, maps)
+        tried = try_objective(self.objective, (self.net, own), nets, maps, self.many_labels)
+        own_output, others, self._term_names = tried
         self.tried = own_output, others
 
     def configure_model(self) -> None:

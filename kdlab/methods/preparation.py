@@ -16,6 +16,7 @@ from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpo
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
+from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.saving import write_complete
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
@@ -31,9 +32,9 @@ _EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predi
 class Preparation(LightningModule):
     """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
 
-    :meth:`prepare` takes them in this order: :meth:`check_data`, :meth:`load_teachers`, :meth:`check_split`,
-    :meth:`start_weights`, :meth:`standardise`, :meth:`weight_classes`, :meth:`build`. To validate, test or predict
-    there is one, :meth:`check_trained`.
+    :meth:`prepare` takes them in this order: :meth:`check_labels`, :meth:`check_data`, :meth:`load_teachers`,
+    :meth:`check_split`, :meth:`start_weights`, :meth:`standardise`, :meth:`weight_classes`, :meth:`build`. To validate,
+    test or predict there is one, :meth:`check_trained`.
     """
 
     #: the argument that names the weights to start from
@@ -46,6 +47,8 @@ class Preparation(LightningModule):
     trained_on: Mapping[str, Any] | None
     #: the view that the weights were trained on, as text, as far as it is known
     view_settings: str | None
+    #: whether windows have any number of labels each, so that targets are rows of 0 and 1
+    many_labels: bool
     _backend: str
     _initialised: bool
     #: training windows without a label in the batches
@@ -86,9 +89,12 @@ class Preparation(LightningModule):
             InputError: naming what does not fit and what to do.
         """
         windows = windows_of(datamodule)
+        if not lacks(windows, "many_labels"):
+            self.use_many_labels(windows.many_labels is True)
         if stage != "fit":
             self.check_trained(windows)
             return
+        self.check_labels(windows)
         if windows.unlabelled_count and self.reads_labels:
             rank_zero_warn(
                 f"{type(self).__name__}: all of its terms read labels, so {windows.unlabelled_count} training windows "
@@ -105,6 +111,15 @@ class Preparation(LightningModule):
         self.build(windows)
 
     # ---- the steps --------------------------------------------------------------------------------------------------
+    def use_many_labels(self, many: bool) -> None:
+        """Take windows with any number of labels each, or with one."""
+        self.many_labels = many
+
+    def check_labels(self, windows: Windows) -> None:
+        """Step 0: check that the method is defined for windows with any number of labels, where they have."""
+        if self.many_labels:
+            check_many_labels(type(self), objective_of(self), Preparation)
+
     def check_data(self, windows: Windows) -> None:
         """Step 1: check what the method needs of batches, such as their size or a second augmentation."""
 
@@ -173,6 +188,7 @@ class Preparation(LightningModule):
             raise InputError(
                 f"{who} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab."
             )
+        check_same_labels(who, described, self.many_labels)
         remedy = "Start from a net of the same fold"
         check_same_split(described.get("fingerprint"), windows.fingerprint, who, remedy)
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}

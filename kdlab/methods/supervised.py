@@ -44,6 +44,8 @@ class Supervised(Method):
         4
     """
 
+    takes_many_labels = True
+
     def __init__(
         self,
         net: Backbone,
@@ -74,7 +76,8 @@ class Supervised(Method):
     def try_objective(self, windows: Windows) -> None:
         """Put empty windows through net and objective; adapters are made from the output."""
         assumed = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
-        *_, self._term_names = try_objective(self.objective, (self.net, windows.view_shape(self.view) or assumed), {})
+        own = (self.net, windows.view_shape(self.view) or assumed)
+        *_, self._term_names = try_objective(self.objective, own, {}, many_labels=self.many_labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the objective's adapters where nothing will be trained."""

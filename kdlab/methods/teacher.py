@@ -22,6 +22,7 @@ from kdlab.methods.checkpoints import (
 from kdlab.methods.class_maps import groups_of, mapped
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
+from kdlab.methods.label_kinds import check_same_labels
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
 from kdlab.types import InputError, Output
@@ -182,6 +183,20 @@ class Teacher(nn.Module):
         who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
         if warning := check_teacher_split(who, trained, fingerprint, self.allow_other_split):
             rank_zero_warn(f"{who} {warning}.")
+
+    def check_labels(self, name: str, many: bool) -> None:
+        """Refuse a teacher that was trained on one label per window where windows have any number, or the reverse.
+
+        Raises:
+            InputError: naming the teacher; also for a class map where windows have any number of labels.
+        """
+        who = f"teacher {name!r}" + (f" ({self.file})" if self.file else "")
+        check_same_labels(who, self.description, many)
+        if many and self.class_map is not None:
+            raise InputError(
+                f"{who}: class_map must be left out with any number of labels per window (labels: many), whose classes "
+                f"do not exclude each other, but got {self.class_map}. Train a teacher on the student's classes."
+            )
 
     def check_outputs(self, name: str, accuracy: float, majority: float, broken: int) -> None:
         """Refuse a teacher whose outputs are not finite, and warn of one no better than the most frequent class.

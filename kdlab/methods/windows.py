@@ -129,6 +129,11 @@ class PartialWindows:
         return cast("int | None", self._known("num_classes", None))
 
     @property
+    def many_labels(self) -> bool:
+        """Whether windows have any number of labels each; only ``True`` is yes."""
+        return self._known("many_labels", False) is True
+
+    @property
     def unknown_classes(self) -> Sequence[str | int | float | bool | None] | None:
         """The classes that are held out of training."""
         return cast("Sequence[str | int | float | bool | None] | None", self._known("unknown_classes", None))
