@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kdlab.callbacks import MarginMapPictures, OpenSetScore, WeightAnnealing
+from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
 from kdlab.data import WindowDataModule
 from kdlab.files import one_line
+from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY
 from kdlab.types import InputError
@@ -54,15 +55,21 @@ def check_optimizer(model: Method) -> None:
                 raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
 
 
-def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str) -> None:
-    """The callbacks fit the method and the data.
+def check_callbacks(
+    callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str, epochs: int | None
+) -> None:
+    """The callbacks fit the method, the data and the number of epochs.
 
     Raises:
         InputError: naming the callback.
     """
+    callbacks = list(callbacks)
+    check_averages(callbacks)
     for callback in callbacks:
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
+        if stage == "fit" and isinstance(callback, EpochAveraging):
+            callback.plan(epochs)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
 

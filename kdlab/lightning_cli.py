@@ -23,6 +23,7 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
@@ -224,7 +225,8 @@ class KdlabCLI(LightningCLI):
                 check_optimizer(self.model)
                 check_monitors(self.trainer, self.model, self.trainer.callbacks)  # type: ignore[attr-defined]
         check_files(self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_callbacks(self.trainer.callbacks, self.model, self.datamodule, stage)  # type: ignore[attr-defined]
+        callbacks, epochs = self.trainer.callbacks, self.trainer.max_epochs  # type: ignore[attr-defined]
+        check_callbacks(callbacks, self.model, self.datamodule, stage, epochs)
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
@@ -233,6 +235,7 @@ class KdlabCLI(LightningCLI):
             if stage == "fit":
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
+                check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             for logger in self.trainer.loggers:
                 if isinstance(logger, VersionLogger):
                     logger.come_from(checkpoint)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
+from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
@@ -94,6 +96,13 @@ class Method(Preparation):
         self._watch = Watch()
         self._term_names: tuple[str, ...] = ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
+        memo |= {id(make): make for make in (self.make_optimizer, self.make_scheduler)}
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return made
+
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
 
@@ -136,6 +145,11 @@ class Method(Preparation):
     def on_train_epoch_end(self) -> None:
         """Stop where the loss or the weights of this epoch are not finite."""
         check_fit(self, self._watch)
+        follow(self)
+
+    def on_validation_start(self) -> None:
+        """Bring averaged weights up to date, where there are some."""
+        before_validation(self)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -229,10 +243,13 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_state(self)
         checkpoint[KEY] = self.describe()
+        keep_average(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.
