@@ -28,12 +28,13 @@ def check_batches(config: Any, datamodule: WindowDataModule) -> None:
     """
     loaders = {"train": datamodule.train_dataloader(), "val": datamodule.val_dataloader()}
     for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
-        limit = config.get(f"limit_{part}_batches")
+        name = "overfit_batches" if config.get("overfit_batches") else f"limit_{part}_batches"
+        limit = config.get(name)
         left = int(len(loader) * limit) if isinstance(limit, float) and limit < 1 else limit
         if left == 0 and (limit != 0 or part == "train"):  # a fit may have no validation
             raise InputError(
-                f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
-                f"{limit}. Raise it."
+                f"trainer: {name} must leave at least one of {len(loader)} batches, but got {limit}. Raise it, or give "
+                "a number of batches."
             )
 
 

@@ -23,6 +23,7 @@ from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
 from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -87,6 +88,8 @@ class Method(Preparation):
             )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
+        #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
+        self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
@@ -123,6 +126,7 @@ class Method(Preparation):
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
         self._watch = Watch()
+        use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -218,6 +222,9 @@ class Method(Preparation):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer

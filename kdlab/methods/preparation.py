@@ -16,7 +16,9 @@ from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpo
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
+from kdlab.methods.plans import plan_of
 from kdlab.methods.saving import write_complete
+from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
@@ -56,6 +58,8 @@ class Preparation(LightningModule):
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
         make_average(self, stage)
+        if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
+            check_finders(self.trainer.callbacks, self, plan_of(self.trainer).steps)  # type: ignore[attr-defined]
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:
