@@ -22,6 +22,7 @@ from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings,
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
 from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, windows_of
@@ -98,6 +99,7 @@ class Method(Preparation):
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch = Watch()
         self._term_names: tuple[str, ...] = ()
+        self._random = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
@@ -166,6 +168,8 @@ class Method(Preparation):
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             loader: Any = self.trainer.train_dataloader
             self.net.standardize.fill(*loader_statistics(loader, self.view))
+        if self._random is not None:
+            set_random_states(self._random)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -251,12 +255,15 @@ class Method(Preparation):
             check_state(self)
         checkpoint[KEY] = self.describe()
         keep_average(self, checkpoint)
+        if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
+            checkpoint[RANDOM] = random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
+            self._random = checkpoint.get(RANDOM)  # from where training begins
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.

@@ -50,10 +50,12 @@ class Preparation(LightningModule):
     view_settings: str | None
     _backend: str
     _initialised: bool
+    #: random states of the checkpoint that the fit resumes from
+    _random: dict[str, Any] | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        datamodule = datamodule_in(self.trainer)
+        datamodule, self._random = datamodule_in(self.trainer), None
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
