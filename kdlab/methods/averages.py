@@ -74,9 +74,10 @@ class Averages(AveragedModel):
                 some = [(ours, c.to(ours.device)) for ours, c in averaged if (ours.device, ours.dtype) == kind]
                 self.multi_avg_fn([a for a, _ in some], [c for _, c in some], self.n_averaged.to(kind[0]))
         elif self.n_averaged:
-            average, count = self.avg_fn or _mean, int(self.n_averaged)
+            average = self.avg_fn or _mean
+            counts = {device: self.n_averaged.to(device) for device in {ours.device for ours, _ in averaged}}
             for ours, current in averaged:
-                ours.copy_(average(ours, current.to(ours.device), torch.tensor(count, device=ours.device)))
+                ours.copy_(average(ours, current.to(ours.device), counts[ours.device]))
         self.n_averaged += 1
 
     @torch.no_grad()
