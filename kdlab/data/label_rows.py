@@ -77,8 +77,8 @@ def label_rows(values: Any, argument: str, count: int, missing: bool = False) ->
         raise InputError(
             f"{argument} must be 0 or 1 for every window and class where labels is 'many', but got {len(wrong)} of "
             f"{rows.size} other values, the first {rows[row, column]} in row {row}, column {column}. Leave windows "
-            "without labels out, or write rows of -1 with unlabelled: {missing: true}; probabilities become labels by a "
-            "threshold (y > 0.5)."
+            "without labels out, or write rows of -1 with unlabelled: {missing: true}; probabilities become labels by "
+            "a threshold (y > 0.5)."
         )
     return rows.astype(np.int64)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -16,6 +17,7 @@ from torch import Tensor
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
 from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
+from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
@@ -23,7 +25,9 @@ from kdlab.methods.label_kinds import check_same_labels, predicted, probabilitie
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -92,6 +96,8 @@ class Method(Preparation):
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
         self.init_lr = self._checked_init_lr(init_lr)
+        #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
+        self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.use_many_labels(False)
@@ -100,6 +106,14 @@ class Method(Preparation):
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch = Watch()
         self._term_names: tuple[str, ...] = ()
+        self._random = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
+        memo |= {id(make): make for make in (self.make_optimizer, self.make_scheduler)}
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return made
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
@@ -153,6 +167,7 @@ class Method(Preparation):
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
         self._watch = Watch()
+        use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -176,6 +191,11 @@ class Method(Preparation):
         """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
         check_fit(self, self._watch)
         warn_of_dominance(self, objective_of(self))
+        follow(self)
+
+    def on_validation_start(self) -> None:
+        """Bring averaged weights up to date, where there are some."""
+        before_validation(self)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -190,6 +210,8 @@ class Method(Preparation):
             self.net.standardize.fill(*loader_statistics(loader, self.view))
         if (objective := objective_of(self)) is not None:
             measure_weights(self, objective, self.terms)
+        if self._random is not None:
+            set_random_states(self._random)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -251,9 +273,9 @@ class Method(Preparation):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        if self.init_lr is not None:
+        if (rate := self.init_lr if self.lr is None else self.lr) is not None:
             for group in optimizer.param_groups:
-                group["lr"] = self.init_lr
+                group["lr"] = rate
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
@@ -282,10 +304,16 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_state(self)
         checkpoint[KEY] = self.describe()
+        keep_average(self, checkpoint)
+        if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
+            checkpoint[RANDOM] = random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
+            self._random = checkpoint.get(RANDOM)  # from where training begins
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.

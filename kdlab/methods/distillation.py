@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -172,10 +171,10 @@ class Distillation(Method):
         own_output, others, self._term_names = tried
         self.tried = own_output, others
 
-    def configure_model(self) -> None:
-        """Check that the objective has its adapters before the optimiser is made."""
-        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and not self.objective.ready:  # prepare knew no shapes
+    def setup(self, stage: str) -> None:
+        """Also check that the objective has its adapters before the optimiser is made."""
+        super().setup(stage)
+        if stage == "fit" and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
                 f"{type(self.objective).__name__}: the adapters must be made before the fit from the shapes of the "
                 "views, but plain loaders do not declare them. Use a data module, such as kdlab's, or call "

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
+from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
+from kdlab.methods.plans import plan_of
 from kdlab.methods.saving import write_complete
+from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
@@ -53,13 +56,18 @@ class Preparation(LightningModule):
     _initialised: bool
     #: training windows without a label in the batches
     unlabelled: int = 0
+    #: random states of the checkpoint that the fit resumes from
+    _random: dict[str, Any] | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        datamodule = datamodule_in(self.trainer)
+        datamodule, self._random = datamodule_in(self.trainer), None
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
+        make_average(self, stage)
+        if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
+            check_finders(self.trainer.callbacks, self, plan_of(self.trainer).steps)  # type: ignore[attr-defined]
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:
