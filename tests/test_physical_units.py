@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -412,8 +413,14 @@ def test_the_hint_comes_where_it_helps(tmp_path: Path) -> None:
         method = KD(student(), {"t": Teacher(file, view, **more)})
         trainer(tmp_path / "student", max_epochs=1, limit_train_batches=1).fit(method, data)
 
-    with pytest.raises(InputError, match=r"allow_other_split=True if this is meant.*units='physical'|units='physical'"):
+    with pytest.raises(InputError, match="was trained on another split") as refused:
         fit(file, other)
+    assert "units" not in str(refused.value)  # which would not suffice
+    with pytest.warns(UserWarning, match=r"reads windows that are not scaled as those.*units='physical'"):
+        fit(file, other, allow_other_split=True)
+    unscaled = module("none", offsets=np.zeros(CHANNELS), split_seed=3)
+    with pytest.raises(InputError, match=r"was trained on other inputs.*units='physical'"):
+        fit(file, unscaled, allow_other_split=True)
     with pytest.raises(InputError, match="was trained on another split") as refused:  # the scaling is its own
         fit(file, other, units="physical")
     assert "scaled with other numbers" not in str(refused.value)
@@ -545,6 +552,29 @@ def test_zeros_of_a_sensor_are_those_of_scaled_windows(tmp_path: Path) -> None:
     for sensor in sensors_of(output):
         wanted = logits_of(output, sensor)[:1]
         torch.testing.assert_close(kept[f"{sensor}/ablated"], wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["standard", "minmax"])
+def test_statistics_of_other_units_are_warned_of(scale: Any, foreign: Foreign, tmp_path: Path) -> None:
+    def fit(mean: Any, std: Any, **more: Any) -> list[str]:
+        teacher = Teacher(net=copy.deepcopy(foreign), mean=mean, std=std, **more)
+        data = module(scale)
+        data.setup()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            KD(student(), {"raw": teacher}).prepare(data, "fit")
+        return [str(w.message) for w in caught if "units='physical'" in str(w.message)]
+
+    (said,) = fit(MEAN, STD)
+    assert "teacher 'raw': mean and std must be those of the view" in said
+    assert "for channel 0 they are 9 and 2.5" in said
+    assert not fit(MEAN, STD, units="physical")
+    assert not fit([0.0] * 3, [1.0] * 3)  # it was not standardised
+    x, _ = physical_windows()
+    offset, divisor = numbers(scale, x[module(scale).train_index])
+    scaled = (x - offset[:, None]) / divisor[:, None]
+    assert not fit((scaled.mean((0, 2)) + 0.01).tolist(), (1.1 * scaled.std((0, 2))).tolist())
+    assert len(fit(scaled.mean((0, 2)).tolist(), (5 * scaled.std((0, 2))).tolist())) == 1
 
 
 CONFIG = """

@@ -153,6 +153,7 @@ class Distillation(Method):
             teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+            teacher.check_statistics(windows, name)
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 

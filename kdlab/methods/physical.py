@@ -10,11 +10,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from kdlab.fingerprint import input_differences
+from kdlab.fingerprint import check_teacher_split, input_differences
 from kdlab.methods.windows import lacks, name_of
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, Windows
+
+#: statistics are taken for those of other units where their mean is so many standard deviations away, or their standard
+#: deviation is so many times larger or smaller
+_FAR, _WIDE = 2.5, 3.0
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,30 @@ def bring_back(who: str, view: str, windows: Windows, needed: bool = True) -> No
         windows.physical_view(of)
 
 
+def warn_of_units(who: str, view: str, mean: Sequence[float], std: Sequence[float], windows: Windows) -> None:
+    """Warn of statistics that are not those of scaled windows, such as a foreign net's in physical units.
+
+    Args:
+        who: the teacher, for messages.
+        view: key of its view, of which only the window itself is looked at.
+        mean: as given, one per channel.
+        std: as given, one per channel.
+        windows: the data module.
+    """
+    of_window = _raw(windows.view_settings(view) or "") is not None
+    if not of_window or not windows.fingerprint.get("scale") or lacks(windows, "view_statistics"):
+        return
+    found = windows.view_statistics(view) or ([0.0] * len(mean), [1.0] * len(std))
+    for channel, (m, s, here, spread) in enumerate(zip(mean, std, *found, strict=True)):
+        if abs(m - here) > _FAR * spread or not 1 / _WIDE <= max(s, 0) / spread <= _WIDE:
+            rank_zero_warn(
+                f"{who}: mean and std must be those of the view that it reads, in the data module's scaled units, but "
+                f"for channel {channel} they are {m:g} and {s:g}, and in the training windows {here:.3g} and "
+                f"{spread:.3g}. If they are in physical units, set units='physical' (in YAML: units: physical)."
+            )
+            return
+
+
 def check_trainer(who: str, trainer: Trainer | None) -> None:
     """Refuse a trainer that rounds windows in physical units, or whose device has no float64.
 
@@ -179,8 +208,21 @@ def check_trainer(who: str, trainer: Trainer | None) -> None:
         )
 
 
-def scale_hint(trained: Mapping[str, Any], current: Mapping[str, Any]) -> str:
-    """What to do about another scaling, for the end of a message; empty where it is the same."""
-    differs = input_differences({**current, "scale": trained.get("scale")}, current)
-    hint = " units='physical' (in YAML: units: physical) scales its windows with the numbers of its own training."
-    return hint if differs else ""
+def scale_hint(
+    trained: Mapping[str, Any], rescaled: Mapping[str, Any], current: Mapping[str, Any], allow_other_split: bool
+) -> str:
+    """What to do about another scaling, for the end of a message; empty where it is the same or does not suffice.
+
+    Args:
+        trained: fingerprint of the data that the teacher was trained on.
+        rescaled: the same with the scaling of this run.
+        current: fingerprint of this run.
+        allow_other_split: of the teacher.
+    """
+    if not input_differences({**current, "scale": trained.get("scale")}, current):
+        return ""
+    try:
+        check_teacher_split("the teacher", rescaled, current, allow_other_split)
+    except InputError:
+        return ""
+    return " units='physical' (in YAML: units: physical) scales its windows with the numbers of its own training."

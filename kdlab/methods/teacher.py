@@ -22,10 +22,10 @@ from kdlab.methods.checkpoints import (
 from kdlab.methods.class_maps import groups_of, mapped
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
-from kdlab.methods.physical import Before, given_statistics, own_scaling, scale_hint
+from kdlab.methods.physical import Before, given_statistics, own_scaling, scale_hint, warn_of_units
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
-from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, Output
+from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, Output, Windows
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -212,11 +212,12 @@ class Teacher(nn.Module):
         if trained and fingerprint and (other_classes or self.class_map is not None):
             trained = {**trained, "classes": fingerprint.get("classes")}
         who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
+        rescaled = {**(trained or {}), "scale": (fingerprint or {}).get("scale")}
+        if trained and self.physical:
+            trained = rescaled  # it scales its windows itself
         hint = ""
-        if trained and fingerprint and self.physical:
-            trained = {**trained, "scale": fingerprint.get("scale")}  # it scales its windows itself
-        elif trained and fingerprint and self._scales_itself(name):
-            hint = scale_hint(trained, fingerprint)
+        if trained and fingerprint and trained != rescaled and self._scales_itself(name):
+            hint = scale_hint(trained, rescaled, fingerprint, self.allow_other_split)
         try:
             warning = check_teacher_split(who, trained, fingerprint, self.allow_other_split)
         except InputError as error:
@@ -270,6 +271,12 @@ class Teacher(nn.Module):
                 f"teacher {name!r} ({self.file}) was trained on the view {trained}, but here {self.view!r} is "
                 f"{settings}. Give the data module the view that it was trained on, or train it again."
             )
+
+    def check_statistics(self, windows: Windows, name: str) -> None:
+        """Warn where the statistics that a foreign net was given are not those of the scaled windows that it reads."""
+        identity = self.mean is None or self.std is None or (not any(self.mean) and set(self.std) == {1.0})
+        if not (identity or self.physical or self.description):
+            warn_of_units(f"teacher {name!r}", self.view, self.mean or [], self.std or [], windows)
 
     def forward(self, x: Tensor) -> Output:
         """The output of the teacher for its view, without gradients."""
