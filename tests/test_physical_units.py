@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kdlab import KD, SAKDN, Supervised, Teacher, cli
+from kdlab import DDGSD, KD, SAKDN, Supervised, Teacher, cli
 from kdlab.augment import Noise
 from kdlab.cache import TeacherCache
 from kdlab.callbacks import EarlyStoppedTeacher
@@ -210,11 +210,28 @@ def test_keys() -> None:
     assert mean[0] == pytest.approx(9.81, abs=2)
     assert std[0] == pytest.approx(2.2, abs=0.5)
     assert data.view_statistics("raw") is None
-    for wrong in ("raw/physical/clean", "/physical", "raw/physical/physical", "raw/dirty/physical"):
+    for wrong in (
+        "raw/clean/clean",
+        "raw/clean/physical/clean",
+        "/physical",
+        "raw/physical/physical",
+        "raw/dirty/physical",
+    ):
         with pytest.raises(InputError, match=r"is no key; expected a name, name/clean.*/physical behind it"):
             module(views={"raw": Raw(), wrong: Raw()})
     with pytest.raises(InputError, match="'gaf/physical' has no view; give one, or add 'gaf' to repeat"):
         module(views={"raw": Raw(), "gaf/physical": None})
+
+
+def test_a_method_may_read_two_versions_in_physical_units(tmp_path: Path) -> None:
+    views = {"raw/physical": Raw(), "raw/physical/second": None}
+    data = module(views=views, augment=Noise(0.3))
+    method = DDGSD(student(), view="raw/physical")
+    trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(method, data)
+    batch = next(iter(data.train_dataloader())).views
+    assert batch["raw/physical/second"].dtype == torch.float64
+    assert not batch["raw/physical"].equal(batch["raw/physical/second"])
+    assert float(batch["raw/physical/second"][:, 2].mean()) == pytest.approx(1e8, abs=100)
 
 
 def test_ranges_are_in_the_units_of_the_view() -> None:

@@ -33,10 +33,15 @@ def read_key(key: str) -> ViewKey:
 
     >>> read_key("raw/clean/physical")
     ViewKey(name='raw', version='clean', physical=True)
+    >>> read_key("raw/physical/clean") == read_key("raw/clean/physical")
+    True
     """
     rest, physical = key.removesuffix(PHYSICAL), key.endswith(PHYSICAL)
     name, slash, version = rest.partition("/")
-    if not name or (slash and version not in VERSIONS):
+    for of in VERSIONS:  # of a method that reads two versions of a view in physical units
+        if not physical and rest.endswith(f"{PHYSICAL}/{of}"):
+            name, version, physical = rest.removesuffix(f"{PHYSICAL}/{of}"), of, True
+    if not name or "/" in name or (slash and version not in VERSIONS):
         raise InputError(
             f"views: {key!r} is no key; expected a name, name/clean, name/second or name/pair, each also with "
             f"{PHYSICAL} behind it"
@@ -59,7 +64,7 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
     result: dict[str, View] = {}
     for key, view in given.items():
         base = read_key(key).name
-        repeated = [] if key == base else [given.get(key.removesuffix(PHYSICAL)), given.get(base)]
+        repeated = [] if key == base else [given.get(key.rpartition("/")[0]), given.get(base)]
         same = next((one for one in [view, *repeated] if one is not None), None)
         if same is None:
             raise InputError(

@@ -282,9 +282,8 @@ class Teacher(nn.Module):
         """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
             raise InputError("Teacher: the net must be loaded before a forward pass, but is not. Call load().")
-        if self.before is not None:
-            x = self.before(x)
         with torch.no_grad(), self._autocast(x.device.type):
+            x = x if self.before is None else self.before(x)
             output: Output = self.net(x)
         return output if self.class_map is None else output._replace(logits=mapped(output.logits, self.class_map))
 
