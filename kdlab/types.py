@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay strings
+#: how a key of a view ends that reads physical units, and how the text of its settings does
+PHYSICAL, IN_PHYSICAL_UNITS = "/physical", " in physical units"
 
 
 class Batch(NamedTuple):
     """One batch of windows in every requested view.
 
     Attributes:
-        views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``.
+        views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``;
+            ``"raw/physical"`` is ``"raw"`` in physical units, float64.
         target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix). A training window
             without a label has -1, or a row of zeros. Of a data module with ``many_labels`` rows ``(B, K)`` float32: 1
             for each class of the window and 0 for the others, any number of ones, or none; between 0 and 1 for mixed
@@ -69,6 +72,10 @@ class Windows(Protocol):
 
     def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
         """Take the ranges of a net's training (``settings``, a `view_settings`) where those of the view are found."""
+        ...
+
+    def physical_view(self, name: str) -> None:
+        """Compute the view of the key ``name/physical`` from windows in physical units, until the next setup."""
         ...
 
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:

@@ -49,7 +49,7 @@ from kdlab.data.view_keys import complete_views
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.files import write_text
 from kdlab.fingerprint import check_fingerprint, make_fingerprint, salt
-from kdlab.types import Batch, InputError, Name
+from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, Batch, InputError, Name
 from kdlab.views import Raw, View
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ class WindowDataModule(LightningDataModule):
             augmentation and mixing, one that ends in ``/second`` from a second augmentation of it, and one that ends in
             ``/pair`` from another training window of the same class, drawn again in every epoch; ``pi/clean: null`` is
             the same view as ``pi``. Outside training all of them are equal. Seconds and pairs are mixed as the windows
-            are. Ranges of a :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training
-            windows at setup, and ``views`` holds them from then on; a net that is tested or teaches keeps those of its
-            training.
+            are. A key with ``/physical`` at its end (``raw/physical``, ``raw/clean/physical``) is computed from the
+            window brought back to physical units after all of this, in float64: a raw view then is float64, and ranges
+            and thresholds of others are in these units. A scaling that clips a window is refused with it. Ranges of a
+            :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training windows at setup, and
+            ``views`` holds them from then on; a net that is tested or teaches keeps those of its training.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
@@ -453,8 +455,9 @@ class WindowDataModule(LightningDataModule):
         return tuple(want.view.shape(len(ready.data.channels[want.source]), length))
 
     def view_settings(self, name: str) -> str:
-        """The view of a key, with its settings and channels, as text that is equal for equal views."""
-        return repr(self._ready.views.want(name).view)
+        """The view of a key, with its settings, channels and units, as text that is equal for equal views."""
+        want = self._ready.views.want(name)
+        return repr(want.view) + IN_PHYSICAL_UNITS * want.physical
 
     def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
         """Take the ranges that a net was trained with, where those of a view are ``"auto"``, until the next ``setup``.
@@ -471,17 +474,36 @@ class WindowDataModule(LightningDataModule):
         views.adopt(name, settings, again)
         self.views = views.as_given()
 
+    def physical_view(self, name: str) -> None:
+        """Compute a view also from windows in physical units, under the key ``name/physical``, until the next setup.
+
+        Args:
+            name: key of the view, with or without ``/physical``; nothing changes where it is there already.
+
+        Raises:
+            InputError: no such view, or a scaling that clips windows, whose range is lost.
+
+        >>> from kdlab.data import BasicMotions
+        >>> data = BasicMotions()
+        >>> data.physical_view("raw")
+        >>> data.view_names, next(data.batches("val")).views["raw/physical"].dtype
+        (['raw', 'raw/physical'], torch.float64)
+        """
+        views = self._ready.views
+        views.add_physical(name)
+        self.views = views.as_given()
+
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel of a view over the training windows without augmentation.
 
         Returns:
             None where the view is the raw signal and already standardised (``scale="standard"`` or the user's
-            constants). The standard deviation of a constant channel is given as 1.
+            constants, and not in physical units). The standard deviation of a constant channel is given as 1.
         """
         want, known = self._ready.views.want(name), self._ready.views.statistics
         if name not in known:
             own = isinstance(self.scale, str) and self.scale != "standard"
-            if isinstance(want.view, Raw) and not own:
+            if isinstance(want.view, Raw) and not own and not want.physical:
                 known[name] = None
             else:
                 rows = self._sampled(self._ready.train_rows(unlabelled=False))
@@ -520,7 +542,7 @@ class WindowDataModule(LightningDataModule):
         return {
             "fingerprint": str(self._ready.fingerprint["id"]),
             "windows": digest.hexdigest(),
-            "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}",
+            "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}" + PHYSICAL * want.physical,
             "augmentation": ", ".join(changes) or None,
         }
 

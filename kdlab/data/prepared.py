@@ -16,6 +16,7 @@ from kdlab.data.identified import Merged
 from kdlab.data.mixing import Mixing
 from kdlab.data.module_views import ModuleViews
 from kdlab.data.people import People
+from kdlab.data.physical import check_kept
 from kdlab.data.scaling import Scaler
 from kdlab.data.splits import STAGES, Split
 from kdlab.data.unlabelled import NO_LABEL
@@ -116,6 +117,9 @@ class Prepared:
             constants: source -> what the strengths of ``augment`` refer to.
         """
         data, rows, target = self.rows(stage)
+        for want in wanted if data is self.predict else ():
+            if want.physical:
+                check_kept(want.key, want.source, data, self.scalers[want.source])
         return WindowDataset(
             data.windows,
             target,

@@ -53,7 +53,7 @@ from kdlab.data import WindowDataModule
 from kdlab.export.formats import INPUT, OUTPUT
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.methods.metrics import metrics_of
-from kdlab.types import InputError
+from kdlab.types import PHYSICAL, InputError
 from kdlab.views import Raw
 
 CARD_VERSION = 1
@@ -90,8 +90,11 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
     return source, list(range(len(names))) if channels is None else [int(c) for c in channels]
 
 
-def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
-    """The scaling of these channels in the checkpoint."""
+def scale_of(described: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
+    """The scaling of these channels in the checkpoint; none where the net reads physical units itself."""
+    if described["view"].endswith(PHYSICAL):
+        return {"offset": [0.0] * len(channels), "divisor": [1.0] * len(channels), "clip": False}
+    fingerprint = described["fingerprint"]
     numbers = fingerprint["scale"][source]
     picked = {key: [float(numbers[key][c]) for c in channels] for key in ("offset", "divisor")}
     return {**picked, "clip": bool(numbers.get("clip", False))}
@@ -132,7 +135,7 @@ def describe(
         "window": window,
         "input": {"name": INPUT, "shape": ["batch", len(channels), *axes], "dtype": "float32"},
         "output": {"name": OUTPUT, "shape": ["batch", len(classes)], "dtype": "float32"},
-        "scale": scale_of(fingerprint, source, channels),
+        "scale": scale_of(described, source, channels),
     }
 
 

@@ -20,6 +20,7 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
@@ -149,10 +150,14 @@ class Distillation(Method):
                     "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
                 )
             classes = windows.num_classes if others else teacher.num_classes
+            if teacher.physical:
+                check_trainer(f"teacher {name!r}", self._trainer)
+                bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
             check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
             teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+            teacher.check_statistics(windows, name)
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
@@ -248,6 +253,7 @@ class Distillation(Method):
                 "hash": t.hash,
                 "provenance": t.description.get("provenance", {}),
                 **({} if t.class_map is None else {"class_map": t.class_map}),
+                **({"units": "physical"} if t.physical else {}),
             }
             for name, t in self.named_teachers()
         }

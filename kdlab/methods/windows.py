@@ -104,6 +104,10 @@ class PartialWindows:
         if self.has("adopt_view"):
             self._held.adopt_view(name, settings, again)
 
+    def physical_view(self, name: str) -> None:
+        """Compute a view in physical units."""
+        self._needed("physical_view")(name)
+
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel."""
         return cast("tuple[list[float], list[float]] | None", self._needed("view_statistics")(name))
