@@ -14,13 +14,13 @@ import kdlab
 from kdlab.data import BasicMotions
 from kdlab.export import command, export
 from kdlab.export.int8 import to_int8
+from kdlab.export.origins import Origins
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.tracing import to_onnx
-from kdlab.nets import Adapter, RecurrentNet
-from kdlab.nets.base import Backbone
+from kdlab.nets import RecurrentNet
+from kdlab.nets.base import Backbone, BatchNorm1d, Conv1d
 from kdlab.types import InputError
 from tests.conftest import trainer
-from tests.outside_nets import HFLike, TimmLike
 
 
 class Around(Backbone):
@@ -81,6 +81,17 @@ class Positions(nn.Module):
         return ((x.transpose(1, 2) @ self.weight) + self.positions).transpose(1, 2)
 
 
+class Fused(nn.Module):
+    """A large convolution whose norm the runtime fuses into it, under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = Conv1d(6, 128, 11, padding=5), BatchNorm1d(128)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.conv(x.unsqueeze(2)))).squeeze(2)
+
+
 def signals(first: nn.Module, *more: nn.Module) -> Backbone:
     return Around(nn.Sequential(first, *more))
 
@@ -102,18 +113,16 @@ NETS = {
     "grouped": (lambda: signals(nn.Conv1d(6, 12, 3, groups=6), nn.Conv1d(12, 16, 1), nn.BatchNorm1d(16)), None),
     "images": (lambda: Around(nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3)), ndim=2), None),
     "positions": (lambda: Around(Positions()), None),
+    "fused": (lambda: Around(Fused(), width=128), None),
     "weight norm": (lambda: signals(nn.utils.parametrizations.weight_norm(nn.Conv1d(6, 16, 3))), None),
-    "timm": (lambda: Adapter(TimmLike(), "fc", in_channels=6, num_classes=4), None),
-    "hugging face": (lambda: Adapter(HFLike(), "classifier", in_channels=6, num_classes=4, output="logits"), None),
 }
 
 
-def quantised(net: Backbone, least: float = 0.0):
-    torch.manual_seed(0)
+def traced(net: Backbone):
+    """Its ONNX model, the origins of the weights, and windows to calibrate on."""
     shape = (6, 20) if net.ndim == 1 else (6, 12, 12)
     model, known = to_onnx(PhysicalNet(net.eval(), [0.0] * 6, [1.0] * 6).eval(), shape)
-    windows = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
-    return to_int8(model, known, windows, least)
+    return model, known, np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
 
 
 def share_in_file(model, net: nn.Module) -> float:
@@ -128,7 +137,8 @@ def test_the_share_is_that_in_the_file(name):
     make, refused = NETS[name]
     torch.manual_seed(1)
     net = make()
-    model, counted = quantised(net)
+    given = traced(net)
+    model, counted = to_int8(*given, 0.0)
     assert counted.share == pytest.approx(share_in_file(model, net), abs=0.06 if name == "weight norm" else 1e-9)
     floats = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     for one in counted.left:  # names of modules of the net
@@ -142,7 +152,17 @@ def test_the_share_is_that_in_the_file(name):
     assert (counted.left[0]["layer"], counted.left[0]["class"]) == refused
     assert counted.left[0]["weights"] == sum(p.numel() for p in net.get_submodule(refused[0]).parameters())
     with pytest.raises(InputError, match=rf"at least 50 %, but is .*{refused[0]} \({refused[1]}, [\d,]+\).*Leave out"):
-        quantised(net, 0.5)
+        to_int8(*given, 0.5)
+
+
+def test_names_that_the_runtime_makes():
+    read = {"unsqueeze_3": ("net.a.weight", "val_1"), "val_2": ("unsqueeze_3", "net.b.bias")}
+    known = Origins({"net.a.weight": 6, "net.b.bias": 2}, read, {"net.a": "Conv1d"})
+    assert known.parameters("ConvBnFusion_W_unsqueeze_3_token_2") == {"net.a.weight"}
+    assert known.parameters("val_2") == {"net.a.weight", "net.b.bias"}
+    assert known.parameters("ConvAddFusion_B_net.b.bias") == {"net.b.bias"}
+    assert known.parameters("const_transpose_optimizer") == set()
+    assert known.layer("net.a.weight") == ("a", "Conv1d")
 
 
 def test_a_recurrent_student_is_refused_or_declared(tmp_path, capsys):

@@ -47,9 +47,9 @@ def register(cls: _Made) -> _Made:
     imported already, as the net of an :class:`~kdlab.nets.Adapter`. Whoever writes a file chooses the arguments (plain
     values within bounds), so register only what may be called with any.
 
-    A net that is made from a class after that records its arguments. So does the checkpoint of a plain
-    ``torch.nn.Module``, which can then be built again, if they are plain values and its layers are those that its
-    constructor made.
+    Nets that are made from the class after that record their arguments. The checkpoint of a plain ``torch.nn.Module``
+    then describes it, so that it can be rebuilt, if the arguments are plain values and its layers are still those that
+    its constructor made.
 
     Args:
         cls: a subclass of ``torch.nn.Module``, or a function that returns a net.
