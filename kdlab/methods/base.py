@@ -31,6 +31,7 @@ from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
+from kdlab.nets.recorded import same_net
 from kdlab.types import Batch, InputError, Output
 
 
@@ -327,7 +328,7 @@ class Method(Preparation):
                 "ckpt_path must be a checkpoint of kdlab, but was not written by kdlab. Use "
                 "kdlab.Teacher(checkpoint=..., net=...) to read foreign weights as a teacher."
             )
-        if described["net"] != self.net.spec:
+        if not same_net(described["net"], self.net.spec):
             raise InputError(
                 f"ckpt_path: the net must be that of the configuration, {self.net.spec}, but got {described['net']}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
