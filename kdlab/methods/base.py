@@ -19,7 +19,7 @@ from kdlab.methods.class_weights import check_label_term, described_weights, res
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
-from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.preparation import Preparation
 from kdlab.methods.schedules import ScheduleCallable, scheduled
 from kdlab.methods.windows import datamodule_in, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
@@ -146,8 +146,7 @@ class Method(Preparation):
         """Put the net into training mode in any case, and make sure that it standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
-            loader: Any = self.trainer.train_dataloader
-            self.net.standardize.fill(*loader_statistics(loader, self.view))
+            self.standardise_from_loader()
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:

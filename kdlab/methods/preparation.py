@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
-
-import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
@@ -15,11 +11,12 @@ from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpo
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
+from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch, InputError, Windows
+from kdlab.types import InputError, Windows
 
 #: the files that a run folder to start from is searched for, in this order
 INIT_FILES = ("best.ckpt", "teacher.ckpt")
@@ -27,7 +24,7 @@ INIT_FILES = ("best.ckpt", "teacher.ckpt")
 _EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
 
 
-class Preparation(LightningModule):
+class Preparation(Receiving):
     """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
 
     :meth:`prepare` takes them in this order: :meth:`check_data`, :meth:`load_teachers`, :meth:`check_split`,
@@ -51,6 +48,7 @@ class Preparation(LightningModule):
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule = datamodule_in(self.trainer)
+        self.receive_from(datamodule, stage)
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
@@ -59,10 +57,6 @@ class Preparation(LightningModule):
     def teardown(self, stage: str) -> None:
         """Let the data module compute all views again."""
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
-
-    def evaluation_views(self) -> set[str]:
-        """The views that validation, test and prediction read; the data module computes no others for them."""
-        return {self.view}
 
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Check the view, the shapes, the classes and, to fit, standardise and load initial weights and teachers.
@@ -76,10 +70,10 @@ class Preparation(LightningModule):
         Raises:
             InputError: naming what does not fit and what to do.
         """
-        windows = windows_of(datamodule)
         if stage != "fit":
-            self.check_trained(windows)
+            self.check_trained(windows_of(datamodule))
             return
+        windows = self._seen_windows(datamodule)
         self.check_data(windows)
         self.load_teachers(windows)
         self.check_split(windows)
@@ -168,13 +162,3 @@ class Preparation(LightningModule):
                 f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
                 f"same architecture. ({str(error).splitlines()[0]})"
             ) from error
-
-
-def loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel of a view over all batches of a loader."""
-    count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for batch in loader:
-        x = batch.views[view].double().transpose(0, 1).flatten(1).cpu()
-        count, total, square = count + x.shape[1], total + x.sum(1), square + x.square().sum(1)
-    mean = total / count
-    return mean, (square / count - mean.square()).clamp_min(0).sqrt()

@@ -1,0 +1,102 @@
+"""The labels of a batch that is not kdlab's, as class indices or class probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdlab.types import InputError
+
+_TO = {"teachers": "score teachers", "val": "validate", "test": "test", "predict": "predict"}
+
+
+def labels_of(y: Any, rows: int, classes: int, stage: str, who: str) -> Tensor:
+    """Class indices ``(B,)`` int64, or class probabilities ``(B, K)`` of training windows.
+
+    Args:
+        y: class indices ``(B,)`` or ``(B, 1)`` in any type that holds whole numbers, one-hot rows ``(B, K)``, or
+            probabilities ``(B, K)``; -1, or a row of zeros, for an unlabelled window.
+        rows: ``B``.
+        classes: ``K``.
+        stage: see `kdlab.methods.batches.Reads`; to validate and to test, every window has a class.
+        who: the method, in messages.
+
+    Raises:
+        InputError: for another shape, labels out of range, and rows that are neither one-hot nor probabilities.
+
+    Example:
+        >>> labels_of(torch.tensor([[0, 1], [1, 0]], dtype=torch.int16), 2, 2, "val", "KD")
+        tensor([1, 0])
+    """
+    if not isinstance(y, Tensor) or y.is_complex() or y.layout is not torch.strided:
+        kind = type(y).__name__ if not isinstance(y, Tensor) else f"a tensor of {y.dtype}"
+        raise InputError(f"{who}: y must be a dense tensor of class labels, but got {kind}. Convert it first.")
+    shape = tuple(y.shape)
+    if shape == (rows, 1) and classes > 1:
+        y = y[:, 0]
+    if tuple(y.shape) == (rows,):
+        return _indices(y, classes, stage, who)
+    if tuple(y.shape) == (rows, classes):
+        return _rows(y, stage, who)
+    remedy = f"Give {rows} labels, one per window"
+    if len(shape) == 2 and shape[0] == rows:
+        remedy = f"Give class indices, or set num_classes={shape[1]} of the net"
+    elif len(shape) == 0:
+        remedy = "Give batches of windows, not one window (batch_size=None?)"
+    raise InputError(
+        f"{who}: y must be class indices of shape ({rows},) or probabilities of shape ({rows}, {classes}), but got "
+        f"shape {shape}. {remedy}."
+    )
+
+
+def _indices(y: Tensor, classes: int, stage: str, who: str) -> Tensor:
+    if y.is_floating_point() and not bool((y == y.floor()).all()):
+        raise InputError(
+            f"{who}: y must be class indices (whole numbers from 0 to {classes - 1}), but got fractions or NaN. Number "
+            "the classes, or give probabilities (B, K)."
+        )
+    y = y.long()
+    least, most = int(y.min()), int(y.max())
+    unlabelled = stage in ("train", "predict")
+    if least >= -int(unlabelled) and most < classes:
+        return y
+    if least == 1 and most == classes:
+        remedy = "Count classes from 0: y - 1"
+    elif least < 0 <= most < classes:
+        remedy = (
+            "Number the classes from 0; -1 is an unlabelled window" + " of training" * (not unlabelled) + ": leave "
+            "those windows out"
+        )
+    else:
+        remedy = f"Number the classes from 0, or set num_classes={most + 1} of the net"
+    raise InputError(
+        f"{who}: y must be class indices from 0 to {classes - 1}, the classes of the net, but got {least} to {most}. "
+        f"{remedy}."
+    )
+
+
+def _rows(y: Tensor, stage: str, who: str) -> Tensor:
+    """One-hot rows as class indices, probabilities as they are."""
+    real = y.double()
+    if not bool((real >= 0).all()):  # neither for NaN
+        raise InputError(f"{who}: y of shape (B, K) must be probabilities of at least 0, but got {real.min():g}.")
+    total = real.sum(1)
+    exact = bool(((real == 0) | (real == 1)).all())
+    one_hot = exact and bool((total == 1).all())
+    if y.is_floating_point() and stage == "train":
+        if not bool(((total - 1).abs() < 1e-3).logical_or(total == 0).all()):
+            raise InputError(
+                f"{who}: the rows of y (B, K) must be probabilities, which sum to 1 (0: unlabelled), but sum to "
+                f"{total.min():g} to {total.max():g}. Take the softmax of logits; several classes per window are no "
+                "probabilities."
+            )
+        return y
+    if one_hot or (exact and stage in ("train", "predict") and bool((total <= 1).all())):
+        return torch.where(total == 1, real.argmax(1), -1)
+    kind = "probabilities" if y.is_floating_point() and not exact else "rows that sum to "
+    got = kind if kind == "probabilities" else f"{kind}{total.min():g} to {total.max():g}"
+    remedy = "Give class indices (y.argmax(1))" if kind == "probabilities" else "Give one class per window"
+    to = f" to {_TO[stage]}" if y.is_floating_point() else ""
+    raise InputError(f"{who}: y of shape (B, K) must be one-hot{to}, but got {got}. {remedy}.")
