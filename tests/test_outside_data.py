@@ -19,11 +19,20 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 import kdlab
 from kdlab import KD, Batch, Distillation, InputError, Output, Supervised, Teacher, cli
 from kdlab.cache import TeacherCache
-from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter
+from kdlab.callbacks import (
+    ConfusionMatrixPicture,
+    EarlyStoppedTeacher,
+    MarginMapPictures,
+    PredictionWriter,
+    ViewPictures,
+)
 from kdlab.data import ArrayDataModule, RandomPartner
 from kdlab.evaluate.command import main as evaluation
+from kdlab.export import export
+from kdlab.export import main as exporting
 from kdlab.methods.batches import THREE_LINES, Reads, Unindexed, batch_of
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods.receiving import loader_statistics
 from kdlab.methods.stubs import made_methods
 from kdlab.nets import ReusedClassifier, WideResNet
 from kdlab.objectives import SoftTargets
@@ -213,11 +222,11 @@ BROKEN[3, 0, 0], BROKEN[5] = torch.nan, torch.inf
     [
         (loader(X, Y + 1), "y must be class indices from 0 to 2, the classes of the net, but got 1 to 3. Count"),
         (loader(X, Y + 5), "but got 5 to 7. Number the classes from 0, or set num_classes=8 of the net."),
-        (loader(X, Y - 2), "but got -2 to 0. Number the classes from 0; -1 is an unlabelled window: leave those"),
+        (loader(X, Y - 2), "but got -2 to 0. Number the classes from 0, and leave out windows without a"),
         (loader(X, Y + 0.5), "but got fractions or NaN. Number the classes, or give probabilities (B, K)."),
         (loader(X, X), "y must be class indices of shape (8,) or probabilities of shape (8, 3), but got shape (8, 2"),
         (loader(X, torch.ones(WINDOWS, 5)), "but got shape (8, 5). Give class indices, or set num_classes=5 of"),
-        (loader(X, HOT.float() + 1), "the rows of y (B, K) must be probabilities, which sum to 1 (0: unlabelled), but"),
+        (loader(X, HOT.float() + 1), "the rows of y (B, K) must be probabilities, which sum to 1, but sum to 4"),
         (loader(X, HOT.float() - 1), "must be probabilities of at least 0, but got -1."),
         (loader(X, HOT | HOT.roll(1, 1)), "must be one-hot, but got rows that sum to 2 to 2. Give one class per"),
         (loader(X[:, 0], Y), "x must be (B, C, T) with C=2, as Supervised reads it, but got shape (8, 32). Give the"),
@@ -416,6 +425,38 @@ def test_a_teacher_of_a_plain_loader_teaches_on_another(tmp_path: Path) -> None:
         )
 
 
+def test_figures_of_plain_loaders(tmp_path: Path) -> None:
+    student = KD(net(), {"big": teacher()})
+    figures = [ConfusionMatrixPicture(), MarginMapPictures(taps=["stage1"], windows=3), ViewPictures()]
+    fitted = run(tmp_path, *figures)
+    fitted.fit(student, loader(X, Y), loader(X, Y))
+    fitted.test(student, loader(X, Y), verbose=False)
+    drawn = {path.stem for path in tmp_path.rglob("*.png")}
+    assert {"confusion_val", "confusion_test"} <= drawn
+    assert any("margin" in name for name in drawn)
+    assert "views" not in drawn
+
+
+def test_statistics_of_two_processes_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(rows: slice) -> list[Batch]:
+        nothing = torch.zeros(len(X[rows]), dtype=torch.long)
+        return [Batch({"raw": X[rows]}, nothing, nothing)]
+
+    sums: list[Tensor] = []
+
+    def total(x: Tensor) -> Tensor:
+        sums.append(x)
+        return torch.stack(sums).sum(0)
+
+    monkeypatch.setattr("kdlab.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("kdlab.distributed.total", total)
+    loader_statistics(batches(slice(5)), "raw")
+    mean, std, windows = loader_statistics(batches(slice(5, None)), "raw")
+    assert windows == WINDOWS
+    np.testing.assert_allclose(mean, X.double().numpy().mean((0, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, X.double().numpy().std((0, 2)), rtol=1e-9)
+
+
 # ---- evaluation and prediction ---------------------------------------------------------------------------------------
 def test_validate_test_and_predict_on_plain_loaders(tmp_path: Path) -> None:
     module = fit(tmp_path, Supervised(net()), loader(X, Y))
@@ -429,7 +470,9 @@ def test_validate_test_and_predict_on_plain_loaders(tmp_path: Path) -> None:
         prefix = {"validate": "val", "test": "test"}[stage]
         assert got[f"{prefix}/accuracy"] == pytest.approx(hits)
         assert got[f"{prefix}/loss"] == pytest.approx(loss, rel=1e-5)
-    for number, given in enumerate((loader(X, batch_size=7), DataLoader(X, batch_size=7), loader(X, Y, batch_size=7))):
+    none = torch.full_like(Y, -1)  # without a label
+    loaders = [loader(X), DataLoader(X, batch_size=7), loader(X, Y, batch_size=7), loader(X, none), loader(X, 0 * HOT)]
+    for number, given in enumerate(loaders):
         path = tmp_path / f"{number}.csv"
         run(tmp_path, PredictionWriter(str(path))).predict(module, given)
         header, *rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
@@ -508,6 +551,16 @@ def test_hooks_of_a_data_module_see_its_own_form(tmp_path: Path) -> None:
     wanted = fit(tmp_path, Supervised(net()), loader(2 * X, Y), loader(2 * X, Y))
     torch.testing.assert_close(module.net.state_dict(), wanted.net.state_dict())
     assert len(run(tmp_path).predict(module, OnDevice())) == 3
+
+
+def test_no_export_of_a_net_of_ours_on_other_windows(tmp_path: Path) -> None:
+    ours = ArrayDataModule(
+        X.repeat(4, 1, 1).numpy(), Y.repeat(4).numpy(), np.arange(4 * WINDOWS) // 6, batch_size=8, seed=0
+    )
+    fitted = run(tmp_path)
+    fitted.fit(Supervised(net()), ours)
+    with pytest.raises(InputError, match=r"must be the one of kdlab that the checkpoint was trained on, which scales"):
+        export(fitted.checkpoint_callback.best_model_path, OnDevice())  # type: ignore[union-attr]
 
 
 CODE = f'''
@@ -619,6 +672,14 @@ def test_a_data_module_of_another_origin_from_yaml(cls: str, outside: str) -> No
     assert not {"view_ms", "accuracy_noise1"} & set(result.scalars)
     with pytest.raises(InputError, match=r"a WindowDataModule of kdlab, but got .*pass --trust-config"):
         evaluation([folder, "--out", "untrusted"], cli.build)
+    with pytest.warns(UserWarning, match=rf"export: units, channels and scaling of {cls} are not known to kdlab"):
+        exported = exporting([folder, "--format", "torch", "--trust-config", "--windows", "test"], cli.build)
+    np.testing.assert_allclose(exported(X).softmax(1).numpy(), predicted, atol=1e-5)
+    assert exported.card["scale"] == {"offset": [0.0, 0.0], "divisor": [1.0, 1.0], "clip": False}
+    assert exported.card["input"]["units"].startswith("not known: as the data module gave them")
+    assert exported.card["classes"] == result.classes
+    assert exported.card["check"]["accuracy"]["before"] == pytest.approx(result.scalars["accuracy"])
+    assert exported.card["provenance"]["fingerprint"] == {}
     again = cli.run(["fit", "--config", file, *scheduled])
     assert again.trainer.lr_scheduler_configs[0].scheduler.total_steps == 3
     cli.run(

@@ -123,7 +123,7 @@ class MarginMapPictures(Callback):
     def _maps(self, trainer: Trainer, module: LightningModule, windows: int) -> tuple[Batch | None, list[Maps]]:
         """A few validation windows, None where there are none, and their maps."""
         method, chosen, teacher = self._chosen(module)
-        batch = _few(trainer, {method.view, teacher.view}, windows)
+        batch = _few(trainer, method, {method.view, teacher.view}, windows)
         if batch is None:
             return None, []
         precision = trainer.precision_plugin
@@ -146,13 +146,13 @@ class MarginMapPictures(Callback):
         batch, rows = self._maps(trainer, module, self.windows)
         if batch is None:
             return
-        x = batch.views[self._chosen(module)[0].view].numpy()
+        x = batch.views[self._chosen(module)[0].view].cpu().numpy()
         classes = [str(c) for c in windows_in(trainer).classes or range(int(batch.target.max()) + 1)]
         titles = [classes[int(t)].replace("_", " ") for t in batch.target]
         save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
-def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
+def _few(trainer: Trainer, method: Distillation, views: set[str], count: int) -> Batch | None:
     """The first validation windows of each class in turn, as a batch."""
     windows = windows_in(trainer)
     batches: Iterable[Batch]
@@ -160,7 +160,7 @@ def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
         chosen = _of_each_class(torch.cat([b.target for b in windows.batches("val", views=[])]), count)
         batches = windows.batches("val", views=sorted(views))
     elif trainer.val_dataloaders:
-        batches = [next(iter(trainer.val_dataloaders))]
+        batches = [method.received(next(iter(trainer.val_dataloaders)), "teachers")]
         chosen = _of_each_class(batches[0].target, count)
     else:
         return None

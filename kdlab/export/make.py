@@ -8,12 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
+
 from kdlab.data import WindowDataModule
 from kdlab.data.spread import spread
 from kdlab.export.card import describe, metrics, run_name, source_of
 from kdlab.export.comparing import compare, judge, latencies, net_bytes, physical_windows, reference
 from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
+from kdlab.export.outside import OutsideWindows
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.writing import write
 from kdlab.files import remove_leftovers, replacing
@@ -35,7 +38,7 @@ _CALIBRATION = 512  # windows; ranges settle long before
 
 def export(
     checkpoint: str | PathLike[str],
-    datamodule: WindowDataModule,
+    datamodule: LightningDataModule,
     path: str | PathLike[str] | None = None,
     *,
     format: str = "torch.export",
@@ -52,7 +55,8 @@ def export(
 
     Args:
         checkpoint: checkpoint file, or run folder (its newest finished version).
-        datamodule: the data settings that it was trained with.
+        datamodule: the data settings that it was trained with. Of one that is not kdlab's, units and scaling are not
+            known: the file then reads windows as its loaders give them.
         path: the file; None: beside the checkpoint, ``best.pt2``, ``best.int8.onnx``, ...
         format: ``"torch"``, ``"torch.export"`` or ``"onnx"``, see :mod:`kdlab.export`.
         quantize: ``"int8"`` (onnx only) or None.
@@ -78,11 +82,14 @@ def export(
     target = _target(found, path, format, quantize, overwrite)
     if format == "onnx":
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
-    described, net = read_net(found)
-    _check_data(described, datamodule)
-    source, channels = source_of(described, datamodule)
-    logits, labels = reference(net, described["view"], datamodule, windows)
-    card = describe(described, datamodule, source, channels, format) | {
+    outside = not isinstance(datamodule, WindowDataModule)
+    described, net = read_net(found, outside)
+    # of another origin, what is read of the data is the same
+    data: Any = OutsideWindows(datamodule, described, net) if outside else datamodule
+    _check_data(described, data)
+    source, channels = data.source if outside else source_of(described, data)
+    logits, labels = reference(net, described["view"], data, windows)
+    card = (data.card(format) if outside else describe(described, data, source, channels, format)) | {
         "name": run_name(found.absolute()),
         "provenance": _provenance(described, net, found),
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels)},
@@ -90,18 +97,18 @@ def export(
     module = PhysicalNet(net, **card["scale"]).eval()
     rows = None
     if quantize:
-        rows = spread(datamodule.train_index, _CALIBRATION)
+        rows = spread(data.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
         }
-    shown = None if rows is None else physical_windows(datamodule, source, channels, rows)
+    shown = None if rows is None else physical_windows(data, source, channels, rows)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with replacing(card_path(target)) as beside, replacing(target) as made:
         write(module, made, format, card, shown)
         ready = open_exported(made, check=False)
-        check = compare(ready, logits, labels, datamodule, source, channels, windows)
+        check = compare(ready, logits, labels, data, source, channels, windows)
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
             "check": check | judge(check, bool(quantize), tolerance),
@@ -112,8 +119,12 @@ def export(
     return load(target)
 
 
-def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
+def read_net(path: Path, outside: bool = False) -> tuple[dict[str, Any], Backbone]:
     """The description and the net of one of our checkpoints, in float32 and evaluation mode.
+
+    Args:
+        path: the checkpoint.
+        outside: its data are of another origin than kdlab's, so that they need not be in it.
 
     Raises:
         InputError: when kdlab did not write it, its training data are not in it, or its weights are not
@@ -126,7 +137,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
             f"CKPT: {str(path)!r} was not written by kdlab, so its classes, channels and units are not known. Expected "
             "a checkpoint of kdlab fit."
         )
-    if not described.get("fingerprint"):
+    if not described.get("fingerprint") and not outside:
         raise InputError(
             f"CKPT: {str(path)!r} must name the data that it was trained on, but does not, so its units are not "
             "known. Train it with "
@@ -139,7 +150,7 @@ def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
 
 
 def _check_arguments(
-    format: str, quantize: str | None, windows: str, tolerance: float, datamodule: WindowDataModule
+    format: str, quantize: str | None, windows: str, tolerance: float, datamodule: LightningDataModule
 ) -> None:
     if format not in FORMATS:
         raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
@@ -154,7 +165,7 @@ def _check_arguments(
         raise InputError(f"windows: must be 'val' or 'test', but got {windows!r}. Use one of them.")
     if not tolerance >= 0:
         raise InputError(f"tolerance: must be at least 0 points of accuracy, but got {tolerance}. Pass 0.5.")
-    if windows == "test" and datamodule.corruption is not None:
+    if windows == "test" and isinstance(datamodule, WindowDataModule) and datamodule.corruption is not None:
         raise InputError(
             "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
             "the same ones. Leave out corruption."
@@ -186,7 +197,7 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict
         "checkpoint": str(path),
         "sha256": sha256(path),
         "weights": weights_hash(net.state_dict()),
-        **known | {"fingerprint": without_people(described["fingerprint"])},
+        **known | {"fingerprint": without_people(described["fingerprint"] or {})},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }

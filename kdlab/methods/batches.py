@@ -21,7 +21,7 @@ THREE_LINES = """
     def __getitem__(self, i):
         x, y = self.pairs[i]
         return kdlab.Batch(views={"raw": x}, target=y, index=i)"""
-_LAYOUT = {1: "(B, C, T)", 2: "(B, C, H, W)"}
+_LAYOUT = {1: "(B, C, T)", 2: "(B, C, H, W)"}  # by a net's ndim, of which there are no others
 
 
 class Unindexed(Batch):

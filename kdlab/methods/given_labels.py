@@ -17,10 +17,10 @@ def labels_of(y: Any, rows: int, classes: int, stage: str, who: str) -> Tensor:
 
     Args:
         y: class indices ``(B,)`` or ``(B, 1)`` in any type that holds whole numbers, one-hot rows ``(B, K)``, or
-            probabilities ``(B, K)``; -1, or a row of zeros, for an unlabelled window.
+            probabilities ``(B, K)``; to predict also -1, or a row of zeros, for a window without a label.
         rows: ``B``.
         classes: ``K``.
-        stage: see `kdlab.methods.batches.Reads`; to validate and to test, every window has a class.
+        stage: see `kdlab.methods.batches.Reads`; but to predict, every window has a label.
         who: the method, in messages.
 
     Raises:
@@ -59,16 +59,12 @@ def _indices(y: Tensor, classes: int, stage: str, who: str) -> Tensor:
         )
     y = y.long()
     least, most = int(y.min()), int(y.max())
-    unlabelled = stage in ("train", "predict")
-    if least >= -int(unlabelled) and most < classes:
+    if least >= -int(stage == "predict") and most < classes:
         return y
     if least == 1 and most == classes:
         remedy = "Count classes from 0: y - 1"
     elif least < 0 <= most < classes:
-        remedy = (
-            "Number the classes from 0; -1 is an unlabelled window" + " of training" * (not unlabelled) + ": leave "
-            "those windows out"
-        )
+        remedy = "Number the classes from 0, and leave out windows without a label"
     else:
         remedy = f"Number the classes from 0, or set num_classes={most + 1} of the net"
     raise InputError(
@@ -84,16 +80,14 @@ def _rows(y: Tensor, stage: str, who: str) -> Tensor:
         raise InputError(f"{who}: y of shape (B, K) must be probabilities of at least 0, but got {real.min():g}.")
     total = real.sum(1)
     exact = bool(((real == 0) | (real == 1)).all())
-    one_hot = exact and bool((total == 1).all())
     if y.is_floating_point() and stage == "train":
-        if not bool(((total - 1).abs() < 1e-3).logical_or(total == 0).all()):
+        if not bool(((total - 1).abs() < 1e-3).all()):
             raise InputError(
-                f"{who}: the rows of y (B, K) must be probabilities, which sum to 1 (0: unlabelled), but sum to "
-                f"{total.min():g} to {total.max():g}. Take the softmax of logits; several classes per window are no "
-                "probabilities."
+                f"{who}: the rows of y (B, K) must be probabilities, which sum to 1, but sum to {total.min():g} to "
+                f"{total.max():g}. Take the softmax of logits; several classes per window are no probabilities."
             )
         return y
-    if one_hot or (exact and stage in ("train", "predict") and bool((total <= 1).all())):
+    if exact and bool(((total == 1) | ((total == 0) & (stage == "predict"))).all()):
         return torch.where(total == 1, real.argmax(1), -1)
     kind = "probabilities" if y.is_floating_point() and not exact else "rows that sum to "
     got = kind if kind == "probabilities" else f"{kind}{total.min():g} to {total.max():g}"
