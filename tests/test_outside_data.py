@@ -27,6 +27,7 @@ from kdlab.callbacks import (
     ViewPictures,
 )
 from kdlab.data import ArrayDataModule, RandomPartner
+from kdlab.evaluate import evaluate
 from kdlab.evaluate.command import main as evaluation
 from kdlab.export import export
 from kdlab.export import main as exporting
@@ -284,6 +285,28 @@ def test_one_loader_to_evaluate_on(tmp_path: Path) -> None:
     assert "there must be one loader to validate on, because" in refusal(tmp_path, loader(X, Y), both)
     with pytest.raises(InputError, match=r"one loader to test on, .* but got 2\. Join their data sets"):
         run(tmp_path).test(Supervised(net()), both)
+
+    class Two(OnDevice):
+        def val_dataloader(self) -> Any:
+            return both
+
+    with pytest.raises(InputError, match=r"one loader to validate on, .* but got 2\. Join their data sets"):
+        run(tmp_path, enable_checkpointing=False).fit(Supervised(net()), Two())
+
+
+def test_a_method_may_have_loaders_itself_and_need_not_validate(tmp_path: Path) -> None:
+    class Own(Supervised):
+        def train_dataloader(self) -> Any:
+            return loader(X, Y)
+
+    class TrainOnly(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return loader(X, Y)
+
+    wanted = fit(tmp_path, Supervised(net()), loader(X, Y)).net.state_dict()
+    for module, data in ((Own(net()), None), (Supervised(net()), TrainOnly())):
+        run(tmp_path, enable_checkpointing=False).fit(module, datamodule=data)
+        torch.testing.assert_close(module.net.state_dict(), wanted)
 
 
 class Stream(IterableDataset):  # type: ignore[type-arg]
@@ -551,6 +574,30 @@ def test_hooks_of_a_data_module_see_its_own_form(tmp_path: Path) -> None:
     wanted = fit(tmp_path, Supervised(net()), loader(2 * X, Y), loader(2 * X, Y))
     torch.testing.assert_close(module.net.state_dict(), wanted.net.state_dict())
     assert len(run(tmp_path).predict(module, OnDevice())) == 3
+
+
+class Opened(OnDevice):
+    """Its hook makes the pairs."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader([{"x": x, "y": y} for x, y in zip(X, Y, strict=True)], batch_size=8)  # type: ignore[arg-type]
+
+    val_dataloader = test_dataloader = train_dataloader
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch["x"], batch["y"]
+
+
+def test_a_hook_may_make_the_pairs(tmp_path: Path) -> None:
+    wanted = fit(tmp_path, Supervised(net()), loader(X, Y))
+    module = Supervised(net())
+    module.prepare(Opened(), "fit")  # as on the command line, before a trainer has it
+    run(tmp_path, enable_checkpointing=False).fit(module, Opened())
+    torch.testing.assert_close(module.net.state_dict(), wanted.net.state_dict())
+    result = evaluate(module, Opened(), embedding=False, cost=False)
+    with torch.no_grad():
+        hits = module.net.eval()(X).logits.argmax(1) == Y
+    assert result.scalars["accuracy"] == pytest.approx(float(hits.float().mean()))
 
 
 def test_no_export_of_a_net_of_ours_on_other_windows(tmp_path: Path) -> None:

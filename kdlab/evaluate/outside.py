@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from kdlab.evaluate.cost import latency, macs, parameters
 from kdlab.methods.base import Method
 from kdlab.methods.batches import batch_of
-from kdlab.methods.receiving import batches_in
+from kdlab.methods.receiving import batches_in, through_hooks
 from kdlab.methods.windows import PartialWindows
 from kdlab.types import Batch
 
@@ -44,8 +44,7 @@ class OutsideData(PartialWindows):
         held: LightningDataModule = self._held
         reads, seen = self.module.reads(stage), 0
         for given in batches_in(held.test_dataloader() if stage == "test" else held.val_dataloader()):
-            given = held.on_after_batch_transfer(held.on_before_batch_transfer(given, 0), 0)
-            batch = batch_of(given, replace(reads, order=(seen, 1)))
+            batch = batch_of(through_hooks(held, given), replace(reads, order=(seen, 1)))
             self.sample = {name: tuple(x.shape[1:]) for name, x in batch.views.items()}
             seen += len(batch.index)
             yield batch

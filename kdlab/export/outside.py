@@ -17,7 +17,7 @@ from kdlab.evaluate.outside import set_up
 from kdlab.export.card import CARD_VERSION
 from kdlab.export.formats import INPUT, OUTPUT
 from kdlab.methods.batches import Reads, batch_of
-from kdlab.methods.receiving import batches_in
+from kdlab.methods.receiving import batches_in, through_hooks
 from kdlab.methods.windows import PartialWindows
 from kdlab.nets.base import Backbone
 from kdlab.types import Batch, InputError
@@ -87,8 +87,7 @@ class OutsideWindows(PartialWindows):
             reads = Reads("export", stage, views, self.net.num_classes, torch.float32)
             batches = []
             for given in batches_in(made()):
-                given = held.on_after_batch_transfer(held.on_before_batch_transfer(given, 0), 0)
-                batches.append(batch_of(given, reads))
+                batches.append(batch_of(through_hooks(held, given), reads))
             if not batches:
                 raise InputError(
                     f"export: the {stage} loader of {self.name} must give batches, but gave none. Fill it."

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -41,7 +42,6 @@ class Receiving(LightningModule):
     _position = 0  # of the next window to predict
     _outside = False  # whether batches are of another origin than kdlab's
     _late = False  # whether the data module moves batches, or changes them afterwards, in its own way
-    _sample: tuple[Any, Batch] | None = None  # data module (None: loaders) and a batch of it
 
     # ---- what a method reads
     def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
@@ -77,7 +77,8 @@ class Receiving(LightningModule):
         Raises:
             InputError: for several loaders to evaluate on.
         """
-        given = None if datamodule is not None else _evaluated(self.trainer, stage)
+        self._outside = isinstance(windows_of(datamodule), PartialWindows)
+        given = _loader_of(self.trainer, stage) if self._outside else None
         if isinstance(given, list | tuple | dict) and len(given) > 1:
             raise InputError(
                 f"{type(self).__name__}: there must be one loader to {_EVALUATES[stage]}, "
@@ -86,7 +87,6 @@ class Receiving(LightningModule):
             )
         hooks = ("transfer_batch_to_device", "on_after_batch_transfer")
         own = [vars(cls).keys() for cls in type(datamodule).__mro__ if cls not in LightningDataModule.__mro__]
-        self._outside = isinstance(windows_of(datamodule), PartialWindows)
         self._late = datamodule is not None and any(hook in names for names in own for hook in hooks)
         self._position = 0
 
@@ -139,28 +139,26 @@ class Receiving(LightningModule):
         windows = windows_of(datamodule)
         if not isinstance(windows, PartialWindows) or windows.has("view_shape"):
             return windows
-        if self._sample is None or self._sample[0] is not datamodule or datamodule is None:
-            batch = self._first(datamodule)
-            self._sample = None if batch is None else (datamodule, batch)
-        if self._sample is not None:
-            windows.sample = {name: tuple(x.shape[1:]) for name, x in self._sample[1].views.items()}
+        if (batch := self._first(datamodule)) is not None:
+            windows.sample = {name: tuple(x.shape[1:]) for name, x in batch.views.items()}
         return windows
 
     def _first(self, datamodule: Any) -> Batch | None:
-        if datamodule is None and self._trainer is None:
-            return None
-        if datamodule is not None:
-            loader = datamodule.train_dataloader()
-        else:
-            source: Any = self.trainer.fit_loop._data_source
-            loader = source.instance
-        if _once(loader) or isinstance(loader, LightningModule):
+        fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            loader = _loader_of(self._trainer, "train")
+        else:  # before the fit, as on the command line
+            loader = None if datamodule is None else datamodule.train_dataloader()
+        if loader is None or _once(loader):
             return None
         with isolate_rng(include_cuda=False), _unmoved(loader):
             given = next(batches_in(loader), None)
-        if given is None:
-            raise InputError(f"{type(self).__name__}: the training loader must give batches, but gave none. Fill it.")
-        batch = batch_of(given, self.reads("train"))
+            if given is None:
+                who = type(self).__name__
+                raise InputError(f"{who}: the training loader must give batches, but gave none. Fill it.")
+            if not fitting:
+                return batch_of(through_hooks(datamodule, given), self.reads("train"))
+            batch = self.received(given, "train")
         index = "without index" if isinstance(batch, Unindexed) else "with index"
         shapes = ", ".join(f"{name!r} {tuple(batch.views[name].shape[1:])}" for name in self.read_views("train"))
         rank_zero_info(
@@ -192,6 +190,12 @@ class Receiving(LightningModule):
         )
 
 
+def through_hooks(datamodule: LightningDataModule, given: Any) -> Any:
+    """A batch as the hooks of a data module change it, on the CPU, outside of a trainer."""
+    moved = datamodule.transfer_batch_to_device(datamodule.on_before_batch_transfer(given, 0), torch.device("cpu"), 0)
+    return datamodule.on_after_batch_transfer(moved, 0)
+
+
 def loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor, int]:
     """Mean and standard deviation per channel of a view over all batches, and the number of windows, of all ranks."""
     count, total, square, windows = 0, torch.zeros(()).double(), torch.zeros(()).double(), 0
@@ -217,15 +221,17 @@ def _stage_of(trainer: Any) -> str:
     return "val" if trainer.validating or trainer.sanity_checking else "train"
 
 
-def _evaluated(trainer: Any, stage: str) -> Any:
-    """The loader, or the loaders, that a stage evaluates."""
+def _loader_of(trainer: Any, stage: str) -> Any:
+    """The loader, or the loaders, of ``"train"`` or of what a stage evaluates; None where there is none."""
     loops = {
+        "train": trainer.fit_loop,
         "fit": trainer.fit_loop.epoch_loop.val_loop,
         "validate": trainer.validate_loop,
         "test": trainer.test_loop,
         "predict": trainer.predict_loop,
     }
-    return loops[stage]._data_source.instance
+    source = loops[stage]._data_source
+    return source.dataloader() if source.instance is not None and source.is_defined() else None
 
 
 def batches_in(loader: Any) -> Iterator[Any]:
