@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule
 
 from kdlab import __version__
 from kdlab.configs import read_config
@@ -42,7 +42,7 @@ def check(args: Sequence[str]) -> None:
     _with_words(Reading, args)
 
 
-def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, WindowDataModule]:
+def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, LightningDataModule]:
     """The method and the data module of a config file, not set up, and with the weights that they begin with.
 
     Args:
@@ -54,7 +54,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     """
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
-    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     content = read_config(Path(config), "config")
     for key in ("model", "data"):
         if content.get(key) is None:
@@ -144,7 +144,8 @@ def _cite(words: Sequence[str]) -> None:
     config = parser.parse_args(list(words)).config
     model, data = build(config)
     changes = [getattr(data, name, None) for name in ("augment", "mix", "corruption")]
-    print(bibtex(papers([*model.modules(), data, *changes, *data.views.values(), *build_callbacks(config)])))
+    views = data.views.values() if isinstance(data, WindowDataModule) else ()
+    print(bibtex(papers([*model.modules(), data, *changes, *views, *build_callbacks(config)])))
 
 
 def _nets(words: Sequence[str]) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
+
 from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
-from kdlab.data import WindowDataModule
 from kdlab.files import one_line
 from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY
+from kdlab.methods.windows import PartialWindows, windows_of
 from kdlab.types import InputError
 
 MOST_NUMBER = 3e38  # float32 has none above it
 
 
-def check_batches(config: Any, datamodule: WindowDataModule) -> None:
+def check_batches(config: Any, datamodule: LightningDataModule) -> None:
     """Both loaders of a fit can be made, and the trainer's limits leave batches.
 
     Args:
@@ -26,6 +28,8 @@ def check_batches(config: Any, datamodule: WindowDataModule) -> None:
     Raises:
         InputError: a limit leaves no batch, or the windows do not fill one.
     """
+    if isinstance(windows_of(datamodule), PartialWindows):
+        return  # its loaders may have no length
     loaders = {"train": datamodule.train_dataloader(), "val": datamodule.val_dataloader()}
     for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
         name = "overfit_batches" if config.get("overfit_batches") else f"limit_{part}_batches"
@@ -57,7 +61,7 @@ def check_optimizer(model: Method) -> None:
 
 
 def check_callbacks(
-    callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str, epochs: int | None
+    callbacks: Iterable[Any], model: Method, datamodule: LightningDataModule, stage: str, epochs: int | None
 ) -> None:
     """The callbacks fit the method, the data and the number of epochs.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
@@ -28,6 +28,7 @@ from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
 from kdlab.methods.tuning import check_finders
+from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
 from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
@@ -61,7 +62,7 @@ class KdlabCLI(LightningCLI):
             self.subcommands = lambda: names  # type: ignore[method-assign]
         super().__init__(
             model_class=Method,
-            datamodule_class=WindowDataModule,
+            datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=RecordRun,
@@ -127,7 +128,7 @@ class KdlabCLI(LightningCLI):
     def _name_wandb_run(self, logger: Namespace, config: Namespace) -> None:
         callbacks = config.trainer.callbacks or []
         is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
-        data = config.data.init_args
+        data: Any = config.data.get("init_args") or {}
         fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
         tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
         names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
@@ -222,6 +223,8 @@ class KdlabCLI(LightningCLI):
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
         config = self.config[self.config.subcommand]
+        if not isinstance(self.datamodule, WindowDataModule):
+            self.datamodule.trainer = self.trainer  # it may read it
         self.datamodule.prepare_data()
         self.datamodule.setup(stage)
         self.model.prepare(self.datamodule, stage)
@@ -235,7 +238,8 @@ class KdlabCLI(LightningCLI):
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
             self.model.check_checkpoint(checkpoint, self.datamodule)
-            check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
+            if here := windows_of(self.datamodule).fingerprint:
+                check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, here, stage)
             if stage == "fit":
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)

@@ -124,7 +124,7 @@ class MarginMapPictures(Callback):
     def _maps(self, trainer: Trainer, module: LightningModule, windows: int) -> tuple[Batch | None, list[Maps]]:
         """A few validation windows, None where there are none, and their maps."""
         method, chosen, teacher = self._chosen(module)
-        batch = _few(trainer, {method.view, teacher.view}, windows)
+        batch = _few(trainer, method, {method.view, teacher.view}, windows)
         if batch is None:
             return None, []
         precision = trainer.precision_plugin
@@ -147,14 +147,14 @@ class MarginMapPictures(Callback):
         batch, rows = self._maps(trainer, module, self.windows)
         if batch is None:
             return
-        x = batch.views[self._chosen(module)[0].view].numpy()
+        x = batch.views[self._chosen(module)[0].view].cpu().numpy()
         many = batch.target.shape[1] if batch.target.ndim > 1 else int(batch.target.max()) + 1
         classes = [str(c) for c in windows_in(trainer).classes or range(many)]
         titles = [_title(row, classes) for row in batch.target.tolist()]
         save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
-def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
+def _few(trainer: Trainer, method: Distillation, views: set[str], count: int) -> Batch | None:
     """The first validation windows of each class in turn, as a batch."""
     windows = windows_in(trainer)
     batches: Iterable[Batch]
@@ -162,7 +162,7 @@ def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
         chosen = _of_each_class(torch.cat([b.target for b in windows.batches("val", views=[])]), count)
         batches = windows.batches("val", views=sorted(views))
     elif trainer.val_dataloaders:
-        batches = [next(iter(trainer.val_dataloaders))]
+        batches = [method.received(next(iter(trainer.val_dataloaders)), "teachers")]
         chosen = _of_each_class(batches[0].target, count)
     else:
         return None

@@ -103,8 +103,9 @@ class ConfusionMatrixPicture(Callback):
             return
         self._start(pl_module)
         pl_module.eval()
+        module: Any = pl_module
         for batch in loader:
-            self._add(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+            self._add(module, module.received(batch, "val"))
         self._draw(trainer, "confusion_val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

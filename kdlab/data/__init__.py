@@ -12,6 +12,7 @@ from kdlab.data.image_folder import ImageFolder
 from kdlab.data.images import ImageDataModule
 from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
+from kdlab.data.partners import RandomPartner
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.intervals import Intervals
 from kdlab.data.recordings.module import RecordingDataModule
@@ -46,6 +47,7 @@ __all__ = [
     "Intervals",
     "Mixing",
     "Mixup",
+    "RandomPartner",
     "RecordingDataModule",
     "Scale",
     "ShoulderWatch",

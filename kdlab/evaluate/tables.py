@@ -44,16 +44,15 @@ def robustness(evaluations: Mapping[str, Evaluation]) -> str:
 def cost(evaluations: Mapping[str, Evaluation]) -> str:
     """Parameters, multiply-accumulates and time of net and view for one window, and the ratio to the least."""
     known = {name: one for name, one in evaluations.items() if "macs" in one.scalars}
-    total = {name: one.scalars["view_ms"] + one.scalars["latency_ms"] for name, one in known.items()}
+    timed = {name: one.scalars for name, one in known.items() if "view_ms" in one.scalars}
+    total = {name: s["view_ms"] + s["latency_ms"] for name, s in timed.items()}
     rows = []
     for name, one in known.items():
         row = {"run": name, "method": str(one.description.get("method", "")), "view": one.description.get("view", "")}
         least = min(other.scalars["macs"] for other in known.values())
-        row |= _cost(one) | {
-            "view + net ms": f"{total[name]:.2f}",
-            "MACs, x least": f"{one.scalars['macs'] / least:.1f}",
-        }
-        rows.append(row | {"ms, x least": f"{total[name] / min(total.values()):.1f}"})
+        row |= _cost(one) | ({"view + net ms": f"{total[name]:.2f}"} if name in total else {})
+        row["MACs, x least"] = f"{one.scalars['macs'] / least:.1f}"
+        rows.append(row | ({"ms, x least": f"{total[name] / min(total.values()):.1f}"} if name in total else {}))
     return markdown(rows)
 
 
@@ -112,7 +111,7 @@ def _cost(one: Evaluation) -> dict[str, str]:
         "parameters": f"{s['parameters']:,.0f}",
         "MACs (M)": f"{s['macs'] / 1e6:.2f}",
         "net ms": f"{s['latency_ms']:.2f}",
-        "view ms": f"{s['view_ms']:.2f}",
+        **({"view ms": f"{s['view_ms']:.2f}"} if "view_ms" in s else {}),
     }
 
 

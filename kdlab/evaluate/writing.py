@@ -86,7 +86,13 @@ def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, one in results.items():
         data = one.description["tested_on"]
-        key = (data["dataset"], data["window"], one.description["stage"], one.index.tobytes(), one.target.tobytes())
+        key = (
+            data.get("dataset"),
+            data.get("window"),
+            one.description["stage"],
+            one.index.tobytes(),
+            one.target.tobytes(),
+        )
         groups.setdefault(key, []).append(name)
     if len(groups) < 2:
         return []

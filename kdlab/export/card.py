@@ -15,7 +15,8 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
 ``sampling_rate``    hertz, or null
 ``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
-``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units
+``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units,
+                     or as ``units`` says where the data module was not one of kdlab
 ``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities; with
                      ``labels`` ``many`` their sigmoid, and a class above one half is present
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from kdlab.data import WindowDataModule
@@ -25,6 +26,7 @@ from kdlab.export.comparing import (
 from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
 from kdlab.export.naming import run_name, target_of
+from kdlab.export.outside import OutsideWindows
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.sources import find_source, read_source
 from kdlab.export.sources import read_net as read_net
@@ -42,7 +44,7 @@ _CALIBRATION = 512  # windows; ranges settle long before
 
 def export(
     checkpoint: str | PathLike[str] | nn.Module,
-    datamodule: WindowDataModule,
+    datamodule: LightningDataModule,
     path: str | PathLike[str] | None = None,
     *,
     format: str = "torch.export",
@@ -64,7 +66,8 @@ def export(
     Args:
         checkpoint: checkpoint file, or run folder (its newest finished version); a method that was trained in this
             process; or a net alone, of which is not known what it was trained on: that is taken from ``datamodule``.
-        datamodule: the data settings that it was trained with.
+        datamodule: the data settings that it was trained with. Of one that is not kdlab's, units and scaling are not
+            known: the file then reads windows as its loaders give them.
         path: the file; None: beside the checkpoint, called by its run: ``tpkd.pt2``, ``tpkd.int8.onnx``, ...
             (``tpkd.last.pt2`` of a checkpoint that is not the one that a run is read by).
         format: ``"torch"``, ``"torch.export"`` or ``"onnx"``, see :mod:`kdlab.export`.
@@ -93,13 +96,16 @@ def export(
     target = target_of(found, path, format, quantize, overwrite)
     if format == "onnx":
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
+    outside = not isinstance(datamodule, WindowDataModule)
     described, made_net, _ = read_source(checkpoint, found, datamodule, net)
     _check_rebuilt(format, described)
-    _check_data(described, datamodule)
-    source, channels = source_of(described, datamodule)
+    # of another origin, what is read of the data is the same
+    data: Any = OutsideWindows(datamodule, described, made_net) if outside else datamodule
+    _check_data(described, data)
+    source, channels = data.source if outside else source_of(described, data)
     many = trained_on_many(described)
-    logits, labels = reference(made_net, described["view"], datamodule, windows)
-    card = describe(described, datamodule, source, channels, format) | {
+    logits, labels = reference(made_net, described["view"], data, windows)
+    card = (data.card(format) if outside else describe(described, data, source, channels, format)) | {
         "name": target.name.partition(".")[0] if found is None else run_name(found.absolute()),
         "provenance": _provenance(described, made_net, found),
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
@@ -107,21 +113,21 @@ def export(
     module = PhysicalNet(made_net, **card["scale"]).eval()
     rows = None
     if quantize:
-        rows = spread(datamodule.train_index, _CALIBRATION)
+        rows = spread(data.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
             "int8_minimum": int8_minimum,
         }
-    shown = None if rows is None else physical_windows(datamodule, source, channels, rows)
+    shown = None if rows is None else physical_windows(data, source, channels, rows)
     where = (source, channels, card["scale"]["divisor"])
-    exact = None if quantize else logit_tolerance(made_net, described["view"], datamodule, windows, logits, *where)
+    exact = None if quantize else logit_tolerance(made_net, described["view"], data, windows, logits, *where)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with replacing(card_path(target)) as beside, replacing(target) as made:
         write(module, made, format, card, shown)
         ready = open_exported(made, check=False)
-        check = compare(ready, logits, labels, datamodule, source, channels, windows) | {"logit_tolerance": exact}
+        check = compare(ready, logits, labels, data, source, channels, windows) | {"logit_tolerance": exact}
         before = None if found is None else found.stat().st_size
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
@@ -139,7 +145,7 @@ def _check_arguments(
     windows: str,
     tolerance: float,
     int8_minimum: float,
-    datamodule: WindowDataModule,
+    datamodule: LightningDataModule,
 ) -> None:
     if format not in FORMATS:
         raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
@@ -156,7 +162,7 @@ def _check_arguments(
         raise InputError(f"tolerance: must be at least 0 points of accuracy, but got {tolerance}. Pass 0.5.")
     if not 0 <= int8_minimum <= 1:
         raise InputError(f"int8_minimum: must be a share from 0 to 1, but got {int8_minimum}. Pass 0.5.")
-    if windows == "test" and datamodule.corruption is not None:
+    if windows == "test" and isinstance(datamodule, WindowDataModule) and datamodule.corruption is not None:
         raise InputError(
             "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
             "the same ones. Leave out corruption."
@@ -183,7 +189,7 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path | None) 
         "checkpoint": None if path is None else str(path),
         "sha256": None if path is None else sha256(path),
         "weights": weights_hash(net.state_dict()),
-        **known | {"fingerprint": without_people(described["fingerprint"])},
+        **known | {"fingerprint": without_people(described["fingerprint"] or {})},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
     }

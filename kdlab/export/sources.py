@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from kdlab.data import WindowDataModule
@@ -38,33 +39,43 @@ def find_source(given: str | PathLike[str] | nn.Module) -> Path | None:
 
 
 def read_source(
-    given: str | PathLike[str] | nn.Module, file: Path | None, datamodule: WindowDataModule, net: nn.Module | None
+    given: str | PathLike[str] | nn.Module, file: Path | None, datamodule: LightningDataModule, net: nn.Module | None
 ) -> Source:
     """The net and its description.
 
     Args:
         given: a checkpoint, a method that was trained in this process, or a net.
         file: the checkpoint, if it is one.
-        datamodule: what a net alone was trained on.
+        datamodule: the data; what a net alone was trained on. Of a data module that is not kdlab's, the training data
+            need not be known.
         net: the net of a checkpoint.
 
     Raises:
         InputError: when its training data are not known, or it cannot be built.
     """
+    outside = not isinstance(datamodule, WindowDataModule)
     if file is not None:
-        return Source(*read_net(file, net), file)
+        return Source(*read_net(file, net, outside), file)
     assert isinstance(given, nn.Module)  # as `find_source` found
     if net is not None:
         raise InputError("net: must be left out where a method or a net is exported, but got one. Pass one of them.")
-    return _of_method(given) if isinstance(given, Method) else _of_net(given, datamodule)
+    if isinstance(given, Method):
+        return _of_method(given, outside)
+    if not isinstance(datamodule, WindowDataModule):
+        raise InputError(
+            f"net: a net alone must come with a data module of kdlab, but got {type(datamodule).__name__}. Pass the "
+            "method that trained it, or its checkpoint."
+        )
+    return _of_net(given, datamodule)
 
 
-def read_net(path: Path, net: nn.Module | None = None) -> tuple[dict[str, Any], Backbone]:
+def read_net(path: Path, net: nn.Module | None = None, outside: bool = False) -> tuple[dict[str, Any], Backbone]:
     """The description and the net of one of our checkpoints, in float32 and evaluation mode.
 
     Args:
         path: the checkpoint.
         net: a net of its kind, which is copied; None: it is built from the description.
+        outside: its data are of another origin than kdlab's, so that they need not be in it.
 
     Raises:
         InputError: when kdlab did not write it, its training data are not in it, or its weights are not
@@ -77,7 +88,7 @@ def read_net(path: Path, net: nn.Module | None = None) -> tuple[dict[str, Any], 
             f"CKPT: {str(path)!r} was not written by kdlab, so its classes, channels and units are not known. Expected "
             "a checkpoint of kdlab fit."
         )
-    if not described.get("fingerprint"):
+    if not described.get("fingerprint") and not outside:
         raise InputError(
             f"CKPT: {str(path)!r} must name the data that it was trained on, but does not, so its units are not "
             "known. Train it with "
@@ -90,9 +101,9 @@ def read_net(path: Path, net: nn.Module | None = None) -> tuple[dict[str, Any], 
     return {**described, "net": spec, "epoch": checkpoint.get("epoch")}, _ready(made)
 
 
-def _of_method(method: Method) -> Source:
+def _of_method(method: Method, outside: bool) -> Source:
     described = method.describe()
-    if not described.get("fingerprint"):
+    if not described.get("fingerprint") and not outside:
         raise InputError(
             f"{type(method).__name__}: must have been trained in this process with a data module of kdlab, or the "
             "units of its windows are not known, but was not. Fit it first, or export its checkpoint with net=."
@@ -121,8 +132,10 @@ def _of_net(net: nn.Module, datamodule: WindowDataModule) -> Source:
     return Source({**described, "net": made.spec, "epoch": None}, _ready(made), None)
 
 
-def _classes(described: dict[str, Any]) -> int:
-    return len(described["fingerprint"]["classes"])
+def _classes(described: dict[str, Any]) -> int | None:
+    """Number of classes of the training data, where these are known."""
+    fingerprint = described.get("fingerprint")
+    return len(fingerprint["classes"]) if fingerprint else None
 
 
 def _ready(net: Backbone) -> Backbone:

@@ -24,7 +24,7 @@ from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings,
 from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
-from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.preparation import Preparation
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
 from kdlab.methods.tuning import use_findings
@@ -207,8 +207,7 @@ class Method(Preparation):
         """Put the net into training mode in any case, and make sure that it standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
-            loader: Any = self.trainer.train_dataloader
-            self.net.standardize.fill(*loader_statistics(loader, self.view))
+            self.standardise_from_loader()
         if (objective := objective_of(self)) is not None:
             measure_weights(self, objective, self.terms)
         if self._random is not None:

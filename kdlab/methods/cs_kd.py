@@ -28,6 +28,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import TeacherFree
 from kdlab.methods.view_checks import check_version
+from kdlab.nets.base import Backbone
 from kdlab.objectives import Reduction, WeightedTeachers
 from kdlab.types import Batch, Output, Windows
 
@@ -83,6 +84,10 @@ class CSKD(TeacherFree, objective=CSKDObjective):
     def check_data(self, windows: Windows) -> None:
         """Check that there are pairs."""
         check_version("CSKD", self.view, "pair", windows)
+
+    def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
+        """Also the pairs, in training."""
+        return super().read_views(stage) | ({f"{self.view}/pair": ("CSKD", self.net)} if stage == "train" else {})
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms, with the net's output for the partners as the teacher's."""

@@ -26,7 +26,7 @@ from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
-from kdlab.methods.windows import windows_in
+from kdlab.methods.windows import name_of, windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import SoftTargets, WeightedTeachers
@@ -158,6 +158,11 @@ class Distillation(Method):
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
             teacher.check_statistics(windows, name)
+        if not windows.fingerprint:
+            rank_zero_warn(
+                f"{type(self).__name__}: the split of {name_of(windows)} is not known, so it cannot be checked that no "
+                f"teacher ({', '.join(self.teachers)}) was trained on windows that are validated or tested here."
+            )
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
@@ -185,6 +190,12 @@ class Distillation(Method):
                 "views, but plain loaders do not declare them. Use a data module, such as kdlab's, or call "
                 "objective.adapt(student=..., teachers=...) with the nets' outputs before the fit."
             )
+
+    def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
+        """Also the views of the teachers, in training and where they are scored."""
+        taught = dict(self.named_teachers()) if stage in ("train", "teachers") else {}
+        views = {t.view: (f"teacher {name!r}", t.net if t.loaded else None) for name, t in taught.items()}
+        return views | super().read_views(stage)
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
         """The teachers with their names."""

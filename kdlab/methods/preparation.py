@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
@@ -19,12 +16,13 @@ from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.plans import plan_of
+from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
 from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch, InputError, Windows
+from kdlab.types import InputError, Windows
 
 #: the files that a run folder to start from is searched for, in this order
 INIT_FILES = ("best.ckpt", "teacher.ckpt")
@@ -32,7 +30,7 @@ INIT_FILES = ("best.ckpt", "teacher.ckpt")
 _EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
 
 
-class Preparation(LightningModule):
+class Preparation(Receiving):
     """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
 
     :meth:`prepare` takes them in this order: :meth:`check_labels`, :meth:`check_data`, :meth:`load_teachers`,
@@ -62,6 +60,7 @@ class Preparation(LightningModule):
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule, self._random = datamodule_in(self.trainer), None
+        self.receive_from(datamodule, stage)
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
@@ -73,16 +72,6 @@ class Preparation(LightningModule):
     def teardown(self, stage: str) -> None:
         """Let the data module compute all views again."""
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
-
-    @property
-    def reads_labels(self) -> bool:
-        """Whether all of its terms read labels, so that training windows without one are left out."""
-        objective = objective_of(self)
-        return objective is None or objective.reads_labels
-
-    def evaluation_views(self) -> set[str]:
-        """The views that validation, test and prediction read; the data module computes no others for them."""
-        return {self.view}
 
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Check the view, the shapes, the classes and, to fit, standardise and load initial weights and teachers.
@@ -96,12 +85,13 @@ class Preparation(LightningModule):
         Raises:
             InputError: naming what does not fit and what to do.
         """
-        windows = windows_of(datamodule)
-        if not lacks(windows, "many_labels"):
-            self.use_many_labels(windows.many_labels is True)
+        declared = windows_of(datamodule)
+        if not lacks(declared, "many_labels"):
+            self.use_many_labels(declared.many_labels is True)
         if stage != "fit":
-            self.check_trained(windows)
+            self.check_trained(declared)
             return
+        windows = self._seen_windows(datamodule)
         self.check_labels(windows)
         if windows.unlabelled_count and self.reads_labels:
             rank_zero_warn(
@@ -208,13 +198,3 @@ class Preparation(LightningModule):
                 f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
                 f"same architecture. ({str(error).splitlines()[0]})"
             ) from error
-
-
-def loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel of a view over all batches of a loader."""
-    count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for batch in loader:
-        x = batch.views[view].double().transpose(0, 1).flatten(1).cpu()
-        count, total, square = count + x.shape[1], total + x.sum(1), square + x.square().sum(1)
-    mean = total / count
-    return mean, (square / count - mean.square()).clamp_min(0).sqrt()

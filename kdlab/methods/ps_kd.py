@@ -175,6 +175,10 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
                 f"epoch, but got {windows.mix}. Leave mix out, or use another method."
             )
 
+    def needs_index(self) -> str:
+        """The predictions are kept by it."""
+        return "PSKD keeps its predictions of the epoch before by it"
+
     def setup(self, stage: str) -> None:
         """Also clear the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""
         super().setup(stage)

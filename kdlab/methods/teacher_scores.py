@@ -9,14 +9,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
 
 from kdlab import distributed
 from kdlab.methods.label_kinds import is_right, patterns
+from kdlab.methods.receiving import Receiving
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch
 
 
 class Scores(NamedTuple):
@@ -34,7 +33,7 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) -> dict[str, Scores]:
+def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dict[str, Scores]:
     """Scores of the teachers, in one pass over the validation windows in their views.
 
     Args:
@@ -50,9 +49,9 @@ def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) 
     none = torch.zeros((0, count) if many else 0)
     classes = torch.zeros(patterns(none, count, many)[1], device=module.device)
     precision = trainer.precision_plugin
-    batches: Iterable[Batch] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
-    for batch in batches:
-        batch = precision.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
+    batches: Iterable[Any] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
+    for given in batches:
+        batch = module.received(given, "teachers")
         keep = batch.index >= 0
         with precision.val_step_context():
             logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
@@ -68,12 +67,12 @@ def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) 
     }
 
 
-def _classes(module: LightningModule, teachers: Mapping[str, Teacher]) -> int:
+def _classes(module: Receiving, teachers: Mapping[str, Teacher]) -> int:
     """At least as many classes as the targets have."""
     own = [int(module.net.num_classes)] if isinstance(module.net, Backbone) else []
     return max([*own, *(teacher.num_classes or 0 for teacher in teachers.values())])
 
 
-def _comparable(module: LightningModule, teacher: Teacher) -> bool:
+def _comparable(module: Receiving, teacher: Teacher) -> bool:
     """Does it have the classes of the student?"""
     return not isinstance(module.net, Backbone) or teacher.num_classes == module.net.num_classes

@@ -36,6 +36,11 @@ def windows_of(datamodule: object) -> Windows:
 
 def datamodule_in(trainer: Trainer | None) -> Any:
     """The data module of a trainer, None where there are only loaders."""
+    if trainer is None:
+        return None
+    selector = trainer._data_connector._datahook_selector
+    if selector is not None and selector.datamodule is None:
+        return None  # this call has plain loaders; the trainer keeps the data module of an earlier one
     return getattr(trainer, "datamodule", None)  # Lightning sets it only where there is one
 
 
@@ -65,6 +70,8 @@ class PartialWindows:
 
     def __init__(self, datamodule: object) -> None:
         self._held: Any = datamodule
+        #: view -> shape of one sample in a first batch, where one was read
+        self.sample: dict[str, tuple[int, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -89,11 +96,11 @@ class PartialWindows:
     @property
     def view_names(self) -> Sequence[str]:
         """Keys of the views in a batch."""
-        return cast(Sequence[str], self._known("view_names", None) or ())
+        return cast(Sequence[str], self._known("view_names", None) or tuple(self.sample))
 
     def view_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of one sample of a view."""
-        return tuple(self._held.view_shape(name)) if self.has("view_shape") else None
+        return tuple(self._held.view_shape(name)) if self.has("view_shape") else self.sample.get(name)
 
     def view_settings(self, name: str) -> str | None:
         """The view as text."""
