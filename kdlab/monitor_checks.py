@@ -61,7 +61,8 @@ def _logged(trainer: Trainer, model: Method) -> tuple[list[str], bool]:
         validates = False
     measured: Any = model.metrics["val"]
     terms = [f"train/{name}" for name in (*model.term_names(), *model.settings())]
-    return [*(measured.keys() if validates else ()), "train/loss", *dict.fromkeys(terms)], validates
+    always = ("train/loss", "train/accuracy", "train/grad_norm")
+    return [*(measured.keys() if validates else ()), *dict.fromkeys((*always, *terms))], validates
 
 
 def _is_foreign(part: object) -> bool:

@@ -21,6 +21,7 @@ from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
 from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.step_values import StepValues
 from kdlab.methods.windows import datamodule_in, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -37,6 +38,11 @@ class Method(Preparation):
 
     A method implements :meth:`terms`. Logged are ``train/loss`` and ``train/<term>``, ``val/`` and ``test/`` with
     ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro).
+
+    Of training, too, are logged ``train/accuracy`` (of the net in training mode, with the most probable class of a
+    mixed label; windows without a label are left out), ``train/grad_norm`` (2-norm of the gradient before clipping) and
+    ``train/lr``. These are means over an epoch, of ``train/lr`` the last value. Every ``log_every_n_steps`` steps of
+    the optimiser the values of that step are logged as ``train/<name>_step``, the learning rate as ``train/lr``.
 
     Args:
         net: the net that is trained.
@@ -91,7 +97,7 @@ class Method(Preparation):
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
@@ -113,7 +119,7 @@ class Method(Preparation):
     # ------------------------------------------------------------------ hooks of a fit
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -134,8 +140,14 @@ class Method(Preparation):
             check_settings(optimizer)
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss or the weights of this epoch are not finite."""
+        """Stop where the loss or the weights of this epoch are not finite; log what was collected of it."""
         check_fit(self, self._watch)
+        found = {f"train/{name}": value for name, value in self._steps.epoch().items()}
+        self.log_dict(found, sync_dist=self.trainer.world_size > 1)  # equal in all processes
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the values of this step, where that is due."""
+        self._steps.step(optimizer, self.trainer)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -157,14 +169,16 @@ class Method(Preparation):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
-        terms = self.terms(batch, self.net(batch.views[self.view]))
+        output = self.net(batch.views[self.view])
+        terms = self.terms(batch, output)
         check_label_term(objective_of(self))
         values = torch.stack(list(terms.values()))
         loss = values.sum()
         refuse_terms(self, self._watch, self._watch.see(terms, values, self.trainer.global_step))
-        logged = {"loss": loss, **terms, **self.settings()}
+        logged = {name: value.detach() for name, value in {"loss": loss, **terms, **self.settings()}.items()}
+        self._steps.see(len(batch.index), logged, output.logits, batch.target)
         self.log_dict(
-            {f"train/{name}": value.detach() for name, value in logged.items()},
+            {f"train/{name}": value for name, value in logged.items()},
             on_step=False,
             on_epoch=True,
             batch_size=len(batch.index),
