@@ -28,6 +28,7 @@ from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
+from kdlab.quiet import lean_summary, name_run
 from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
 from kdlab.run_checkpoints import check_files, checkpoint_callbacks, watching
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
@@ -108,6 +109,7 @@ class KdlabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Weights only by default, a run folder in place of a checkpoint file, names for Weights & Biases."""
         config = self.config[self.config.subcommand]
+        name_run(self.run_name)
         if config.get("weights_only") is None:
             config.weights_only = True
         if (path := config.get("ckpt_path")) is not None:
@@ -151,6 +153,7 @@ class KdlabCLI(LightningCLI):
                 "(of ModelCheckpoint, every run has one for its monitor and one without). Leave one out, or change its "
                 "monitor, mode or every_n_epochs."
             ) from error
+        lean_summary(self.trainer)
         if self._prepare is not None:
             self._prepare(self.datamodule)
 

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "dropped": {"types"},
     "parser": {"types", "configs", "dropped"},
     "run_folder": set(),
+    "quiet": set(),
     "functional": {"types"},
     "distributed": set(),
     "views": {"types", "functional"},
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     "cache": {"types", "objective"},
     "figures": {"types"},
     "callbacks": {"types", "functional", "figures", "methods"},
-    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
+    "evaluate": {"quiet", "types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
