@@ -125,7 +125,7 @@ def _shown_by(show: Callable[..., Any]) -> Callable[..., Any]:
     ) -> None:
         if _runs and os.path.abspath(filename).startswith(_HERE):
             run, text = _runs[-1], str(message)
-            if rank_zero_only.rank or not run.said.first(text):
+            if vars(rank_zero_only).get("rank") or not run.said.first(text):
                 return
             if run.name and category.__module__ == "builtins":
                 message = category(f"[{run.name}] {text}")

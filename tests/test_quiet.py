@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelSummary
+from lightning.pytorch.utilities import rank_zero_only
 
 import kdlab
 from kdlab import Supervised, cli
@@ -205,7 +206,7 @@ def test_errors_asked_for_are_errors():
 
 
 def test_one_of_several_ranks_warns(caught, monkeypatch):
-    monkeypatch.setattr("kdlab.quiet.rank_zero_only.rank", 1)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     with quieted("a/b"):
         inside()("too few windows")
         warnings.warn("of someone else", stacklevel=1)

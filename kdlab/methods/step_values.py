@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -56,11 +56,12 @@ def gradient_norm(optimizer: Optimizer, trainer: Trainer) -> Tensor | None:
     if not grads or isinstance(trainer.strategy, _SHARDED):
         return None
     full = [g.coalesce().values() if g.is_sparse else g for g in grads]
-    norm = torch.nn.utils.get_total_norm([g if g.dtype.itemsize > 2 else g.float() for g in full])
+    norms: tuple[Tensor, ...] = torch._foreach_norm([g if g.dtype.itemsize > 2 else g.float() for g in full])
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([one.to(norms[0]) for one in norms]))
     plugin = trainer.precision_plugin
     # fused optimisers divide by the scale in their step, all others have done so
     if isinstance(plugin, MixedPrecision) and plugin.scaler and vars(optimizer).get("_step_supports_amp_scaling"):
-        return norm / plugin.scaler.scale(torch.ones_like(norm))  # type: ignore[no-any-return]
+        norm = norm / plugin.scaler.scale(torch.ones_like(norm))
     return norm
 
 
@@ -78,6 +79,48 @@ def learning_rates(optimizer: Optimizer) -> dict[str, float | Tensor]:
     return {name: lr.detach().clone() if isinstance(lr, Tensor) else lr for name, lr in rates.items()}
 
 
+class _Sum:
+    """A sum over many steps, to which a step adds nothing but a reference.
+
+    Args:
+        fold: the sum of a stack of values.
+    """
+
+    _MOST = 64
+
+    def __init__(self, fold: Callable[[Tensor], Tensor]) -> None:
+        self._fold, self._held = fold, list[Tensor]()
+        self._total: Tensor | None = None
+
+    def add(self, value: Tensor) -> None:
+        """Add the value of a step."""
+        self._held.append(value)
+        if len(self._held) == self._MOST:
+            self._total = self._folded()
+
+    def take(self) -> Tensor | None:
+        """The sum, which begins again; None where nothing was added."""
+        total = self._folded()
+        self._total = None
+        return total
+
+    def _folded(self) -> Tensor | None:
+        if not self._held:
+            return self._total
+        part, self._held = self._fold(torch.stack(self._held)), []
+        return part if self._total is None else self._total + part
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.sum(0)
+
+
+def _finite(norms: Tensor) -> Tensor:
+    """The sum of those that are finite, and their number: a step that a loss scale let overflow is not taken."""
+    finite = norms.isfinite()
+    return torch.stack([torch.where(finite, norms, 0).sum(), finite.sum().to(norms.dtype)])
+
+
 class StepValues:
     """The values of the steps of a fit, which stay on the device until they are logged.
 
@@ -89,8 +132,7 @@ class StepValues:
     def __init__(self) -> None:
         self._batches: list[tuple[int, dict[str, Tensor]]] = []  # since the last step of the optimiser
         self._right: list[Tensor] = []
-        self._epoch: Tensor | None = None
-        self._norms: Tensor | None = None
+        self._epoch, self._norms = _Sum(_sum), _Sum(_finite)
         self._rates: dict[str, float | Tensor] = {}
         self._names: Collection[str] = ()  # of the values, which go before those of this class
 
@@ -106,7 +148,7 @@ class StepValues:
         right, self._names = right_of(logits, target), values.keys()
         self._batches.append((windows, dict(values)))
         self._right.append(right)
-        self._epoch = right if self._epoch is None else self._epoch + right
+        self._epoch.add(right)
 
     def step(self, optimizer: Optimizer, trainer: Trainer) -> None:
         """Take gradient and learning rates of a step of the optimiser, and log it where that is due.
@@ -116,10 +158,8 @@ class StepValues:
             trainer: of the fit.
         """
         norm, self._rates = gradient_norm(optimizer, trainer), learning_rates(optimizer)
-        if norm is not None:  # a step that a loss scale let overflow is not taken
-            finite = norm.isfinite()
-            pair = torch.stack([torch.where(finite, norm, 0), finite.to(norm.dtype)])
-            self._norms = pair if self._norms is None else self._norms + pair
+        if norm is not None:
+            self._norms.add(norm)
         batches, right, self._batches, self._right = self._batches, self._right, [], []
         every, step = trainer.log_every_n_steps, trainer.global_step  # type: ignore[attr-defined]
         if not trainer.loggers or not every or (step + 1) % every:
@@ -135,12 +175,13 @@ class StepValues:
         Every process calls it.
         """
         found: dict[str, Any] = {}
-        if self._epoch is not None and bool((right := distributed.total(self._epoch).double())[1]):
-            found["accuracy"] = (right[0] / right[1]).float()
-        if self._norms is not None and bool(self._norms[1]):  # the same in every process
-            found["grad_norm"] = self._norms[0] / self._norms[1]
+        right, norms = self._epoch.take(), self._norms.take()
+        if right is not None and bool((right := distributed.total(right))[1]):
+            found["accuracy"] = right[0].float() / right[1].float()
+        if norms is not None and bool(norms[1]):  # the same in every process
+            found["grad_norm"] = norms[0] / norms[1]
         found |= {name: torch.as_tensor(lr, dtype=torch.float32) for name, lr in self._rates.items()}
-        self._epoch, self._norms, self._rates = None, None, {}
+        self._rates = {}
         return {name: value for name, value in found.items() if name not in self._names}
 
 
