@@ -29,7 +29,7 @@ from kdlab.methods.plans import plan_of, planned
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
 from kdlab.quiet import lean_summary, name_run
-from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
+from kdlab.resuming import METRICS, interrupted_version, logged_run, next_row, rows_before, take_best
 from kdlab.run_checkpoints import check_files, checkpoint_callbacks, watching
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
@@ -205,6 +205,10 @@ class KdlabCLI(LightningCLI):
         if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
             self._run_logger.go_on(rows_before(source / METRICS, steps))
         take_best(path, steps, here)
+        found = logged_run(path, self._run_folder)
+        for logger in self.trainer.loggers if found is not None and self.trainer.is_global_zero else ():
+            if isinstance(logger, WandbLogger) and logger.version == found:
+                logger.experiment.log({}, step=next_row(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run; a job of a study is measured first."""

@@ -406,6 +406,8 @@ def test_curves_within_an_epoch_and_one_run_over_a_resume(here):
     for rows in (first, second):
         assert [row[axis] for row in rows] == sorted(row[axis] for row in rows)
     assert min(row[axis] for row in second) == 8  # two epochs of four steps were kept
+    numbers = [row["_step"] for row in (*first, *second)]  # rows of a number that was there would not be uploaded
+    assert numbers == sorted(set(numbers))
     joined = [row for row in first if row[axis] < 8] + second
     for name in ("loss", "ce", "accuracy", "grad_norm"):
         steps = [row[axis] for row in joined if f"train/{name}_step" in row]
