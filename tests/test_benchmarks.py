@@ -69,7 +69,7 @@ def test_cost_of_logging_within_the_epoch(capsys):
     logging_steps.main(["--rounds", "1", "--steps", "8", "--device", "cpu"])
     ratios = re.findall(r"logged every +(\d+) steps: (\d\.\d{3}) of the steps per second", capsys.readouterr().out)
     assert [every for every, _ in ratios] == ["50", "1"]
-    assert all(0 < float(ratio) for _, ratio in ratios)
+    assert all(float(ratio) > 0 for _, ratio in ratios)
     assert logging_steps.base.StepValues is logging_steps.StepValues
     assert logging_steps.Nothing().epoch() == {}
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities import rank_zero_only
 
 import kdlab
-from kdlab import Supervised, cli
+from kdlab import KD, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher
 from kdlab.data import BasicMotions
 from kdlab.quiet import LeanSummary, lean_summary, name_run, quieted
@@ -116,6 +116,19 @@ new = [f for f in warnings.filters if f not in filters]
 assert not new, new
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE, cwd=tmp_path)
+
+
+def test_frozen_teachers_are_no_problem_and_modules_in_evaluation_mode_are_one(tmp_path, teachers, caught):
+    class Frozen(pl.Callback):
+        def on_fit_start(self, trainer, module):
+            module.objective.eval()
+
+    before = warnings.filters[:]
+    trainer(tmp_path, max_epochs=1).fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions(batch_size=16))
+    assert warnings.filters[:] == before
+    assert not [text for text in texts(caught) if "eval mode" in text]
+    trainer(tmp_path, max_epochs=1, callbacks=[Frozen()]).fit(Supervised(net()), BasicMotions(batch_size=16))
+    assert [text for text in texts(caught) if "eval mode" in text]
 
 
 def test_real_problems_are_heard(caught, caplog):
