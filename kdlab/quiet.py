@@ -129,6 +129,7 @@ def _shown_by(show: Callable[..., Any]) -> Callable[..., Any]:
                 return
             if run.name and category.__module__ == "builtins":
                 message = category(f"[{run.name}] {text}")
+            line = line or ""  # the text says what is wrong, not the line that prints it
         show(message, category, filename, lineno, file, line)
 
     return once

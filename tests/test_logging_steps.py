@@ -288,11 +288,14 @@ def test_steps_that_are_not_logged_read_no_tensor(kind, teachers, tmp_path, monk
     watched = NoReading(monkeypatch)
     data = [b._replace(views={"raw": b.views["raw"].float()}) for b in batches(kind)]
     method = KD(net(), {"raw": Teacher(teachers["raw"])})
-    run = trainer(tmp_path, max_epochs=2, logger=Rows(), log_every_n_steps=5, callbacks=[watched])
+    rows = Rows()
+    run = trainer(tmp_path, max_epochs=2, logger=rows, log_every_n_steps=5, callbacks=[watched])
     run.fit(method, train_dataloaders=torch.utils.data.DataLoader(data, batch_size=None))
     assert watched.quiet == 2 * STEPS - 2
     assert set(watched.read) == {4, 9}
     assert all(count == 1 for count in watched.read.values())  # one copy for all values
+    assert rows.of("train/temperature_step") == [(4, 4.0), (9, 4.0)]
+    assert len(rows.of("train/kd_step")) == len(rows.of("train/kd")) == 2
 
 
 def test_values_are_collected_on_a_device_without_numbers():

@@ -209,6 +209,7 @@ def test_a_warning_names_its_run_and_comes_once(caught):
         "no run",
     ]
     assert {one.category for one in caught} == {UserWarning}
+    assert warnings.formatwarning(caught[1].message, UserWarning, "x.py", 3, caught[1].line).count("\n") == 1
 
 
 def test_errors_asked_for_are_errors():
