@@ -175,7 +175,7 @@ def test_an_epoch_without_labels_has_no_accuracy(tmp_path):
     data = [batch._replace(target=torch.zeros(len(batch.index), CLASSES)) for batch in batches(steps=2)]
     found, _, _ = fit(tmp_path, data)
     assert len(found.of("train/loss")) == EPOCHS
-    assert not found.of("train/accuracy")
+    assert all(np.isnan(value) for _, value in found.of("train/accuracy"))
     assert not found.of("train/accuracy_step")
 
 
@@ -183,6 +183,33 @@ def test_zero_means_no_values_of_steps(tmp_path):
     found, _, _ = fit(tmp_path, batches(steps=2), every=0)
     assert not [row for row in found.rows if any(name.endswith("_step") for name in row)]
     assert len(found.of("train/loss")) == EPOCHS
+
+
+class Curves(pl.Callback):
+    """What callbacks find when an epoch ends."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.found.append((float(metrics["train/accuracy"]), float(metrics["train/grad_norm"])))
+
+
+def test_callbacks_find_the_values_of_their_epoch(tmp_path):
+    curves = Curves()
+    found, _, _ = fit(tmp_path, batches(), callbacks=[curves])
+    logged = [[value for _, value in found.of(f"train/{name}")] for name in ("accuracy", "grad_norm")]
+    assert curves.found == list(zip(*logged, strict=True))
+    assert len(set(curves.found)) == EPOCHS
+
+
+def test_an_epoch_that_max_steps_ends_is_logged(tmp_path):
+    found, _, _ = fit(tmp_path, batches(), max_steps=STEPS + 2)
+    expected = plain_loop(batches())[STEPS : STEPS + 2]
+    accuracy = sum(row["right"] for row in expected) / sum(row["labelled"] for row in expected)
+    assert found.of("train/accuracy")[1:] == [(STEPS + 1, pytest.approx(accuracy, rel=1e-6))]
+    assert len(found.of("train/loss")) == 2
 
 
 def test_groups_have_rates_of_their_own(tmp_path):

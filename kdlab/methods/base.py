@@ -140,14 +140,20 @@ class Method(Preparation):
             check_settings(optimizer)
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss or the weights of this epoch are not finite; log what was collected of it."""
+        """Stop where the loss or the weights of this epoch are not finite."""
         check_fit(self, self._watch)
-        found = {f"train/{name}": value for name, value in self._steps.epoch().items()}
-        self.log_dict(found, sync_dist=self.trainer.world_size > 1)  # equal in all processes
+        self._log_epoch()  # max_steps ended it
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the values of this step, where that is due."""
+        """Log the values of this step, where that is due, and with the last one what was collected in the epoch."""
         self._steps.step(optimizer, self.trainer)
+        if self.trainer.is_last_batch:
+            self._log_epoch()
+
+    def _log_epoch(self) -> None:
+        found = {f"train/{name}": value for name, value in self._steps.epoch().items()}
+        distributed = self.trainer.world_size > 1  # though the values are equal in all processes
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=1, sync_dist=distributed)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""

@@ -172,13 +172,14 @@ class StepValues:
     def epoch(self) -> dict[str, Any]:
         """``accuracy``, ``grad_norm`` and ``lr`` of the steps since the last call, those of the last step for ``lr``.
 
-        Every process calls it.
+        Every process calls it. They stay on the device; NaN where no window had a label, or no gradient was finite.
         """
         found: dict[str, Any] = {}
         right, norms = self._epoch.take(), self._norms.take()
-        if right is not None and bool((right := distributed.total(right))[1]):
-            found["accuracy"] = right[0].float() / right[1].float()
-        if norms is not None and bool(norms[1]):  # the same in every process
+        if right is not None:
+            hits, windows = distributed.total(right).float()
+            found["accuracy"] = hits / windows
+        if norms is not None:  # the same in every process
             found["grad_norm"] = norms[0] / norms[1]
         found |= {name: torch.as_tensor(lr, dtype=torch.float32) for name, lr in self._rates.items()}
         self._rates = {}
