@@ -21,6 +21,7 @@ from kdlab.ends import ending, restart_in_utf8
 from kdlab.lightning_cli import KdlabCLI, Reading, input_error
 from kdlab.methods.base import Method
 from kdlab.parser import Parser
+from kdlab.quiet import quieted
 from kdlab.types import InputError
 
 
@@ -94,7 +95,8 @@ def build_callbacks(config: str | Path) -> list[Callback]:
 def _with_words(kind: type[KdlabCLI], words: Sequence[str], *more: Any) -> KdlabCLI:
     argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
     try:
-        return kind(words, *more)
+        with quieted():
+            return kind(words, *more)
     finally:
         sys.argv = argv
 
@@ -110,7 +112,7 @@ def main() -> None:
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     restart_in_utf8(words)
-    with ending():
+    with ending(), quieted():
         if name in _COMMANDS:
             _COMMANDS[name](words[1:])
         else:

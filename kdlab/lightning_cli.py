@@ -31,7 +31,8 @@ from kdlab.methods.tuning import check_finders
 from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
-from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
+from kdlab.quiet import lean_summary, name_run
+from kdlab.resuming import METRICS, interrupted_version, logged_run, next_row, rows_before, take_best
 from kdlab.run_checkpoints import check_enabled, check_files, checkpoint_callbacks, watching, without_checkpoints
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
@@ -112,6 +113,7 @@ class KdlabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Weights only by default, a run folder in place of a checkpoint file, names for Weights & Biases."""
         config = self.config[self.config.subcommand]
+        name_run(self.run_name)
         if config.get("weights_only") is None:
             config.weights_only = True
         if (path := config.get("ckpt_path")) is not None:
@@ -156,6 +158,7 @@ class KdlabCLI(LightningCLI):
                 "(of ModelCheckpoint, every run has one for its monitor and one without). Leave one out, or change its "
                 "monitor, mode or every_n_epochs."
             ) from error
+        lean_summary(self.trainer)
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
@@ -210,6 +213,10 @@ class KdlabCLI(LightningCLI):
         if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
             self._run_logger.go_on(rows_before(source / METRICS, steps))
         take_best(path, steps, here)
+        found = logged_run(path, self._run_folder)
+        for logger in self.trainer.loggers if found is not None and self.trainer.is_global_zero else ():
+            if isinstance(logger, WandbLogger) and logger.version == found:
+                logger.experiment.log({}, step=next_row(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run; a job of a study is measured first."""

@@ -85,7 +85,8 @@ def _logged(model: Method, validates: bool) -> list[str]:
     """Names of the metrics of a fit."""
     measured: Any = model.metrics["val"]
     terms = [f"train/{name}" for name in (*model.term_names(), *model.settings())]
-    return [*(measured.keys() if validates else ()), "train/loss", *dict.fromkeys(terms)]
+    always = ("train/loss", "train/accuracy", "train/grad_norm")
+    return [*(measured.keys() if validates else ()), *dict.fromkeys((*always, *terms))]
 
 
 def _is_foreign(part: object) -> bool:

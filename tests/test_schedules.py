@@ -210,8 +210,8 @@ def test_one_cycle_ends_at_its_lowest_rate_under_every_limit(words, steps, batch
         ),
         (
             ["--model.init_args.scheduler={class_path: ReduceLROnPlateau, init_args: {monitor: val/acc, mode: max}}"],
-            "ReduceLROnPlateau: monitor must be a metric that is logged, but got 'val/acc'; there are "
-            "val/accuracy, val/f1, val/loss, train/loss, train/ce. Monitor one of them",
+            "ReduceLROnPlateau: monitor must be a metric that is logged, but got 'val/acc'; there are val/accuracy, "
+            "val/f1, val/loss, train/loss, train/accuracy, train/grad_norm, train/ce. Monitor one of them",
         ),
         (
             ["--model.init_args.scheduler={class_path: ReduceLROnPlateau, init_args: {monitor: val/x}}"],
@@ -223,11 +223,12 @@ def test_one_cycle_ends_at_its_lowest_rate_under_every_limit(words, steps, batch
         ),
         (
             ["--trainer.callbacks+={class_path: EarlyStopping, init_args: {monitor: train/kd}}"],
-            "there are val/accuracy, val/f1, val/loss, train/loss, train/ce",
+            "there are val/accuracy, val/f1, val/loss, train/loss, train/accuracy, train/grad_norm, train/ce",
         ),
         (
             ["--model.init_args.scheduler=ReduceLROnPlateau", "--trainer.limit_val_batches=0"],
-            "got 'val/loss'; there are train/loss, train/ce, because this fit has no validation. Raise limit_val",
+            "got 'val/loss'; there are train/loss, train/accuracy, train/grad_norm, train/ce, because this fit has no "
+            "validation. Raise limit_val",
         ),
         (
             ["--model.init_args.scheduler={class_path: LinearWarmupCosine, init_args: {warmup: 3}}"],

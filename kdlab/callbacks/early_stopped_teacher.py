@@ -169,7 +169,7 @@ class EarlyStoppedTeacher(Callback):
                 f"one of {', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
             )
         epoch, value = trainer.current_epoch, float(trainer.callback_metrics[self.monitor])
-        if not math.isfinite(value):
+        if not math.isfinite(value) and all(math.isfinite(before) for _, before in self.history):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
         if epoch in self.epochs:
             self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)

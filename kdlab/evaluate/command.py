@@ -20,6 +20,7 @@ from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
 from kdlab.methods.finite import check_finite
 from kdlab.methods.supervised import Supervised
+from kdlab.quiet import name_run
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     datamodule: LightningDataModule
     for name, file, config in zip(row_names(files), files, configs, strict=True):
         print(f"{name}: {file}", flush=True)
+        name_run(name)
         if options.config or options.trust_config:
             module, datamodule = build(config, overrides)
             load(module, datamodule, file)

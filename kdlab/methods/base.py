@@ -27,6 +27,7 @@ from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
@@ -45,6 +46,11 @@ class Method(Preparation):
 
     A method implements :meth:`terms`. Logged are ``train/loss`` and ``train/<term>``, ``val/`` and ``test/`` with
     ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro), see :func:`kdlab.methods.metrics.metrics_of`.
+
+    Of training, too, are logged ``train/accuracy`` (of the net in training mode, with the most probable class of a
+    mixed label; windows without a label are left out), ``train/grad_norm`` (2-norm of the gradient before clipping) and
+    ``train/lr``. These are means over an epoch, of ``train/lr`` the last value. Every ``log_every_n_steps`` steps of
+    the optimiser the values of that step are logged as ``train/<name>_step``, the learning rate as ``train/lr``.
 
     Args:
         net: the net that is trained.
@@ -105,7 +111,7 @@ class Method(Preparation):
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
         self._random = None
 
@@ -167,7 +173,7 @@ class Method(Preparation):
     # ------------------------------------------------------------------ hooks of a fit
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
         use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
@@ -191,8 +197,20 @@ class Method(Preparation):
     def on_train_epoch_end(self) -> None:
         """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
         check_fit(self, self._watch)
+        self._log_epoch()  # max_steps ended it
         warn_of_dominance(self, objective_of(self))
         follow(self)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the values of this step, where that is due, and with the last one what was collected in the epoch."""
+        self._steps.step(optimizer, self.trainer)
+        if self.trainer.is_last_batch:
+            self._log_epoch()
+
+    def _log_epoch(self) -> None:
+        found = {f"train/{name}": value for name, value in self._steps.epoch().items()}
+        distributed = self.trainer.world_size > 1  # though the values are equal in all processes
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=1, sync_dist=distributed)
 
     def on_validation_start(self) -> None:
         """Bring averaged weights up to date, where there are some."""
@@ -221,14 +239,16 @@ class Method(Preparation):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
-        terms = self.terms(batch, self.net(batch.views[self.view]))
+        output = self.net(batch.views[self.view])
+        terms = self.terms(batch, output)
         check_label_term(objective_of(self))
         values = torch.stack(list(terms.values()))
         loss = values.sum()
         refuse_terms(self, self._watch, self._watch.see(terms, values, self.trainer.global_step))
-        logged = {"loss": loss, **terms, **self.settings()}
+        logged = {name: value.detach() for name, value in {"loss": loss, **terms, **self.settings()}.items()}
+        self._steps.see(len(batch.index), logged, output.logits, batch.target, self.many_labels)
         self.log_dict(
-            {f"train/{name}": value.detach() for name, value in logged.items()},
+            {f"train/{name}": value for name, value in logged.items()},
             on_step=False,
             on_epoch=True,
             batch_size=len(batch.index),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdlab.methods.given_labels import labels_of
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch, InputError
+from kdlab.types import PHYSICAL, Batch, InputError
 
 #: the view that ``x`` of a pair is
 PAIRED_VIEW = "raw"
@@ -170,7 +170,8 @@ def _view(x: Any, name: str, reads: Reads) -> Tensor:
             f"{what} must be {_LAYOUT[net.ndim]} with C={net.in_channels}, as {reader} reads it, but got shape "
             f"{shape}. {_remedy(shape, net)}."
         )
-    ready: Tensor = x.to(reads.dtype)
+    physical = PHYSICAL.strip("/") in name.split("/")  # in float64, as a teacher reads it
+    ready: Tensor = x.to(torch.float64 if physical else reads.dtype)
     if not bool(ready.isfinite().all()):
         bad = ~ready.isfinite().flatten(1).all(1)
         raise InputError(

@@ -113,6 +113,7 @@ class Distillation(Method):
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._cached: CachedOutputs | None = None
+        self._filter: Any = None
         #: scores of the teachers on the validation windows; empty before a fit
         self.teacher_scores: dict[str, Scores] = {}
         #: outputs of student and teachers for all-zero windows before the fit, as shapes; None where none was known
@@ -206,6 +207,7 @@ class Distillation(Method):
         super().on_fit_start()
         # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        self._filter = warnings.filters[0]
         if self.cache is not None:
             self._cached = cached_outputs(self.cache, self.objective, dict(self.named_teachers()), self)
             windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
@@ -218,6 +220,7 @@ class Distillation(Method):
     def on_train_start(self) -> None:
         """Log the validation accuracy of each teacher."""
         super().on_train_start()
+        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
         if not self.trainer.val_dataloaders:
             return
         teachers = dict(self.named_teachers())

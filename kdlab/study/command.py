@@ -57,7 +57,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
     try:
-        with ends.ending_by_signals():
+        with ends.ending_by_signals(), quiet():
             _main(given, runner, check)
     except InputError:
         raise
@@ -71,7 +71,6 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
 
 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
-    quiet()
     never_refuse()
     study = Study.read(given.file)
     folds, jobs = plan(study, Path(given.root))
