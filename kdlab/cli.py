@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule
 
 from kdlab import __version__
 from kdlab.configs import read_config
@@ -21,6 +21,7 @@ from kdlab.ends import ending, restart_in_utf8
 from kdlab.lightning_cli import KdlabCLI, Reading, input_error
 from kdlab.methods.base import Method
 from kdlab.parser import Parser
+from kdlab.quiet import quieted
 from kdlab.types import InputError
 
 
@@ -42,7 +43,7 @@ def check(args: Sequence[str]) -> None:
     _with_words(Reading, args)
 
 
-def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, WindowDataModule]:
+def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, LightningDataModule]:
     """The method and the data module of a config file, not set up, and with the weights that they begin with.
 
     Args:
@@ -54,7 +55,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Wi
     """
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
-    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
     content = read_config(Path(config), "config")
     for key in ("model", "data"):
         if content.get(key) is None:
@@ -94,7 +95,8 @@ def build_callbacks(config: str | Path) -> list[Callback]:
 def _with_words(kind: type[KdlabCLI], words: Sequence[str], *more: Any) -> KdlabCLI:
     argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
     try:
-        return kind(words, *more)
+        with quieted():
+            return kind(words, *more)
     finally:
         sys.argv = argv
 
@@ -110,7 +112,7 @@ def main() -> None:
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     restart_in_utf8(words)
-    with ending():
+    with ending(), quieted():
         if name in _COMMANDS:
             _COMMANDS[name](words[1:])
         else:
@@ -150,7 +152,8 @@ def _cite(words: Sequence[str]) -> None:
     config = parser.parse_args(list(words)).config
     model, data = build(config)
     changes = [getattr(data, name, None) for name in ("augment", "mix", "corruption")]
-    print(bibtex(papers([*model.modules(), data, *changes, *data.views.values(), *build_callbacks(config)])))
+    views = data.views.values() if isinstance(data, WindowDataModule) else ()
+    print(bibtex(papers([*model.modules(), data, *changes, *views, *build_callbacks(config)])))
 
 
 def _nets(words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from kdlab.data import WindowDataModule
@@ -100,7 +100,7 @@ def _found(name: str) -> Any:
 
 def _is_abstract(kind: Any) -> bool:
     return isinstance(kind, type) and (
-        kind in (Method, WindowDataModule, Backbone, Callback)
+        kind in (Method, LightningDataModule, WindowDataModule, Backbone, Callback)
         or any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))
         or (issubclass(kind, Method) and kind.terms is Method.terms)
     )

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kdlab.callbacks import MarginMapPictures, OpenSetScore, WeightAnnealing
-from kdlab.data import WindowDataModule
+from lightning.pytorch import LightningDataModule
+
+from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
 from kdlab.files import one_line
+from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY
+from kdlab.methods.windows import PartialWindows, windows_of
 from kdlab.types import InputError
 
 MOST_NUMBER = 3e38  # float32 has none above it
 
 
-def check_batches(config: Any, datamodule: WindowDataModule) -> None:
+def check_batches(config: Any, datamodule: LightningDataModule) -> None:
     """Both loaders of a fit can be made, and the trainer's limits leave batches.
 
     Args:
@@ -25,14 +28,17 @@ def check_batches(config: Any, datamodule: WindowDataModule) -> None:
     Raises:
         InputError: a limit leaves no batch, or the windows do not fill one.
     """
+    if isinstance(windows_of(datamodule), PartialWindows):
+        return  # its loaders may have no length
     loaders = {"train": datamodule.train_dataloader(), "val": datamodule.val_dataloader()}
     for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
-        limit = config.get(f"limit_{part}_batches")
+        name = "overfit_batches" if config.get("overfit_batches") else f"limit_{part}_batches"
+        limit = config.get(name)
         left = int(len(loader) * limit) if isinstance(limit, float) and limit < 1 else limit
         if left == 0 and (limit != 0 or part == "train"):  # a fit may have no validation
             raise InputError(
-                f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
-                f"{limit}. Raise it."
+                f"trainer: {name} must leave at least one of {len(loader)} batches, but got {limit}. Raise it, or give "
+                "a number of batches."
             )
 
 
@@ -54,15 +60,21 @@ def check_optimizer(model: Method) -> None:
                 raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
 
 
-def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str) -> None:
-    """The callbacks fit the method and the data.
+def check_callbacks(
+    callbacks: Iterable[Any], model: Method, datamodule: LightningDataModule, stage: str, epochs: int | None
+) -> None:
+    """The callbacks fit the method, the data and the number of epochs.
 
     Raises:
         InputError: naming the callback.
     """
+    callbacks = list(callbacks)
+    check_averages(callbacks)
     for callback in callbacks:
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
+        if stage == "fit" and isinstance(callback, EpochAveraging):
+            callback.plan(epochs)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
 

@@ -40,18 +40,22 @@ class Labelled(Objective):
     class_weights: list[float] | Literal["balanced"] | None = argument(
         "weight of each class in the label term, in the order of the classes; the sum over the batch is divided by "
         'that of the weights of its labels, for mixed labels by the number of windows, as in torch. ``"balanced"``: '
-        "``n / (K n_c)`` with ``n`` training windows, ``n_c`` of them of class ``c``.",
+        "``n / (K n_c)`` with ``n`` training windows, ``n_c`` of them of class ``c``. With any number of labels per "
+        "window: weight of each class where it is present (``pos_weight`` of torch); "
+        '``"balanced"``: ``(n - n_c) / n_c``.',
         default=None,
         check=_class_weights,
     )
     label_smoothing: float = argument(
-        "``epsilon``, 0 to 1: share of the label that is spread evenly over all classes.",
+        "``epsilon``, 0 to 1: share of the label that is spread evenly over all classes; with any number of labels per "
+        "window, over yes and no.",
         default=0.0,
         low=0.0,
         high=1.0,
     )
     focal_gamma: float = argument(
-        "exponent of the focal factor ``(1 - p)^g`` on the cross-entropy of each class, at least 0; 0: no factor.",
+        "exponent of the focal factor ``(1 - p)^g`` on the cross-entropy of each class, at least 0; 0: no factor. With "
+        "any number of labels per window, ``p`` is the probability of a class that is present, or else its complement.",
         default=0.0,
         low=0.0,
     )
@@ -62,6 +66,8 @@ class Labelled(Objective):
         given = self.class_weights
         #: the weights as numbers, as soon as they are known
         self.label_weights: list[float] | None = None if isinstance(given, str) or given is None else list(given)
+        #: whether windows have any number of labels each, see :meth:`use_many_labels`
+        self.many = False
         self._tensors: dict[Any, Tensor] = {}
         self._used = False
 
@@ -74,20 +80,29 @@ class Labelled(Objective):
         """Set the numbers of ``class_weights="balanced"``."""
         self.label_weights, self._tensors = [float(weight) for weight in weights], {}
 
+    def use_many_labels(self, many: bool = True) -> None:
+        """Take targets as rows of 0 and 1 for any number of labels per window, in place of class probabilities."""
+        self.many = many
+
     def label_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The mean cross-entropy of a batch, see :func:`kdlab.functional.cross_entropy`.
 
+        With :meth:`use_many_labels` it is :func:`kdlab.functional.binary_cross_entropy`.
+
         Args:
             logits: ``(B, K)``.
-            target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+            target: class indices ``(B,)``, -1 for none, or class probabilities ``(B, K)``, all 0 for none; rows of 0
+                and 1 ``(B, K)``, -1 for none.
 
         Raises:
             InputError: if target or class weights do not fit the logits, or ``"balanced"`` ones are not known yet.
         """
         self._used = True
-        if self.plain_labels:
-            return functional.cross_entropy(logits, target)
+        if self.many:
+            return self._binary_mean(logits, target)
         functional.check_labels(logits, target)
+        if self.plain_labels:
+            return functional.label_sum(logits, target) / self._divisor(functional.promote(logits), target)
         return self.label_mean(functional.class_losses(logits), target)
 
     def label_mean(self, losses: Tensor, target: Tensor) -> Tensor:
@@ -100,10 +115,19 @@ class Labelled(Objective):
         self._used = True
         weights = self._weights(losses)
         each = functional.label_losses(losses, target, weights, self.label_smoothing, self.focal_gamma)
-        if weights is None or target.is_floating_point():
-            return each.mean()
-        divisor = distributed.total(weights[target.long()].sum()) / distributed.world_size()
-        return each.sum() / torch.where(divisor > 0, divisor, 1.0)
+        return each.sum() / self._divisor(losses, target, weights)
+
+    def _divisor(self, losses: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What the sum is divided by, as the mean over ranks: windows with a label, or the weights of their classes."""
+        total = distributed.total(functional.label_total(losses, target, weights)) / distributed.world_size()
+        return torch.where(total > 0, total, 1.0)
+
+    def _binary_mean(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The binary cross-entropy; over several processes, unlabelled windows are left out of the mean of all."""
+        weights = self._weights(functional.promote(logits))
+        losses = functional.binary_losses(logits, target, weights, self.label_smoothing, self.focal_gamma)
+        count = distributed.total(functional.labelled_rows(target).sum().to(losses.dtype)) / distributed.world_size()
+        return losses.sum() / (torch.where(count > 0, count, 1.0) * logits.shape[1])
 
     def _weights(self, like: Tensor) -> Tensor | None:
         """The class weights in type and on the device of a tensor."""
@@ -131,6 +155,32 @@ class Labelled(Objective):
                 f"{type(self).__name__}: class_weights, label_smoothing and focal_gamma must be left out, because its "
                 "label term does not use them. Compute it with self.label_loss(student.logits, target)."
             )
+
+
+def balanced_positive_weights(who: str, counts: Sequence[int], windows: int, classes: Sequence[str]) -> list[float]:
+    """``(n - n_c) / n_c`` for the windows ``n_c`` of each class, of which a window may have any number.
+
+    Args:
+        who: for the message.
+        counts: windows per class.
+        windows: ``n``.
+        classes: their names; may be empty.
+
+    Raises:
+        InputError: naming the classes that no window has, or all have.
+
+    Example:
+        >>> balanced_positive_weights("KD", [30, 10], 40, ["walk", "talk"])
+        [0.3333333333333333, 3.0]
+    """
+    names = list(classes) if len(classes) == len(counts) else [f"number {k}" for k in range(len(counts))]
+    if odd := [name for name, count in zip(names, counts, strict=True) if not 0 < count < windows]:
+        raise InputError(
+            f"{who}: class_weights='balanced' must have training windows with and without every class, but got none "
+            f"of one of the two for {', '.join(odd)}. Hold out other subjects, leave the column out, or list the "
+            "weights."
+        )
+    return [(windows - count) / count for count in counts]
 
 
 def balanced_weights(who: str, counts: Sequence[int], classes: Sequence[str]) -> list[float]:

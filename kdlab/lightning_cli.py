@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
@@ -23,17 +23,22 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
+from kdlab.methods.tuning import check_finders
+from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
-from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
-from kdlab.run_checkpoints import check_files, checkpoint_callbacks, watching
+from kdlab.quiet import lean_summary, name_run
+from kdlab.resuming import METRICS, interrupted_version, logged_run, next_row, rows_before, take_best
+from kdlab.run_checkpoints import check_enabled, check_files, checkpoint_callbacks, watching, without_checkpoints
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
 from kdlab.types import InputError, input_error_in
+from kdlab.validation import check_interval
 
 
 class KdlabCLI(LightningCLI):
@@ -58,7 +63,7 @@ class KdlabCLI(LightningCLI):
             self.subcommands = lambda: names  # type: ignore[method-assign]
         super().__init__(
             model_class=Method,
-            datamodule_class=WindowDataModule,
+            datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=RecordRun,
@@ -108,12 +113,14 @@ class KdlabCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Weights only by default, a run folder in place of a checkpoint file, names for Weights & Biases."""
         config = self.config[self.config.subcommand]
+        name_run(self.run_name)
         if config.get("weights_only") is None:
             config.weights_only = True
         if (path := config.get("ckpt_path")) is not None:
             fit = self.config.subcommand == "fit"
             files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
             config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
+        check_enabled(config.trainer)
         loggers = config.trainer.logger
         check_loggers(loggers)
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -123,7 +130,7 @@ class KdlabCLI(LightningCLI):
     def _name_wandb_run(self, logger: Namespace, config: Namespace) -> None:
         callbacks = config.trainer.callbacks or []
         is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
-        data = config.data.init_args
+        data: Any = config.data.get("init_args") or {}
         fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
         tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
         names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
@@ -151,6 +158,7 @@ class KdlabCLI(LightningCLI):
                 "(of ModelCheckpoint, every run has one for its monitor and one without). Leave one out, or change its "
                 "monitor, mode or every_n_epochs."
             ) from error
+        lean_summary(self.trainer)
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
@@ -161,7 +169,10 @@ class KdlabCLI(LightningCLI):
         checkpoint they read, where there is one.
         """
         chosen = self.config[self.config.subcommand]
-        self.trainer_defaults["callbacks"] = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
+        own = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
+        self.trainer_defaults["callbacks"] = (
+            own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)
+        )
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
@@ -202,6 +213,10 @@ class KdlabCLI(LightningCLI):
         if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
             self._run_logger.go_on(rows_before(source / METRICS, steps))
         take_best(path, steps, here)
+        found = logged_run(path, self._run_folder)
+        for logger in self.trainer.loggers if found is not None and self.trainer.is_global_zero else ():
+            if isinstance(logger, WandbLogger) and logger.version == found:
+                logger.experiment.log({}, step=next_row(path))
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run it, and close its Weights & Biases run; a job of a study is measured first."""
@@ -215,24 +230,27 @@ class KdlabCLI(LightningCLI):
     # ------------------------------------------------------------------ before anything is written
     def _check(self, stage: str) -> None:
         config = self.config[self.config.subcommand]
+        if not isinstance(self.datamodule, WindowDataModule):
+            self.datamodule.trainer = self.trainer  # it may read it
         self.datamodule.prepare_data()
         self.datamodule.setup(stage)
         self.model.prepare(self.datamodule, stage)
         if stage == "fit":
             check_batches(config.trainer, self.datamodule)
-            with planned(plan_of(self.trainer, self.datamodule)):
-                check_optimizer(self.model)
-                check_monitors(self.trainer, self.model, self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_files(self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_callbacks(self.trainer.callbacks, self.model, self.datamodule, stage)  # type: ignore[attr-defined]
+            self._check_plan(self.trainer.callbacks)  # type: ignore[attr-defined]
+        check_files(self.trainer.callbacks, Path(self._run_logger.log_dir) / "checkpoints")  # type: ignore[attr-defined]
+        callbacks, epochs = self.trainer.callbacks, self.trainer.max_epochs  # type: ignore[attr-defined]
+        check_callbacks(callbacks, self.model, self.datamodule, stage, epochs)
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
             self.model.check_checkpoint(checkpoint, self.datamodule)
-            check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, self.datamodule.fingerprint, stage)
+            if here := windows_of(self.datamodule).fingerprint:
+                check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, here, stage)
             if stage == "fit":
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
+                check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             for logger in self.trainer.loggers:
                 if isinstance(logger, VersionLogger):
                     logger.come_from(checkpoint)
@@ -251,6 +269,14 @@ class KdlabCLI(LightningCLI):
             self._go_on(Path(path), int(checkpoint.get("global_step") or 0))
         if not self.trainer.loggers:
             self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
+
+    def _check_plan(self, callbacks: list[Any]) -> None:
+        plan, batches = plan_of(self.trainer, self.datamodule), len(self.datamodule.train_dataloader())
+        check_interval(self.trainer, batches)
+        with planned(plan):
+            check_finders(callbacks, self.model, plan.steps)
+            check_optimizer(self.model)
+            check_monitors(self.trainer, self.model, callbacks, batches)
 
     def before_fit(self) -> None:
         """Check data, net, teachers and checkpoint against each other."""

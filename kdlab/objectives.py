@@ -32,6 +32,9 @@ class CrossEntropy(Labelled):
         0.1269
     """
 
+    reads_labels = True
+    takes_many_labels = True
+
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
@@ -102,6 +105,21 @@ class WeightedTeachers(Labelled):
             )
         return {name: self.weights[name] for name in names}
 
+    def divergence(self, student: Tensor, teacher: Tensor, temperature: Tensor, reduction: Reduction) -> Tensor:
+        """``KD`` of the logits of student and teacher: of all classes together, or of each where a window has many.
+
+        Raises:
+            InputError: for ``reduction="mean"`` with many labels, whose divergence is a mean over classes already.
+        """
+        if not self.many:
+            return functional.soft_target_kl(student, teacher, temperature, reduction)
+        if reduction != "batchmean":
+            raise InputError(
+                f"{type(self).__name__}: kl_reduction must be 'batchmean' with any number of labels per window, whose "
+                f"soft targets are a mean over classes already, but got {reduction!r}. Leave it out."
+            )
+        return functional.binary_soft_target_kl(student, teacher, temperature)
+
     def nonzero_weights(self, teachers: Iterable[str]) -> dict[str, float]:
         """The weight of every teacher whose weight is not 0, by name."""
         return {name: weight for name, weight in self.weights_of(teachers).items() if weight != 0}
@@ -152,7 +170,8 @@ class SoftTargets(WeightedTeachers):
 
     .. math:: (1 - \lambda)\, \mathrm{CE}(z_s, y) + \lambda \sum_m w_m\, \mathrm{KD}(m, s)
 
-    with ``KD`` as in :func:`kdlab.functional.soft_target_kl`; the terms are ``"ce"`` and ``"kd"``.
+    with ``KD`` as in :func:`kdlab.functional.soft_target_kl`; the terms are ``"ce"`` and ``"kd"``. For windows with any
+    number of labels ``KD`` is :func:`kdlab.functional.binary_soft_target_kl`.
 
     Raises:
         InputError: for a parameter out of range, or if ``weights`` does not name exactly the teachers.
@@ -169,6 +188,7 @@ class SoftTargets(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("hinton2015distilling",)
+    takes_many_labels = True
 
     temperature: Setting = setting("``T > 0`` of the soft targets.", default=4.0, low=1e-3)
     kd_weight: Setting = setting("``lambda``, 0 to 1.", default=0.9, high=1.0)
@@ -201,13 +221,13 @@ class SoftTargets(WeightedTeachers):
     ) -> dict[str, Tensor]:
         """``{"ce": (1 - lambda) CE, "kd": lambda sum_m w_m KD_m}``."""
 
-        def divergence(teacher: Output) -> Tensor:
+        def distance(teacher: Output) -> Tensor:
             if not self.needs_logits and student.logits.shape[1:] != teacher.logits.shape[1:]:
                 self._other_classes = True
                 return functional.promote(student.logits).new_zeros(())
-            return functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
+            return self.divergence(student.logits, teacher.logits, self.temperature, self.kl_reduction)
 
-        kd = self.weighted(teachers, divergence)
+        kd = self.weighted(teachers, distance)
         return {
             "ce": (1 - self.kd_weight) * self.label_loss(student.logits, target),
             "kd": self.kd_weight * kd,

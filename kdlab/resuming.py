@@ -89,5 +89,16 @@ def logged_run(checkpoint: Path, run: Path) -> str | None:
     return found
 
 
+def next_row(checkpoint: Path) -> int:
+    """A number above those of all rows of the Weights & Biases run that a fit resumes.
+
+    Without a connection a run does not know its rows, and those of equal number would be left out when it is uploaded.
+    The rows since they were counted last, when an epoch began, are fewer than those before.
+    """
+    folder = version_folder(checkpoint)
+    rows = read_json(folder / LOGGED_RUN, "ckpt_path").get("rows") if folder is not None else None
+    return 2 * rows + 100 if isinstance(rows, int) and 0 <= rows < 2**40 else 0
+
+
 def _steps(checkpoint: Path) -> int:
     return int(read_checkpoint(checkpoint, "ckpt_path").get("global_step") or 0)

@@ -37,22 +37,32 @@ class RecordRun(SaveConfigCallback):
             logged = {k: v for k, v in pl_module.describe().items() if k in kept}
             logged["fingerprint"] = without_people(logged["fingerprint"] or {})  # a logger may be a service elsewhere
             self._log(trainer, logged)
-            names = [logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-            if trainer.is_global_zero and names:
-                write_json(folder / LOGGED_RUN, {"id": names[0]})
+            self._note(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write down what was logged so far: a process that is killed leaves it for the fit that is resumed."""
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
                 logger.save()
+        self._note(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished, unless a signal ended it."""
+        self._note(trainer)
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero and isinstance(pl_module, Method) and not trainer.received_sigterm:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / FINISHED, {"epochs": trainer.current_epoch, "steps": trainer.global_step})
+
+    @staticmethod
+    def _note(trainer: Trainer) -> None:
+        """Write down the Weights & Biases run, and how many rows it has, for the fit that is resumed."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes read it, or all wait
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if trainer.is_global_zero and loggers:
+            rows: Any = loggers[0].experiment.step  # no number where Weights & Biases is switched off
+            known = {"rows": rows} if isinstance(rows, int) else {}
+            write_json(folder / LOGGED_RUN, {"id": loggers[0].version, **known})
 
     @staticmethod
     def _log(trainer: Trainer, params: dict[str, Any]) -> None:

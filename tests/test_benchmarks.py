@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, recording_reader, scan, step
+from benchmarks import gpu, logging_steps, recording_reader, scan, step
 from tests.conftest import PATIENCE
 
 
@@ -62,6 +62,16 @@ def test_memory_is_that_of_the_case(tmp_path, monkeypatch):
         assert found["total"] == pytest.approx(float(x.sum()))
         assert (found["MB"] > 60) == copied
         assert found["MB"] < 75
+
+
+def test_cost_of_logging_within_the_epoch(capsys):
+    """Both ways are trained, and only one of them collects anything."""
+    logging_steps.main(["--rounds", "1", "--steps", "8", "--device", "cpu"])
+    ratios = re.findall(r"logged every +(\d+) steps: (\d\.\d{3}) of the steps per second", capsys.readouterr().out)
+    assert [every for every, _ in ratios] == ["50", "1"]
+    assert all(float(ratio) > 0 for _, ratio in ratios)
+    assert logging_steps.base.StepValues is logging_steps.StepValues
+    assert logging_steps.Nothing().epoch() == {}
 
 
 def test_exponents():

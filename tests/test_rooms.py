@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "dropped": {"types"},
     "parser": {"types", "configs", "dropped"},
     "run_folder": set(),
+    "quiet": set(),
     "functional": {"types"},
     "distributed": set(),
     "views": {"types", "functional"},
@@ -47,7 +48,18 @@ MAY_IMPORT = {
     "cache": {"types", "objective"},
     "figures": {"types"},
     "callbacks": {"types", "functional", "figures", "methods"},
-    "evaluate": {"types", "functional", "views", "augment", "data", "nets", "methods", "figures", "fingerprint"},
+    "evaluate": {
+        "quiet",
+        "types",
+        "functional",
+        "views",
+        "augment",
+        "data",
+        "nets",
+        "methods",
+        "figures",
+        "fingerprint",
+    },
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
@@ -56,7 +68,8 @@ MAY_IMPORT = {
     "run_record": {"types", "data", "fingerprint", "methods", "resuming"},
     "config_checks": {"types", "data", "methods", "nets"},
     "fit_checks": {"types", "callbacks", "data", "methods"},
-    "monitor_checks": {"types", "methods", "run_checkpoints"},
+    "validation": {"types", "methods"},
+    "monitor_checks": {"types", "callbacks", "methods", "run_checkpoints", "validation"},
 }
 
 

@@ -48,6 +48,18 @@ def read_run(folder: Path):
     return config, history, pictures, run
 
 
+def read_history(folder: Path):
+    """The rows of the history of an offline run, in order: name -> value."""
+    rows = []
+    for data in records(next(folder.glob("*.wandb"))):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.HasField("history"):
+            items = record.history.item
+            rows.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
+    return rows
+
+
 def read_summary(folder: Path):
     """The summary of an offline run, and the exit code; None where the run did not end."""
     summary, code = {}, None

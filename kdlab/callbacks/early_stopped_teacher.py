@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from kdlab.callbacks.peak import Peak
 from kdlab.callbacks.teacher_files import TeacherFiles
 from kdlab.methods.base import Method
+from kdlab.methods.label_kinds import patterns
 from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
 
@@ -148,11 +149,13 @@ class EarlyStoppedTeacher(Callback):
             self._targets.append(batch.target[batch.index >= 0])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Share of the most frequent class, over all processes."""
+        """Share of the most frequent class (of the most frequent set, of any number of labels), over all processes."""
         if isinstance(pl_module, Method) and math.isnan(self._majority) and not trainer.sanity_checking:
-            counts = torch.zeros(pl_module.net.num_classes, device=pl_module.device)
+            classes, many = pl_module.net.num_classes, pl_module.many_labels
+            none = torch.zeros((0, classes) if many else 0)
+            counts = torch.zeros(patterns(none, classes, many)[1], device=pl_module.device)
             for target in self._targets:
-                counts += torch.bincount(target, minlength=len(counts))
+                counts += torch.bincount(patterns(target, classes, many)[0], minlength=len(counts))
             total: Any = trainer.strategy.reduce(counts, reduce_op="sum")
             self._targets, self._majority = [], float(total.max() / total.sum())
 
@@ -166,7 +169,7 @@ class EarlyStoppedTeacher(Callback):
                 f"one of {', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
             )
         epoch, value = trainer.current_epoch, float(trainer.callback_metrics[self.monitor])
-        if not math.isfinite(value):
+        if not math.isfinite(value) and all(math.isfinite(before) for _, before in self.history):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
         if epoch in self.epochs:
             self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)

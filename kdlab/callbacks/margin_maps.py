@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +14,7 @@ from kdlab.callbacks.pictures import save_figure
 from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
+from kdlab.methods.label_kinds import patterns
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.types import Batch, InputError, Output
@@ -123,7 +124,7 @@ class MarginMapPictures(Callback):
     def _maps(self, trainer: Trainer, module: LightningModule, windows: int) -> tuple[Batch | None, list[Maps]]:
         """A few validation windows, None where there are none, and their maps."""
         method, chosen, teacher = self._chosen(module)
-        batch = _few(trainer, {method.view, teacher.view}, windows)
+        batch = _few(trainer, method, {method.view, teacher.view}, windows)
         if batch is None:
             return None, []
         precision = trainer.precision_plugin
@@ -146,13 +147,14 @@ class MarginMapPictures(Callback):
         batch, rows = self._maps(trainer, module, self.windows)
         if batch is None:
             return
-        x = batch.views[self._chosen(module)[0].view].numpy()
-        classes = [str(c) for c in windows_in(trainer).classes or range(int(batch.target.max()) + 1)]
-        titles = [classes[int(t)].replace("_", " ") for t in batch.target]
+        x = batch.views[self._chosen(module)[0].view].cpu().numpy()
+        many = batch.target.shape[1] if batch.target.ndim > 1 else int(batch.target.max()) + 1
+        classes = [str(c) for c in windows_in(trainer).classes or range(many)]
+        titles = [_title(row, classes) for row in batch.target.tolist()]
         save_figure(trainer, name, plot_margin_maps(x, rows, titles))
 
 
-def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
+def _few(trainer: Trainer, method: Distillation, views: set[str], count: int) -> Batch | None:
     """The first validation windows of each class in turn, as a batch."""
     windows = windows_in(trainer)
     batches: Iterable[Batch]
@@ -160,7 +162,7 @@ def _few(trainer: Trainer, views: set[str], count: int) -> Batch | None:
         chosen = _of_each_class(torch.cat([b.target for b in windows.batches("val", views=[])]), count)
         batches = windows.batches("val", views=sorted(views))
     elif trainer.val_dataloaders:
-        batches = [next(iter(trainer.val_dataloaders))]
+        batches = [method.received(next(iter(trainer.val_dataloaders)), "teachers")]
         chosen = _of_each_class(batches[0].target, count)
     else:
         return None
@@ -184,7 +186,14 @@ def _of_each_class(target: Tensor, count: int) -> list[int]:
     """Positions of the first of each class, then of the second ones, and so on."""
     seen: dict[int, int] = {}
     turns = []
-    for i, label in enumerate(target.tolist()):
+    labels = patterns(target, target.shape[-1], many=True)[0] if target.ndim > 1 else target
+    for i, label in enumerate(labels.tolist()):
         turns.append((seen.get(label, 0), label, i))
         seen[label] = seen.get(label, 0) + 1
     return [i for _, _, i in sorted(turns)[:count]]
+
+
+def _title(label: Any, classes: list[str]) -> str:
+    """The class of a window, or all of them."""
+    own = [name for name, k in zip(classes, label, strict=True) if k > 0.5] if isinstance(label, list) else None
+    return (classes[int(label)] if own is None else " + ".join(own)).replace("_", " ")

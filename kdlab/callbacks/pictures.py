@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
 from matplotlib.figure import Figure
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from kdlab.figures.confusion import plot_confusion
 from kdlab.files import replacing, unused
+from kdlab.methods.base import Method
 from kdlab.methods.windows import lacks, windows_in
 
 
@@ -53,11 +55,28 @@ class ViewPictures(Callback):
 
 
 class ConfusionMatrixPicture(Callback):
-    """Draw the confusion matrix of the validation windows at the end of a fit, and of the test windows after a test."""
+    """Draw the confusion matrix of the validation windows at the end of a fit, and of the test windows after a test.
+
+    Windows with any number of labels each have none: it is left out, with a line that says so.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._matrix: MulticlassConfusionMatrix | None = None
+        self._left_out = False
+
+    def _check(self, module: LightningModule) -> None:
+        """Leave the matrix out where a window has any number of labels."""
+        self._left_out = isinstance(module, Method) and module.many_labels
+        if self._left_out:
+            rank_zero_info(
+                "ConfusionMatrixPicture: left out, because windows have any number of labels; kdlab evaluate counts "
+                "right and wrong windows of each class."
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See whether windows have one class each."""
+        self._check(pl_module)
 
     def _start(self, module: Any) -> None:
         self._matrix = MulticlassConfusionMatrix(module.net.num_classes).to(module.device)
@@ -80,17 +99,20 @@ class ConfusionMatrixPicture(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the validation matrix of the final weights."""
         loader = trainer.val_dataloaders
-        if not loader:
+        if not loader or self._left_out:
             return
         self._start(pl_module)
         pl_module.eval()
+        module: Any = pl_module
         for batch in loader:
-            self._add(pl_module, pl_module.transfer_batch_to_device(batch, pl_module.device, 0))
+            self._add(module, module.received(batch, "val"))
         self._draw(trainer, "confusion_val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a matrix."""
-        self._start(pl_module)
+        self._check(pl_module)
+        if not self._left_out:
+            self._start(pl_module)
 
     def on_test_batch_end(
         self,
@@ -102,8 +124,10 @@ class ConfusionMatrixPicture(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count a batch."""
-        self._add(pl_module, batch)
+        if not self._left_out:
+            self._add(pl_module, batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the test matrix."""
-        self._draw(trainer, "confusion_test")
+        if not self._left_out:
+            self._draw(trainer, "confusion_test")

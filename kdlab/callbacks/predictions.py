@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from kdlab.files import cell, replacing, unused
+from kdlab.functional import labelled_rows
 from kdlab.methods.windows import windows_in, windows_of
 
 
 class PredictionWriter(Callback):
     """Write ``predictions.csv`` after ``predict``: index, subject, target, prediction and one probability per class.
+
+    With any number of labels per window target and prediction are the names of the classes, joined by ``|``, and the
+    probabilities are those of each class by itself; the target of an unlabelled window is -1.
 
     Rows are in data-set order, also when several processes predicted.
 
@@ -67,7 +72,8 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: obj
 
     Args:
         path: the CSV file.
-        rows: ``index`` (N,), ``target`` (N,), ``prediction`` (N,), ``probabilities`` (N, K).
+        rows: ``index`` (N,), ``target`` (N,), ``prediction`` (N,), ``probabilities`` (N, K); with any number of labels
+            per window, target and prediction (N, K) of 0 and 1.
         datamodule: has the names of subjects and classes, where they are known.
     """
     keep = torch.nonzero(rows["index"] >= 0).flatten()
@@ -79,8 +85,16 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: obj
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
-        columns = (rows["target"][order].tolist(), rows["prediction"][order].tolist())
+        columns = [_column(rows[name][order], classes) for name in ("target", "prediction")]
         for i, subject, target, prediction, p in zip(
             index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True
         ):
             writer.writerow([i, cell(subject), target, prediction, *(f"{value:.6g}" for value in p)])
+
+
+def _column(labels: torch.Tensor, classes: Sequence[str]) -> list[Any]:
+    """One cell per window: its class, or the names of its classes."""
+    if labels.ndim == 1:
+        return labels.tolist()
+    named = ("|".join(name for name, own in zip(classes, row, strict=True) if own == 1) for row in labels.tolist())
+    return [cell(names) if known else -1 for names, known in zip(named, labelled_rows(labels).tolist(), strict=True)]

@@ -12,6 +12,7 @@ from kdlab.data.image_folder import ImageFolder
 from kdlab.data.images import ImageDataModule
 from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
+from kdlab.data.partners import RandomPartner
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.intervals import Intervals
 from kdlab.data.recordings.module import RecordingDataModule
@@ -22,6 +23,7 @@ from kdlab.data.spswhar import SPSWHAR
 from kdlab.data.tiny_imagenet import TinyImageNet
 from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.utdmhad import UTDMHAD
 from kdlab.data.windows import WindowSet
 from kdlab.fingerprint import check_fingerprint
@@ -45,10 +47,12 @@ __all__ = [
     "Intervals",
     "Mixing",
     "Mixup",
+    "RandomPartner",
     "RecordingDataModule",
     "Scale",
     "ShoulderWatch",
     "TinyImageNet",
+    "Unlabelled",
     "Where",
     "WindowDataModule",
     "WindowSet",

@@ -20,10 +20,12 @@ from kdlab.data.identity import (
     no_label_words,
     refuse_missing,
 )
+from kdlab.data.label_rows import column_names, label_rows
 from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.npz import read_npz
 from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
+from kdlab.data.unlabelled import NO_LABEL, Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
 
@@ -35,8 +37,10 @@ class ArrayDataModule(WindowDataModule):
         x: windows, in any unit; channels and samples in the order of ``layout``. Memory-mapped ones
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
-        y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (None, NaN,
-            masked, a word of ``no_label``) is refused.
+        y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (-1, None,
+            NaN, masked, a word of ``no_label``) is refused, or trains with ``unlabelled: {missing: true}``. With
+            ``labels="many"``: rows of 0 and 1, ``(N, K)``, a column for each class, for windows with any number of
+            classes or none; a window without labels has a row of -1.
         subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
             refused. None: unknown, and then no result can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
@@ -46,9 +50,11 @@ class ArrayDataModule(WindowDataModule):
         x_test: windows of a test split of your own; ``x`` is then for training and validation only.
         y_test: their labels.
         subject_test: their subjects.
-        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a
-            complete recording; None: unknown.
-        classes: class names in the order of the labels.
+        x_unlabelled: windows without a label for training, see `Unlabelled`, which need not be given then.
+        subject_unlabelled: their subjects; those of validation and test are left out.
+        recording: the recording of each window, over ``x``, then ``x_test`` and ``x_unlabelled``; ``"each"``: every
+            window is a complete recording; None: unknown.
+        classes: class names in the order of the labels; of the columns, where ``labels`` is ``"many"``.
         no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
             ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.
         missing: ``"error"``: a NaN or infinite sample is refused; ``"drop"``: its window is left out, and counted.
@@ -60,7 +66,7 @@ class ArrayDataModule(WindowDataModule):
         dataset: a name for the data, kept in the fingerprint; give every data set its own.
 
     Shapes:
-        ``(N, C, T)`` or ``(N, T, C)``, labels and subjects ``(N,)``
+        ``(N, C, T)`` or ``(N, T, C)``, labels and subjects ``(N,)``; rows of labels ``(N, K)``
 
     Raises:
         InputError: neither arrays nor a path, or both; arrays that do not fit together; an npz that cannot be read.
@@ -73,6 +79,7 @@ class ArrayDataModule(WindowDataModule):
     """
 
     name = "arrays"
+    takes_many_labels = True
 
     def __init__(
         self,
@@ -85,6 +92,8 @@ class ArrayDataModule(WindowDataModule):
         x_test: Any = None,
         y_test: Any = None,
         subject_test: Any = None,
+        x_unlabelled: Any = None,
+        subject_unlabelled: Any = None,
         recording: Any = None,
         classes: list[Name] | None = None,
         no_label: list[Name] | None = None,
@@ -120,6 +129,8 @@ class ArrayDataModule(WindowDataModule):
             "x_test": x_test,
             "y_test": y_test,
             "subject_test": subject_test,
+            "x_unlabelled": x_unlabelled,
+            "subject_unlabelled": subject_unlabelled,
             "recording": recording,
             "x_predict": x_predict,
         }
@@ -136,8 +147,10 @@ class ArrayDataModule(WindowDataModule):
                 f"path={str(self.path)!r}: expected x and y, or x_train, y_train, x_test and y_test; the file has "
                 f"{', '.join(given) or 'nothing'}; name what differs with keys="
             )
+        if "x_unlabelled" in given and self.unlabelled is None:
+            self.unlabelled = Unlabelled(missing=True)
         x = self._windows(given["x"], "x")
-        label, subject = self._column(given["y"], "y", len(x)), given.get("subject")
+        label, subject = self._targets(given["y"], "y", len(x)), given.get("subject")
         if subject is not None:
             subject = self._ids(subject, "subject", len(x))
         test = None
@@ -148,11 +161,13 @@ class ArrayDataModule(WindowDataModule):
             if (subject is None) != (given.get("subject_test") is None):
                 raise InputError("subject, subject_test must be both given or both left out, but got one. Give both.")
             test = np.arange(len(x) + len(more)) >= len(x)
-            label = _one_kind(label, self._column(given["y_test"], "y_test", len(more)))
+            label = _one_kind(label, self._targets(given["y_test"], "y_test", len(more)))
             if subject is not None:
                 subject = _one_kind(subject, self._ids(given["subject_test"], "subject_test", len(more)))
             x = _joined(x, more)
         target, classes = self._labels(label, given.get("classes"))
+        if "x_unlabelled" in given:
+            x, target, subject, test = self._with_unlabelled(given, x, target, subject, test)
         return complete(
             {
                 "windows": {"raw": x},
@@ -166,7 +181,36 @@ class ArrayDataModule(WindowDataModule):
             channels={"raw": self._names(given.get("channels"), x)},
             sampling_rate=self._sampling_rate,
             step=self._step,
+            missing_labels=self._missing_labels,
+            labels="many" if self.many_labels else "one",
         )
+
+    @property
+    def _missing_labels(self) -> bool:
+        return self.unlabelled is not None and (self.unlabelled.missing or self._arrays["x_unlabelled"] is not None)
+
+    def _with_unlabelled(
+        self,
+        given: dict[str, Any],
+        x: NDArray[np.float32],
+        target: NDArray[np.int64],
+        subject: NDArray[Any] | None,
+        test: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[Any] | None, NDArray[np.bool_] | None]:
+        """The windows with those of ``x_unlabelled`` behind them."""
+        more = self._windows(given["x_unlabelled"], "x_unlabelled")
+        if more.shape[1:] != x.shape[1:]:
+            raise InputError(f"x_unlabelled: windows of shape {more.shape[1:]}, but those of x have {x.shape[1:]}")
+        if (subject is None) != (given.get("subject_unlabelled") is None):
+            raise InputError(
+                "subject, subject_unlabelled must be both given or both left out, but got one. Give both, so that "
+                "people who validate or are tested can be left out."
+            )
+        if subject is not None:
+            subject = _one_kind(subject, self._ids(given["subject_unlabelled"], "subject_unlabelled", len(more)))
+        target = np.concatenate([target, np.full((len(more), *target.shape[1:]), NO_LABEL)])
+        test = None if test is None else np.concatenate([test, np.zeros(len(more), dtype=np.bool_)])
+        return _joined(x, more), target, subject, test
 
     def load_predict(self) -> dict[str, NDArray[np.float32]] | None:
         """New windows, in the same layout."""
@@ -189,10 +233,22 @@ class ArrayDataModule(WindowDataModule):
     def _axes(self) -> str:
         return "(windows, channels, samples)" if self.layout == "NCT" else "(windows, samples, channels)"
 
+    def _targets(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+        if self.many_labels:
+            return label_rows(values, argument, n, self._missing_labels)
+        if (columns := _columns(values)) > 1:
+            raise InputError(
+                f"{argument} must be one value per window, shape ({n},), but got {columns} columns. If windows have "
+                "any number of classes each, in columns of 0 and 1, declare labels: many."
+            )
+        return self._column(values, argument, n)
+
     def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
         column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument} must be one value per window, shape ({n},), but got shape {column.shape}.")
+        if masked is not None and self._missing_labels:
+            raise InputError(f"{argument} must not be masked, but got masked labels. Write -1 where there is no label.")
         if masked is not None:
             refuse_missing(labels(values, argument), argument, "a class")
         return column
@@ -208,8 +264,12 @@ class ArrayDataModule(WindowDataModule):
     def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
         given = self._classes if self._classes is not None else None if stored is None else _words(stored)
         declared = None if given is None else class_names(given, "classes", self.merge_labels)
+        if self.many_labels:
+            return label, column_names(label.shape[1], declared)
         if label.dtype.kind not in "biuf":
             return self._worded(label, declared)
+        if self._missing_labels:
+            label = np.where(np.isnan(label), NO_LABEL, label)
         bad = np.flatnonzero(~np.isfinite(label))
         if len(bad):
             raise InputError(
@@ -221,7 +281,7 @@ class ArrayDataModule(WindowDataModule):
         target = label.astype(np.int64)
         if declared is not None:
             return target, declared  # classes are merged after the labels have been checked against them
-        present = np.unique(target)
+        present = np.unique(target[target != NO_LABEL] if self._missing_labels else target)
         if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
             raise InputError(
                 f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
@@ -235,15 +295,16 @@ class ArrayDataModule(WindowDataModule):
         merge = self.merge_labels
         final = None if declared is None else {merge.get(name, name) for name in declared}
         found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
-        refuse_missing(found, "y", "a class")
+        if not self._missing_labels:
+            refuse_missing(found, "y", "a class")
         meant = {name: merge.get(name, name) for name in found.names}
         alike([*meant.values(), *(final or ())], "y", merge, by="labels")
         unknown = sorted({other for other in meant.values() if final is not None and other not in final})
         if unknown:
             raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(declared or ())})")
         classes = list(dict.fromkeys([*(declared or ()), *sorted(found.names, key=lambda name: (meant[name], name))]))
-        place = np.array([classes.index(name) for name in found.names], dtype=np.int64)
-        return place[found.code], classes
+        place = np.array([*(classes.index(name) for name in found.names), NO_LABEL], dtype=np.int64)
+        return place[found.code], classes  # the code of a missing label is -1
 
     def _names(self, stored: Any, x: NDArray[np.float32]) -> list[str]:
         names = self._channels if self._channels is not None else None if stored is None else _words(stored)
@@ -289,6 +350,15 @@ def _numeric(values: Any) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(v, int | float | np.number | np.bool_) for v in values)
 
 
+def _columns(values: Any) -> int:
+    """Number of columns of labels; 1 where there is one value per window."""
+    if isinstance(values, list | tuple):
+        first = values[0] if len(values) else 0
+        return len(first) if isinstance(first, list | tuple | np.ndarray) else 1
+    shape = np.shape(values)
+    return int(shape[1]) if len(shape) == 2 else 1
+
+
 def _themselves(merge: dict[str, str]) -> dict[str, str]:
     """The names that a mapping knows, each as it is: they are merged, and counted, once all windows are there."""
     return {name: name for name in merge}
@@ -296,6 +366,11 @@ def _themselves(merge: dict[str, str]) -> dict[str, str]:
 
 def _one_kind(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """Two columns as one; where one has numbers and the other words, both become objects and keep their values."""
+    if first.shape[1:] != second.shape[1:]:
+        raise InputError(
+            f"y, y_test must have the same columns, but got {first.shape[1]} and {second.shape[1]}. Give a column for "
+            "each class, also for one that is not there."
+        )
     if (first.dtype.kind in "biuf") != (second.dtype.kind in "biuf"):
         return np.concatenate([first.astype(object), second.astype(object)])
     return np.concatenate([first, second])

@@ -9,6 +9,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from kdlab.data.label_rows import has_class
 from kdlab.data.moments import chunk_size
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -88,7 +89,8 @@ def complete(columns: dict[str, Any], *, drop: bool, **rest: Any) -> WindowSet:
             f"missing: some windows must be complete, but all {len(fine)} have missing samples. Fill them."
         )
     lost = columns["target"][~fine]
-    parts = ", ".join(f"{(lost == k).sum()} of {name}" for k, name in enumerate(rest["classes"]) if (lost == k).any())
+    counts = {name: int(has_class(lost, k).sum()) for k, name in enumerate(rest["classes"])}
+    parts = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
     rank_zero_info(f"missing: left out {int((~fine).sum())} of {len(fine)} windows with missing samples ({parts})")
     chosen = np.flatnonzero(fine)
     windows: dict[str, Any] = {

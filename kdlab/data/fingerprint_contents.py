@@ -39,9 +39,14 @@ def fingerprint_contents(
         "channels": {source: [str(c) for c in names] for source, names in data.channels.items()},
         "sampling_rate": {s: float(r) for s, r in rate.items()} if isinstance(rate, dict) else rate,
     }
+    if data.labels != "one":
+        result["labels_per_window"] = data.labels
     if "unknown" in split.groups:
         result["unknown_classes"] = [str(c) for k, c in enumerate(data.classes) if k not in ready.known]
         result["unknown"] = list(split.groups["unknown"])
+    if "unlabelled" in split.groups:
+        result["unlabelled"] = list(split.groups["unlabelled"])
+        result["unlabelled_windows"] = len(split.rows["unlabelled"])
     if drop_classes:
         result["drop_classes"] = sorted(drop_classes)
     if any(ready.merged.values()):  # how many windows of each class, and of people, who are not named here

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdlab.data.label_rows import class_pairs
 from kdlab.data.spelling import natural_key, text
 
 
@@ -56,8 +57,16 @@ class Groups:
         return np.array([name in wanted for name in self.names])[self.code]
 
     def labels(self, target: NDArray[np.int64], rows: NDArray[np.int64]) -> Iterator[tuple[str, int, int]]:
-        """Each group among the rows with each class that it has, in order, and how many windows of it."""
-        many = int(target.max()) + 1
-        pairs, counts = np.unique(self.code[rows].astype(np.int64) * many + target[rows], return_counts=True)
+        """Each group among the rows with each class that it has, in order, and how many windows of it.
+
+        Where windows have any number of classes, the last class is that of windows without any.
+        """
+        row, label, many = class_pairs(target)
+        if target.ndim > 1:
+            kept = np.isin(row, rows)
+            rows, label = row[kept], label[kept]
+        else:
+            label = target[rows]
+        pairs, counts = np.unique(self.code[rows].astype(np.int64) * many + label, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             yield self.names[pair // many], pair % many, count

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.identity import alike, merge_map, names
+from kdlab.data.label_rows import count_classes
 from kdlab.data.spelling import text
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -80,12 +81,13 @@ def _classes(data: WindowSet, labels: Mapping[Any, Any] | None, merged: Merged) 
     spelt = [text(name, "classes") for name in given]
     final = [mapping.get(name, name) for name in spelt]
     classes = list(dict.fromkeys(final))
-    alike(classes, "classes", labels, by="labels")
-    counts = np.bincount(data.target, minlength=len(given))
+    if data.labels == "one":  # columns are told apart by their place
+        alike(classes, "classes", labels, by="labels")
+    counts = count_classes(data.target, len(given))
     for name, other, count in zip(spelt, final, counts.tolist(), strict=True):
         if name != other and count:
             merged["labels"][name] = count
-    if classes == given:
+    if classes == given or data.labels == "many":
         return classes, data.target
-    place = np.array([classes.index(name) for name in final], dtype=np.int64)
+    place = np.array([*(classes.index(name) for name in final), -1], dtype=np.int64)  # of -1, no label, -1
     return classes, place[data.target]

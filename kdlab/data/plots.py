@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kdlab.data.dataset import WindowDataset
+from kdlab.data.label_rows import has_class, joined
 from kdlab.data.spread import spread
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -70,8 +71,9 @@ def draw_views(
     if per_class < 1:
         raise InputError(f"per_class must be at least one window per class, but got {per_class}.")
     labels = dataset.target[dataset.rows]
-    picked = [int(p) for k in range(len(classes)) for p in spread(np.flatnonzero(labels == k), per_class, middle=True)]
-    rows = [classes[int(labels[p])] for p in picked]
+    of_class = [np.flatnonzero(has_class(labels, k)) for k in range(len(classes))]
+    picked = [int(p) for members in of_class for p in spread(members, per_class, middle=True)]
+    rows = [joined(labels[p], list(classes)) if labels.ndim > 1 else classes[int(labels[p])] for p in picked]
     return _draw(data, _columns(dataset, data, picked), rows, path)
 
 

@@ -6,6 +6,7 @@ from typing import Unpack as Unpack
 from kdlab.augment import Augmentation
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.types import Name
 from kdlab.views import View
 
@@ -27,6 +28,7 @@ class _Rest(TypedDict, total=False):
     drop_classes: list[Name] | None
     subject_ids: Literal["plain", "hashed"]
     sampling: Literal["shuffled", "balanced"]
+    unlabelled: Unlabelled | None
     drop_last: bool
     pin_memory: bool
     multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None
@@ -44,7 +46,7 @@ class _ValFraction(TypedDict, total=False):
     val_fraction: float
 
 class _Labels(TypedDict, total=False):
-    labels: dict[Any, Name] | None
+    labels: Literal["one", "many"] | dict[Any, Name] | None
 
 class Shared(_Rest, _Scale, _BatchSize, _TestSubjects, _ValFraction, _Labels, total=False): ...
 class SharedButBatchSize(_Rest, _Scale, _TestSubjects, _ValFraction, _Labels, total=False): ...

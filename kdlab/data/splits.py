@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from kdlab.data.groups import Groups
 from kdlab.data.held_out import generator, split_groups, split_recordings
 from kdlab.data.identity import words
+from kdlab.data.label_rows import count_classes, has_class
 from kdlab.data.spelling import likeness, yaml_word
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
@@ -43,6 +45,7 @@ def make_split(
     train_per_class: int | None = None,
     unknown: Sequence[int] = (),
     dropped: Sequence[int] = (),
+    unlabelled: Unlabelled | None = None,
 ) -> Split:
     """Divide the windows of a data set.
 
@@ -61,6 +64,7 @@ def make_split(
         unknown: labels that are held out of training: their windows are left out after the split, which they do not
             change, and those of the test part become the rows ``"unknown"``.
         dropped: labels whose windows are in no part, and have none in any choice.
+        unlabelled: which training windows have no label; they are the rows ``"unlabelled"``.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
@@ -76,22 +80,37 @@ def make_split(
         given = "test_subjects" if test_subjects is not None else "val_subjects"
         raise InputError(f"{given}: the subjects of this data set are unknown; give subject ids, or leave {given} out")
     grouping, group = _grouping(data, split)
-    kept = ~np.isin(data.target, dropped)
+    kept = ~_of_any(data, dropped)
+    hidden = np.zeros(len(data), dtype=np.bool_) if unlabelled is None else unlabelled.hidden(data) & kept
+    kept &= ~hidden
     least = 2 + (2 if val_count is None else val_count)
     test = _test_rows(data, grouping, group, kept, test_subjects, seed, least)
+    if unlabelled is not None:
+        unlabelled.refuse_held(data, group.among(test), words(val_subjects or (), "val_subjects"))
     rest = np.flatnonzero(~test & kept)
     if len(rest) == 0:
         raise InputError("test_subjects: every window would be tested, none is left to train on; name fewer subjects")
     held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed, val_count, val_choice)
     rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test & kept)}
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
+    if unlabelled is not None:
+        rows = unlabelled.rows(data, group, rows, hidden, group.among(test))
     if unknown:
-        strange = np.isin(data.target, unknown)
+        strange = _of_any(data, unknown)
         aside = rows["test"][strange[rows["test"]]]
         rows = {stage: r[~strange[r]] for stage, r in rows.items()} | {"unknown": aside}
     result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
-    _check(data, result, group, [*unknown, *dropped])
+    no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
+    _check(data, result, group, [*unknown, *dropped, *no_class])
     return result
+
+
+def _of_any(data: WindowSet, labels: Sequence[int]) -> NDArray[np.bool_]:
+    """Which windows are of one of these classes."""
+    found = np.zeros(len(data), np.bool_)
+    for k in labels:
+        found |= has_class(data.target, k)
+    return found
 
 
 def _check_count(data: WindowSet, split: str, val_subjects: Sequence[Name] | None, count: int | None) -> None:
@@ -250,7 +269,7 @@ def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: 
     unit = _units(data)
     rng, kept = generator(seed, 4), []
     for k in range(len(data.classes)):
-        mine = rows[data.target[rows] == k]
+        mine = rows[has_class(data.target[rows], k)]
         names = unit.among(mine)
         chosen = [names[i] for i in rng.permutation(len(names))[:per_class]]
         kept.append(mine[unit.isin(chosen)[mine]])
@@ -275,7 +294,8 @@ def _check(data: WindowSet, split: Split, group: Groups, unknown: Sequence[int])
             raise InputError(
                 f"the {stage} fold is empty: {data_summary(data)}; choose other subjects or more recordings"
             )
-    present = {*np.unique(data.target[split.rows["train"]]).tolist(), *unknown}
+    counts = count_classes(data.target[split.rows["train"]], len(data.classes))
+    present = {*np.flatnonzero(counts).tolist(), *unknown}
     absent = [name for k, name in enumerate(data.classes) if k not in present]
     if absent:
         listed = ", ".join(yaml_word(name) for name in absent)
@@ -289,7 +309,7 @@ def _check(data: WindowSet, split: Split, group: Groups, unknown: Sequence[int])
 def _holders(data: WindowSet, split: Split, group: Groups, classes: Sequence[str]) -> str:
     listed = []
     for name in classes[:4]:
-        mine = data.target == data.classes.index(name)
+        mine = has_class(data.target, data.classes.index(name))
         held = {stage: group.among(rows[mine[rows]]) for stage, rows in split.rows.items()}
         who = [
             f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''} ({stage})"

@@ -8,23 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import tables, trust
 from kdlab.evaluate.evaluation import Evaluation
 from kdlab.evaluate.measuring import evaluate
+from kdlab.evaluate.outside import set_up
 from kdlab.evaluate.writing import slug, warnings_of, write
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, net_of, read_checkpoint
 from kdlab.methods.finite import check_finite
 from kdlab.methods.supervised import Supervised
+from kdlab.quiet import name_run
 from kdlab.types import InputError, MissingFileError
 
 if TYPE_CHECKING:
     pass
 
 #: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
-Build = Callable[[Path, list[str]], tuple[Method, WindowDataModule]]
+Build = Callable[[Path, list[str]], tuple[Method, LightningDataModule]]
 #: the files that a run folder is searched for: where there is an early-stopped teacher, it is the run's net
 WHAT = "CKPT"
 
@@ -52,14 +55,16 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     device = _device(options.device)
     overrides = [f"--{word.removeprefix('--')}" for word in options.set]
     results: dict[str, Evaluation] = {}
+    datamodule: LightningDataModule
     for name, file, config in zip(row_names(files), files, configs, strict=True):
         print(f"{name}: {file}", flush=True)
+        name_run(name)
         if options.config or options.trust_config:
             module, datamodule = build(config, overrides)
             load(module, datamodule, file)
         else:
-            datamodule = trust.data_module(config, overrides)
-            module = restore(file, datamodule)
+            datamodule = ours = trust.data_module(config, overrides)
+            module = restore(file, ours)
         results[name] = evaluate(
             module.to(device),
             datamodule,
@@ -78,15 +83,18 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     return results
 
 
-def load(module: Method, datamodule: WindowDataModule, file: Path) -> None:
+def load(module: Method, datamodule: LightningDataModule, file: Path) -> None:
     """Give a method the weights of its net in a checkpoint, after setting up the data and checking both.
 
     Raises:
         InputError: when the checkpoint is of another net, or leaks what is evaluated here.
     """
     checkpoint = read_checkpoint(file, WHAT)
-    datamodule.prepare_data()
-    datamodule.setup("test")
+    if isinstance(datamodule, WindowDataModule):
+        datamodule.prepare_data()
+        datamodule.setup("test")
+    else:
+        set_up(datamodule, "validate", "test")
     check_finite(checkpoint.get("state_dict") or {}, f"{WHAT}: {str(file)!r}")  # of several files, this one
     module.check_checkpoint(checkpoint, datamodule)
     net_of(checkpoint, f"{WHAT}: {str(file)!r}", module.net)

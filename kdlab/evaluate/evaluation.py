@@ -28,19 +28,23 @@ class Evaluation:
         scalars: ``accuracy``, ``f1`` (macro), ``nll`` (nats), ``ece``; ``v_measure``; ``accuracy_noise1`` and so on for
             each kind of corruption and severity; ``open_set_auroc_probability`` and so on for each score of
             `kdlab.functional.known_score`, where the data hold ``unknown_classes`` out; ``parameters``, ``macs`` (one
-            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were measured.
-        per_class: ``precision``, ``recall``, ``f1`` and ``support``, one number per class.
-        confusion: ``(K, K)`` counts; rows are targets.
-        reliability: ``confidence``, ``accuracy`` and ``count`` of 15 bins of confidence.
+            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were measured. With any number of
+            labels per window see :func:`kdlab.evaluate.many.many_scores`; ``v_measure`` is left out.
+        per_class: ``precision``, ``recall``, ``f1`` and ``support``, one number per class; with any number of labels
+            also ``average_precision`` and ``ece``.
+        confusion: ``(K, K)`` counts; rows are targets. With any number of labels ``(K, 2, 2)``: of each class, windows
+            without and with it, predicted without and with it.
+        reliability: ``confidence``, ``accuracy`` and ``count`` of 15 bins of confidence; with any number of labels, of
+            all decisions for or against a class.
         robustness: kind of corruption -> accuracy without it and at severities 1, 2, 3; empty where not measured.
         index: ``Batch.index`` of each window, ``(N,)``.
-        target: ``(N,)``.
+        target: ``(N,)``; with any number of labels ``(N, K)`` of 0 and 1.
         probabilities: ``(N, K)`` float64.
         embedding: ``(N, D)`` float32; ``(N, 0)`` where not kept.
         classes: K names.
         subjects: subject of each window, ``""`` where unknown.
         description: the description in the net's checkpoint (method, net, view, split), and ``stage`` and
-            ``tested_on`` (fingerprint of the data).
+            ``tested_on`` (fingerprint of the data); ``labels`` is ``"many"`` with any number of labels per window.
     """
 
     scalars: dict[str, float]
@@ -55,6 +59,11 @@ class Evaluation:
     classes: list[str]
     subjects: list[str]
     description: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def many_labels(self) -> bool:
+        """Whether windows have any number of labels."""
+        return self.target.ndim == 2
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``predictions.npz`` and ``evaluation.json`` into ``folder``, replacing those of an earlier evaluation.

@@ -12,11 +12,11 @@ from kdlab.files import one_line, read_json
 from kdlab.types import InputError
 
 _ARRAYS = {
-    "index": (1, "iu"),
-    "target": (1, "iu"),
-    "probabilities": (2, "f"),
-    "embedding": (2, "f"),
-    "subjects": (1, "U"),
+    "index": ((1,), "iu"),
+    "target": ((1, 2), "iu"),
+    "probabilities": ((2,), "f"),
+    "embedding": ((2,), "f"),
+    "subjects": ((1,), "U"),
 }
 _LARGEST = 2**31  # bytes of all arrays, unpacked
 
@@ -37,12 +37,16 @@ def read_evaluation(json_file: Path, arrays: Path) -> dict[str, Any]:
             raise _damaged(json_file, f"{key} must be {constraint}, but is {_short(values.get(key))}")
     classes, windows = len(values["classes"]), len(held["index"])
     confusion = np.array(values["confusion"], dtype=np.int64)
-    if confusion.shape != (classes, classes) or held["probabilities"].shape != (windows, classes):
+    many = held["target"].ndim == 2
+    squares = (classes, 2, 2) if many else (classes, classes)
+    columns = held["target"].shape[-1] if many else classes
+    if confusion.shape != squares or held["probabilities"].shape != (windows, classes) or columns != classes:
         raise _damaged(json_file, f"it is of {classes} classes, {arrays.name} is not")
     if any(len(array) != windows for array in held.values()):
         raise _damaged(arrays, "its arrays have different numbers of windows")
-    if not ((held["target"] >= 0) & (held["target"] < classes)).all():
-        raise _damaged(arrays, f"target must be from 0 to {classes - 1}")
+    most = 1 if many else classes - 1
+    if not ((held["target"] >= 0) & (held["target"] <= most)).all():
+        raise _damaged(arrays, f"target must be from 0 to {most}")
     if not np.isfinite(held["embedding"]).all():
         raise _damaged(arrays, "embedding must be finite")
     reliability = {name: np.array(values, dtype=float) for name, values in values["reliability"].items()}
@@ -64,8 +68,8 @@ def read_arrays(path: Path) -> dict[str, Any]:
             held = {name: archive[name] for name in _ARRAYS}
     except Exception as error:  # damaged archives raise nearly anything
         raise _damaged(path, one_line(error)) from error
-    for name, (ndim, kinds) in _ARRAYS.items():
-        if held[name].ndim != ndim or held[name].dtype.kind not in kinds:
+    for name, (axes, kinds) in _ARRAYS.items():
+        if held[name].ndim not in axes or held[name].dtype.kind not in kinds:
             raise _damaged(path, f"{name} is {held[name].dtype} of shape {held[name].shape}")
     return held
 
@@ -95,10 +99,14 @@ def _counts(value: Any) -> bool:
     return rows and all(type(count) is int and 0 <= count < 2**62 for row in value for count in row)
 
 
+def _counts_by_class(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(_counts(one) and len(one) == 2 for one in value)
+
+
 _FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "scalars": ("numbers by name", _by_name(_number)),
     "per_class": ("lists of numbers by name", _by_name(_of_numbers)),
-    "confusion": ("as many rows of counts as columns", _counts),
+    "confusion": ("as many rows of counts as columns", lambda v: _counts(v) or _counts_by_class(v)),
     "reliability": ("lists of numbers by name", _by_name(_of_numbers)),
     "robustness": ("lists of numbers by name", _by_name(_of_numbers)),
     "classes": ("a list of words", lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v)),

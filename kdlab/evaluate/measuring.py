@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
@@ -17,16 +18,21 @@ from kdlab.augment import Corruption
 from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency, macs, parameters, view_latency
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES, Evaluation
+from kdlab.evaluate.many import decisions, label_counts, label_scores, many_scores
 from kdlab.evaluate.metrics import class_scores, confusion_matrix, reliability_bins, scores, v_measure
+from kdlab.evaluate.outside import OutsideData
 from kdlab.fingerprint import check_fingerprint, check_inputs
 from kdlab.methods.base import Method
+from kdlab.methods.label_kinds import predicted, probabilities_of
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.types import InputError
+
+Measured = WindowDataModule | OutsideData
 
 
 def evaluate(
     module: Method,
-    datamodule: WindowDataModule,
+    datamodule: LightningDataModule,
     *,
     stage: Literal["test", "val"] = "test",
     robustness: bool = True,
@@ -37,14 +43,15 @@ def evaluate(
     """Evaluate the net of a method on the windows of one stage, without a trainer.
 
     Only the view that the net reads is computed, on the module's device; the module is left in the mode that it is in.
-    A ``corruption`` of the data module is set aside.
+    A ``corruption`` of the data module is set aside. Of a data module that is not kdlab's, the windows are those of its
+    loader; they are not corrupted, and the view is not timed.
 
     Args:
         module: a method with trained weights; of a student, without its teachers.
-        datamodule: the data.
+        datamodule: the data; one that is not kdlab's is set up.
         stage: ``"test"``, or ``"val"`` to choose by.
         robustness: also on corrupted windows, every kind at three severities (test windows only).
-        embedding: keep the embedding, and measure how well its clusters agree with the classes.
+        embedding: keep the embedding, and measure how well its clusters agree with the classes (one per window).
         cost: count and time net and view.
         batch_size: windows per batch.
 
@@ -54,39 +61,44 @@ def evaluate(
     """
     if stage not in ("test", "val"):
         raise InputError(f'stage: must be "test" or "val", but got {stage!r}. Training windows do not measure a net.')
-    check_use(module, datamodule, stage)
-    kinds = KINDS if robustness and stage == "test" else ()
-    with _restored(module, datamodule):
-        datamodule.corruption = None
-        outputs = _outputs(module, datamodule, stage, batch_size, embedding)
-        scalars = scores(outputs["probabilities"], outputs["target"])
-        if embedding:
+    data = datamodule if isinstance(datamodule, WindowDataModule) else OutsideData(datamodule, module)
+    check_use(module, data, stage)
+    kinds = KINDS if robustness and stage == "test" and isinstance(data, WindowDataModule) else ()
+    many = data.many_labels is True
+    with _restored(module, data):
+        data.corruption = None
+        outputs = _outputs(module, data, stage, batch_size, embedding)
+        scalars = (many_scores if many else scores)(outputs["probabilities"], outputs["target"])
+        if embedding and not many:
             scalars["v_measure"] = v_measure(outputs["embedding"], outputs["target"])
         for kind, severity in itertools.product(kinds, SEVERITIES):
-            datamodule.corruption = Corruption(kind, severity)
-            changed = _outputs(module, datamodule, stage, batch_size, embedding=False)
-            hits = changed["probabilities"].argmax(1) == changed["target"]
-            scalars[f"accuracy_{kind}{severity}"] = float(hits.mean())
-        datamodule.corruption = None
-        if stage == "test" and datamodule.unknown_classes:
-            scalars |= _open_set(module, datamodule, batch_size)
+            data.corruption = Corruption(kind, severity)
+            changed = _outputs(module, data, stage, batch_size, embedding=False)
+            hits = predicted(torch.from_numpy(changed["probabilities"]), many).numpy() == changed["target"]
+            scalars[f"accuracy_{kind}{severity}"] = float((hits.all(1) if many else hits).mean())
+        data.corruption = None
+        if stage == "test" and isinstance(data, WindowDataModule) and data.unknown_classes:
+            scalars |= _open_set(module, data, batch_size)
     if cost:
-        scalars |= costs(module, datamodule)
-    confusion = confusion_matrix(outputs["probabilities"], outputs["target"])
+        scalars |= costs(module, data) if isinstance(data, WindowDataModule) else data.costs()
+    found = outputs["probabilities"], outputs["target"]
+    confusion = (label_counts if many else confusion_matrix)(*found)
     return Evaluation(
         scalars=scalars,
-        per_class=class_scores(confusion),
+        per_class=label_scores(*found) if many else class_scores(confusion),
         confusion=confusion,
-        reliability=reliability_bins(outputs["probabilities"], outputs["target"]),
+        reliability=reliability_bins(*(decisions(*found) if many else found)),
         robustness={k: [scalars["accuracy"], *(scalars[f"accuracy_{k}{s}"] for s in SEVERITIES)] for k in kinds},
-        classes=[str(name) for name in datamodule.classes],
-        subjects=datamodule.subject_of(outputs["index"].tolist()),
-        description=module.describe() | {"stage": stage, "tested_on": datamodule.fingerprint},
+        classes=[str(name) for name in data.classes],
+        subjects=list(data.subject_of(outputs["index"].tolist())),
+        description=module.describe()
+        | {"stage": stage, "tested_on": data.fingerprint}
+        | ({"labels": "many"} if many else {}),
         **outputs,
     )
 
 
-def check_use(module: Method, datamodule: WindowDataModule, stage: Literal["test", "val"]) -> None:
+def check_use(module: Method, datamodule: Measured, stage: Literal["test", "val"]) -> None:
     """Refuse to evaluate a net on windows that it was trained or selected on, or that are not what it reads.
 
     Raises:
@@ -95,8 +107,9 @@ def check_use(module: Method, datamodule: WindowDataModule, stage: Literal["test
     who = f"{type(module).__name__}, reading {module.view!r}"
     check_view(who, module.view, module.net, datamodule)
     trained, here = module.trained_on, datamodule.fingerprint
-    if not trained:
-        rank_zero_warn(f"{who}: the training data of the net are not known; these windows may be among them.")
+    if not trained or not here:
+        lacking = "training data of the net are" if not trained else "split of these windows is"
+        rank_zero_warn(f"{who}: the {lacking} not known; these windows may be among those of its training.")
         return
     check_fingerprint(trained, here, "validate" if stage == "val" else "test")
     now = view_settings(datamodule, module.view, module.view_settings, again=True)
@@ -118,17 +131,15 @@ def costs(module: Method, datamodule: WindowDataModule) -> dict[str, float]:
     }
 
 
-def _outputs(
-    module: Method, datamodule: WindowDataModule, stage: str, size: int, embedding: bool
-) -> dict[str, NDArray[Any]]:
+def _outputs(module: Method, datamodule: Measured, stage: str, size: int, embedding: bool) -> dict[str, NDArray[Any]]:
     """``index``, ``target``, ``probabilities`` and ``embedding`` of every window."""
     kept: dict[str, list[NDArray[Any]]] = {"index": [], "target": [], "probabilities": [], "embedding": []}
     for batch in datamodule.batches(stage, size, views=[module.view]):
         output = module.net(batch.views[module.view].to(module.device))
         tap = output.features["embedding"] if embedding else output.logits[:, :0]
         kept["index"].append(batch.index.numpy())
-        kept["target"].append(batch.target.numpy())
-        kept["probabilities"].append(output.logits.double().softmax(1).cpu().numpy())
+        kept["target"].append(batch.target.long().numpy())
+        kept["probabilities"].append(probabilities_of(output.logits.double(), datamodule.many_labels).cpu().numpy())
         kept["embedding"].append(tap.float().cpu().numpy())
     if not kept["index"]:
         raise InputError(
@@ -160,7 +171,7 @@ def _open_set(module: Method, datamodule: WindowDataModule, size: int) -> dict[s
 
 
 @contextmanager
-def _restored(module: Method, datamodule: WindowDataModule) -> Iterator[None]:
+def _restored(module: Method, datamodule: Measured) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every mode and the corruption are what they were."""
     modes, corruption = [(part, part.training) for part in module.net.modules()], datamodule.corruption
     module.net.eval()

@@ -19,6 +19,7 @@ def summary(evaluations: Mapping[str, Evaluation]) -> str:
         s = one.scalars
         row = {"run": name, "view": str(one.description.get("view", "")), "windows": f"{len(one.target):,}"}
         row |= {"accuracy %": _percent(s["accuracy"]), "F1 %": _percent(s["f1"])}
+        row |= {"mean AP %": _percent(s["map"])} if "map" in s else {}
         row |= {"NLL": f"{s['nll']:.3f}", "ECE %": _percent(s["ece"])}
         if "v_measure" in s:
             row["V-measure"] = f"{s['v_measure']:.2f}"
@@ -43,16 +44,15 @@ def robustness(evaluations: Mapping[str, Evaluation]) -> str:
 def cost(evaluations: Mapping[str, Evaluation]) -> str:
     """Parameters, multiply-accumulates and time of net and view for one window, and the ratio to the least."""
     known = {name: one for name, one in evaluations.items() if "macs" in one.scalars}
-    total = {name: one.scalars["view_ms"] + one.scalars["latency_ms"] for name, one in known.items()}
+    timed = {name: one.scalars for name, one in known.items() if "view_ms" in one.scalars}
+    total = {name: s["view_ms"] + s["latency_ms"] for name, s in timed.items()}
     rows = []
     for name, one in known.items():
         row = {"run": name, "method": str(one.description.get("method", "")), "view": one.description.get("view", "")}
         least = min(other.scalars["macs"] for other in known.values())
-        row |= _cost(one) | {
-            "view + net ms": f"{total[name]:.2f}",
-            "MACs, x least": f"{one.scalars['macs'] / least:.1f}",
-        }
-        rows.append(row | {"ms, x least": f"{total[name] / min(total.values()):.1f}"})
+        row |= _cost(one) | ({"view + net ms": f"{total[name]:.2f}"} if name in total else {})
+        row["MACs, x least"] = f"{one.scalars['macs'] / least:.1f}"
+        rows.append(row | ({"ms, x least": f"{total[name] / min(total.values()):.1f}"} if name in total else {}))
     return markdown(rows)
 
 
@@ -62,6 +62,23 @@ def per_class(evaluations: Mapping[str, Evaluation]) -> str:
     for name, one in evaluations.items():
         cells = zip(one.classes, one.per_class["f1"], one.per_class["support"], strict=True)
         rows.append({"run": name} | {label: f"{_percent(f1)} ({support:.0f})" for label, f1, support in cells})
+    return markdown(rows)
+
+
+def by_class(evaluations: Mapping[str, Evaluation]) -> str:
+    """True and false positives and negatives of each class, its average precision and calibration error.
+
+    For windows with any number of labels.
+    """
+    rows = []
+    for name, one in evaluations.items():
+        for k, label in enumerate(one.classes):
+            ((absent, wrong), (missed, hit)) = one.confusion[k].tolist()
+            row = {"run": name, "class": label, "TP": f"{hit:,}", "FN": f"{missed:,}", "FP": f"{wrong:,}"}
+            row["TN"] = f"{absent:,}"
+            precision = one.per_class["average_precision"][k]
+            row["average precision %"] = "" if precision is None or precision != precision else _percent(precision)
+            rows.append(row | {"ECE %": _percent(one.per_class["ece"][k])})
     return markdown(rows)
 
 
@@ -94,7 +111,7 @@ def _cost(one: Evaluation) -> dict[str, str]:
         "parameters": f"{s['parameters']:,.0f}",
         "MACs (M)": f"{s['macs'] / 1e6:.2f}",
         "net ms": f"{s['latency_ms']:.2f}",
-        "view ms": f"{s['view_ms']:.2f}",
+        **({"view ms": f"{s['view_ms']:.2f}"} if "view_ms" in s else {}),
     }
 
 

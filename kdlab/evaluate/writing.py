@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MANY = (
+    "Windows have any number of labels. Accuracy is the share of windows with exactly the right classes, at a "
+    "probability of one half; NLL is a mean over windows and classes; ECE is that of all decisions for or against a "
+    "class. V-measure, embeddings and the confusion matrix are left out, because they need one class per window."
+)
+
+
 def write(results: Mapping[str, Evaluation], out: Path) -> None:
     """Write ``results.md`` and the figures_of of all evaluations together into a folder.
 
@@ -37,11 +44,16 @@ def write(results: Mapping[str, Evaluation], out: Path) -> None:
     for classes in dict.fromkeys(tuple(one.classes) for one in results.values()):
         same = {name: one for name, one in results.items() if tuple(one.classes) == classes}
         parts += ["## F1 (%) of each class, and its windows", tables.per_class(same)]
+        if many := {name: one for name, one in same.items() if one.many_labels}:
+            parts += ["## Decisions for and against each class", _MANY, tables.by_class(many)]
     write_text(out / "results.md", "\n\n".join(parts) + "\n")
 
 
 def figures_of(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
-    """``reliability``, one confusion matrix each and, where they were measured, ``robustness`` and ``embeddings``."""
+    """``reliability``, one confusion matrix each and, where they were measured, ``robustness`` and ``embeddings``.
+
+    Of windows with any number of labels there are neither confusion matrices nor embeddings, whose colour is the class.
+    """
     from kdlab.figures.confusion import plot_confusion
 
     figures = {"reliability": plot_reliability({name: one.reliability for name, one in results.items()})}
@@ -51,11 +63,13 @@ def figures_of(results: Mapping[str, Evaluation]) -> dict[str, Figure]:
         embedded = {
             name: (one.embedding, one.target)
             for name, one in results.items()
-            if one.embedding.shape[1] and tuple(one.classes) == classes
+            if one.embedding.shape[1] and tuple(one.classes) == classes and not one.many_labels
         }
         if embedded:
             figures[f"embeddings{_suffix(figures)}"] = plot_embeddings(embedded, classes)
     for name, one in results.items():
+        if one.many_labels:
+            continue
         figure = plot_confusion(torch.from_numpy(one.confusion), one.classes)
         figure.suptitle(name, fontsize=10)
         figures[f"confusion_{slug(name)}"] = figure
@@ -72,7 +86,13 @@ def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, one in results.items():
         data = one.description["tested_on"]
-        key = (data["dataset"], data["window"], one.description["stage"], one.index.tobytes(), one.target.tobytes())
+        key = (
+            data.get("dataset"),
+            data.get("window"),
+            one.description["stage"],
+            one.index.tobytes(),
+            one.target.tobytes(),
+        )
         groups.setdefault(key, []).append(name)
     if len(groups) < 2:
         return []

@@ -19,6 +19,7 @@ from kdlab.export.stored import OnnxModule, read_card, read_program, read_weight
 from kdlab.files import one_line, read_json
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.descriptions import check_weights
+from kdlab.methods.label_kinds import probabilities_of
 from kdlab.nets.base import build
 from kdlab.types import InputError, MissingFileError
 
@@ -66,6 +67,21 @@ class Exported:
         with torch.no_grad():
             logits: Tensor = self.module(x if x.ndim > len(shape) else x[None])
         return logits if x.ndim > len(shape) else logits[0]
+
+    def probabilities(self, windows: npt.ArrayLike | Tensor) -> Tensor:
+        """Probabilities of the classes of windows, in the order of ``card["classes"]``.
+
+        They sum to 1; with ``labels: many`` on the card each class has its own, and is present above one half.
+
+        Args:
+            windows: as for a call.
+
+        Returns:
+            ``(B, K)``, or ``(K,)``.
+        """
+        logits = self(windows)
+        found = probabilities_of(logits.reshape(-1, logits.shape[-1]), self.card.get("labels") == "many")
+        return found.reshape(logits.shape)
 
 
 def load(path: str | PathLike[str]) -> Exported:

@@ -2,7 +2,8 @@
 
 A fingerprint is a mapping of plain values: ``dataset``, ``window``, ``step``, ``grouping`` (subject, recording, ...),
 ``train``, ``val`` and ``test`` (names, or salted hashes of names), ``seed``, ``scale``, ``classes``, ``channels``,
-``sampling_rate``, and an ``id`` over all of it. It is in every checkpoint.
+``sampling_rate``, ``labels_per_window`` (where they are ``many``), and an ``id`` over all of it. It is in every
+checkpoint.
 """
 
 from kdlab.fingerprint.checks import check_fingerprint, check_inputs, check_same_split, check_teacher_split, check_use

@@ -19,6 +19,12 @@ from kdlab.functional.angles import (
     geodesic_contrastive,
     margin_maps,
 )
+from kdlab.functional.binary import (
+    binary_cross_entropy,
+    binary_losses,
+    binary_soft_target_kl,
+    labelled_rows,
+)
 from kdlab.functional.embeddings import (
     affinity_divergence,
     mean_embedding_discrepancy,
@@ -42,7 +48,15 @@ from kdlab.functional.hints import (
     pooled_attention_map,
     variational_information,
 )
-from kdlab.functional.labels import check_labels, class_losses, cross_entropy, label_divisor, label_losses
+from kdlab.functional.labels import (
+    check_labels,
+    class_losses,
+    cross_entropy,
+    label_divisor,
+    label_losses,
+    label_sum,
+    label_total,
+)
 from kdlab.functional.logits import (
     inter_class_distance,
     intra_class_distance,
@@ -91,6 +105,9 @@ __all__ = [
     "attention_map",
     "attention_transfer",
     "auroc",
+    "binary_cross_entropy",
+    "binary_losses",
+    "binary_soft_target_kl",
     "channel_weighted_distance",
     "check_choice",
     "check_embeddings",
@@ -112,6 +129,9 @@ __all__ = [
     "known_score",
     "label_divisor",
     "label_losses",
+    "label_sum",
+    "label_total",
+    "labelled_rows",
     "least_norm_weights",
     "logit_gradients",
     "logit_regression",

@@ -48,7 +48,7 @@ def soft_target_kl(
         1.7751 0.8876
     """
     check_choice("reduction", reduction, ("batchmean", "mean", "none"))
-    _check_logits(student_logits, teacher_logits, temperature)
+    check_logits(student_logits, teacher_logits, temperature)
     log_student = F.log_softmax(student_logits / temperature, dim=1)
     log_teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
     per_sample = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
@@ -57,7 +57,8 @@ def soft_target_kl(
     return per_sample * temperature**2
 
 
-def _check_logits(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> None:
+def check_logits(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> None:
+    """Raise :class:`~kdlab.types.InputError` unless logits are of the same windows and classes, and ``T > 0``."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise InputError(
             "Student and teacher logits must both be (B, K) with the same batch and classes, but the student has "
@@ -190,7 +191,7 @@ def _over_events(summands: Tensor, kl_reduction: str) -> Tensor:
 
 
 def _check_decoupled(student: Tensor, teacher: Tensor, target: Tensor, temperature: float | Tensor) -> None:
-    _check_logits(student, teacher, temperature)
+    check_logits(student, teacher, temperature)
     if student.shape[1] < 3:
         raise InputError(
             f"The other classes are compared among themselves, which takes at least three classes, but the logits are "
@@ -259,7 +260,7 @@ def inter_class_distance(
         >>> print(f"{inter_class_distance(student, teacher, temperature=1.0):.4f}")
         1.5000
     """
-    _check_logits(student_logits, teacher_logits, temperature)
+    check_logits(student_logits, teacher_logits, temperature)
     student, teacher = (F.softmax(logits / temperature, 1) for logits in (student_logits, teacher_logits.detach()))
     return _correlation_distance(student, teacher, 1, eps) * temperature**2
 
@@ -281,7 +282,7 @@ def intra_class_distance(
         >>> print(f"{intra_class_distance(student, teacher, temperature=1.0):.4f}")
         0.5000
     """
-    _check_logits(student_logits, teacher_logits, temperature)
+    check_logits(student_logits, teacher_logits, temperature)
     student, teacher = (F.softmax(logits / temperature, 1) for logits in (student_logits, teacher_logits.detach()))
     return _correlation_distance(student, teacher, 0, eps) * temperature**2
 

@@ -97,6 +97,7 @@ class AFDObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("ji2021show",)
+    takes_many_labels = True
     zero_when_equal = False
     reason = "a layer is compared with all layers, of which only one is equal"
 

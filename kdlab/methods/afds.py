@@ -95,6 +95,7 @@ class AFDSObjective(HintTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("wang2020pay",)
+    takes_many_labels = True
 
     channel_weight: Setting = setting("``beta``, at least 0.", default=500.0)
     kd_weight: Setting = setting(default=0.0)

@@ -55,6 +55,7 @@ class AMDObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("jeon2023leveraging",)
+    takes_many_labels = True
     reads: ClassVar[Need] = "attention"
 
     kd_weight: Setting = setting(

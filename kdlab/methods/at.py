@@ -53,6 +53,7 @@ class ATObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("zagoruyko2017paying",)
+    takes_many_labels = True
     reads: ClassVar[Need] = "attention"
 
     attention_weight: Setting = setting(

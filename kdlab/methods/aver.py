@@ -48,6 +48,7 @@ class AVERObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("you2017multiple",)
+    takes_many_labels = True
 
     kd_weight: Setting = setting("``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).")
     weights: dict[str, float] | None = argument(default=None, init=False)

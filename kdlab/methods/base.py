@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -14,16 +16,23 @@ from torch import Tensor
 
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
+from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
+from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
-from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights
+from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
+from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
-from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.preparation import Preparation
+from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
-from kdlab.methods.windows import datamodule_in, windows_of
+from kdlab.methods.step_values import StepValues
+from kdlab.methods.tuning import use_findings
+from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
+from kdlab.nets.recorded import same_net
 from kdlab.types import Batch, InputError, Output
 
 
@@ -36,7 +45,12 @@ class Method(Preparation):
     """Base of all methods: one net that is trained on one view, validated, tested and described in its checkpoints.
 
     A method implements :meth:`terms`. Logged are ``train/loss`` and ``train/<term>``, ``val/`` and ``test/`` with
-    ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro).
+    ``loss`` (cross-entropy), ``accuracy`` and ``f1`` (macro), see :func:`kdlab.methods.metrics.metrics_of`.
+
+    Of training, too, are logged ``train/accuracy`` (of the net in training mode, with the most probable class of a
+    mixed label; windows without a label are left out), ``train/grad_norm`` (2-norm of the gradient before clipping) and
+    ``train/lr``. These are means over an epoch, of ``train/lr`` the last value. Every ``log_every_n_steps`` steps of
+    the optimiser the values of that step are logged as ``train/<name>_step``, the learning rate as ``train/lr``.
 
     Args:
         net: the net that is trained.
@@ -53,6 +67,8 @@ class Method(Preparation):
             :func:`kdlab.nets.as_backbone`; a net of kdlab has its own.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every optimiser ``"step"``; ``None``: with
             every step for `OneCycleLR` and `LinearWarmupCosine`, and once an epoch for all others.
+        init_lr: learning rate of a fit that starts from other weights, in place of the optimiser's, since a rate for
+            random weights may undo what they know; ``None``: the optimiser's.
     """
 
     def __init__(
@@ -66,6 +82,7 @@ class Method(Preparation):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__()
         net = as_backbone(net, type(self).__name__, num_classes)
@@ -85,17 +102,60 @@ class Method(Preparation):
             )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
+        self.init_lr = self._checked_init_lr(init_lr)
+        #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
+        self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
-        self.metrics = torch.nn.ModuleDict({stage: metrics_of(stage, net.num_classes) for stage in ("val", "test")})
+        self.use_many_labels(False)
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
+        self._random = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
+        memo |= {id(make): make for make in (self.make_optimizer, self.make_scheduler)}
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return made
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
+
+    def _checked_init_lr(self, value: float | None) -> float | None:
+        """The learning rate of a warm start.
+
+        Raises:
+            InputError: no number above 0, or no weights to start from.
+        """
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be a number above 0, or None for the optimiser's, but got "
+                f"{value!r}. Write one, such as 0.005."
+            )
+        if self.init is None:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be left out where {self.init_argument} is, but got {value!r}. "
+                f"Name the weights to start from ({self.init_argument}), or set the optimiser's lr."
+            )
+        return float(value)
+
+    takes_many_labels = True
+
+    def use_many_labels(self, many: bool) -> None:
+        """Take windows with any number of labels each, or with one; :meth:`prepare` does what the data declare."""
+        if "metrics" not in self._modules or many != self.many_labels:
+            stages = ("val", "test")
+            made = {stage: metrics_of(stage, self.net.num_classes, many) for stage in stages}
+            self.metrics = torch.nn.ModuleDict(made).to(self.device)
+            self._metric_attributes = None  # Lightning keeps which attribute each logged metric is
+        super().use_many_labels(many)
+        use_many_labels(objective_of(self), many)
 
     # ------------------------------------------------------------------ what a method adds
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
@@ -113,7 +173,8 @@ class Method(Preparation):
     # ------------------------------------------------------------------ hooks of a fit
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
-        self._watch = Watch()
+        self._watch, self._steps = Watch(), StepValues()
+        use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -134,8 +195,26 @@ class Method(Preparation):
             check_settings(optimizer)
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss or the weights of this epoch are not finite."""
+        """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
         check_fit(self, self._watch)
+        self._log_epoch()  # max_steps ended it
+        warn_of_dominance(self, objective_of(self))
+        follow(self)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the values of this step, where that is due, and with the last one what was collected in the epoch."""
+        self._steps.step(optimizer, self.trainer)
+        if self.trainer.is_last_batch:
+            self._log_epoch()
+
+    def _log_epoch(self) -> None:
+        found = {f"train/{name}": value for name, value in self._steps.epoch().items()}
+        distributed = self.trainer.world_size > 1  # though the values are equal in all processes
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=1, sync_dist=distributed)
+
+    def on_validation_start(self) -> None:
+        """Bring averaged weights up to date, where there are some."""
+        before_validation(self)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -146,8 +225,11 @@ class Method(Preparation):
         """Put the net into training mode in any case, and make sure that it standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
-            loader: Any = self.trainer.train_dataloader
-            self.net.standardize.fill(*loader_statistics(loader, self.view))
+            self.standardise_from_loader()
+        if (objective := objective_of(self)) is not None:
+            measure_weights(self, objective, self.terms)
+        if self._random is not None:
+            set_random_states(self._random)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -157,14 +239,16 @@ class Method(Preparation):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step: the sum of the method's terms."""
-        terms = self.terms(batch, self.net(batch.views[self.view]))
+        output = self.net(batch.views[self.view])
+        terms = self.terms(batch, output)
         check_label_term(objective_of(self))
         values = torch.stack(list(terms.values()))
         loss = values.sum()
         refuse_terms(self, self._watch, self._watch.see(terms, values, self.trainer.global_step))
-        logged = {"loss": loss, **terms, **self.settings()}
+        logged = {name: value.detach() for name, value in {"loss": loss, **terms, **self.settings()}.items()}
+        self._steps.see(len(batch.index), logged, output.logits, batch.target, self.many_labels)
         self.log_dict(
-            {f"train/{name}": value.detach() for name, value in logged.items()},
+            {f"train/{name}": value for name, value in logged.items()},
             on_step=False,
             on_epoch=True,
             batch_size=len(batch.index),
@@ -191,12 +275,17 @@ class Method(Preparation):
         self._evaluate(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """``index`` (B,), ``target`` (B,), ``prediction`` (B,) and ``probabilities`` (B, K) of a batch."""
-        probabilities = self.net(batch.views[self.view]).logits.float().softmax(1)
+        """``index`` (B,), ``target`` (B,), ``prediction`` (B,) and ``probabilities`` (B, K) of a batch.
+
+        With any number of labels per window target and prediction are rows (B, K), and each class has its own
+        probability.
+        """
+        logits = self.net(batch.views[self.view]).logits.float()
+        probabilities = probabilities_of(logits, self.many_labels)
         return {
             "index": batch.index,
             "target": batch.target,
-            "prediction": probabilities.argmax(1),
+            "prediction": predicted(probabilities, self.many_labels),
             "probabilities": probabilities,
         }
 
@@ -204,6 +293,9 @@ class Method(Preparation):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if (rate := self.init_lr if self.lr is None else self.lr) is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
@@ -221,7 +313,10 @@ class Method(Preparation):
             "view_settings": self.view_settings,
             "fingerprint": self.trained_on,
             "provenance": self._known | self.provenance,
+            **({"labels": "many"} if self.many_labels else {}),
             **described_weights(objective_of(self)),
+            **described_auto(objective_of(self)),
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -229,10 +324,16 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_state(self)
         checkpoint[KEY] = self.describe()
+        keep_average(self, checkpoint)
+        if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
+            checkpoint[RANDOM] = random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
+            self._random = checkpoint.get(RANDOM)  # from where training begins
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.
@@ -240,13 +341,13 @@ class Method(Preparation):
         Raises:
             InputError: naming the subjects or recordings, or the two nets.
         """
-        described = description(checkpoint, "ckpt_path")
+        described, windows = description(checkpoint, "ckpt_path"), windows_of(datamodule)
         if described is None:
             raise InputError(
                 "ckpt_path must be a checkpoint of kdlab, but was not written by kdlab. Use "
                 "kdlab.Teacher(checkpoint=..., net=...) to read foreign weights as a teacher."
             )
-        if described["net"] != self.net.spec:
+        if not same_net(described["net"], self.net.spec):
             raise InputError(
                 f"ckpt_path: the net must be that of the configuration, {self.net.spec}, but got {described['net']}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
@@ -254,7 +355,11 @@ class Method(Preparation):
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self._known = dict(described.get("provenance", {}))
+        unknown = lacks(windows, "many_labels")
+        self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
+        check_same_labels("ckpt_path: this net", described, self.many_labels)
         restore_weights(objective_of(self), described)
-        windows = windows_of(datamodule)
+        restore_auto(objective_of(self), described)
+        self.unlabelled = described.get("unlabelled", 0)
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

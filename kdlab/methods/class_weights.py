@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kdlab.labelled import Labelled, balanced_weights
+from kdlab.labelled import Labelled, balanced_positive_weights, balanced_weights
 from kdlab.methods.windows import name_of
 from kdlab.objective import Objective
 from kdlab.types import InputError, Windows
@@ -35,7 +35,11 @@ def weight_classes(who: str, objective: Objective | None, windows: Windows, clas
                 f"{who}: class_weights='balanced' must have the number of training windows of each class, but "
                 f"{name_of(windows)} has no class_counts. List the weights, or add it."
             )
-        objective.use_weights(balanced_weights(who, counts, windows.classes))
+        if objective.many:
+            count = len(windows.train_index) or windows.counts.get("train", {}).get("windows", 0)
+            objective.use_weights(balanced_positive_weights(who, counts, count, windows.classes))
+        else:
+            objective.use_weights(balanced_weights(who, counts, windows.classes))
     weights = objective.label_weights
     if weights is not None and len(weights) != classes:
         raise InputError(
@@ -61,3 +65,9 @@ def restore_weights(objective: Objective | None, described: Mapping[str, Any]) -
     """Train on with the ``"balanced"`` class weights of a checkpoint."""
     if isinstance(objective, Labelled) and objective.class_weights == "balanced" and described.get(KEY):
         objective.use_weights(described[KEY])
+
+
+def use_many_labels(objective: Objective | None, many: bool) -> None:
+    """Take targets as rows of 0 and 1 in the label term, or as one class per window."""
+    if isinstance(objective, Labelled):
+        objective.use_many_labels(many)

@@ -40,7 +40,7 @@ from kdlab.fields import Setting, argument, setting
 from kdlab.methods.crd_memory import Memory, generator
 from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
-from kdlab.methods.windows import lacks
+from kdlab.methods.windows import lacks, name_of
 from kdlab.nets.base import Backbone
 from kdlab.objective import Classifier, gather
 from kdlab.objectives import SoftTargets
@@ -77,6 +77,7 @@ class CRDObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("tian2020contrastive",)
+    takes_many_labels = True
     zero_when_equal = False
     reason = "the contrast is a bound on information, whose minimum is not zero"
     windows = 2
@@ -120,6 +121,11 @@ class CRDObjective(SoftTargets):
                 "windows. Make a new objective for these."
             )
         self._keys, self.takes_index = keys, True
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the training windows are set."""
+        return self._keys is not None
 
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]
@@ -236,8 +242,21 @@ class CRD(Distilled, objective=CRDObjective):
         super().__init__(student, teachers, **kwargs)
         self.objective.takes_index = True  # an error, not a contrast within the batch, where windows are unknown
 
+    def needs_index(self) -> str:
+        """The memory is read by it."""
+        return "CRD keeps embeddings of all training windows by it (method.objective.remember(range(N)) before the fit)"
+
     def build(self, windows: Windows) -> None:
-        """Also allocate the memory for the training windows."""
+        """Also allocate the memory for the training windows.
+
+        Raises:
+            InputError: when these are not known.
+        """
         if not lacks(windows, "train_index"):
             self.objective.remember(windows.train_index)
+        elif not self.objective.remembers:
+            raise InputError(
+                f"CRD: the index of all training windows must be known, for its memory, but {name_of(windows)} have no "
+                "train_index. Name them before the fit: method.objective.remember(range(N)) for N windows."
+            )
         super().build(windows)

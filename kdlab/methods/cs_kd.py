@@ -28,6 +28,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import TeacherFree
 from kdlab.methods.view_checks import check_version
+from kdlab.nets.base import Backbone
 from kdlab.objectives import Reduction, WeightedTeachers
 from kdlab.types import Batch, Output, Windows
 
@@ -48,6 +49,7 @@ class CSKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yun2020regularizing",)
+    reads_labels = True
 
     weights: dict[str, float] | None = argument(default=None, init=False)
     kd_weight: Setting = setting("``lambda``, at least 0.", default=1.0)
@@ -82,6 +84,10 @@ class CSKD(TeacherFree, objective=CSKDObjective):
     def check_data(self, windows: Windows) -> None:
         """Check that there are pairs."""
         check_version("CSKD", self.view, "pair", windows)
+
+    def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
+        """Also the pairs, in training."""
+        return super().read_views(stage) | ({f"{self.view}/pair": ("CSKD", self.net)} if stage == "train" else {})
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """The terms, with the net's output for the partners as the teacher's."""

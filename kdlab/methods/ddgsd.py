@@ -35,6 +35,7 @@ from kdlab.functional import full_precision
 from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
 from kdlab.methods.view_checks import check_version
+from kdlab.nets.base import Backbone
 from kdlab.objective import gather
 from kdlab.objectives import Reduction
 from kdlab.types import Batch, InputError, Output, Windows
@@ -133,11 +134,20 @@ class DDGSD(TeacherFree, objective=DDGSDObjective):
     def check_data(self, windows: Windows) -> None:
         """Check that there are two distortions."""
         check_version("DDGSD", self.view, "second", windows)
+        if self.objective.open_weights:
+            raise InputError(
+                f"DDGSD: {next(iter(self.objective.open_weights))} must be a number, because its steps are on two "
+                "distortions of each window, but got 'auto'. Write a number."
+            )
         if windows.augment is None:
             raise InputError(
                 "DDGSD: augment of the data module must be set, because two distortions of a window are compared, but "
                 "got None. Set the data module's augment, for example to Mix2."
             )
+
+    def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
+        """Also the second distortion, in training."""
+        return super().read_views(stage) | ({f"{self.view}/second": ("DDGSD", self.net)} if stage == "train" else {})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on both distortions, as one batch."""

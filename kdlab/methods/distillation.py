@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -21,12 +20,13 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings
-from kdlab.methods.windows import windows_in
+from kdlab.methods.windows import name_of, windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import SoftTargets, WeightedTeachers
@@ -53,11 +53,13 @@ class Distillation(Method):
         memory_format: how the student's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
+        init_lr: learning rate of a fit that starts from ``student_init``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
     """
 
+    takes_many_labels = True
     init_argument: ClassVar[str] = "student_init"
     #: the files that a teacher's run folder is searched for, in this order
     teacher_files: ClassVar[tuple[str, ...]] = KEPT_FILES
@@ -77,6 +79,7 @@ class Distillation(Method):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__(
             student,
@@ -88,6 +91,7 @@ class Distillation(Method):
             memory_format,
             num_classes,
             scheduler_interval,
+            init_lr,
         )
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
@@ -109,6 +113,7 @@ class Distillation(Method):
         self.teachers = torch.nn.ModuleDict(teachers)
         self.cache = cache
         self._cached: CachedOutputs | None = None
+        self._filter: Any = None
         #: scores of the teachers on the validation windows; empty before a fit
         self.teacher_scores: dict[str, Scores] = {}
         #: outputs of student and teachers for all-zero windows before the fit, as shapes; None where none was known
@@ -137,6 +142,7 @@ class Distillation(Method):
             teacher.load(self.teacher_files, name)
             assert teacher.net is not None
             self.check_teacher(name, teacher.description.get("provenance", {}))
+            teacher.check_labels(name, self.many_labels)
             others = teacher.num_classes != self.net.num_classes
             if others and self.objective.needs_logits:
                 raise InputError(
@@ -145,10 +151,19 @@ class Distillation(Method):
                     "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
                 )
             classes = windows.num_classes if others else teacher.num_classes
+            if teacher.physical:
+                check_trainer(f"teacher {name!r}", self._trainer)
+                bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
             check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
             teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+            teacher.check_statistics(windows, name)
+        if not windows.fingerprint:
+            rank_zero_warn(
+                f"{type(self).__name__}: the split of {name_of(windows)} is not known, so it cannot be checked that no "
+                f"teacher ({', '.join(self.teachers)}) was trained on windows that are validated or tested here."
+            )
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
@@ -163,18 +178,25 @@ class Distillation(Method):
             if teacher.net is not None and shape is not None:
                 nets[name] = (teacher.net, shape)
         maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
-        own_output, others, self._term_names = try_objective(self.objective, (self.net, own), nets, maps)
+        tried = try_objective(self.objective, (self.net, own), nets, maps, self.many_labels)
+        own_output, others, self._term_names = tried
         self.tried = own_output, others
 
-    def configure_model(self) -> None:
-        """Check that the objective has its adapters before the optimiser is made."""
-        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and not self.objective.ready:  # prepare knew no shapes
+    def setup(self, stage: str) -> None:
+        """Also check that the objective has its adapters before the optimiser is made."""
+        super().setup(stage)
+        if stage == "fit" and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
                 f"{type(self.objective).__name__}: the adapters must be made before the fit from the shapes of the "
                 "views, but plain loaders do not declare them. Use a data module, such as kdlab's, or call "
                 "objective.adapt(student=..., teachers=...) with the nets' outputs before the fit."
             )
+
+    def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
+        """Also the views of the teachers, in training and where they are scored."""
+        taught = dict(self.named_teachers()) if stage in ("train", "teachers") else {}
+        views = {t.view: (f"teacher {name!r}", t.net if t.loaded else None) for name, t in taught.items()}
+        return views | super().read_views(stage)
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
         """The teachers with their names."""
@@ -185,6 +207,7 @@ class Distillation(Method):
         super().on_fit_start()
         # frozen teachers are meant to be in evaluation mode: Lightning need not warn of it
         warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
+        self._filter = warnings.filters[0]
         if self.cache is not None:
             self._cached = cached_outputs(self.cache, self.objective, dict(self.named_teachers()), self)
             windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
@@ -197,6 +220,7 @@ class Distillation(Method):
     def on_train_start(self) -> None:
         """Log the validation accuracy of each teacher."""
         super().on_train_start()
+        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
         if not self.trainer.val_dataloaders:
             return
         teachers = dict(self.named_teachers())
@@ -243,6 +267,7 @@ class Distillation(Method):
                 "hash": t.hash,
                 "provenance": t.description.get("provenance", {}),
                 **({} if t.class_map is None else {"class_map": t.class_map}),
+                **({"units": "physical"} if t.physical else {}),
             }
             for name, t in self.named_teachers()
         }
@@ -254,5 +279,5 @@ def batch_sizes(windows: Windows) -> list[int | None]:
     size = windows.batch_size
     if size is None or windows.drop_last or not windows.counts:
         return [size]
-    tail = windows.counts["train"]["windows"] % size
+    tail = len(windows.train_index) % size
     return [size, tail] if tail else [size]

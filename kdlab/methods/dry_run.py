@@ -40,6 +40,7 @@ def try_objective(
     student: tuple[Backbone, tuple[int, ...]],
     teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
     class_maps: Mapping[str, ClassMap] = MappingProxyType({}),
+    many_labels: bool = False,
 ) -> tuple[Output, dict[str, Output], tuple[str, ...]]:
     """Run nets and objective on a few all-zero windows, so that what does not fit is found before a run.
 
@@ -51,6 +52,7 @@ def try_objective(
         student: the net that is trained and the shape of a window in its view.
         teachers: teacher name -> its net and the shape of a window in its view.
         class_maps: teacher name -> its class map, where it has one.
+        many_labels: whether targets are rows of 0 and 1, for any number of labels per window.
 
     Returns:
         The outputs of student and teachers, as shapes (tensors on the device ``"meta"``), and the names of the terms;
@@ -77,7 +79,7 @@ def try_objective(
         objective.adapt(student=own, teachers=others, classifiers=classifiers)
         if distributed.world_size() == 1:  # else the nets are not on their devices yet, so the ranks could not gather
             with evaluating(objective):
-                target = own.logits.new_zeros(windows, dtype=torch.long)
+                target = torch.zeros_like(own.logits) if many_labels else own.logits.new_zeros(windows).long()
                 terms = objective(student=own, teachers=others, target=target, **_required_index(objective, target))
             check_label_term(objective)
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}, tuple(terms)

@@ -94,6 +94,7 @@ class FitNetObjective(HintTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("romero2015fitnets",)
+    takes_many_labels = True
     zero_when_equal = False
     reason = "the regressor is not initialised as the identity"
 

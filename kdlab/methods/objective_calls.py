@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from kdlab.methods.batches import Unindexed
 from kdlab.objective import Objective
 from kdlab.types import Batch, Output
 
@@ -18,6 +19,6 @@ def run_schedule(method: LightningModule, objective: Objective, batch: Batch) ->
 
 def terms_of(objective: Objective, batch: Batch, student: Output, teachers: dict[str, Output]) -> dict[str, Tensor]:
     """The terms of an objective for a batch; with the index of its windows, where the objective takes it."""
-    index = {"index": batch.index} if objective.takes_index else {}
+    index = {"index": batch.index} if objective.takes_index and not isinstance(batch, Unindexed) else {}
     terms: dict[str, Tensor] = objective(student=student, teachers=teachers, target=batch.target, **index)
     return terms

@@ -51,6 +51,7 @@ class PKTObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("passalis2018learning",)
+    takes_many_labels = True
 
     affinity_weight: Setting = setting("``beta``, at least 0.", default=30000.0)
     self_pairs: bool = argument(

@@ -83,6 +83,14 @@ def steps_of(trainer: Trainer, batches: int) -> tuple[int | None, int | None]:
     return (min(steps, most), min(epochs, math.ceil(most / an_epoch))) if most >= 0 else (steps, epochs)
 
 
+def _steps_before(trainer: Trainer, data: Any) -> int | None:
+    """Optimiser steps of a fit on a data module of another origin; None where its loader has no length."""
+    try:
+        return steps_of(trainer, len(data.train_dataloader()))[0]
+    except TypeError:
+        return None
+
+
 def plan_of(trainer: Trainer | None, datamodule: object = None, interval: Interval | None = None) -> Plan:
     """The plan of a trainer's fit.
 
@@ -98,7 +106,7 @@ def plan_of(trainer: Trainer | None, datamodule: object = None, interval: Interv
     every = trainer.check_val_every_n_epoch or 1
     if isinstance(windows_of(data), PartialWindows):  # the loaders are Lightning's to change
         try:
-            total: float | None = None if before else trainer.estimated_stepping_batches
+            total: float | None = _steps_before(trainer, data) if before else trainer.estimated_stepping_batches
         except MisconfigurationException as error:
             raise InputError(
                 "scheduler: the number of steps must be known, but accumulate_grad_batches changes during the fit. "

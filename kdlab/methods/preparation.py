@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
+from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
+from kdlab.methods.label_kinds import check_many_labels, check_same_labels
+from kdlab.methods.plans import plan_of
+from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
+from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch, InputError, Windows
+from kdlab.types import InputError, Windows
 
 #: the files that a run folder to start from is searched for, in this order
 INIT_FILES = ("best.ckpt", "teacher.ckpt")
@@ -27,12 +30,12 @@ INIT_FILES = ("best.ckpt", "teacher.ckpt")
 _EVALUATED = {"fit": "val", "validate": "val", "test": "test", "predict": "predict"}
 
 
-class Preparation(LightningModule):
+class Preparation(Receiving):
     """The steps before a fit: net, data, teachers and weights are checked against each other and made ready.
 
-    :meth:`prepare` takes them in this order: :meth:`check_data`, :meth:`load_teachers`, :meth:`check_split`,
-    :meth:`start_weights`, :meth:`standardise`, :meth:`weight_classes`, :meth:`build`. To validate, test or predict
-    there is one, :meth:`check_trained`.
+    :meth:`prepare` takes them in this order: :meth:`check_labels`, :meth:`check_data`, :meth:`load_teachers`,
+    :meth:`check_split`, :meth:`start_weights`, :meth:`standardise`, :meth:`weight_classes`, :meth:`build`. To validate,
+    test or predict there is one, :meth:`check_trained`.
     """
 
     #: the argument that names the weights to start from
@@ -45,24 +48,30 @@ class Preparation(LightningModule):
     trained_on: Mapping[str, Any] | None
     #: the view that the weights were trained on, as text, as far as it is known
     view_settings: str | None
+    #: whether windows have any number of labels each, so that targets are rows of 0 and 1
+    many_labels: bool
     _backend: str
     _initialised: bool
+    #: training windows without a label in the batches
+    unlabelled: int = 0
+    #: random states of the checkpoint that the fit resumes from
+    _random: dict[str, Any] | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        datamodule = datamodule_in(self.trainer)
+        datamodule, self._random = datamodule_in(self.trainer), None
+        self.receive_from(datamodule, stage)
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
+        make_average(self, stage)
+        if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
+            check_finders(self.trainer.callbacks, self, plan_of(self.trainer).steps)  # type: ignore[attr-defined]
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:
         """Let the data module compute all views again."""
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
-
-    def evaluation_views(self) -> set[str]:
-        """The views that validation, test and prediction read; the data module computes no others for them."""
-        return {self.view}
 
     def prepare(self, datamodule: Any, stage: str) -> None:
         """Check the view, the shapes, the classes and, to fit, standardise and load initial weights and teachers.
@@ -76,10 +85,21 @@ class Preparation(LightningModule):
         Raises:
             InputError: naming what does not fit and what to do.
         """
-        windows = windows_of(datamodule)
+        declared = windows_of(datamodule)
+        if not lacks(declared, "many_labels"):
+            self.use_many_labels(declared.many_labels is True)
         if stage != "fit":
-            self.check_trained(windows)
+            self.check_trained(declared)
             return
+        windows = self._seen_windows(datamodule)
+        self.check_labels(windows)
+        if windows.unlabelled_count and self.reads_labels:
+            rank_zero_warn(
+                f"{type(self).__name__}: all of its terms read labels, so {windows.unlabelled_count} training windows "
+                "without one are left out."
+            )
+            windows.leave_out_unlabelled()
+        self.unlabelled = windows.unlabelled_count
         self.check_data(windows)
         self.load_teachers(windows)
         self.check_split(windows)
@@ -89,6 +109,15 @@ class Preparation(LightningModule):
         self.build(windows)
 
     # ---- the steps --------------------------------------------------------------------------------------------------
+    def use_many_labels(self, many: bool) -> None:
+        """Take windows with any number of labels each, or with one."""
+        self.many_labels = many
+
+    def check_labels(self, windows: Windows) -> None:
+        """Step 0: check that the method is defined for windows with any number of labels, where they have."""
+        if self.many_labels:
+            check_many_labels(type(self), objective_of(self), Preparation)
+
     def check_data(self, windows: Windows) -> None:
         """Step 1: check what the method needs of batches, such as their size or a second augmentation."""
 
@@ -157,6 +186,7 @@ class Preparation(LightningModule):
             raise InputError(
                 f"{who} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab."
             )
+        check_same_labels(who, described, self.many_labels)
         remedy = "Start from a net of the same fold"
         check_same_split(described.get("fingerprint"), windows.fingerprint, who, remedy)
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}
@@ -168,13 +198,3 @@ class Preparation(LightningModule):
                 f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
                 f"same architecture. ({str(error).splitlines()[0]})"
             ) from error
-
-
-def loader_statistics(loader: Iterable[Batch], view: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel of a view over all batches of a loader."""
-    count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for batch in loader:
-        x = batch.views[view].double().transpose(0, 1).flatten(1).cpu()
-        count, total, square = count + x.shape[1], total + x.sum(1), square + x.square().sum(1)
-    mean = total / count
-    return mean, (square / count - mean.square()).clamp_min(0).sqrt()

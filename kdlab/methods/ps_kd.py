@@ -94,6 +94,7 @@ class PSKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("kim2021self",)
+    reads_labels = True
     zero_when_equal = False
     reason = "cross-entropy with soft labels is at least their entropy"
 
@@ -173,6 +174,10 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
                 "PSKD: mix of the data module must be None, because the window of an index is another mixture in every "
                 f"epoch, but got {windows.mix}. Leave mix out, or use another method."
             )
+
+    def needs_index(self) -> str:
+        """The predictions are kept by it."""
+        return "PSKD keeps its predictions of the epoch before by it"
 
     def setup(self, stage: str) -> None:
         """Also clear the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""

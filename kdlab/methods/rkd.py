@@ -50,6 +50,7 @@ class RKDObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("park2019relational",)
+    takes_many_labels = True
     windows = 3
 
     distance_weight: Setting = setting("``w_D``, at least 0; 0 is the angle term alone (RKD-A).", default=25.0)

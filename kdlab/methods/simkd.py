@@ -49,6 +49,7 @@ class SimKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("chen2022knowledge", "hinton2015distilling")
+    takes_many_labels = True
     taps = ("stage3",)
 
     weights: dict[str, float] | None = argument(default=None, init=False)
@@ -87,7 +88,7 @@ class SimKDObjective(WeightedTeachers):
                 "ReusedClassifier(net, classifier)."
             )
         maps = functional.fit_maps(functional.promote(pair[0]), functional.promote(pair[1]), self.resize)
-        soft = functional.soft_target_kl(student.logits, teacher.logits, self.temperature, self.kl_reduction)
+        soft = self.divergence(student.logits, teacher.logits, self.temperature, self.kl_reduction)
         return {
             "ce": self.ce_weight * self.label_loss(student.logits, target),
             "kd": self.kd_weight * soft,

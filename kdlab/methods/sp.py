@@ -48,6 +48,7 @@ class SPObjective(SimilarityTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("tung2019similarity",)
+    takes_many_labels = True
 
     kd_weight: Setting = setting("``lambda``, 0 to 1; 0 is the original, .9 adds soft targets.", default=0.0)
 

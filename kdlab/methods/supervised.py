@@ -35,6 +35,7 @@ class Supervised(Method):
         memory_format: how the net's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
+        init_lr: learning rate of a fit that starts from ``init``, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -42,6 +43,8 @@ class Supervised(Method):
         >>> module.net.num_classes
         4
     """
+
+    takes_many_labels = True
 
     def __init__(
         self,
@@ -55,9 +58,12 @@ class Supervised(Method):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
         **labels: Any,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval)
+        super().__init__(
+            net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval, init_lr
+        )
         self.objective = _objective(type(self).__name__, objective, labels)
         if type(self) is Supervised and type(self.objective) is CrossEntropy:
             self._term_names = ("ce",)
@@ -70,7 +76,8 @@ class Supervised(Method):
     def try_objective(self, windows: Windows) -> None:
         """Put empty windows through net and objective; adapters are made from the output."""
         assumed = (self.net.in_channels, *[max(32, self.net.stride)] * self.net.ndim)
-        *_, self._term_names = try_objective(self.objective, (self.net, windows.view_shape(self.view) or assumed), {})
+        own = (self.net, windows.view_shape(self.view) or assumed)
+        *_, self._term_names = try_objective(self.objective, own, {}, many_labels=self.many_labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the objective's adapters where nothing will be trained."""

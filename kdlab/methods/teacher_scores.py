@@ -9,13 +9,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule
 
 from kdlab import distributed
+from kdlab.methods.label_kinds import is_right, patterns
+from kdlab.methods.receiving import Receiving
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.nets.base import Backbone
-from kdlab.types import Batch
 
 
 class Scores(NamedTuple):
@@ -23,7 +23,7 @@ class Scores(NamedTuple):
 
     Attributes:
         accuracy: share of the windows that it classifies correctly; NaN for a teacher with other classes.
-        majority: share of the most frequent class.
+        majority: share of the most frequent class; with any number of labels per window, of the most frequent set.
         broken: number of windows for which its logits hold NaN or infinite values.
     """
 
@@ -33,7 +33,7 @@ class Scores(NamedTuple):
 
 
 @torch.no_grad()
-def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) -> dict[str, Scores]:
+def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dict[str, Scores]:
     """Scores of the teachers, in one pass over the validation windows in their views.
 
     Args:
@@ -45,32 +45,34 @@ def validation_scores(module: LightningModule, teachers: Mapping[str, Teacher]) 
     if not lacks(windows, "ordered_loader"):
         loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
     right = torch.zeros(2 * len(teachers) + 1, device=module.device)  # and windows with outputs that are not finite
-    classes = torch.zeros(_classes(module, teachers), device=module.device)
+    many, count = windows.many_labels is True, _classes(module, teachers)
+    none = torch.zeros((0, count) if many else 0)
+    classes = torch.zeros(patterns(none, count, many)[1], device=module.device)
     precision = trainer.precision_plugin
-    batches: Iterable[Batch] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
-    for batch in batches:
-        batch = precision.convert_input(module.transfer_batch_to_device(batch, module.device, 0))
+    batches: Iterable[Any] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
+    for given in batches:
+        batch = module.received(given, "teachers")
         keep = batch.index >= 0
         with precision.val_step_context():
             logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
-        hits = [x.argmax(1) == batch.target for x in logits] + [~x.isfinite().all(1) for x in logits]
+        hits = [is_right(x, batch.target, many) for x in logits] + [~x.isfinite().all(1) for x in logits]
         right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
-        classes.scatter_add_(0, batch.target, keep.float())
-    *counts, count = distributed.total(right).tolist()
-    majority = float(distributed.total(classes).max()) / max(count, 1)
+        classes.scatter_add_(0, patterns(batch.target, batch.target.shape[-1], many)[0], keep.float())
+    *counts, seen = distributed.total(right).tolist()
+    majority = float(distributed.total(classes).max()) / max(seen, 1)
     correct, broken = counts[: len(teachers)], counts[len(teachers) :]
     return {
-        name: Scores(hits / max(count, 1) if _comparable(module, teachers[name]) else math.nan, majority, int(bad))
+        name: Scores(hits / max(seen, 1) if _comparable(module, teachers[name]) else math.nan, majority, int(bad))
         for name, hits, bad in zip(teachers, correct, broken, strict=True)
     }
 
 
-def _classes(module: LightningModule, teachers: Mapping[str, Teacher]) -> int:
+def _classes(module: Receiving, teachers: Mapping[str, Teacher]) -> int:
     """At least as many classes as the targets have."""
     own = [int(module.net.num_classes)] if isinstance(module.net, Backbone) else []
     return max([*own, *(teacher.num_classes or 0 for teacher in teachers.values())])
 
 
-def _comparable(module: LightningModule, teacher: Teacher) -> bool:
+def _comparable(module: Receiving, teacher: Teacher) -> bool:
     """Does it have the classes of the student?"""
     return not isinstance(module.net, Backbone) or teacher.num_classes == module.net.num_classes

@@ -73,6 +73,7 @@ class TFKDSelfObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
+    takes_many_labels = True
 
     weights: dict[str, float] | None = argument(default=None, init=False)
     kd_weight: Setting = setting("``alpha``, 0 to 1.", default=0.95)
@@ -127,6 +128,7 @@ class TFKDVirtualObjective(Labelled):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
+    reads_labels = True
     zero_when_equal = False
     reason = "it makes its teacher from the label"
 

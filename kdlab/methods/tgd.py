@@ -52,6 +52,7 @@ class TGDObjective(SimilarityTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("jeon2024leveraging",)
+    takes_many_labels = True
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.99, "pi": 0.01}
 
     weights: dict[str, float] | None = argument(

@@ -53,6 +53,7 @@ class TPKDObjective(SimilarityTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("jeon2024topological",)
+    takes_many_labels = True
     order_invariant = False
     reason = "consecutive rows of the batch form a patch, so another order forms other patches"
     default_weights: ClassVar[Mapping[str, float] | None] = {"raw": 0.7, "pi": 0.3}

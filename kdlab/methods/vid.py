@@ -94,6 +94,7 @@ class VIDObjective(HintTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("ahn2019variational",)
+    takes_many_labels = True
     zero_when_equal = False
     reason = "it is the logarithm of a density, whose minimum is not zero"
 

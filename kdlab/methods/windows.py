@@ -36,6 +36,11 @@ def windows_of(datamodule: object) -> Windows:
 
 def datamodule_in(trainer: Trainer | None) -> Any:
     """The data module of a trainer, None where there are only loaders."""
+    if trainer is None:
+        return None
+    selector = trainer._data_connector._datahook_selector
+    if selector is not None and selector.datamodule is None:
+        return None  # this call has plain loaders; the trainer keeps the data module of an earlier one
     return getattr(trainer, "datamodule", None)  # Lightning sets it only where there is one
 
 
@@ -65,6 +70,8 @@ class PartialWindows:
 
     def __init__(self, datamodule: object) -> None:
         self._held: Any = datamodule
+        #: view -> shape of one sample in a first batch, where one was read
+        self.sample: dict[str, tuple[int, ...]] = {}
 
     @property
     def name(self) -> str:
@@ -89,11 +96,11 @@ class PartialWindows:
     @property
     def view_names(self) -> Sequence[str]:
         """Keys of the views in a batch."""
-        return cast(Sequence[str], self._known("view_names", None) or ())
+        return cast(Sequence[str], self._known("view_names", None) or tuple(self.sample))
 
     def view_shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of one sample of a view."""
-        return tuple(self._held.view_shape(name)) if self.has("view_shape") else None
+        return tuple(self._held.view_shape(name)) if self.has("view_shape") else self.sample.get(name)
 
     def view_settings(self, name: str) -> str | None:
         """The view as text."""
@@ -103,6 +110,10 @@ class PartialWindows:
         """Take the ranges of a net's training, where it can."""
         if self.has("adopt_view"):
             self._held.adopt_view(name, settings, again)
+
+    def physical_view(self, name: str) -> None:
+        """Compute a view in physical units."""
+        self._needed("physical_view")(name)
 
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel."""
@@ -129,6 +140,11 @@ class PartialWindows:
         return cast("int | None", self._known("num_classes", None))
 
     @property
+    def many_labels(self) -> bool:
+        """Whether windows have any number of labels each; only ``True`` is yes."""
+        return self._known("many_labels", False) is True
+
+    @property
     def unknown_classes(self) -> Sequence[str | int | float | bool | None] | None:
         """The classes that are held out of training."""
         return cast("Sequence[str | int | float | bool | None] | None", self._known("unknown_classes", None))
@@ -147,6 +163,16 @@ class PartialWindows:
     def train_index(self) -> NDArray[np.int64]:
         """Indices of the training windows."""
         return cast(NDArray[np.int64], self._known("train_index", np.empty(0, np.int64)))
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label."""
+        return cast(int, self._known("unlabelled_count", 0))
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out, where it can."""
+        if self.has("leave_out_unlabelled"):
+            self._held.leave_out_unlabelled()
 
     @property
     def class_counts(self) -> Sequence[int]:

@@ -16,6 +16,7 @@ from kdlab.files import one_line, remove_leftovers
 from kdlab.streams import never_refuse
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
+from kdlab.study.kept import check_kept
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Job, Jobs, Study
@@ -52,12 +53,11 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     given = parser.parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
-    with ends.ending("study"):
+    with ends.ending("study"), quiet():
         _main(given, runner, check)
 
 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
-    quiet()
     never_refuse()
     study = Study.read(given.file)
     settings = read_settings(study, Path(given.root))
@@ -107,6 +107,7 @@ def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
         raise InputError(f"--only: no job {name!r}; --list names them.")
     job = jobs[name]
     check_loggers((job.config.get("trainer") or {}).get("logger"))
+    check_kept(job.config.get("trainer"), job.name)
     missing = [other for other in job.needs if other not in survey({other: jobs[other]}).rows]
     if missing:
         raise InputError(f"--only: {name} needs {', '.join(missing)} first.")

@@ -6,11 +6,9 @@ import contextlib
 import functools
 import hashlib
 import json
-import logging
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from kdlab.evaluate import evaluate
 from kdlab.files import one_line, write_text
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.finite import DivergedError
+from kdlab.quiet import quieted
 from kdlab.study import ends
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
@@ -137,9 +136,14 @@ def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
     found.save(folder)
     last = path.with_name("last.ckpt")
     final = _scores(model, data, last) if last.is_file() else {}
+    described = read_checkpoint(path)[KEY]
+    known = (described.get("fingerprint") or {}).get(
+        "unlabelled_windows"
+    )  # so that rows of other studies are as before
     return {
         "view": model.view,
-        "best_epoch": read_checkpoint(path)[KEY]["provenance"]["epoch"],
+        **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),
+        "best_epoch": described["provenance"]["epoch"],
         "test_windows": len(found.target),
         "test_subjects": sorted(set(found.subjects)),
         "val_accuracy": validated["val/accuracy"],
@@ -183,9 +187,9 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     Raises:
         BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
     """
-    quiet()
     try:
-        return run_job(job, runner), ""
+        with quiet(job.name):
+            return run_job(job, runner), ""
     except (SystemExit, KeyboardInterrupt, Exception) as error:
         if ends.end_of(error) is not None:
             raise
@@ -207,10 +211,13 @@ def _keep(job: Job, text: str) -> str:
     return ""
 
 
-def quiet() -> None:
-    """Leave out what a study prints once itself: devices, splits, advice on workers, the address of each logged run."""
+@contextmanager
+def quiet(name: str | None = None) -> Iterator[None]:
+    """Leave out what a study prints once itself: devices, splits, the address of each logged run.
+
+    Args:
+        name: of a job, which its warnings name.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    for text in ("does not have many workers", "log_every_n_steps", "LeafSpec", "Checkpoint directory", "The dirpath"):
-        warnings.filterwarnings("ignore", f".*{text}.*")
+    with quieted(name, reports=False):
+        yield

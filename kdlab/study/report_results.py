@@ -77,6 +77,7 @@ def main_table(study: Findings) -> str:
         ("test accuracy", lambda c: mean_cell(c, METRIC)),
         (f"standard error over {unit_of(study)}", standard_error_cell),
         ("test F1", lambda c: mean_cell(c, "test_f1")),
+        ("mean AP", lambda c: mean_cell(c, "test_map")),
         ("NLL", lambda c: mean_cell(c, "test_nll", 1, 3)),
         ("ECE", lambda c: mean_cell(c, "test_ece")),
         (f"accuracy, noise {SEVERITIES[-1]}", lambda c: mean_cell(c, NOISY)),

@@ -62,14 +62,16 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[s
     """t-SNE figures of the embeddings of the test windows of the first fold and seed, teachers first.
 
     Returns:
-        File and caption; nothing, where no job that is done still has its evaluation.
+        File and caption; nothing, where no job that is done still has its evaluation, or windows have any number of
+        labels, which have no colour.
     """
     first: dict[str, Evaluation] = {}
     done = {row["job"] for row in outcome.rows}
     for job in jobs.values():
         kept = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
         if len(first) < DRAWN and job.run not in first and kept:
-            first[job.run] = Evaluation.load(job.folder)
+            found = Evaluation.load(job.folder)
+            first |= {} if found.many_labels else {job.run: found}
     if not first:
         return []
     classes = next(iter(first.values())).classes

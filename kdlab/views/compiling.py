@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 
 _warned: set[str] = set()
+#: variable of the environment that tells processes started from here what was warned of
+_TOLD = "KDLAB_VIEWS_WARNED"
 
 
 class GuardedCache(FunctionCache):  # type: ignore[misc]
@@ -82,9 +85,19 @@ def _switched_on() -> Iterator[None]:
             config.DISABLE_JIT = before
 
 
+def _is_new(what: str) -> bool:
+    """Whether to warn: once, and not in the processes that load batches, run further jobs or train together."""
+    if what in _warned:
+        return False
+    _warned.add(what)
+    told = [name for name in os.environ.get(_TOLD, "").split(os.pathsep) if name]
+    os.environ[_TOLD] = os.pathsep.join([*told, what])
+    started = multiprocessing.parent_process() is not None
+    return not (started and what in told) and os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _warn(folder: str, error: Exception) -> None:
-    if folder not in _warned:
-        _warned.add(folder)
+    if _is_new(folder):
         reason = " ".join(str(error).split()) or type(error).__name__
         warnings.warn(
             f"kdlab.views: the numba cache folder {folder!r} cannot be used ({reason[:200]}); what it lacks is "
@@ -95,8 +108,7 @@ def _warn(folder: str, error: Exception) -> None:
 
 
 def _warn_of_jit() -> None:
-    if "" not in _warned:
-        _warned.add("")
+    if _is_new("NUMBA_DISABLE_JIT"):
         warnings.warn(
             "kdlab.views: NUMBA_DISABLE_JIT is set, but the kernels of the views run compiled only. They are compiled "
             "all the same.",

@@ -40,8 +40,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     given = parser.parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
-    with ends.ending("tuning"):
-        quiet()
+    with ends.ending("tuning"), quiet():
         study = Study.read(given.file)
         if study.tune is None:
             raise InputError(
