@@ -664,7 +664,7 @@ def test_people_who_were_set_aside_stay_so(here, monkeypatch):
     settings = read_settings(Study.read("again.yaml"), here / "runs")
     assert settings.folds == {"fold1": ["5", "7"], "fold2": ["6", "8"]}
     assert settings.parts == {"fold1": "people", "fold2": "people"}
-    assert "Settings are found with people who are never tested (people: 1, 2, 3, 4)." in settings.caption
+    assert "Settings are found with people who are never tested (people: 4 people)." in settings.caption
 
 
 def test_a_file_of_another_is_not_overwritten(here):
@@ -731,8 +731,9 @@ def test_no_path_leads_from_a_trial_to_a_test_window(tmp_path):
     assert all(math.isfinite(row["val_accuracy"]) and row["updates"] == 8 for row in survey.rows.values())
     for job in planned.jobs.values():
         part = next(part for part in settings.tuning.parts if part.fold == job.fold)
-        people = survey.rows[job.name]["people"]
-        assert {*people["train"], *people["val"]} <= set(part.people)
+        found = make_data(job.config).fingerprint
+        assert survey.rows[job.name]["data"] == found["id"]  # the data that were fitted on
+        assert {*found["train"], *found["val"]} == set(part.people)
         assert not [key for key in survey.rows[job.name] if "test" in key]
         kept = list(job.folder.glob("version_*/checkpoints/*.ckpt"))
         assert bool(kept) == (job.trial == "needed")  # the weights of a trial are no one's
@@ -800,7 +801,9 @@ def test_one_job_two_jobs_and_kills_give_the_same_table(tmp_path):
         place = folder / "runs/toy/tuned"
         tables[way] = {name: (place / name).read_bytes() for name in FILES}
         assert b"Tuned on validation windows alone" in tables[way]["results.md"]
-        assert b"half_a: 1, 3, 5, 7; half_b: 2, 4, 6, 8" in tables[way]["results.md"]
+        assert (
+            b"(half_a: 4 people; half_b: 4 people). Used in fold1: half_b; fold2: half_a." in tables[way]["results.md"]
+        )
         folder.rename(tmp_path / way)
     assert tables["one"] == tables["killed"]
     assert len(tables["one"]["results.csv"].splitlines()) == 1 + 6

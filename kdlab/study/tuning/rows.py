@@ -41,7 +41,7 @@ def validation_row(line: Any, path: Path) -> dict[str, Any]:
         "updates": updates,
         "points": [] if pruning is None else pruning.points,
         "pruned_at": None if pruning is None else pruning.pruned_at,
-        "people": {part: data.fingerprint[part] for part in ("train", "val")},
+        "data": data.fingerprint["id"],
     }
 
 

@@ -18,7 +18,7 @@ from kdlab.study.plan import NEEDED, Job, Jobs, Study, title_of
 from kdlab.study.results import Survey, clean, survey
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
-from kdlab.study.tuning.declared import read_tune
+from kdlab.study.tuning.declared import HALVES, read_tune
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.printed import print_tuning
 from kdlab.study.tuning.record import FOLDER, TRIALS, tuned_of, write_chosen, write_trials
@@ -56,8 +56,9 @@ class Settings:
         """Which people the settings were chosen with; empty where nothing was tuned."""
         if self.tuned is None:
             return ""
+        used = "; ".join(f"{fold}: {part}" for fold, part in self.parts.items() if self.tuned.kind == HALVES)
         where = f" Trials, space and choice: `{FOLDER}/`." if self.tuning is not None else ""
-        return self.tuned.caption + where
+        return self.tuned.caption + (f" Used in {used}." if used else "") + where
 
     def of(self, run: str, labels: Mapping[str, str], fold: str) -> Mapping[str, Any]:
         """The settings of a run in a fold."""

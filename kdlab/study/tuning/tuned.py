@@ -35,14 +35,14 @@ class Tuned:
 
     @property
     def caption(self) -> str:
-        """Which people the settings were chosen with, for the head of a table."""
+        """Which people the settings were chosen with, for the head of a table; no one is named in it."""
         with_whom = {
             HALVES: "Settings found with the people of one half are used where those of the other are tested",
             FOLD: "Settings are found in each fold with its own training people",
             "people": "Settings are found with people who are never tested",
         }[self.kind]
-        parts = "; ".join(f"{name}: {', '.join(people)}" for name, people in self.people.items() if people)
-        listed = f" ({parts})" if parts and self.kind != FOLD else ""
+        sizes = "; ".join(f"{name}: {len(people)} people" for name, people in self.people.items() if people)
+        listed = f" ({sizes})" if sizes and self.kind != FOLD else ""
         return (
             f"Tuned on validation windows alone, with {self.trials} trials for every row (`people: {self.kind}`). "
             f"{with_whom}{listed}."
