@@ -622,8 +622,10 @@ def test_what_was_found_is_included_by_studies_and_runs(here, monkeypatch):
     found = yaml.safe_load(text)["tuned"]["settings"]
     content = yaml.safe_load((here / "study.yaml").read_text())
     del content["tune"]
-    (here / "again.yaml").write_text(yaml.safe_dump({**content, "study": "toy/again", "include": "tuned.yaml"}))
+    (here / "plain.yaml").write_text(yaml.safe_dump(content))
+    (here / "again.yaml").write_text("{study: toy/again, include: [plain.yaml, tuned.yaml]}")
     study = Study.read("again.yaml")
+    assert study.name == "toy/again"
     settings = read_settings(study, here / "runs")
     assert not settings.pending
     jobs = study.jobs(here / "runs", settings.folds, lambda config: "data", settings.of)

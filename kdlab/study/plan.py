@@ -20,8 +20,8 @@ A study file names ordinary run configs and each other::
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
 
-``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
-include their parts (`kdlab.configs.read_config`).
+``include: other.yaml`` names a study file in the same folder, or a list of them, whose runs and settings it extends.
+The run configs may include their parts (`kdlab.configs.read_config`).
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
@@ -447,9 +447,12 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     included = content.pop("include", None)
     if included is None:
         return content
-    if not isinstance(included, str) or not _is_plain(included):
-        raise InputError(f"{path}: include: expected the name of a file in the same folder, got {included!r}.")
-    return stack([_read_content(path.parent / included, (*seen, path)), content])
+    names = included if isinstance(included, list) and included else [included]
+    if not all(isinstance(name, str) and _is_plain(name) for name in names):
+        raise InputError(
+            f"{path}: include: expected the name of a file in the same folder, or a list of them, got {included!r}."
+        )
+    return stack([*(_read_content(path.parent / name, (*seen, path)) for name in names), content])
 
 
 def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:

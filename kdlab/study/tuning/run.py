@@ -82,7 +82,7 @@ def read_settings(study: Study, root: Path, *, again: bool = False) -> Settings:
     folds, parts = plan_people(study, tune)
     if tune is None:
         return Settings(folds)
-    used = {fold: part.name for part in parts for fold in part.folds}
+    used = {fold: part.name for fold in folds for part in parts if fold in part.folds}
     return Settings(folds, Tuning(study, tune, parts, root), parts=used)
 
 
