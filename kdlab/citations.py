@@ -185,6 +185,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2205.10536}
 }
 
+@inproceedings{izmailov2018averaging,
+  title = {Averaging weights leads to wider optima and better generalization},
+  author = {Izmailov, Pavel and Podoprikhin, Dmitrii and Garipov, Timur and Vetrov, Dmitry and Wilson, Andrew Gordon},
+  booktitle = {Conference on Uncertainty in Artificial Intelligence (UAI)},
+  year = {2018},
+  note = {arXiv:1803.05407}
+}
+
 @inproceedings{jafari2021annealing,
   title = {Annealing knowledge distillation},
   author = {Jafari, Aref and Rezagholizadeh, Mehdi and Sharma, Pranav and Ghodsi, Ali},

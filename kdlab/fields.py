@@ -53,7 +53,10 @@ class OptionalSetting:
         """For type checkers: what the constructor takes."""
 
 
+#: the weight of a term that is measured on the first batches
+AUTO = "auto"
 _GIVEN = {Setting: float, OptionalSetting: float | None}
+_WEIGHT = float | Literal["auto"]
 _INHERITED: Any = object()  # a part of a declaration that a subclass does not change
 
 
@@ -96,6 +99,8 @@ class Field:
         """
         if value is None and type(None) in get_args(self.type):
             return None
+        if self.may_be_auto and value == AUTO and isinstance(value, str):
+            return value
         if (choices := self.choices) and not any(isinstance(value, type(c)) and value == c for c in choices):
             allowed = (*choices, None) if type(None) in get_args(self.type) else choices
             raise _refused(who, name, " or ".join(map(repr, allowed)), value)
@@ -110,6 +115,11 @@ class Field:
         """The values of a ``Literal``, if its type is one; empty where other types are allowed too."""
         literal = all(get_origin(kind) is Literal for kind in self._kinds)
         return tuple(word for kind in self._kinds for word in get_args(kind)) if literal else ()
+
+    @property
+    def may_be_auto(self) -> bool:
+        """Whether ``"auto"`` is a value: of weights without an upper bound."""
+        return self.annealed and self.type == _WEIGHT
 
     @property
     def _kinds(self) -> list[Any]:
@@ -229,7 +239,10 @@ def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
             raise TypeError(f"{cls.__name__}: {name} must not be the name of a method. Rename the argument.")
         delattr(cls, name)
         kind = _resolved(notes[name], cls, name)
-        fields[name] = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
+        completed = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
+        if kind is Setting and name.endswith("_weight") and completed.high is None:
+            completed = replace(completed, type=_WEIGHT)
+        fields[name] = completed
     return fields
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kdlab.callbacks import MarginMapPictures, OpenSetScore, WeightAnnealing
+from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
 from kdlab.data import WindowDataModule
 from kdlab.files import one_line
+from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY
 from kdlab.types import InputError
@@ -27,12 +28,13 @@ def check_batches(config: Any, datamodule: WindowDataModule) -> None:
     """
     loaders = {"train": datamodule.train_dataloader(), "val": datamodule.val_dataloader()}
     for part, loader in loaders.items():  # the first also refuses a batch that the windows cannot fill
-        limit = config.get(f"limit_{part}_batches")
+        name = "overfit_batches" if config.get("overfit_batches") else f"limit_{part}_batches"
+        limit = config.get(name)
         left = int(len(loader) * limit) if isinstance(limit, float) and limit < 1 else limit
         if left == 0 and (limit != 0 or part == "train"):  # a fit may have no validation
             raise InputError(
-                f"trainer: limit_{part}_batches must leave at least one of {len(loader)} batches, but got "
-                f"{limit}. Raise it."
+                f"trainer: {name} must leave at least one of {len(loader)} batches, but got {limit}. Raise it, or give "
+                "a number of batches."
             )
 
 
@@ -54,15 +56,21 @@ def check_optimizer(model: Method) -> None:
                 raise InputError(f"optimizer: {name} must be a number of float32, but got {value:g}. Lower it.")
 
 
-def check_callbacks(callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str) -> None:
-    """The callbacks fit the method and the data.
+def check_callbacks(
+    callbacks: Iterable[Any], model: Method, datamodule: WindowDataModule, stage: str, epochs: int | None
+) -> None:
+    """The callbacks fit the method, the data and the number of epochs.
 
     Raises:
         InputError: naming the callback.
     """
+    callbacks = list(callbacks)
+    check_averages(callbacks)
     for callback in callbacks:
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
+        if stage == "fit" and isinstance(callback, EpochAveraging):
+            callback.plan(epochs)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
 

@@ -91,7 +91,8 @@ class Labelled(Objective):
 
         Args:
             logits: ``(B, K)``.
-            target: class indices ``(B,)`` or class probabilities ``(B, K)``; rows of 0 and 1 ``(B, K)``.
+            target: class indices ``(B,)``, -1 for none, or class probabilities ``(B, K)``, all 0 for none; rows of 0
+                and 1 ``(B, K)``, -1 for none.
 
         Raises:
             InputError: if target or class weights do not fit the logits, or ``"balanced"`` ones are not known yet.
@@ -99,9 +100,9 @@ class Labelled(Objective):
         self._used = True
         if self.many:
             return self._binary_mean(logits, target)
-        if self.plain_labels:
-            return functional.cross_entropy(logits, target)
         functional.check_labels(logits, target)
+        if self.plain_labels:
+            return functional.label_sum(logits, target) / self._divisor(functional.promote(logits), target)
         return self.label_mean(functional.class_losses(logits), target)
 
     def label_mean(self, losses: Tensor, target: Tensor) -> Tensor:
@@ -114,10 +115,12 @@ class Labelled(Objective):
         self._used = True
         weights = self._weights(losses)
         each = functional.label_losses(losses, target, weights, self.label_smoothing, self.focal_gamma)
-        if weights is None or target.is_floating_point():
-            return each.mean()
-        divisor = distributed.total(weights[target.long()].sum()) / distributed.world_size()
-        return each.sum() / torch.where(divisor > 0, divisor, 1.0)
+        return each.sum() / self._divisor(losses, target, weights)
+
+    def _divisor(self, losses: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What the sum is divided by, as the mean over ranks: windows with a label, or the weights of their classes."""
+        total = distributed.total(functional.label_total(losses, target, weights)) / distributed.world_size()
+        return torch.where(total > 0, total, 1.0)
 
     def _binary_mean(self, logits: Tensor, target: Tensor) -> Tensor:
         """The binary cross-entropy; over several processes, unlabelled windows are left out of the mean of all."""

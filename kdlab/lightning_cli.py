@@ -23,17 +23,20 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
+from kdlab.methods.tuning import check_finders
 from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
 from kdlab.resuming import METRICS, interrupted_version, logged_run, rows_before, take_best
-from kdlab.run_checkpoints import check_files, checkpoint_callbacks, watching
+from kdlab.run_checkpoints import check_enabled, check_files, checkpoint_callbacks, watching, without_checkpoints
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
 from kdlab.types import InputError, input_error_in
+from kdlab.validation import check_interval
 
 
 class KdlabCLI(LightningCLI):
@@ -114,6 +117,7 @@ class KdlabCLI(LightningCLI):
             fit = self.config.subcommand == "fit"
             files = ("last.ckpt",) if fit else ("best.ckpt", "teacher.ckpt")
             config.ckpt_path = str(find_checkpoint(path, files, "ckpt_path", finished=not fit))
+        check_enabled(config.trainer)
         loggers = config.trainer.logger
         check_loggers(loggers)
         for logger in loggers if isinstance(loggers, list) else [loggers]:
@@ -161,7 +165,10 @@ class KdlabCLI(LightningCLI):
         checkpoint they read, where there is one.
         """
         chosen = self.config[self.config.subcommand]
-        self.trainer_defaults["callbacks"] = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
+        own = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
+        self.trainer_defaults["callbacks"] = (
+            own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)
+        )
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
@@ -220,11 +227,10 @@ class KdlabCLI(LightningCLI):
         self.model.prepare(self.datamodule, stage)
         if stage == "fit":
             check_batches(config.trainer, self.datamodule)
-            with planned(plan_of(self.trainer, self.datamodule)):
-                check_optimizer(self.model)
-                check_monitors(self.trainer, self.model, self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_files(self.trainer.callbacks)  # type: ignore[attr-defined]
-        check_callbacks(self.trainer.callbacks, self.model, self.datamodule, stage)  # type: ignore[attr-defined]
+            self._check_plan(self.trainer.callbacks)  # type: ignore[attr-defined]
+        check_files(self.trainer.callbacks, Path(self._run_logger.log_dir) / "checkpoints")  # type: ignore[attr-defined]
+        callbacks, epochs = self.trainer.callbacks, self.trainer.max_epochs  # type: ignore[attr-defined]
+        check_callbacks(callbacks, self.model, self.datamodule, stage, epochs)
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
@@ -233,6 +239,7 @@ class KdlabCLI(LightningCLI):
             if stage == "fit":
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
+                check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             for logger in self.trainer.loggers:
                 if isinstance(logger, VersionLogger):
                     logger.come_from(checkpoint)
@@ -251,6 +258,14 @@ class KdlabCLI(LightningCLI):
             self._go_on(Path(path), int(checkpoint.get("global_step") or 0))
         if not self.trainer.loggers:
             self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
+
+    def _check_plan(self, callbacks: list[Any]) -> None:
+        plan, batches = plan_of(self.trainer, self.datamodule), len(self.datamodule.train_dataloader())
+        check_interval(self.trainer, batches)
+        with planned(plan):
+            check_finders(callbacks, self.model, plan.steps)
+            check_optimizer(self.model)
+            check_monitors(self.trainer, self.model, callbacks, batches)
 
     def before_fit(self) -> None:
         """Check data, net, teachers and checkpoint against each other."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab import distributed, functional
-from kdlab.fields import Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
+from kdlab.fields import AUTO, Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
 from kdlab.pairs import MissingTapError, by_teacher, checked_pairs, renamed, student_taps, what_nets_have
 from kdlab.types import InputError, Output
 
@@ -55,7 +55,8 @@ class Objective(nn.Module, ABC):
     A subclass declares its arguments as fields (:func:`kdlab.fields.setting` for a number that may change during
     training, :func:`kdlab.fields.argument` for all others), inherits those of the classes above it, and implements
     :meth:`forward`. Constructor, signature, ``--help`` and the checks of types and ranges are made from the fields;
-    checks of several fields together belong into ``__post_init__``. A setting is a 0-dim float32 buffer; it is no part
+    checks of several fields together belong into ``__post_init__``. A weight of a term without an upper bound may be
+    ``"auto"``: methods measure it before the first update. A setting is a 0-dim float32 buffer; it is no part
     of the state dict, is logged through :meth:`settings` and changed through :meth:`set`, which never waits for a
     device. A subclass with a constructor of its own may register settings with :meth:`setting`.
 
@@ -72,6 +73,7 @@ class Objective(nn.Module, ABC):
         takes_many_labels: whether its terms are defined for windows with any number of labels each, whose targets are
             rows of 0 and 1; a subclass does not inherit it, but declares it by itself.
         takes_index: whether :meth:`forward` takes ``index``.
+        reads_labels: whether all of its terms read the labels, so that windows without one have nothing to give.
         zero_when_equal: the terms besides ``"ce"`` are zero when every teacher equals the student.
         order_invariant: the order of the batch does not matter.
         reason: why one of the two does not hold.
@@ -95,6 +97,7 @@ class Objective(nn.Module, ABC):
     moves: tuple[str, ...] = ()
     takes_many_labels: ClassVar[bool] = False
     takes_index: bool = True
+    reads_labels: bool = False
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
@@ -131,6 +134,10 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
         self._initial: dict[str, float] = {}
+        #: weights that are ``"auto"`` and not measured yet
+        self.open_weights: set[str] = set()
+        #: weights that were measured
+        self.measured_weights: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
         self._adapted = False
         who, fields = type(self).__name__, self._fields
@@ -139,7 +146,10 @@ class Objective(nn.Module, ABC):
             raise TypeError(f"{who}: has no argument {', '.join(map(repr, unknown))}. Its arguments are {names}.")
         for name, field in fields.items():
             value = field.checked(who, name, values.get(name, field.default))
-            if field.annealed and value is not None:
+            if field.may_be_auto and value == AUTO:
+                self.setting(name, 1.0, *field.range)
+                self.open_weights.add(name)
+            elif field.annealed and value is not None:
                 self.setting(name, value, *field.range)
             else:
                 setattr(self, name, value)
@@ -226,7 +236,7 @@ class Objective(nn.Module, ABC):
         Args:
             student: the student's output.
             teachers: teacher name -> output; receives no gradient.
-            target: class indices ``(B,)`` or class probabilities ``(B, K)``.
+            target: class indices ``(B,)`` or class probabilities ``(B, K)``; a window without a label has -1, or zeros.
             index: ``Batch.index`` of the windows ``(B,)``, for objectives with a memory of the windows.
         """
 
@@ -341,6 +351,21 @@ class Objective(nn.Module, ABC):
             )
         self._check_value(name, value)
         self._buffers[name].fill_(value)  # type: ignore[union-attr]
+
+    def fix(self, name: str, value: float) -> None:
+        """Set a weight that was ``"auto"``, as if it had been given.
+
+        Args:
+            name: of the setting.
+            value: the measured number.
+        """
+        self.set(name, value)
+        self._initial[name] = self.measured_weights[name] = value
+        self.open_weights.discard(name)
+
+    def unbounded(self, name: str) -> bool:
+        """Whether a setting has no greatest value, so that it is no share."""
+        return self._ranges[name][1] == math.inf
 
     def setting(self, name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
         """Register a setting in ``[low, high]``, in a constructor or ``__post_init__``."""

@@ -32,6 +32,7 @@ class CrossEntropy(Labelled):
         0.1269
     """
 
+    reads_labels = True
     takes_many_labels = True
 
     def forward(

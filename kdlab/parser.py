@@ -197,6 +197,9 @@ def _special(lines: list[str], takes: list[str], given: list[str]) -> str | None
             return _which(several[1], several[2].split(", "))
     if any(line.startswith("Expected an instantiatable class, but is abstract") for line in lines) and given:
         return f"{given[0]:.200} is abstract (it only names what its subclasses share). Name one of its subclasses"
+    for line in lines:
+        if plain := re.fullmatch(r"Import path (\S+) does not correspond to a subclass of Backbone", line):
+            return f"{line}. Write {{class_path: Adapter, init_args: {{net: {{class_path: {plain[1]}}}, head: ...}}}}"
     numbers = takes and re.findall(r"<class '(int|float)'>", takes[-1])
     if numbers and given and any("Tensor" in one for one in takes):
         return f"expected {' or '.join(dict.fromkeys(numbers))} (a number), but got {given[-1]:.200}"

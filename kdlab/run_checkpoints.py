@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from kdlab.methods.schedules import mode_of
 from kdlab.types import InputError
@@ -25,7 +27,9 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, filename: str, monitor: str | None = None, mode: str = "min") -> None:
-        often = {} if monitor is not None else {"every_n_epochs": 1}
+        often: dict[str, Any] = {} if monitor is not None else {"every_n_epochs": 1}
+        if monitor is None or monitor.startswith("train/"):  # logged at the end of every epoch, validated or not
+            often["save_on_train_epoch_end"] = True
         super().__init__(
             filename=filename,
             monitor=monitor,
@@ -33,13 +37,18 @@ class RunCheckpoint(ModelCheckpoint):
             save_top_k=1,
             auto_insert_metric_name=False,
             enable_version_counter=False,
-            **often,  # type: ignore[arg-type]
+            **often,
         )
 
     @property
     def state_key(self) -> str:
         """As that of Lightning's class, so that checkpoints of earlier versions are read."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        """Nothing before the first validation, of which the fit was told where there is none."""
+        if self.monitor is None or self.monitor in monitor_candidates or not self.monitor.startswith("val/"):
+            super()._save_topk_checkpoint(trainer, monitor_candidates)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on judging against the best so far, whose file is in this run's folder (see `kdlab.resuming`)."""
@@ -76,8 +85,37 @@ def watching(callbacks: Iterable[Any], monitor: str, mode: str | None) -> list[A
     ]
 
 
-def check_files(callbacks: Iterable[Any]) -> None:
+def without_checkpoints(callbacks: Iterable[Any]) -> list[Any]:
+    """The callbacks of a run that keeps no weights."""
+    return [callback for callback in callbacks if not isinstance(callback, RunCheckpoint)]
+
+
+def check_enabled(trainer: Any) -> None:
+    """No callback of the config writes checkpoints where ``enable_checkpointing`` is false.
+
+    Args:
+        trainer: its part of the config.
+
+    Raises:
+        InputError: naming the callback.
+    """
+    if trainer.get("enable_checkpointing") is not False:
+        return
+    callbacks = trainer.get("callbacks") or []
+    for callback in callbacks if isinstance(callbacks, list) else [callbacks]:
+        if str(callback.get("class_path")).endswith("ModelCheckpoint"):
+            raise InputError(
+                "trainer: enable_checkpointing must be true for the callback ModelCheckpoint, but got false. Leave one "
+                "of them out."
+            )
+
+
+def check_files(callbacks: Iterable[Any], folder: Path) -> None:
     """No further ``ModelCheckpoint`` writes into a file of the run's own.
+
+    Args:
+        callbacks: of the trainer.
+        folder: of the run's checkpoints.
 
     Raises:
         InputError: naming the file, and what to write instead.
@@ -85,7 +123,7 @@ def check_files(callbacks: Iterable[Any]) -> None:
     for callback in callbacks:
         if not isinstance(callback, ModelCheckpoint) or isinstance(callback, RunCheckpoint):
             continue
-        if callback.dirpath is not None:  # a folder of its own
+        if callback.dirpath is not None and Path(callback.dirpath).resolve() != folder.resolve():
             continue
         names = [callback.filename, callback.CHECKPOINT_NAME_LAST if callback.save_last else None]
         for name in names:

@@ -12,17 +12,21 @@ import torch
 from torch import Tensor
 
 Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay strings
+#: how a key of a view ends that reads physical units, and how the text of its settings does
+PHYSICAL, IN_PHYSICAL_UNITS = "/physical", " in physical units"
 
 
 class Batch(NamedTuple):
     """One batch of windows in every requested view.
 
     Attributes:
-        views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``.
-        target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix). Of a data module with
-            ``many_labels`` rows ``(B, K)`` float32: 1 for each class of the window and 0 for the others, any number of
-            ones, or none; between 0 and 1 for mixed windows. An unlabelled window has -1 in all classes, which is not
-            the row of zeros of a window without any of the classes.
+        views: view name -> tensor; ``"raw"`` is ``(B, C, T)``, image views are ``(B, C, S, S)``;
+            ``"raw/physical"`` is ``"raw"`` in physical units, float64.
+        target: class indices ``(B,)`` int64, or class probabilities ``(B, K)`` (mixup, CutMix). A training window
+            without a label has -1, or a row of zeros. Of a data module with ``many_labels`` rows ``(B, K)`` float32: 1
+            for each class of the window and 0 for the others, any number of ones, or none; between 0 and 1 for mixed
+            windows. An unlabelled window has -1 in all classes, which is not the row of zeros of a window without any
+            of the classes.
         index: ``(B,)`` int64, the stable position of each window in its data set. A negative index ``-1 - i`` marks
             a repeat of window ``i`` that only evens out the ranks of a distributed evaluation and is not counted.
     """
@@ -70,6 +74,10 @@ class Windows(Protocol):
         """Take the ranges of a net's training (``settings``, a `view_settings`) where those of the view are found."""
         ...
 
+    def physical_view(self, name: str) -> None:
+        """Compute the view of the key ``name/physical`` from windows in physical units, until the next setup."""
+        ...
+
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel over the training windows; None for a view that is standardised."""
         ...
@@ -110,12 +118,24 @@ class Windows(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known."""
+        """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known.
+
+        ``"train"`` are the windows with a label; those without, where there are any, are ``"unlabelled"``.
+        """
         ...
 
     @property
     def train_index(self) -> npt.NDArray[np.int64]:
         """`Batch.index` of the training windows, in the order of ``batches("train")``; empty where not known."""
+        ...
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label in the batches; 0 where not known."""
+        ...
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out of training batches from now on."""
         ...
 
     @property

@@ -452,10 +452,10 @@ def test_command(student, tmp_path, capsys):
     again = kdlab.export.main([*words, "--trust-config", "--overwrite"], build)
     assert asked == [(str(version / "config.yaml"), ["--data.init_args.batch_size=4"])]
     assert again.card["provenance"] == file.card["provenance"]
-    assert file.path == version / "checkpoints" / "best.pt"
+    assert file.path == version / "checkpoints" / "scratch.pt"
     assert (file.card["name"], file.card["metrics"]["count"]) == ("scratch", 8)
     printed = capsys.readouterr().out
-    assert "best.pt (card: best.pt.json)" in printed
+    assert "scratch.pt (card: scratch.pt.json)" in printed
     assert "100.0 % equal predictions" in printed
     with pytest.raises(InputError, match="Pass --config"):
         kdlab.export.main([str(student)], build)

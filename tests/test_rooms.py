@@ -56,7 +56,8 @@ MAY_IMPORT = {
     "run_record": {"types", "data", "fingerprint", "methods", "resuming"},
     "config_checks": {"types", "data", "methods", "nets"},
     "fit_checks": {"types", "callbacks", "data", "methods"},
-    "monitor_checks": {"types", "methods", "run_checkpoints"},
+    "validation": {"types", "methods"},
+    "monitor_checks": {"types", "callbacks", "methods", "run_checkpoints", "validation"},
 }
 
 

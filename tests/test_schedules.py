@@ -1,9 +1,11 @@
 """Learning rates of every step against PyTorch's own schedule in a plain loop, one config each; what they watch."""
 
+import csv
 import warnings
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback
 from torch.optim import lr_scheduler as plain
 
@@ -46,7 +48,7 @@ def rates_of(monkeypatch, scheduler, *words):
         SCRATCH,
         *FAST,
         f"--trainer.max_epochs={EPOCHS}",
-        f"--model.init_args.scheduler={scheduler}",
+        *([] if scheduler is None else [f"--model.init_args.scheduler={scheduler}"]),
     ]
     cli.run([*fit, *words])
     return found
@@ -107,6 +109,31 @@ SCHEDULES = {
         lambda o: plain.StepLR(o, 2),
         STEPS,
     ),
+    "cosine of epochs": (
+        "{class_path: CosineAnnealingLR, init_args: {T_max: 3, eta_min: 0.001}}",
+        [],
+        lambda o: plain.CosineAnnealingLR(o, 3, 0.001),
+        STEPS,
+    ),
+    "milestones": (
+        "{class_path: MultiStepLR, init_args: {milestones: [1, 2], gamma: 0.2}}",
+        [],
+        lambda o: plain.MultiStepLR(o, [1, 2], 0.2),
+        STEPS,
+    ),
+    "a factor for each milestone": (
+        "{class_path: PiecewiseLR, init_args: {milestones: [1, 2], factors: [0.2, 0.02]}}",
+        [],
+        lambda o: plain.LambdaLR(o, lambda epoch: (1, 0.2, 0.02)[min(epoch, 2)]),
+        STEPS,
+    ),
+    "warm-up and cosine of epochs": (
+        "{class_path: SequentialLR, init_args: {milestones: [1], schedulers: [{class_path: LinearLR, init_args: "
+        "{total_iters: 1, start_factor: 0.1}}, {class_path: CosineAnnealingLR, init_args: {T_max: 2}}]}}",
+        [],
+        lambda o: plain.SequentialLR(o, [plain.LinearLR(o, 0.1, 1.0, 1), plain.CosineAnnealingLR(o, 2)], [1]),
+        STEPS,
+    ),
     "one after the other": (
         "{class_path: SequentialLR, init_args: {milestones: [4], schedulers: [{class_path: LinearLR, init_args: "
         "{total_iters: 4}}, {class_path: ExponentialLR, init_args: {gamma: 0.5}}]}}",
@@ -124,6 +151,28 @@ def test_the_learning_rate_of_every_step_is_that_of_torch(name, here, monkeypatc
         warnings.simplefilter("ignore")
         expected = plain_rates(make, every=every)
     assert rates_of(monkeypatch, scheduler, *words) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "val/f1", "train/loss"])
+def test_a_plateau_of_a_config_is_that_of_torch(monitor, here, monkeypatch):
+    """Of the values that the run logged itself, epoch by epoch; a large threshold makes nearly all of them plateaus."""
+    settings = {"patience": 0, "factor": 0.5, "threshold": 0.3}
+    schedule = {"class_path": "ReduceLROnPlateau", "init_args": {"monitor": monitor, **settings}}
+    path = here / "plateau.yaml"
+    path.write_text(yaml.safe_dump({"model": {"init_args": {"scheduler": schedule}}}), encoding="utf-8")
+    words = ["--config", str(path), "--trainer.max_epochs=6", "--trainer.limit_val_batches=1.0", "--run=a/b"]
+    found = rates_of(monkeypatch, None, *words)
+    with (here / "runs/a/b/version_0/metrics.csv").open(newline="", encoding="utf-8") as file:
+        values = [float(row[monitor]) for row in csv.DictReader(file) if row[monitor]]
+    assert len(values) == 6
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.05)
+    expected, mode = [], "max" if monitor == "val/f1" else "min"
+    torch_s = plain.ReduceLROnPlateau(optimizer, mode, **settings)
+    for value in values:
+        expected += STEPS * [optimizer.param_groups[0]["lr"]]
+        torch_s.step(value)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert found[-1] < found[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Callbacks: teachers stopped early, settings that anneal, figures, predictions and an open-set score."""
+"""Callbacks: early-stopped teachers, averaged weights, settings that anneal, figures, predictions, open-set scores."""
 
 from kdlab.callbacks.annealing import TemperatureAnnealing, WeightAnnealing, anneal
 from kdlab.callbacks.early_stopped_teacher import EarlyStoppedTeacher
+from kdlab.callbacks.epoch_averaging import EpochAveraging
 from kdlab.callbacks.margin_maps import MarginMapPictures
 from kdlab.callbacks.open_set import OpenSetScore
 from kdlab.callbacks.pictures import ConfusionMatrixPicture, ViewPictures
@@ -10,6 +11,7 @@ from kdlab.callbacks.predictions import PredictionWriter
 __all__ = [
     "ConfusionMatrixPicture",
     "EarlyStoppedTeacher",
+    "EpochAveraging",
     "MarginMapPictures",
     "OpenSetScore",
     "PredictionWriter",

@@ -22,6 +22,7 @@ from kdlab.data.spswhar import SPSWHAR
 from kdlab.data.tiny_imagenet import TinyImageNet
 from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.utdmhad import UTDMHAD
 from kdlab.data.windows import WindowSet
 from kdlab.fingerprint import check_fingerprint
@@ -49,6 +50,7 @@ __all__ = [
     "Scale",
     "ShoulderWatch",
     "TinyImageNet",
+    "Unlabelled",
     "Where",
     "WindowDataModule",
     "WindowSet",

@@ -25,6 +25,7 @@ from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.npz import read_npz
 from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
+from kdlab.data.unlabelled import NO_LABEL, Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
 
@@ -36,9 +37,10 @@ class ArrayDataModule(WindowDataModule):
         x: windows, in any unit; channels and samples in the order of ``layout``. Memory-mapped ones
             (``np.load("x.npy", mmap_mode="r")``) stay on disk, whatever their number type and layout, and are read
             batch by batch. None: from ``path``.
-        y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (None, NaN,
-            masked, a word of ``no_label``) is refused. With ``labels="many"``: rows of 0 and 1, ``(N, K)``, a column
-            for each class, for windows with any number of classes or none.
+        y: their labels: whole numbers from 0 (with or without ``classes``), or words. A window without one (-1, None,
+            NaN, masked, a word of ``no_label``) is refused, or trains with ``unlabelled: {missing: true}``. With
+            ``labels="many"``: rows of 0 and 1, ``(N, K)``, a column for each class, for windows with any number of
+            classes or none; a window without labels has a row of -1.
         subject: whose window it is, as numbers or words (``1.0``, ``"1 "`` and ``1`` are one person); a missing one is
             refused. None: unknown, and then no result can claim to hold for new people.
         path: an npz file with ``x`` and ``y`` (and ``subject``, ``recording``), or with ``x_train``, ``y_train``,
@@ -48,8 +50,10 @@ class ArrayDataModule(WindowDataModule):
         x_test: windows of a test split of your own; ``x`` is then for training and validation only.
         y_test: their labels.
         subject_test: their subjects.
-        recording: the recording of each window, over ``x`` and then ``x_test``; ``"each"``: every window is a
-            complete recording; None: unknown.
+        x_unlabelled: windows without a label for training, see `Unlabelled`, which need not be given then.
+        subject_unlabelled: their subjects; those of validation and test are left out.
+        recording: the recording of each window, over ``x``, then ``x_test`` and ``x_unlabelled``; ``"each"``: every
+            window is a complete recording; None: unknown.
         classes: class names in the order of the labels; of the columns, where ``labels`` is ``"many"``.
         no_label: words in ``y`` that are no class, in any case, unless ``classes`` names them; None: the empty word,
             ``na``, ``n/a``, ``<na>``, ``nan``, ``nat``, ``null``, ``none`` and ``?``.
@@ -88,6 +92,8 @@ class ArrayDataModule(WindowDataModule):
         x_test: Any = None,
         y_test: Any = None,
         subject_test: Any = None,
+        x_unlabelled: Any = None,
+        subject_unlabelled: Any = None,
         recording: Any = None,
         classes: list[Name] | None = None,
         no_label: list[Name] | None = None,
@@ -123,6 +129,8 @@ class ArrayDataModule(WindowDataModule):
             "x_test": x_test,
             "y_test": y_test,
             "subject_test": subject_test,
+            "x_unlabelled": x_unlabelled,
+            "subject_unlabelled": subject_unlabelled,
             "recording": recording,
             "x_predict": x_predict,
         }
@@ -139,6 +147,8 @@ class ArrayDataModule(WindowDataModule):
                 f"path={str(self.path)!r}: expected x and y, or x_train, y_train, x_test and y_test; the file has "
                 f"{', '.join(given) or 'nothing'}; name what differs with keys="
             )
+        if "x_unlabelled" in given and self.unlabelled is None:
+            self.unlabelled = Unlabelled(missing=True)
         x = self._windows(given["x"], "x")
         label, subject = self._targets(given["y"], "y", len(x)), given.get("subject")
         if subject is not None:
@@ -156,6 +166,8 @@ class ArrayDataModule(WindowDataModule):
                 subject = _one_kind(subject, self._ids(given["subject_test"], "subject_test", len(more)))
             x = _joined(x, more)
         target, classes = self._labels(label, given.get("classes"))
+        if "x_unlabelled" in given:
+            x, target, subject, test = self._with_unlabelled(given, x, target, subject, test)
         return complete(
             {
                 "windows": {"raw": x},
@@ -169,8 +181,36 @@ class ArrayDataModule(WindowDataModule):
             channels={"raw": self._names(given.get("channels"), x)},
             sampling_rate=self._sampling_rate,
             step=self._step,
+            missing_labels=self._missing_labels,
             labels="many" if self.many_labels else "one",
         )
+
+    @property
+    def _missing_labels(self) -> bool:
+        return self.unlabelled is not None and (self.unlabelled.missing or self._arrays["x_unlabelled"] is not None)
+
+    def _with_unlabelled(
+        self,
+        given: dict[str, Any],
+        x: NDArray[np.float32],
+        target: NDArray[np.int64],
+        subject: NDArray[Any] | None,
+        test: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[Any] | None, NDArray[np.bool_] | None]:
+        """The windows with those of ``x_unlabelled`` behind them."""
+        more = self._windows(given["x_unlabelled"], "x_unlabelled")
+        if more.shape[1:] != x.shape[1:]:
+            raise InputError(f"x_unlabelled: windows of shape {more.shape[1:]}, but those of x have {x.shape[1:]}")
+        if (subject is None) != (given.get("subject_unlabelled") is None):
+            raise InputError(
+                "subject, subject_unlabelled must be both given or both left out, but got one. Give both, so that "
+                "people who validate or are tested can be left out."
+            )
+        if subject is not None:
+            subject = _one_kind(subject, self._ids(given["subject_unlabelled"], "subject_unlabelled", len(more)))
+        target = np.concatenate([target, np.full((len(more), *target.shape[1:]), NO_LABEL)])
+        test = None if test is None else np.concatenate([test, np.zeros(len(more), dtype=np.bool_)])
+        return _joined(x, more), target, subject, test
 
     def load_predict(self) -> dict[str, NDArray[np.float32]] | None:
         """New windows, in the same layout."""
@@ -195,7 +235,7 @@ class ArrayDataModule(WindowDataModule):
 
     def _targets(self, values: Any, argument: str, n: int) -> NDArray[Any]:
         if self.many_labels:
-            return label_rows(values, argument, n)
+            return label_rows(values, argument, n, self._missing_labels)
         if (columns := _columns(values)) > 1:
             raise InputError(
                 f"{argument} must be one value per window, shape ({n},), but got {columns} columns. If windows have "
@@ -207,6 +247,8 @@ class ArrayDataModule(WindowDataModule):
         column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument} must be one value per window, shape ({n},), but got shape {column.shape}.")
+        if masked is not None and self._missing_labels:
+            raise InputError(f"{argument} must not be masked, but got masked labels. Write -1 where there is no label.")
         if masked is not None:
             refuse_missing(labels(values, argument), argument, "a class")
         return column
@@ -226,6 +268,8 @@ class ArrayDataModule(WindowDataModule):
             return label, column_names(label.shape[1], declared)
         if label.dtype.kind not in "biuf":
             return self._worded(label, declared)
+        if self._missing_labels:
+            label = np.where(np.isnan(label), NO_LABEL, label)
         bad = np.flatnonzero(~np.isfinite(label))
         if len(bad):
             raise InputError(
@@ -237,7 +281,7 @@ class ArrayDataModule(WindowDataModule):
         target = label.astype(np.int64)
         if declared is not None:
             return target, declared  # classes are merged after the labels have been checked against them
-        present = np.unique(target)
+        present = np.unique(target[target != NO_LABEL] if self._missing_labels else target)
         if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
             raise InputError(
                 f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
@@ -251,15 +295,16 @@ class ArrayDataModule(WindowDataModule):
         merge = self.merge_labels
         final = None if declared is None else {merge.get(name, name) for name in declared}
         found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
-        refuse_missing(found, "y", "a class")
+        if not self._missing_labels:
+            refuse_missing(found, "y", "a class")
         meant = {name: merge.get(name, name) for name in found.names}
         alike([*meant.values(), *(final or ())], "y", merge, by="labels")
         unknown = sorted({other for other in meant.values() if final is not None and other not in final})
         if unknown:
             raise InputError(f"y: labels {', '.join(unknown)} are not among the classes ({', '.join(declared or ())})")
         classes = list(dict.fromkeys([*(declared or ()), *sorted(found.names, key=lambda name: (meant[name], name))]))
-        place = np.array([classes.index(name) for name in found.names], dtype=np.int64)
-        return place[found.code], classes
+        place = np.array([*(classes.index(name) for name in found.names), NO_LABEL], dtype=np.int64)
+        return place[found.code], classes  # the code of a missing label is -1
 
     def _names(self, stored: Any, x: NDArray[np.float32]) -> list[str]:
         names = self._channels if self._channels is not None else None if stored is None else _words(stored)

@@ -13,10 +13,11 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.dataset import Wanted
+from kdlab.data.physical import check_kept
 from kdlab.data.scaling import Scaler
 from kdlab.data.spread import spread
 from kdlab.data.windows import WindowSet
-from kdlab.types import InputError
+from kdlab.types import IN_PHYSICAL_UNITS, InputError
 from kdlab.views import PersistenceImage, View
 from kdlab.views.ranges import inside, kept_points
 
@@ -27,7 +28,7 @@ SHOWN = 24  # the most channels that are listed
 
 @dataclass(frozen=True)
 class Sample:
-    """Some training windows of a data set, evenly spread, in scaled units.
+    """Some training windows of a data set, evenly spread, in scaled or in physical units.
 
     Args:
         data: all windows.
@@ -39,11 +40,12 @@ class Sample:
     rows: NDArray[np.int64]
     scalers: Mapping[str, Scaler]
 
-    def windows(self, source: str) -> torch.Tensor:
+    def windows(self, source: str, physical: bool = False) -> torch.Tensor:
         """The windows of a source: the same ones for the same training windows."""
         x = self.data.windows[source]
         most = min(len(self.rows), SAMPLE, max(16, VALUES // math.prod(x.shape[1:])))
-        return torch.from_numpy(self.scalers[source](np.asarray(x[spread(self.rows, most)])))
+        scaled = self.scalers[source](np.asarray(x[spread(self.rows, most)]))
+        return torch.from_numpy(self.scalers[source].physical(scaled) if physical else scaled)
 
 
 class AutoViews:
@@ -60,18 +62,36 @@ class AutoViews:
 
     def __init__(self, given: Mapping[str, View], declared: Sequence[Wanted], sample: Sample) -> None:
         self.given, self.declared = dict(given), list(declared)
-        known: dict[tuple[str, View], View] = {}
+        self.sample = sample
+        known: dict[tuple[str, View, bool], View] = {}
         for want in self.declared:
-            if (want.source, want.view) not in known:
-                known[want.source, want.view] = _settle(want, sample)
-        self.found = [replace(want, view=known[want.source, want.view]) for want in self.declared]
+            if _reads(want) not in known:
+                known[_reads(want)] = _settle(want, sample)
+        self.found = [replace(want, view=known[_reads(want)]) for want in self.declared]
         self.wanted = list(self.found)
-        self._adopted: set[tuple[str, View]] = set()
+        self._as_made = len(self.found)
+        self._adopted: set[tuple[str, View, bool]] = set()
 
     def reset(self) -> None:
-        """Return to the numbers that were found."""
+        """Return to the numbers that were found, without the views that were added."""
+        for want in self.declared[self._as_made :]:
+            del self.given[want.key]
+        del self.declared[self._as_made :], self.found[self._as_made :]
         self.wanted = list(self.found)
         self._adopted.clear()
+
+    def add_physical(self, key: str, of: str) -> None:
+        """Add the view of the key ``of`` under another key, in physical units, until the next :meth:`reset`.
+
+        Raises:
+            InputError: when the scaling lost what would be brought back, or ranges do not fit physical units.
+        """
+        want = replace(next(want for want in self.declared if want.key == of), key=key, physical=True)
+        found = replace(want, view=_settle(want, self.sample))
+        self.given[key] = self.given[of]
+        self.declared.append(want)
+        self.found.append(found)
+        self.wanted.append(found)
 
     def adopt(self, name: str, settings: str, again: bool = False) -> list[str]:
         """Take the numbers of the view that a net was trained on, for what is ``"auto"`` in the view of this name.
@@ -86,12 +106,12 @@ class AutoViews:
             numbers, so that a comparison shows the difference.
         """
         of = next(want for want in self.declared if want.key == name)
-        at = (of.source, of.view)
-        view = with_numbers(of.view, settings)
+        at, here = _reads(of), of.physical == settings.endswith(IN_PHYSICAL_UNITS)
+        view = with_numbers(of.view, settings.removesuffix(IN_PHYSICAL_UNITS)) if here else None
         if view is None or (at in self._adopted and not again):
             return []
         self._adopted.add(at)
-        same = [i for i, want in enumerate(self.declared) if (want.source, want.view) == at]
+        same = [i for i, want in enumerate(self.declared) if _reads(want) == at]
         changed = [self.wanted[i].key for i in same if self.wanted[i].view != view]
         for i in same:
             self.wanted[i] = replace(self.wanted[i], view=view)
@@ -130,11 +150,18 @@ def with_numbers(view: View, settings: str) -> View | None:
     return found if repr(found) == settings and not found.unresolved else None
 
 
+def _reads(want: Wanted) -> tuple[str, View, bool]:
+    """What the numbers of a view depend on."""
+    return want.source, want.view, want.physical
+
+
 def _settle(want: Wanted, sample: Sample) -> View:
     """The view with numbers; the part of the training points within them is logged."""
+    if want.physical:
+        check_kept(want.key, want.source, sample.data, sample.scalers[want.source])
     if not isinstance(want.view, PersistenceImage):
-        return want.view.resolve(sample.windows(want.source)) if want.view.unresolved else want.view
-    windows = sample.windows(want.source)
+        return want.view.resolve(sample.windows(want.source, want.physical)) if want.view.unresolved else want.view
+    windows = sample.windows(want.source, want.physical)
     view = want.view.resolve(windows)
     if want.view.unresolved:
         found = ", ".join(f"{name}={getattr(view, name)}" for name in want.view.unresolved)

@@ -12,6 +12,7 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,16 +39,17 @@ from kdlab.data.module_views import ModuleViews
 from kdlab.data.moments import moments
 from kdlab.data.people import People
 from kdlab.data.prepared import Prepared, windows_to_predict
-from kdlab.data.sampler import OrderedSampler, TrainSampler
+from kdlab.data.sampler import OrderedSampler, TrainSampler, train_sampler
 from kdlab.data.scaling import Scale, make_scalers
 from kdlab.data.split_table import Part, as_csv, in_words, split_table
 from kdlab.data.splits import STAGES, Split, make_split
 from kdlab.data.spread import spread
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.view_keys import complete_views
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.files import write_text
 from kdlab.fingerprint import check_fingerprint, make_fingerprint, salt
-from kdlab.types import Batch, InputError, Name
+from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, Batch, InputError, Name
 from kdlab.views import Raw, View
 
 if TYPE_CHECKING:
@@ -65,9 +67,11 @@ class WindowDataModule(LightningDataModule):
             augmentation and mixing, one that ends in ``/second`` from a second augmentation of it, and one that ends in
             ``/pair`` from another training window of the same class, drawn again in every epoch; ``pi/clean: null`` is
             the same view as ``pi``. Outside training all of them are equal. Seconds and pairs are mixed as the windows
-            are. Ranges of a :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training
-            windows at setup, and ``views`` holds them from then on; a net that is tested or teaches keeps those of its
-            training.
+            are. A key with ``/physical`` at its end (``raw/physical``, ``raw/clean/physical``) is computed from the
+            window brought back to physical units after all of this, in float64: a raw view then is float64, and ranges
+            and thresholds of others are in these units. A scaling that clips a window is refused with it. Ranges of a
+            :class:`~kdlab.views.PersistenceImage` that are ``"auto"`` are found in the training windows at setup, and
+            ``views`` holds them from then on; a net that is tested or teaches keeps those of its training.
         scale: ``"standard"`` (mean and standard deviation of the training windows, per channel), ``"minmax"`` (training
             windows to [0, 1]), ``"none"``, or constants, one ``Scale`` per source. The divisor of a channel that is
             constant in training is 1.
@@ -109,6 +113,8 @@ class WindowDataModule(LightningDataModule):
             class the same number. Windows of rare classes are then repeated, each time with other random changes and
             another pair; of frequent classes every epoch has another random part. What a method keeps of a window
             (`PSKD`, `CRD`) is that of its last time. ``class_weights: balanced`` would balance the classes twice.
+        unlabelled: training windows whose label is missing or not used, see `Unlabelled`; None: a missing label is
+            refused or its window dropped, as the data set says. They train a student through its teachers alone.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: keep batches in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -154,6 +160,7 @@ class WindowDataModule(LightningDataModule):
         drop_classes: list[Name] | None = None,
         subject_ids: Literal["plain", "hashed"] = "plain",
         sampling: Literal["shuffled", "balanced"] = "shuffled",
+        unlabelled: Unlabelled | None = None,
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -171,7 +178,9 @@ class WindowDataModule(LightningDataModule):
             raise InputError(f'subject_ids must be "plain" or "hashed", but got {subject_ids!r}. Choose one of them.')
         if sampling not in ("shuffled", "balanced"):
             raise InputError(f'sampling must be "shuffled" or "balanced", but got {sampling!r}. Choose one of them.')
-        self.sampling = sampling
+        if unlabelled is not None:
+            unlabelled.check_batches(batch_size, sampling, drop_last)
+        self.sampling, self.unlabelled = sampling, unlabelled
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         #: whether windows have any number of labels each, in rows of 0 and 1
         self.many_labels = many_declared(
@@ -235,6 +244,7 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
+        self._prepared.labels_only = False
         self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
@@ -248,6 +258,8 @@ class WindowDataModule(LightningDataModule):
         data = self._chosen(data)
         dropped = dropped_classes(data, [self.merge_labels.get(c, c) for c in self.drop_classes or ()], self.name)
         known = known_classes(data.classes, self.unknown_classes, self.merge_labels)
+        unlabelled = self._unlabelled_of(data, people)
+        no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
         split = make_split(
             data,
             split=self.split,
@@ -258,8 +270,9 @@ class WindowDataModule(LightningDataModule):
             val_choice=self.val_choice,
             seed=self.split_seed,
             train_per_class=self.train_per_class,
-            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped)),
+            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped) - set(no_class)),
             dropped=dropped,
+            unlabelled=unlabelled,
         )
         train = split.rows["train"]
         rule = self.scale
@@ -271,7 +284,7 @@ class WindowDataModule(LightningDataModule):
             split=split,
             scalers=scalers,
             views=ModuleViews(AutoViews(self.views, self._bind(data), Sample(data, train, scalers))),
-            known=[k for k in known if k not in dropped],
+            known=[k for k in known if k not in dropped and k not in no_class],
             people=people,
             predict=windows_to_predict(self.load_predict(), data),
             merged=merged,
@@ -280,6 +293,18 @@ class WindowDataModule(LightningDataModule):
         contents = fingerprint_contents(self.name, ready, settings, self.drop_classes)
         ready.fingerprint = make_fingerprint(contents, people.salt)
         return ready
+
+    def _unlabelled_of(self, data: WindowSet, people: People) -> Unlabelled | None:
+        """The declared windows without a label, with the names of people and classes as they are in the data."""
+        given = self.unlabelled
+        if given is None:
+            return None
+        classes = None if given.classes is None else words(given.classes, "unlabelled: classes")
+        return replace(
+            given,
+            people=None if given.people is None else list(people.found(data, given.people, "unlabelled: people") or []),
+            classes=None if classes is None else [self.merge_labels.get(name, name) for name in classes],
+        )
 
     @property
     def _ready(self) -> Prepared:
@@ -296,6 +321,8 @@ class WindowDataModule(LightningDataModule):
         if "unknown" in ready.split.rows:
             names = ", ".join(ready.fingerprint["unknown_classes"])
             text += f"; unknown {len(ready.split.rows['unknown'])} test windows ({names})"
+        if "unlabelled" in ready.split.rows:
+            text += f"; {len(ready.split.rows['unlabelled'])} training windows without a label"
         return f"{self.name}: {text}"
 
     def _sampled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -344,18 +371,30 @@ class WindowDataModule(LightningDataModule):
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Stage -> number of windows and of groups."""
+        """Stage -> number of windows and of groups; ``train`` are those with a label, ``unlabelled`` the others."""
         split = self._ready.split
-        return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in STAGES}
+        stages = [*STAGES, *(["unlabelled"] if "unlabelled" in split.rows else [])]
+        return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in stages}
 
     @property
     def train_index(self) -> NDArray[np.int64]:
-        """`Batch.index` of the training windows, in the order of ``batches("train")``."""
-        return self._ready.split.rows["train"]
+        """`Batch.index` of the training windows, in the order of ``batches("train")``: those without a label last."""
+        return self._ready.train_rows()
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label that batches hold; their target is -1."""
+        return len(self._ready.unlabelled)
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out of training batches, until the next ``setup``."""
+        self._ready.labels_only = True
 
     @property
     def class_counts(self) -> list[int]:
         """Number of training windows of each known class, in the order of the labels; with many each, they overlap.
+
+        Windows without a label are not counted.
 
         >>> from kdlab.data import BasicMotions
         >>> data = BasicMotions()
@@ -363,7 +402,8 @@ class WindowDataModule(LightningDataModule):
         (4, True)
         """
         _, rows, target = self._ready.rows("train")
-        return [int(count) for count in count_classes(target[rows], self.num_classes)]
+        labelled = target[rows[: len(self._ready.train_rows(unlabelled=False))]]
+        return [int(count) for count in count_classes(labelled, self.num_classes)]
 
     def split_table(self) -> list[Part]:
         """The people of each part, with windows and minutes; people are hashes under ``subject_ids="hashed"``.
@@ -415,8 +455,9 @@ class WindowDataModule(LightningDataModule):
         return tuple(want.view.shape(len(ready.data.channels[want.source]), length))
 
     def view_settings(self, name: str) -> str:
-        """The view of a key, with its settings and channels, as text that is equal for equal views."""
-        return repr(self._ready.views.want(name).view)
+        """The view of a key, with its settings, channels and units, as text that is equal for equal views."""
+        want = self._ready.views.want(name)
+        return repr(want.view) + IN_PHYSICAL_UNITS * want.physical
 
     def adopt_view(self, name: str, settings: str, again: bool = False) -> None:
         """Take the ranges that a net was trained with, where those of a view are ``"auto"``, until the next ``setup``.
@@ -433,20 +474,39 @@ class WindowDataModule(LightningDataModule):
         views.adopt(name, settings, again)
         self.views = views.as_given()
 
+    def physical_view(self, name: str) -> None:
+        """Compute a view also from windows in physical units, under the key ``name/physical``, until the next setup.
+
+        Args:
+            name: key of the view, with or without ``/physical``; nothing changes where it is there already.
+
+        Raises:
+            InputError: no such view, or a scaling that clips windows, whose range is lost.
+
+        >>> from kdlab.data import BasicMotions
+        >>> data = BasicMotions()
+        >>> data.physical_view("raw")
+        >>> data.view_names, next(data.batches("val")).views["raw/physical"].dtype
+        (['raw', 'raw/physical'], torch.float64)
+        """
+        views = self._ready.views
+        views.add_physical(name)
+        self.views = views.as_given()
+
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel of a view over the training windows without augmentation.
 
         Returns:
             None where the view is the raw signal and already standardised (``scale="standard"`` or the user's
-            constants). The standard deviation of a constant channel is given as 1.
+            constants, and not in physical units). The standard deviation of a constant channel is given as 1.
         """
         want, known = self._ready.views.want(name), self._ready.views.statistics
         if name not in known:
             own = isinstance(self.scale, str) and self.scale != "standard"
-            if isinstance(want.view, Raw) and not own:
+            if isinstance(want.view, Raw) and not own and not want.physical:
                 known[name] = None
             else:
-                rows = self._sampled(self.train_index)
+                rows = self._sampled(self._ready.train_rows(unlabelled=False))
                 mean, std = moments(b.views[name].double().numpy() for b in self._read("train", 256, [want], rows))
                 known[name] = (mean.tolist(), np.where(std < 1e-12, 1.0, std).tolist())
         return known[name]
@@ -459,7 +519,8 @@ class WindowDataModule(LightningDataModule):
         ready = self._ready
         if source not in ready.constants:
             standard = isinstance(self.scale, str) and self.scale == "standard"
-            x, names, rows = ready.data.windows[source], ready.data.channels[source], self._sampled(self.train_index)
+            x, names = ready.data.windows[source], ready.data.channels[source]
+            rows = self._sampled(ready.train_rows(unlabelled=False))
             ready.constants[source] = channel_constants(x, rows, ready.scalers[source], names, standard=standard)
         return ready.constants[source]
 
@@ -481,7 +542,7 @@ class WindowDataModule(LightningDataModule):
         return {
             "fingerprint": str(self._ready.fingerprint["id"]),
             "windows": digest.hexdigest(),
-            "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}",
+            "view": f"{type(want.view).__qualname__}:{want.view.digest}:{want.source}" + PHYSICAL * want.physical,
             "augmentation": ", ".join(changes) or None,
         }
 
@@ -538,16 +599,17 @@ class WindowDataModule(LightningDataModule):
         seed, wanted = self._run_seed(), self._ready.views.kept("train")
         dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=wanted)
         epoch, skip = resume_point(self.trainer)
-        sampler = TrainSampler(
-            len(dataset),
+        sampler = train_sampler(
+            dataset.target[dataset.rows],
             batch_size=self.batch_size,
+            balanced=self.sampling == "balanced",
+            ratio=None if self.unlabelled is None else self.unlabelled.ratio,
             seed=seed,
             drop_last=self.drop_last,
             epoch=epoch,
             skip=skip,
             num_replicas=replicas,
             rank=rank,
-            target=dataset.target[dataset.rows] if self.sampling == "balanced" else None,
         )
         return self._loader(dataset, sampler)
 

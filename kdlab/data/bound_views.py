@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from kdlab.augment import Augmentation
 from kdlab.data.constants import named_constants
 from kdlab.data.dataset import Wanted
-from kdlab.data.view_keys import VERSIONS
+from kdlab.data.view_keys import read_key
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.types import InputError
 from kdlab.views import View
@@ -38,8 +38,8 @@ def bound_views(views: Mapping[str, View], data: WindowSet, changes: Mapping[str
                 f"{tuple(x.shape[1:])}; use a view of {has}"
             )
         bound.shape(len(data.channels[source]), sample_length(x))  # refuses what does not fit
-        tail = key.rpartition("/")[2]
-        wanted.append(Wanted(key, bound, source, tail if tail in VERSIONS else "base"))
+        _, version, physical = read_key(key)
+        wanted.append(Wanted(key, bound, source, version, physical))
         _check_changes(changes, source, tuple(x.shape[1:]), data.channels[source])
     return wanted
 

@@ -78,7 +78,7 @@ def dropped_classes(data: WindowSet, names: Sequence[str], name: str) -> list[in
     if len(data.classes) - len(dropped) < 2:
         raise InputError(f"drop_classes must leave two classes, but got {', '.join(sorted(set(names)))}. Drop fewer.")
     if dropped:
-        counts = np.bincount(data.target, minlength=len(data.classes))
+        counts = np.bincount(data.target[data.target >= 0], minlength=len(data.classes))
         rank_zero_info("drop_classes: left out " + ", ".join(f"{counts[k]} of {data.classes[k]}" for k in dropped))
     return dropped
 
@@ -87,7 +87,7 @@ def own_labels(target: NDArray[np.int64], known: Sequence[int], count: int) -> N
     """Labels among the known classes, from those of the data set; -1 for all others.
 
     Args:
-        target: labels of the data set, ``(N,)``.
+        target: labels of the data set, ``(N,)``; -1 for none.
         known: labels of the known classes, in order.
         count: number of classes of the data set.
 
@@ -96,6 +96,6 @@ def own_labels(target: NDArray[np.int64], known: Sequence[int], count: int) -> N
     """
     if len(known) == count:
         return target
-    place = np.full(count, -1)
+    place = np.full(count + 1, -1)  # the last one of -1
     place[list(known)] = np.arange(len(known))
     return place[target]

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
 from kdlab.data.mixing import Mixing, Mixture
+from kdlab.data.physical import seen
 from kdlab.data.sampler import REPEAT, ClassPairs, stream
 from kdlab.data.scaling import Scaler
 from kdlab.types import Batch
@@ -22,12 +23,13 @@ from kdlab.views import View
 
 @dataclass(frozen=True)
 class Wanted:
-    """One view that a batch holds: its key, the view, the source it reads and which version of the window."""
+    """One view that a batch holds: its key, the view, the source it reads, which version of it, and in which units."""
 
     key: str
     view: View
     source: str
     version: str  # "base", "clean", "second" or "pair"
+    physical: bool = False
 
 
 class WindowDataset(Dataset[Batch]):
@@ -87,19 +89,22 @@ class WindowDataset(Dataset[Batch]):
         keys = [(e if self.keyed_by_epoch else 0, int(i), r) for (e, _, r), i in zip(found, index, strict=True)]
         mixture = self._mixture(keys)
         versions: dict[tuple[str, str], NDArray[np.float32]] = {}
-        done: dict[tuple[str, str, str], Tensor] = {}
+        brought_back: dict[tuple[str, str], NDArray[np.float64]] = {}
+        done: dict[tuple[str, str, bool, str], Tensor] = {}
         views: dict[str, Tensor] = {}
         for want in self.wanted:
             changes = self.augment is not None or mixture is not None
             differs = self.keyed_by_epoch and (changes or want.version == "pair")
             version = want.version if differs else "base"
-            known = (want.source, version, f"{type(want.view).__qualname__}:{want.view.digest}")
+            known = (want.source, version, want.physical, f"{type(want.view).__qualname__}:{want.view.digest}")
             if known not in done:
                 at = (want.source, version)
                 if at not in versions:
                     x = self._version(want.source, version, index, keys)
                     versions[at] = x if mixture is None or version == "clean" else mixture.windows(x)
-                done[known] = want.view(versions[at])
+                if want.physical and at not in brought_back:
+                    brought_back[at] = self.scalers[want.source].physical(versions[at])
+                done[known] = seen(want.view, brought_back[at]) if want.physical else want.view(versions[at])
             views[want.key] = done[known]
         target: NDArray[Any] = self.target[index].astype(np.int64 if self.target.ndim == 1 else np.float32)
         return Batch(

@@ -44,6 +44,9 @@ def fingerprint_contents(
     if "unknown" in split.groups:
         result["unknown_classes"] = [str(c) for k, c in enumerate(data.classes) if k not in ready.known]
         result["unknown"] = list(split.groups["unknown"])
+    if "unlabelled" in split.groups:
+        result["unlabelled"] = list(split.groups["unlabelled"])
+        result["unlabelled_windows"] = len(split.rows["unlabelled"])
     if drop_classes:
         result["drop_classes"] = sorted(drop_classes)
     if any(ready.merged.values()):  # how many windows of each class, and of people, who are not named here

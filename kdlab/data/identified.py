@@ -89,5 +89,5 @@ def _classes(data: WindowSet, labels: Mapping[Any, Any] | None, merged: Merged) 
             merged["labels"][name] = count
     if classes == given or data.labels == "many":
         return classes, data.target
-    place = np.array([classes.index(name) for name in final], dtype=np.int64)
+    place = np.array([*(classes.index(name) for name in final), -1], dtype=np.int64)  # of -1, no label, -1
     return classes, place[data.target]

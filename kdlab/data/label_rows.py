@@ -48,13 +48,14 @@ def many_declared(who: str, labels: Any, able: bool, views: Collection[str], **r
     return True
 
 
-def label_rows(values: Any, argument: str, count: int) -> NDArray[np.int64]:
+def label_rows(values: Any, argument: str, count: int, missing: bool = False) -> NDArray[np.int64]:
     """Labels ``(N, K)`` of 0 and 1.
 
     Args:
         values: an array, a nested list or a tensor.
         argument: its name, for the message.
         count: ``N``.
+        missing: whether rows of -1 or NaN, of windows without labels, are meant; they become -1.
 
     Raises:
         InputError: another shape, masked values, words, or values other than 0 and 1.
@@ -68,13 +69,16 @@ def label_rows(values: Any, argument: str, count: int) -> NDArray[np.int64]:
             f"{argument} must be rows of 0 and 1, shape ({count}, classes), where labels is 'many', but got shape "
             f"{rows.shape}. Give a column for each class, or leave labels out for one class per window."
         )
-    wrong = np.argwhere((rows != 0) & (rows != 1))
+    without = (rows == -1).all(axis=1) | (rows != rows).all(axis=1) if missing else np.zeros(len(rows), dtype=np.bool_)
+    rows = np.where(without[:, None], -1, rows)
+    wrong = np.argwhere((rows != 0) & (rows != 1) & ~without[:, None])
     if len(wrong):
         row, column = (int(i) for i in wrong[0])
         raise InputError(
             f"{argument} must be 0 or 1 for every window and class where labels is 'many', but got {len(wrong)} of "
             f"{rows.size} other values, the first {rows[row, column]} in row {row}, column {column}. Leave windows "
-            "without labels out; probabilities become labels by a threshold (y > 0.5)."
+            "without labels out, or write rows of -1 with unlabelled: {missing: true}; probabilities become labels by "
+            "a threshold (y > 0.5)."
         )
     return rows.astype(np.int64)
 
@@ -100,6 +104,15 @@ def column_names(columns: int, names: list[str] | None) -> list[str]:
     return [str(k) for k in range(columns)] if names is None else names
 
 
+def without_label(target: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which windows have no label, for labels ``(N,)`` or rows ``(N, K)``.
+
+    >>> without_label(np.array([0, -1])).tolist(), without_label(np.array([[0, 0], [-1, -1]])).tolist()
+    ([False, True], [False, True])
+    """
+    return np.asarray(target < 0 if target.ndim == 1 else (target < 0).any(axis=1))
+
+
 def has_class(target: NDArray[Any], k: int) -> NDArray[np.bool_]:
     """Which windows are of a class, for labels ``(N,)`` or rows ``(N, K)``."""
     return np.asarray(target == k if target.ndim == 1 else target[:, k] == 1)
@@ -111,7 +124,7 @@ def count_classes(target: NDArray[Any], count: int) -> NDArray[np.int64]:
     >>> count_classes(np.array([0, 1, 0]), 2).tolist(), count_classes(np.array([[1, 1], [0, 1]]), 2).tolist()
     ([2, 1], [1, 2])
     """
-    found = np.bincount(target, minlength=count) if target.ndim == 1 else (target == 1).sum(0)
+    found = np.bincount(target[target >= 0], minlength=count) if target.ndim == 1 else (target == 1).sum(0)
     return np.asarray(found, dtype=np.int64)
 
 

@@ -53,14 +53,20 @@ class Mixture:
         return pasted
 
     def target(self, target: NDArray[Any], classes: int) -> NDArray[np.float32]:
-        """Class probabilities ``(B, K)`` of labels ``(B,)``; of rows of 0 and 1 ``(B, K)``, a probability per class.
+        """Class probabilities ``(B, K)`` of labels ``(B,)``; a window without a label (-1) adds none.
+
+        Of rows of 0 and 1 ``(B, K)`` it is a probability per class; a window that is mixed with one without labels
+        (-1) has none.
 
         >>> Mixture(np.array([1, 0]), 0.75).target(np.array([0, 2]), 3).tolist()
         [[0.75, 0.0, 0.25], [0.25, 0.0, 0.75]]
         """
-        own = np.eye(classes, dtype=np.float32)[target] if target.ndim == 1 else target.astype(np.float32)
+        own = np.eye(classes + 1, classes, dtype=np.float32)[target] if target.ndim == 1 else target.astype(np.float32)
         weight = np.float32(self.weight)
         probabilities: NDArray[np.float32] = weight * own + (np.float32(1) - weight) * own[self.partner]
+        if target.ndim > 1 and self.weight < 1:
+            without: NDArray[np.bool_] = np.asarray((target < 0).any(axis=1))
+            probabilities[without | without[self.partner]] = -1
         return probabilities
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from kdlab.data.auto_views import AutoViews
 from kdlab.data.dataset import Wanted
-from kdlab.types import InputError
+from kdlab.types import PHYSICAL, InputError
 from kdlab.views import View
 
 Statistics = tuple[list[float], list[float]]  # mean and standard deviation per channel
@@ -59,13 +59,25 @@ class ModuleViews:
         for key in self._auto.adopt(name, settings, again):
             self.statistics.pop(key, None)
 
+    def add_physical(self, name: str) -> None:
+        """Compute the view of a key in physical units, too, or that of a key that ends so, until the next setup.
+
+        Raises:
+            InputError: no such view, or its scaling lost what would be brought back.
+        """
+        of = name.removesuffix(PHYSICAL)
+        if of + PHYSICAL not in [want.key for want in self.wanted]:
+            self.want(of)
+            self._auto.add_physical(of + PHYSICAL, of)
+
     def reset(self) -> None:
-        """Return to the numbers that were found, and skip nothing."""
-        before = [want.view for want in self.wanted]
+        """Return to the views and numbers of the first setup, and skip nothing."""
+        before = {want.key: want.view for want in self.wanted}
         self._auto.reset()
-        for want, view in zip(self.wanted, before, strict=True):
-            if want.view != view:
-                self.statistics.pop(want.key, None)
+        now = {want.key: want.view for want in self.wanted}
+        for key, view in before.items():
+            if now.get(key) != view:
+                self.statistics.pop(key, None)
         self._skipped = {}
 
     def as_given(self) -> dict[str, View]:

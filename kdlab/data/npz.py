@@ -52,7 +52,8 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
             "Write it again with np.savez"
         ) from error
     found: dict[str, NDArray[Any]] = {}
-    ours = ("x", "y", "subject", "recording", "x_test", "y_test", "subject_test", "classes", "channels")
+    parts = [f"{name}{part}" for part in ("_test", "_unlabelled") for name in ("x", "y", "subject")]
+    ours = ("x", "y", "subject", "recording", *(p for p in parts if p != "y_unlabelled"), "classes", "channels")
     if unknown := [name for name in keys or {} if name not in ours]:
         raise InputError(
             f"keys: unknown name {', '.join(map(repr, unknown))}; expected some of {', '.join(ours)} (our name -> the "

@@ -16,8 +16,10 @@ from kdlab.data.identified import Merged
 from kdlab.data.mixing import Mixing
 from kdlab.data.module_views import ModuleViews
 from kdlab.data.people import People
+from kdlab.data.physical import check_kept
 from kdlab.data.scaling import Scaler
 from kdlab.data.splits import STAGES, Split
+from kdlab.data.unlabelled import NO_LABEL
 from kdlab.data.windows import WindowSet, check_finite
 from kdlab.types import InputError
 
@@ -37,6 +39,7 @@ class Prepared:
         merged: how many windows had a name that was merged.
         fingerprint: of all of this.
         constants: source -> what strengths of augmentations refer to, where it is already known.
+        labels_only: leave training windows without a label out of batches.
     """
 
     data: WindowSet
@@ -49,14 +52,31 @@ class Prepared:
     merged: Merged
     fingerprint: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, Constants] = field(default_factory=dict)
+    labels_only: bool = False
 
     @property
     def classes(self) -> list[str]:
         """Names of the known classes, in the order of the labels."""
         return [self.data.classes[k] for k in self.known]
 
+    def train_rows(self, unlabelled: bool = True) -> NDArray[np.int64]:
+        """The training windows: those with a label, and behind them those without.
+
+        Args:
+            unlabelled: also those without.
+        """
+        return np.concatenate([self.split.rows["train"], *([self.unlabelled] if unlabelled else [])])
+
+    @property
+    def unlabelled(self) -> NDArray[np.int64]:
+        """The training windows without a label that batches hold."""
+        none = np.empty(0, dtype=np.int64)
+        return none if self.labels_only else self.split.rows.get("unlabelled", none)
+
     def rows(self, stage: str) -> tuple[WindowSet, NDArray[np.int64], NDArray[np.int64]]:
         """The windows that a stage reads, which rows of them, and their labels among the known classes.
+
+        Training windows without a label have the label -1 and come last.
 
         Raises:
             InputError: no such stage.
@@ -69,6 +89,11 @@ class Prepared:
             count = len(self.predict)
             return self.predict, np.arange(count), np.full((count, *self.data.target.shape[1:]), -1)
         target = own_labels(self.data.target, self.known, len(self.data.classes))
+        if stage == "train":
+            if len(self.unlabelled):
+                target = target.copy()
+                target[self.unlabelled] = NO_LABEL
+            return self.data, self.train_rows(), target
         return self.data, self.split.rows["test" if stage == "predict" else stage], target
 
     def dataset(
@@ -92,6 +117,9 @@ class Prepared:
             constants: source -> what the strengths of ``augment`` refer to.
         """
         data, rows, target = self.rows(stage)
+        for want in wanted if data is self.predict else ():
+            if want.physical:
+                check_kept(want.key, want.source, data, self.scalers[want.source])
         return WindowDataset(
             data.windows,
             target,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
+from kdlab.data.label_rows import without_label
 from kdlab.types import InputError
 
 #: what is added to ``draw`` each time a window is repeated within an epoch
@@ -49,15 +50,15 @@ class ClassPairs:
 
     def __init__(self, rows: NDArray[np.int64], target: NDArray[np.int64], seed: int) -> None:
         self.target, self.seed = target, seed
-        self.members = {int(label): rows[target[rows] == label] for label in np.unique(target[rows])}
+        self.members = {int(label): rows[target[rows] == label] for label in np.unique(target[rows]) if label >= 0}
         self.place = np.zeros(len(target), dtype=np.int64)
         for members in self.members.values():
             self.place[members] = np.arange(len(members))
 
     def __call__(self, epoch: int, index: int, repeat: int = 0) -> int:
-        """The partner of a window, another one for each time it is repeated; itself if it is alone in its class."""
-        members = self.members[int(self.target[index])]
-        if len(members) == 1:
+        """The partner of a window, another one for each time it is repeated; itself without another of its class."""
+        members = self.members.get(int(self.target[index]), ())
+        if len(members) <= 1:
             return index
         drawn = stream(self.seed, epoch, index, draw=4 + REPEAT * repeat).integers(len(members) - 1)
         return int(members[drawn + (drawn >= self.place[index])])
@@ -177,6 +178,76 @@ class TrainSampler(DistributedSampler[Any]):
             padded = np.resize(rest, self.tail * self.num_replicas)  # repeats, so that the ranks stay in step
             mine = np.concatenate([mine, padded[self.rank * self.tail : (self.rank + 1) * self.tail]])
         return mine
+
+
+class MixedSampler(TrainSampler):
+    """Batches that have windows without a label as a fixed share; items are ``(epoch, position, repeat)``.
+
+    An epoch is one pass over the labelled windows. The others are taken in turn, from epoch to epoch, in an order that
+    is drawn again each time all of them were taken, so that they are taken equally often up to one.
+
+    Args:
+        length: labelled windows, at positions 0 to ``length - 1``.
+        others: windows without a label, at the positions that follow.
+        share: how many windows of each batch are of those.
+        batch_size: windows per batch and rank.
+        options: as of `TrainSampler`; the windows that do not fill a batch are left out.
+
+    >>> sampler = MixedSampler(4, 3, share=1, batch_size=3, seed=0)
+    >>> [sorted(p for _, p, _ in list(sampler)[i : i + 3]) for i in (0, 3)]
+    [[1, 3, 6], [0, 2, 4]]
+    """
+
+    def __init__(self, length: int, others: int, *, share: int, batch_size: int, **options: Any) -> None:
+        super().__init__(length, batch_size=batch_size - share, **options)
+        self.others, self.share, self.size = others, share, batch_size
+        self.num_samples = self.full * batch_size
+        self.total_size = self.num_samples * self.num_replicas
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch = self.epoch
+        rng = stream(self.seed, epoch, 0, draw=3)
+        own = rng.permutation(self.length) if self.target is None else balanced_order(self.target, rng)
+        shape = (self.full, self.num_replicas, -1)
+        own = own[: self.full * self.num_replicas * self.batch_size].reshape(shape)
+        others = self.length + self._taken(epoch).reshape(shape)
+        order = rng.permuted(np.concatenate([own, others], axis=2), axis=2)
+        again = repeats(order.ravel()).reshape(order.shape)
+        mine = (one[:, self.rank].ravel()[self.skip * self.size :].tolist() for one in (order, again))
+        return ((epoch, p, r) for p, r in zip(*mine, strict=True))
+
+    def _taken(self, epoch: int) -> NDArray[np.int64]:
+        """The windows without a label that an epoch takes, over all ranks, as positions among them."""
+        count = self.full * self.num_replicas * self.share
+        rounds = np.arange(epoch * count // self.others, ((epoch + 1) * count - 1) // self.others + 1)
+        orders = [stream(self.seed, int(r), 0, draw=7).permutation(self.others) for r in rounds]
+        start = epoch * count - int(rounds[0]) * self.others
+        return np.concatenate(orders)[start : start + count]
+
+
+def train_sampler(
+    target: NDArray[np.int64], *, batch_size: int, balanced: bool = False, ratio: float | None = None, **options: Any
+) -> TrainSampler:
+    """The order of training windows.
+
+    Args:
+        target: class of every window; those without a label, -1, come last.
+        batch_size: windows per batch and rank.
+        balanced: draw each class equally often.
+        ratio: share of each batch that has no label; None: all windows in random order.
+        options: as of `TrainSampler`.
+
+    >>> target = np.array([0, 1, 0, 1, -1, -1, -1, -1])
+    >>> len(train_sampler(target, batch_size=4)), len(train_sampler(target, batch_size=4, ratio=0.25))
+    (8, 4)
+    """
+    labelled = int((~without_label(target)).sum())
+    classes = target[:labelled] if balanced else None
+    if ratio is None or labelled == len(target):
+        return TrainSampler(len(target), batch_size=batch_size, target=classes, **options)
+    share = min(max(round(ratio * batch_size), 1), batch_size - 1)
+    others = len(target) - labelled
+    return MixedSampler(labelled, others, share=share, batch_size=batch_size, target=classes, **options)
 
 
 class OrderedSampler(DistributedSampler[Any]):

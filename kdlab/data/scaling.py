@@ -35,6 +35,23 @@ class Scaler:
         scaled: NDArray[np.float32] = y.astype(np.float32)
         return scaled
 
+    def physical(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Windows or images in scaled units, in physical ones: ``y * divisor + offset``, in float64.
+
+        >>> Scaler(np.array([1e8]), np.array([2.0])).physical(np.array([[[0.5]]], dtype=np.float32)).tolist()
+        [[[100000001.0]]]
+        """
+        shape = (-1,) + (1,) * (y.ndim - 2)
+        return y.astype(np.float64) * self.divisor.reshape(shape) + self.offset.reshape(shape)
+
+    def clipped(self, x: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which windows lose range in which channel, ``(B, C)``, where it clips."""
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        y = (x - self.offset.reshape(shape)) / self.divisor.reshape(shape)
+        outside: NDArray[np.bool_] = (y > 1.0) | (y < 0.0)
+        lost: NDArray[np.bool_] = np.any(outside.reshape(*x.shape[:2], -1), axis=2)
+        return lost
+
     def one(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """One window or image in scaled units."""
         scaled: NDArray[np.float32] = self(x[None])[0]

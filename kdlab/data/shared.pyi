@@ -6,6 +6,7 @@ from typing import Unpack as Unpack
 from kdlab.augment import Augmentation
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.types import Name
 from kdlab.views import View
 
@@ -27,6 +28,7 @@ class _Rest(TypedDict, total=False):
     drop_classes: list[Name] | None
     subject_ids: Literal["plain", "hashed"]
     sampling: Literal["shuffled", "balanced"]
+    unlabelled: Unlabelled | None
     drop_last: bool
     pin_memory: bool
     multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None

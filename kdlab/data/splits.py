@@ -15,6 +15,7 @@ from kdlab.data.held_out import generator, split_groups, split_recordings
 from kdlab.data.identity import words
 from kdlab.data.label_rows import count_classes, has_class
 from kdlab.data.spelling import likeness, yaml_word
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
@@ -44,6 +45,7 @@ def make_split(
     train_per_class: int | None = None,
     unknown: Sequence[int] = (),
     dropped: Sequence[int] = (),
+    unlabelled: Unlabelled | None = None,
 ) -> Split:
     """Divide the windows of a data set.
 
@@ -62,6 +64,7 @@ def make_split(
         unknown: labels that are held out of training: their windows are left out after the split, which they do not
             change, and those of the test part become the rows ``"unknown"``.
         dropped: labels whose windows are in no part, and have none in any choice.
+        unlabelled: which training windows have no label; they are the rows ``"unlabelled"``.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
@@ -78,20 +81,27 @@ def make_split(
         raise InputError(f"{given}: the subjects of this data set are unknown; give subject ids, or leave {given} out")
     grouping, group = _grouping(data, split)
     kept = ~_of_any(data, dropped)
+    hidden = np.zeros(len(data), dtype=np.bool_) if unlabelled is None else unlabelled.hidden(data) & kept
+    kept &= ~hidden
     least = 2 + (2 if val_count is None else val_count)
     test = _test_rows(data, grouping, group, kept, test_subjects, seed, least)
+    if unlabelled is not None:
+        unlabelled.refuse_held(data, group.among(test), words(val_subjects or (), "val_subjects"))
     rest = np.flatnonzero(~test & kept)
     if len(rest) == 0:
         raise InputError("test_subjects: every window would be tested, none is left to train on; name fewer subjects")
     held = _val_rows(data, grouping, group, rest, val_subjects, val_fraction, seed, val_count, val_choice)
     rows = {"train": rest[~held], "val": rest[held], "test": np.flatnonzero(test & kept)}
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
+    if unlabelled is not None:
+        rows = unlabelled.rows(data, group, rows, hidden, group.among(test))
     if unknown:
         strange = _of_any(data, unknown)
         aside = rows["test"][strange[rows["test"]]]
         rows = {stage: r[~strange[r]] for stage, r in rows.items()} | {"unknown": aside}
     result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
-    _check(data, result, group, [*unknown, *dropped])
+    no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
+    _check(data, result, group, [*unknown, *dropped, *no_class])
     return result
 
 

@@ -22,6 +22,7 @@ from typing import Unpack as Unpack
 from kdlab.augment import Augmentation
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.types import Name
 from kdlab.views import View
 

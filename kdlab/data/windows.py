@@ -23,7 +23,8 @@ class WindowSet:
             memory-mapped or not, or what is read like one by rows (:class:`~kdlab.data.mapped.MappedWindows`,
             :class:`~kdlab.data.image_store.Pixels`). Sources may differ in ``C`` and ``T``, never in ``N``: row ``i``
             of each is the same moment.
-        target: class of each window, ``(N,)``, in ``0 .. K-1``; with ``labels="many"`` rows of 0 and 1, ``(N, K)``.
+        target: class of each window, ``(N,)``, in ``0 .. K-1``; with ``labels="many"`` rows of 0 and 1, ``(N, K)``; -1
+            where a window has no label.
         classes: the ``K`` class names.
         channels: source name -> channel names.
         subject: subject of each window, ``(N,)``; None: unknown.
@@ -34,6 +35,7 @@ class WindowSet:
         sampling_rate: hertz, one number or one per source; None: unknown.
         step: samples from one window of a recording to the next; None: windows do not overlap or it is unknown.
         units: source name -> unit of each channel.
+        missing_labels: whether windows without a label are meant; otherwise -1 is refused.
         labels: ``"one"`` class per window, or ``"many"``: any number of them, or none.
 
     Raises:
@@ -52,6 +54,7 @@ class WindowSet:
     sampling_rate: dict[str, float] | float | None = None
     step: int | None = None
     units: dict[str, list[str]] = field(default_factory=dict)
+    missing_labels: bool = field(default=False, kw_only=True)
     labels: Literal["one", "many"] = field(default="one", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -112,17 +115,21 @@ class WindowSet:
     def _check_target(self) -> None:
         k = len(self.classes)
         if self.labels == "many":
-            self.target = label_rows(self.target, "target", len(self.target))
+            self.target = label_rows(self.target, "target", len(self.target), self.missing_labels)
             column_names(self.target.shape[1], self.classes)
             return
         if self.target.ndim != 1 or self.target.dtype.kind not in "iu":
             raise InputError(f"target must be (N,) integers, but got {self.target.dtype} of shape {self.target.shape}.")
-        wrong = np.flatnonzero((self.target < 0) | (self.target >= k))
+        wrong = np.flatnonzero((self.target < (-1 if self.missing_labels else 0)) | (self.target >= k))
         if len(wrong):
             raise InputError(
                 f"target: expected labels in 0..{k - 1} ({k} classes), got {int(self.target[wrong[0]])} at window "
                 f"{int(wrong[0])} ({len(wrong)} such windows); number the classes from 0, or give all class names"
+                + "; -1 is a window without a label with unlabelled: {missing: true}"
+                * bool((self.target == -1).any())
             )
+        if not (self.target >= 0).any():
+            raise InputError("target must have labels, but no window has one. Label some windows.")
 
 
 def sample_length(x: Any) -> int | tuple[int, ...]:

@@ -11,7 +11,12 @@ gives them. Three formats:
 
 Batch size is free; channels and window length (of images, height and width) are fixed. Beside the file lies its card,
 ``<file>.json``; what was known before the file was written is inside it too (`card.json` of a ``.pt2``, the metadata
-entry ``kdlab`` of an ``.onnx``). Its keys are listed in :mod:`kdlab.export.card`.
+entry ``kdlab`` of an ``.onnx``). Its keys are listed in :mod:`kdlab.export.card`. Files are called by their run.
+
+int8 quantises convolutions, linear layers and matrix products. An int8 file says which share of the weights that is,
+and is refused below ``int8_minimum``, with the layers that stay float32. A float file is kept where its logits differ
+from those of the checkpoint by no more than rounding explains. A method that was trained in this process is exported
+as it is, so that a plain ``torch.nn.Module`` needs no class that can be found again.
 """
 
 from kdlab.export.command import main

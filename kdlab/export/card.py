@@ -7,8 +7,9 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``kdlab``, ``torch`` versions that exported it
 ``name``             of the run that trained it
 ``format``           ``torch``, ``torch.export`` or ``onnx``
-``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``) and ``int8_share``
-                     of the weights
+``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``), ``int8_share`` of
+                     the weights (by number of parameters), ``int8_minimum`` that was required, and ``float32``: the
+                     layers with weights that are not int8, ``{"layer", "class", "weights"}``
 ``classes``          names, in the order of the logits
 ``labels``           ``many``: any number of classes per window; left out: one class
 ``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
@@ -18,10 +19,10 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities; with
                      ``labels`` ``many`` their sigmoid, and a class above one half is present
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
-``provenance``       ``checkpoint``, its ``sha256``, ``weights`` (a hash of names and values), ``method``, ``net``,
-                     ``view``, ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
-                     provenance), ``fingerprint`` of the data (id, seed, ...; of people their salted hashes, or
-                     else their number)
+``provenance``       ``checkpoint`` and its ``sha256`` (null of a net of this process), ``weights`` (a hash of names and
+                     values), ``method``, ``net``, ``view``, ``view_settings``, ``training`` (epoch, why it stopped),
+                     ``teachers`` (view, file, hash, provenance), ``fingerprint`` of the data (id, seed, ...; of people
+                     their salted hashes, or else their number)
 ``metrics``          of the checkpoint in float32: ``windows`` (stage), ``count``, ``accuracy``, ``f1`` (macro),
                      ``loss`` (cross-entropy); with ``labels`` ``many`` exact matches and binary cross-entropy
 ==================== ================================================================================================
@@ -30,9 +31,11 @@ Only in the card beside the file, since they are measured on it:
 
 =========== =========================================================================================================
 ``file``    ``name``, ``sha256``, ``bytes``
-``check``   file against checkpoint on the same windows: ``windows``, ``count``, ``largest_logit_difference``,
-            ``agreement`` (share of equal predictions), ``accuracy`` of both, ``tolerance`` (points), ``passed``
-``size``    bytes: ``before`` (the checkpoint), ``weights`` (its net alone, float32), ``after`` (the file)
+``check``   file against checkpoint on the same windows: ``windows``, ``count``, ``largest_logit`` (absolute),
+            ``largest_logit_difference``, ``logit_tolerance`` (of float32 files), ``agreement`` (share of equal
+            predictions), ``accuracy`` of both, ``tolerance`` (points, of int8 files), ``passed``
+``size``    bytes: ``before`` (the checkpoint, if there is one), ``weights`` (its net alone, float32), ``after`` (the
+            file)
 ``latency`` milliseconds of one window on one thread, the least of three medians of 50, before and after taking turns:
             ``before`` (the net in PyTorch), ``after`` (the file in its runtime), ``machine``
 =========== =========================================================================================================
@@ -42,7 +45,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +55,7 @@ from kdlab.data import WindowDataModule
 from kdlab.export.formats import INPUT, OUTPUT
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.methods.metrics import metrics_of
-from kdlab.types import InputError
+from kdlab.types import PHYSICAL, InputError
 from kdlab.views import Raw
 
 CARD_VERSION = 1
@@ -90,8 +92,11 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
     return source, list(range(len(names))) if channels is None else [int(c) for c in channels]
 
 
-def scale_of(fingerprint: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
-    """The scaling of these channels in the checkpoint."""
+def scale_of(described: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
+    """The scaling of these channels in the checkpoint; none where the net reads physical units itself."""
+    if described["view"].endswith(PHYSICAL):
+        return {"offset": [0.0] * len(channels), "divisor": [1.0] * len(channels), "clip": False}
+    fingerprint = described["fingerprint"]
     numbers = fingerprint["scale"][source]
     picked = {key: [float(numbers[key][c]) for c in channels] for key in ("offset", "divisor")}
     return {**picked, "clip": bool(numbers.get("clip", False))}
@@ -132,20 +137,8 @@ def describe(
         "window": window,
         "input": {"name": INPUT, "shape": ["batch", len(channels), *axes], "dtype": "float32"},
         "output": {"name": OUTPUT, "shape": ["batch", len(classes)], "dtype": "float32"},
-        "scale": scale_of(fingerprint, source, channels),
+        "scale": scale_of(described, source, channels),
     }
-
-
-def run_name(checkpoint: Path) -> str:
-    """The run that a checkpoint belongs to, or else the file's stem.
-
-    >>> run_name(Path("runs/basic_motions/tpkd/version_0/checkpoints/best.ckpt")), run_name(Path("mine.ckpt"))
-    ('tpkd', 'mine')
-    """
-    for folder in checkpoint.parents:
-        if folder.name.startswith("version_"):
-            return folder.parent.name
-    return checkpoint.stem
 
 
 def metrics(logits: Tensor, target: Tensor, many: bool = False) -> dict[str, float]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from kdlab.evaluate import trust
 from kdlab.export.formats import FORMATS
 from kdlab.export.make import export
 from kdlab.export.module import Exported, card_path
-from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
+from kdlab.export.origins import Quantised
+from kdlab.methods.base import Method
+from kdlab.methods.checkpoints import KEPT_FILES, description, find_checkpoint, read_checkpoint
+from kdlab.nets.recorded import is_complete, same_net
 from kdlab.types import InputError
 
 Build = Callable[[str, list[str]], tuple[Any, Any]]
@@ -30,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     words.add_argument("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
     words.add_argument("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
-    words.add_argument("--output", metavar="FILE", help="default: beside the checkpoint")
+    words.add_argument("--output", metavar="FILE", help="default: beside the checkpoint, called by its run")
     words.add_argument(
         "--config",
         metavar="FILE",
@@ -42,6 +47,13 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")
     words.add_argument(
         "--tolerance", type=float, default=0.5, metavar="POINTS", help="of accuracy, for int8; default: %(default)s"
+    )
+    words.add_argument(
+        "--int8-minimum",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="of the weights that int8 must reach; default: %(default)s",
     )
     words.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     return words
@@ -60,8 +72,10 @@ def main(words: Sequence[str], build: Build) -> Exported:
     given, overrides = parser().parse_known_args(list(words))
     checkpoint = find_checkpoint(given.checkpoint, KEPT_FILES, "CKPT")
     config = Path(given.config) if given.config else config_of(checkpoint)
+    net = None
     if given.config or given.trust_config:
-        _, datamodule = build(str(config), overrides)
+        method, datamodule = build(str(config), overrides)
+        net = _net_of(method, checkpoint)
     else:
         datamodule = trust.data_module(config, overrides)
     exported = export(
@@ -73,9 +87,21 @@ def main(words: Sequence[str], build: Build) -> Exported:
         windows=given.windows,
         tolerance=given.tolerance,
         overwrite=given.overwrite,
+        int8_minimum=given.int8_minimum,
+        net=net,
     )
     print(summary(exported))
     return exported
+
+
+def _net_of(method: Method | None, checkpoint: Path) -> nn.Module | None:
+    """The net of a trusted config, where that of the checkpoint was passed as a module and is of the same class."""
+    if method is None:
+        return None
+    described = description(read_checkpoint(checkpoint, "CKPT"), "CKPT")
+    if described is None or is_complete(described["net"]) or not same_net(described["net"], method.net.spec):
+        return None
+    return method.net
 
 
 def config_of(checkpoint: Path) -> Path:
@@ -93,18 +119,26 @@ def config_of(checkpoint: Path) -> Path:
 
 
 def summary(exported: Exported) -> str:
-    """The exported file, in four lines."""
+    """The exported file, in four lines, and of an int8 file one more."""
     card = exported.card
     size, time, check = card["size"], card["latency"], card["check"]
     before, after = (100 * check["accuracy"][key] for key in ("before", "after"))
+    before_kb = "" if size["before"] is None else f"checkpoint {size['before'] / 1000:.0f} kB, of which "
     difference = f"largest logit difference {check['largest_logit_difference']:.2g}"
     return "\n".join(
         [
             f"{exported.path} (card: {card_path(exported.path).name})",
-            f"size: {size['after'] / 1000:.0f} kB; checkpoint {size['before'] / 1000:.0f} kB, of which weights "
-            f"{size['weights'] / 1000:.0f} kB",
+            f"size: {size['after'] / 1000:.0f} kB; {before_kb}weights {size['weights'] / 1000:.0f} kB",
             f"latency, batch 1, one thread: {time['after']:.3f} ms; checkpoint in PyTorch {time['before']:.3f} ms",
             f"on {check['count']} {check['windows']} windows: {100 * check['agreement']:.1f} % equal predictions, "
             f"accuracy {after:.1f} % (checkpoint {before:.1f} %), {difference}",
+            *_int8(card["quantisation"]),
         ]
     )
+
+
+def _int8(quantisation: Mapping[str, Any] | None) -> list[str]:
+    if quantisation is None:
+        return []
+    counted = Quantised(quantisation["int8_share"], quantisation["float32"])
+    return [f"int8: {100 * counted.share:.1f} % of the weights; float32: {counted.in_words() or 'none'}"]

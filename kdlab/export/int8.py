@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.export.formats import INPUT, need, quiet
+from kdlab.export.origins import Origins, Quantised, count_int8
 from kdlab.files import remove_leftovers, scratch_folder
 from kdlab.types import InputError
 
 _BATCH = 64  # windows at a time in calibration
 
 
-def to_int8(model: Any, calibration: NDArray[np.float32]) -> tuple[Any, float]:
+def to_int8(model: Any, known: Origins, calibration: NDArray[np.float32], least: float) -> tuple[Any, Quantised]:
     """Quantise convolutions and matrix products: weights int8 per output channel, activations int8 per tensor.
 
     Both are signed, which suits the ARM cores of watches and loses nothing on others; the head's logits stay float32.
 
+    Args:
+        model: in float32.
+        known: which parameters its values are computed from.
+        calibration: windows ``(N, C, T)`` or images, for the ranges of the activations.
+        least: share of the parameters that must be int8 at least.
+
     Returns:
-        The model, and the share of its weights that is int8.
+        The model, and which of its weights are int8.
+
+    Raises:
+        InputError: when fewer are; names the layers that stay float32.
     """
     onnx, quantization, shapes = need(
         "quantize='int8'", "onnx", "onnxruntime.quantization", "onnxruntime.quantization.shape_inference"
@@ -46,11 +55,21 @@ def to_int8(model: Any, calibration: NDArray[np.float32]) -> tuple[Any, float]:
             op_types_to_quantize=["Conv", "Gemm", "MatMul"],
             extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
         )
-        quantised = onnx.load(made)
-    share = _int8_share(quantised, model, onnx)
-    if share == 0:
-        raise InputError("quantize='int8': this net has no convolution or matrix product to quantise. Leave it out.")
-    return quantised, share
+        made_model = onnx.load(made)
+    counted = count_int8(made_model, known, onnx.TensorProto.INT8, onnx.TensorProto.FLOAT)
+    if counted.share < least or counted.share == 0:
+        raise InputError(_too_few(counted, least))
+    return made_model, counted
+
+
+def _too_few(counted: Quantised, least: float) -> str:
+    held = f" These layers stay float32: {counted.in_words()}." if counted.left else ""
+    return (
+        f"quantize='int8': the int8 share of the weights must be above 0 and at least {100 * least:g} %, but is "
+        f"{100 * counted.share:.1f} %.{held} Convolutions, linear layers and matrix products are quantised; recurrent "
+        "layers, transposed convolutions and embeddings are not. Leave out quantize (--quantize), distil into a "
+        "student of the former, or lower int8_minimum (--int8-minimum)."
+    )
 
 
 class _Reader:
@@ -61,10 +80,3 @@ class _Reader:
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return next(self._left, None)
-
-
-def _int8_share(quantised: Any, model: Any, onnx: Any) -> float:
-    def count(of: Any, kind: int) -> int:
-        return sum(math.prod(t.dims) for t in of.graph.initializer if t.data_type == kind and t.dims)
-
-    return count(quantised, onnx.TensorProto.INT8) / max(count(model, onnx.TensorProto.FLOAT), 1)

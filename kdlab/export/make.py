@@ -8,34 +8,40 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from kdlab.data import WindowDataModule
 from kdlab.data.spread import spread
-from kdlab.export.card import describe, metrics, run_name, source_of
-from kdlab.export.comparing import compare, judge, latencies, net_bytes, physical_windows, reference
+from kdlab.export.card import describe, metrics, source_of
+from kdlab.export.comparing import (
+    compare,
+    judge,
+    latencies,
+    logit_tolerance,
+    net_bytes,
+    physical_windows,
+    reference,
+)
 from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
+from kdlab.export.naming import run_name, target_of
 from kdlab.export.physical import PhysicalNet
+from kdlab.export.sources import find_source, read_source
+from kdlab.export.sources import read_net as read_net
 from kdlab.export.writing import write
 from kdlab.files import remove_leftovers, replacing
 from kdlab.fingerprint import check_same_split, without_people
-from kdlab.methods.checkpoints import (
-    KEPT_FILES,
-    description,
-    find_checkpoint,
-    net_of,
-    read_checkpoint,
-    weights_hash,
-)
-from kdlab.methods.finite import check_finite
+from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.nets.base import Backbone
+from kdlab.nets.recorded import is_complete
 from kdlab.types import InputError
 
 _CALIBRATION = 512  # windows; ranges settle long before
 
 
 def export(
-    checkpoint: str | PathLike[str],
+    checkpoint: str | PathLike[str] | nn.Module,
     datamodule: WindowDataModule,
     path: str | PathLike[str] | None = None,
     *,
@@ -44,22 +50,30 @@ def export(
     windows: str = "val",
     tolerance: float = 0.5,
     overwrite: bool = False,
+    int8_minimum: float = 0.5,
+    net: nn.Module | None = None,
 ) -> Exported:
     """Write a trained net as one file that reads physical units, checked against its checkpoint, with a card.
 
     The file is compared with the checkpoint (which reads the data module's views) on all windows of a stage. A float
-    file whose logits differ by more than 1e-4 is not left behind. An int8 file is calibrated on up to 512 training
-    windows; if its accuracy is off by more than ``tolerance``, that is warned of and recorded.
+    file whose logits differ by more than rounding explains (:func:`kdlab.export.comparing.logit_tolerance`) is not left
+    behind. An int8 file is calibrated on up to 512 training windows; if its accuracy is off by more than ``tolerance``,
+    that is warned of and recorded. The share of its weights that is int8, and the layers that stay float32, are in the
+    card; too low a share is refused.
 
     Args:
-        checkpoint: checkpoint file, or run folder (its newest finished version).
+        checkpoint: checkpoint file, or run folder (its newest finished version); a method that was trained in this
+            process; or a net alone, of which is not known what it was trained on: that is taken from ``datamodule``.
         datamodule: the data settings that it was trained with.
-        path: the file; None: beside the checkpoint, ``best.pt2``, ``best.int8.onnx``, ...
+        path: the file; None: beside the checkpoint, called by its run: ``tpkd.pt2``, ``tpkd.int8.onnx``, ...
+            (``tpkd.last.pt2`` of a checkpoint that is not the one that a run is read by).
         format: ``"torch"``, ``"torch.export"`` or ``"onnx"``, see :mod:`kdlab.export`.
         quantize: ``"int8"`` (onnx only) or None.
         windows: ``"val"`` or ``"test"``: what metrics and comparison are made on. Choose formats on validation windows.
         tolerance: accuracy that int8 may differ by, in points (hundredths).
         overwrite: replace a file that is there.
+        int8_minimum: share of the weights, by number of parameters, that must be int8 in an int8 file.
+        net: a net of the checkpoint's kind, where it was trained as a module that cannot be built again.
 
     Returns:
         The file, loaded, with its card.
@@ -74,74 +88,58 @@ def export(
         student = export("runs/basic_motions/tpkd", BasicMotions(), format="onnx", quantize="int8")
         probabilities = student.probabilities(windows)  # in the order of student.card["classes"]
     """
-    _check_arguments(format, quantize, windows, tolerance, datamodule)
-    found = find_checkpoint(checkpoint, KEPT_FILES, "CKPT")
-    target = _target(found, path, format, quantize, overwrite)
+    _check_arguments(format, quantize, windows, tolerance, int8_minimum, datamodule)
+    found = find_source(checkpoint)
+    target = target_of(found, path, format, quantize, overwrite)
     if format == "onnx":
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
-    described, net = read_net(found)
+    described, made_net, _ = read_source(checkpoint, found, datamodule, net)
+    _check_rebuilt(format, described)
     _check_data(described, datamodule)
     source, channels = source_of(described, datamodule)
     many = trained_on_many(described)
-    logits, labels = reference(net, described["view"], datamodule, windows)
+    logits, labels = reference(made_net, described["view"], datamodule, windows)
     card = describe(described, datamodule, source, channels, format) | {
-        "name": run_name(found.absolute()),
-        "provenance": _provenance(described, net, found),
+        "name": target.name.partition(".")[0] if found is None else run_name(found.absolute()),
+        "provenance": _provenance(described, made_net, found),
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
     }
-    module = PhysicalNet(net, **card["scale"]).eval()
+    module = PhysicalNet(made_net, **card["scale"]).eval()
     rows = None
     if quantize:
         rows = spread(datamodule.train_index, _CALIBRATION)
         card["quantisation"] = {
             "scheme": "static; weights int8 per output channel, activations int8 per tensor",
             "calibrated_on": {"windows": "train", "count": len(rows)},
+            "int8_minimum": int8_minimum,
         }
     shown = None if rows is None else physical_windows(datamodule, source, channels, rows)
+    where = (source, channels, card["scale"]["divisor"])
+    exact = None if quantize else logit_tolerance(made_net, described["view"], datamodule, windows, logits, *where)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with replacing(card_path(target)) as beside, replacing(target) as made:
         write(module, made, format, card, shown)
         ready = open_exported(made, check=False)
-        check = compare(ready, logits, labels, datamodule, source, channels, windows)
+        check = compare(ready, logits, labels, datamodule, source, channels, windows) | {"logit_tolerance": exact}
+        before = None if found is None else found.stat().st_size
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
             "check": check | judge(check, bool(quantize), tolerance),
-            "size": {"before": found.stat().st_size, "weights": net_bytes(net), "after": made.stat().st_size},
+            "size": {"before": before, "weights": net_bytes(made_net), "after": made.stat().st_size},
             "latency": latencies(module, ready),
         }
         beside.write_text(json.dumps(card, indent=2), encoding="utf-8")
     return load(target)
 
 
-def read_net(path: Path) -> tuple[dict[str, Any], Backbone]:
-    """The description and the net of one of our checkpoints, in float32 and evaluation mode.
-
-    Raises:
-        InputError: when kdlab did not write it, its training data are not in it, or its weights are not
-            those of its net, or not finite.
-    """
-    checkpoint = read_checkpoint(path, "CKPT")
-    described = description(checkpoint, "CKPT")
-    if described is None:
-        raise InputError(
-            f"CKPT: {str(path)!r} was not written by kdlab, so its classes, channels and units are not known. Expected "
-            "a checkpoint of kdlab fit."
-        )
-    if not described.get("fingerprint"):
-        raise InputError(
-            f"CKPT: {str(path)!r} must name the data that it was trained on, but does not, so its units are not "
-            "known. Train it with "
-            "a data module of kdlab (ArrayDataModule takes your arrays)."
-        )
-    net = net_of(checkpoint, f"CKPT: {str(path)!r}")
-    check_finite(net.state_dict(), f"CKPT: {str(path)!r}")
-    net.float().eval().requires_grad_(False)
-    return {**described, "epoch": checkpoint.get("epoch")}, net
-
-
 def _check_arguments(
-    format: str, quantize: str | None, windows: str, tolerance: float, datamodule: WindowDataModule
+    format: str,
+    quantize: str | None,
+    windows: str,
+    tolerance: float,
+    int8_minimum: float,
+    datamodule: WindowDataModule,
 ) -> None:
     if format not in FORMATS:
         raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
@@ -156,6 +154,8 @@ def _check_arguments(
         raise InputError(f"windows: must be 'val' or 'test', but got {windows!r}. Use one of them.")
     if not tolerance >= 0:
         raise InputError(f"tolerance: must be at least 0 points of accuracy, but got {tolerance}. Pass 0.5.")
+    if not 0 <= int8_minimum <= 1:
+        raise InputError(f"int8_minimum: must be a share from 0 to 1, but got {int8_minimum}. Pass 0.5.")
     if windows == "test" and datamodule.corruption is not None:
         raise InputError(
             "windows='test': the data module corrupts its test windows in scaled units, so the file cannot be shown "
@@ -163,18 +163,13 @@ def _check_arguments(
         )
 
 
-def _target(checkpoint: Path, path: str | PathLike[str] | None, format: str, quantize: str | None, again: bool) -> Path:
-    suffix = FORMATS[format]
-    if path is None:
-        target = checkpoint.with_name(f"{checkpoint.stem}{f'.{quantize}' if quantize else ''}{suffix}")
-    else:
-        target = Path(path)
-        if target.suffix != suffix:
-            raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
-    taken = [str(p) for p in (target, card_path(target)) if p.exists()]
-    if taken and not again:
-        raise InputError(f"path: {', '.join(taken)} exists. Pass overwrite=True (--overwrite), or another path.")
-    return target
+def _check_rebuilt(format: str, described: Mapping[str, Any]) -> None:
+    if format == "torch" and not is_complete(described["net"]):
+        raise InputError(
+            "format='torch': the net must be known by its class and arguments, from which it is built again, but was "
+            "passed as a module. Use format='torch.export' or 'onnx', or call kdlab.nets.register with its class "
+            "before you make it, and train it again."
+        )
 
 
 def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> None:
@@ -182,11 +177,11 @@ def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> N
     check_same_split(described["fingerprint"], datamodule.fingerprint, "CKPT: the checkpoint", remedy)
 
 
-def _provenance(described: Mapping[str, Any], net: Backbone, path: Path) -> dict[str, Any]:
+def _provenance(described: Mapping[str, Any], net: Backbone, path: Path | None) -> dict[str, Any]:
     known = {key: described.get(key) for key in ("method", "net", "view", "view_settings", "fingerprint")}
     return {
-        "checkpoint": str(path),
-        "sha256": sha256(path),
+        "checkpoint": None if path is None else str(path),
+        "sha256": None if path is None else sha256(path),
         "weights": weights_hash(net.state_dict()),
         **known | {"fingerprint": without_people(described["fingerprint"])},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},

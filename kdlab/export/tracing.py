@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdlab.export.formats import INPUT, OUTPUT, need, quiet
+from kdlab.export.origins import Origins, origins
 from kdlab.types import InputError
 
 
@@ -33,8 +34,8 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> torch.export.ExportedPro
     return program
 
 
-def to_onnx(module: nn.Module, shape: tuple[int, ...]) -> Any:
-    """The ONNX model of a net.
+def to_onnx(module: nn.Module, shape: tuple[int, ...]) -> tuple[Any, Origins]:
+    """The ONNX model of a net, and which parameters its values are computed from.
 
     Raises:
         InputError: the net cannot be traced, or a package is missing.
@@ -42,8 +43,10 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...]) -> Any:
     need("format='onnx'", "onnx", "onnxscript")
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
     with quiet(), _explained("onnx"):
-        program = torch.onnx.export(module, **_traced_with(shape), **names, dynamo=True, verbose=False)
+        program = torch.onnx.export(module, **_traced_with(shape), **names, dynamo=True, verbose=False, optimize=False)
         assert program is not None  # dynamo=True returns one
+        known = origins(program.model_proto, module)
+        program.optimize()
         model = program.model_proto
         if model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value"):
             raise RuntimeError(
@@ -53,7 +56,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...]) -> Any:
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         for origin in ("metadata_props", "doc_string"):  # likewise, and a quarter of the file
             part.ClearField(origin)
-    return model
+    return model, known
 
 
 @contextmanager

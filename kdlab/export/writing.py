@@ -32,7 +32,7 @@ def write(
         module: windows ``(B, C, T)`` or images ``(B, C, H, W)`` to logits ``(B, K)``, in evaluation mode.
         path: the file.
         format: a key of ``FORMATS``.
-        card: the card; int8 notes in it how many of the weights are int8.
+        card: the card; int8 notes in it which of the weights are int8.
         calibration: windows ``(N, C, T)`` (or images) that show the range of every activation; given, the net becomes
             int8.
     """
@@ -44,10 +44,10 @@ def write(
         _put(path, lambda file: torch.export.save(program, file, extra_files={CARD: json.dumps(card)}))
     else:
         (onnx,) = need("format='onnx'", "onnx")
-        model = to_onnx(module, shape)
+        model, known = to_onnx(module, shape)
         if calibration is not None:
-            model, share = to_int8(model, calibration)
-            card["quantisation"]["int8_share"] = round(share, 4)
+            model, counted = to_int8(model, known, calibration, card["quantisation"]["int8_minimum"])
+            card["quantisation"] |= {"int8_share": round(counted.share, 4), "float32": counted.left}
         onnx.helper.set_model_props(model, {KEY: json.dumps(card)})
         onnx.checker.check_model(model)
         _put(path, lambda file: file.write(model.SerializeToString()))

@@ -143,7 +143,7 @@ def check_fingerprint(trained: Mapping[str, Any], current: Mapping[str, Any], st
             "be shown that training and test data are disjoint; use the same kind of split"
         )
     fold, verb = ("val", "validate") if stage == "validate" else ("test", "be tested")
-    seen = {*trained["train"], *(() if stage == "validate" else trained["val"])}
+    seen = {*trained["train"], *trained.get("unlabelled", ()), *(() if stage == "validate" else trained["val"])}
     both = [g for g in current[fold] if g in seen]
     if both:
         raise InputError(

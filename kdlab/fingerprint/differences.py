@@ -26,9 +26,12 @@ def split_differences(trained: Mapping[str, Any], current: Mapping[str, Any]) ->
         theirs, ours = set(trained.get(part, ())), set(current.get(part, ()))
         if theirs != ours:
             differences.append(f"its {part} {group} are {_listed(theirs)}, here {_listed(ours)}")
-        leak = set(trained.get("train", ())) & ours
+        leak = (set(trained.get("train", ())) | set(trained.get("unlabelled", ()))) & ours
         if leak:
             differences.append(f"it was trained on {group} {_listed(leak)}, which are held out here ({part})")
+    without = set(current.get("unlabelled", ())) - set(current.get("train", ()))
+    if named := without & set(trained.get("train", ())):
+        differences.append(f"it was trained on the labels of {group} {_listed(named)}, which are not used here")
     return differences + input_differences(trained, current)
 
 
@@ -68,7 +71,7 @@ def leaks(trained: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     if trained.get("dataset") != current.get("dataset") or trained.get("grouping") != current.get("grouping"):
         return []
     trained, current = comparable(trained, current)
-    seen = set(trained.get("train", ())) | set(trained.get("val", ()))
+    seen = {*trained.get("train", ()), *trained.get("unlabelled", ()), *trained.get("val", ())}
     return sorted(seen & set(current.get("test", ())))
 
 

@@ -48,7 +48,15 @@ from kdlab.functional.hints import (
     pooled_attention_map,
     variational_information,
 )
-from kdlab.functional.labels import check_labels, class_losses, cross_entropy, label_divisor, label_losses
+from kdlab.functional.labels import (
+    check_labels,
+    class_losses,
+    cross_entropy,
+    label_divisor,
+    label_losses,
+    label_sum,
+    label_total,
+)
 from kdlab.functional.logits import (
     inter_class_distance,
     intra_class_distance,
@@ -121,6 +129,8 @@ __all__ = [
     "known_score",
     "label_divisor",
     "label_losses",
+    "label_sum",
+    "label_total",
     "labelled_rows",
     "least_norm_weights",
     "logit_gradients",

@@ -23,13 +23,15 @@ def cross_entropy(
     .. math:: \frac{\sum_i \sum_c w_c\, t_{ic}\, (1 - p_{ic})^\gamma\, (-\log p_{ic})}{\sum_i v_i}, \qquad
         t_i = (1 - \epsilon)\, y_i + \frac{\epsilon}{K}, \quad p = \mathrm{softmax}(z)
 
-    with ``v_i = w_y`` of the window's class for indices, and ``v_i = 1`` for probabilities. Both are the conventions of
-    :func:`torch.nn.functional.cross_entropy`, which this equals for ``gamma = 0``. The focal factor is applied class by
-    class, and does not enter the divisor.
+    with ``v_i = w_y`` of the window's class for indices, and ``v_i = 1`` for probabilities. Windows without a label, -1
+    or a row of zeros, add nothing to either sum; a row of probabilities below 1 is a label in part. With labels for all
+    it equals :func:`torch.nn.functional.cross_entropy` for ``gamma = 0``. The focal factor is applied class by class,
+    and does not enter the divisor.
 
     Args:
         logits: ``(B, K)``.
-        target: class indices ``(B,)`` of any integer type, or probabilities ``(B, K)`` as mixup and CutMix give them.
+        target: class indices ``(B,)`` of any integer type, -1 for none, or probabilities ``(B, K)`` as mixup and CutMix
+            give them.
         class_weights: ``w``, ``(K,)``, at least 0; ``None``: all are 1. If all ``v_i`` are 0, so is the loss.
         label_smoothing: ``epsilon``, 0 to 1.
         focal_gamma: ``gamma``, at least 0.
@@ -48,13 +50,28 @@ def cross_entropy(
         0.1269 1.1269
         >>> print(f"{cross_entropy(logits, torch.tensor([1]), focal_gamma=2.0):.4f}")
         1.6501
+        >>> print(f"{cross_entropy(torch.cat([logits, logits]), torch.tensor([0, -1])):.4f}")
+        0.1269
     """
     check_labels(logits, target)
     if class_weights is None and label_smoothing == 0 and focal_gamma == 0:
-        return F.cross_entropy(logits, target.to(logits.dtype) if target.is_floating_point() else target.long())
+        return label_sum(logits, target) / label_divisor(logits, target)
     losses = class_losses(logits)
     weighted = label_losses(losses, target, class_weights, label_smoothing, focal_gamma)
     return weighted.sum() / label_divisor(losses, target, class_weights)
+
+
+@full_precision
+def label_sum(logits: Tensor, target: Tensor) -> Tensor:
+    """The sum of the plain cross-entropies of the windows that have a label; the numerator of :func:`cross_entropy`.
+
+    Args:
+        logits: ``(B, K)``.
+        target: class indices ``(B,)``, -1 for none, or class probabilities ``(B, K)``.
+    """
+    if target.is_floating_point():
+        return F.cross_entropy(logits, target.to(logits.dtype), reduction="sum")
+    return F.cross_entropy(logits, target.long(), ignore_index=-1, reduction="sum")
 
 
 def check_labels(logits: Tensor, target: Tensor) -> None:
@@ -89,13 +106,13 @@ def label_losses(
     Args:
         losses: ``l``, ``(B, K)``: the loss of a window for each class that its label may name, see
             :func:`class_losses`.
-        target: class indices ``(B,)``, or class probabilities ``(B, K)``.
+        target: class indices ``(B,)``, -1 for none, or class probabilities ``(B, K)``.
         class_weights: ``w``, ``(K,)``; ``None``: all are 1.
         label_smoothing: ``epsilon``, 0 to 1.
         focal_gamma: ``gamma``, at least 0.
 
     Shapes:
-        ``(B,)``.
+        ``(B,)``; 0 for windows without a label.
 
     Raises:
         InputError: if ``target`` does not fit, or the number of weights is not ``K``.
@@ -114,24 +131,32 @@ def label_losses(
             )
         losses = class_weights.to(losses.dtype) * losses
     if target.is_floating_point():
+        share = target.to(losses.dtype).sum(1)  # of the label that is known: 1 but for windows without one
         own = (target.to(losses.dtype) * losses).sum(1)
     else:
-        own = losses.gather(1, target.long()[:, None])[:, 0]
-    return own if label_smoothing == 0 else (1 - label_smoothing) * own + label_smoothing * losses.mean(1)
+        share = (target >= 0).to(losses.dtype)
+        own = share * losses.gather(1, target.long().clamp_min(0)[:, None])[:, 0]
+    return own if label_smoothing == 0 else (1 - label_smoothing) * own + label_smoothing * share * losses.mean(1)
 
 
 def label_divisor(losses: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """The sum of the weights of the windows' classes; the number of windows for probabilities or without weights.
+    """The sum of the weights of the windows' classes; the number of labelled windows for probabilities or no weights.
 
     Args:
         losses: ``(B, K)``, for type and device.
-        target: class indices ``(B,)``, or class probabilities ``(B, K)``.
+        target: class indices ``(B,)``, -1 for none, or class probabilities ``(B, K)``, all 0 for none.
         class_weights: ``(K,)``, or ``None``.
 
     Shapes:
         0-dim; 1 in the place of 0.
     """
-    if class_weights is None or target.is_floating_point():
-        return losses.new_full((), float(len(losses)))
-    total = class_weights.to(losses.dtype)[target.long()].sum()
+    total = label_total(losses, target, class_weights)
     return torch.where(total > 0, total, 1.0)
+
+
+def label_total(losses: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """As :func:`label_divisor`, but 0 where no window has a label, so that totals of several batches can be added."""
+    labelled = target.sum(1) > 0 if target.is_floating_point() else target >= 0
+    if class_weights is None or target.is_floating_point():
+        return labelled.sum().to(losses.dtype)
+    return (class_weights.to(losses.dtype)[target.long().clamp_min(0)] * labelled).sum()

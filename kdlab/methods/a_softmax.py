@@ -49,6 +49,7 @@ class ASoftmaxObjective(Labelled):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("liu2017sphereface",)
+    reads_labels = True
     taps = ("embedding",)
 
     margin: int = argument("``m``, an integer of at least 1; the paper's 4.", default=4, low=1)

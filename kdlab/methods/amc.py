@@ -106,6 +106,7 @@ class AMCObjective(Labelled):
         """Let callbacks change the weight where it has no ramp."""
         super().__post_init__()
         self.taps = (self.tap,)
+        self.reads_labels = self.pairs == "labels"
         self.moves = ("geodesic_weight",) if self.ramp_up or self.ramp_down else ()
 
     def planned(self, epochs: int | None) -> int | None:

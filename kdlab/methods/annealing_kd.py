@@ -35,6 +35,7 @@ from torch import Tensor
 from kdlab import functional
 from kdlab.fields import Setting, setting
 from kdlab.labelled import Labelled
+from kdlab.methods.averages import measured_weights
 from kdlab.methods.made import Distilled
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
@@ -166,8 +167,8 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
         metrics: Any = self.metrics["val"]
         accuracy = float(metrics.compute()["val/accuracy"])
         if accuracy >= self._best.get("accuracy", 0.0):
-            weights = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-            self._best = {"accuracy": accuracy, "epoch": self.trainer.current_epoch, "weights": weights}
+            epoch = self.trainer.current_epoch
+            self._best = {"accuracy": accuracy, "epoch": epoch, "weights": measured_weights(self)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also the best weights so far."""

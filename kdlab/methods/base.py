@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from kdlab.fingerprint import check_use
 from kdlab.methods.arguments import objective_arguments, objective_of
+from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
+from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
@@ -21,10 +25,13 @@ from kdlab.methods.label_kinds import check_same_labels, predicted, probabilitie
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation, loader_statistics
+from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
+from kdlab.nets.recorded import same_net
 from kdlab.types import Batch, InputError, Output
 
 
@@ -54,6 +61,8 @@ class Method(Preparation):
             :func:`kdlab.nets.as_backbone`; a net of kdlab has its own.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every optimiser ``"step"``; ``None``: with
             every step for `OneCycleLR` and `LinearWarmupCosine`, and once an epoch for all others.
+        init_lr: learning rate of a fit that starts from other weights, in place of the optimiser's, since a rate for
+            random weights may undo what they know; ``None``: the optimiser's.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Method(Preparation):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__()
         net = as_backbone(net, type(self).__name__, num_classes)
@@ -86,6 +96,9 @@ class Method(Preparation):
             )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
+        self.init_lr = self._checked_init_lr(init_lr)
+        #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
+        self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
         self.use_many_labels(False)
@@ -94,9 +107,37 @@ class Method(Preparation):
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch = Watch()
         self._term_names: tuple[str, ...] = ()
+        self._random = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
+        memo |= {id(make): make for make in (self.make_optimizer, self.make_scheduler)}
+        made = memo[id(self)] = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))  # type: ignore[no-untyped-call]
+        return made
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
+
+    def _checked_init_lr(self, value: float | None) -> float | None:
+        """The learning rate of a warm start.
+
+        Raises:
+            InputError: no number above 0, or no weights to start from.
+        """
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be a number above 0, or None for the optimiser's, but got "
+                f"{value!r}. Write one, such as 0.005."
+            )
+        if self.init is None:
+            raise InputError(
+                f"{type(self).__name__}: init_lr must be left out where {self.init_argument} is, but got {value!r}. "
+                f"Name the weights to start from ({self.init_argument}), or set the optimiser's lr."
+            )
+        return float(value)
 
     takes_many_labels = True
 
@@ -127,6 +168,7 @@ class Method(Preparation):
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
         self._watch = Watch()
+        use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
 
@@ -147,8 +189,14 @@ class Method(Preparation):
             check_settings(optimizer)
 
     def on_train_epoch_end(self) -> None:
-        """Stop where the loss or the weights of this epoch are not finite."""
+        """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
         check_fit(self, self._watch)
+        warn_of_dominance(self, objective_of(self))
+        follow(self)
+
+    def on_validation_start(self) -> None:
+        """Bring averaged weights up to date, where there are some."""
+        before_validation(self)
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -161,6 +209,10 @@ class Method(Preparation):
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             loader: Any = self.trainer.train_dataloader
             self.net.standardize.fill(*loader_statistics(loader, self.view))
+        if (objective := objective_of(self)) is not None:
+            measure_weights(self, objective, self.terms)
+        if self._random is not None:
+            set_random_states(self._random)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -222,6 +274,9 @@ class Method(Preparation):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if (rate := self.init_lr if self.lr is None else self.lr) is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
@@ -241,6 +296,8 @@ class Method(Preparation):
             "provenance": self._known | self.provenance,
             **({"labels": "many"} if self.many_labels else {}),
             **described_weights(objective_of(self)),
+            **described_auto(objective_of(self)),
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -248,10 +305,16 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_state(self)
         checkpoint[KEY] = self.describe()
+        keep_average(self, checkpoint)
+        if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
+            checkpoint[RANDOM] = random_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
+            self._random = checkpoint.get(RANDOM)  # from where training begins
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.
@@ -265,7 +328,7 @@ class Method(Preparation):
                 "ckpt_path must be a checkpoint of kdlab, but was not written by kdlab. Use "
                 "kdlab.Teacher(checkpoint=..., net=...) to read foreign weights as a teacher."
             )
-        if described["net"] != self.net.spec:
+        if not same_net(described["net"], self.net.spec):
             raise InputError(
                 f"ckpt_path: the net must be that of the configuration, {self.net.spec}, but got {described['net']}. "
                 "Use the configuration that the checkpoint was trained with (config.yaml beside it)."
@@ -277,5 +340,7 @@ class Method(Preparation):
         self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
         check_same_labels("ckpt_path: this net", described, self.many_labels)
         restore_weights(objective_of(self), described)
+        restore_auto(objective_of(self), described)
+        self.unlabelled = described.get("unlabelled", 0)
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

@@ -71,6 +71,7 @@ class CAMKDObjective(ScaledTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("zhang2022confidence",)
+    reads_labels = True
 
     kd_weight: Setting = setting("``lambda``, 0 to 1 (the wearable papers have .7 on GENEActiv and .99 on PAMAP2).")
     feature_weight: Setting = setting(

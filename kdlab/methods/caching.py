@@ -148,6 +148,8 @@ def _requests(
         }
         if teacher.class_map is not None:
             key["class_map"] = teacher.class_map
+        if teacher.physical:
+            key["physical"] = None if teacher.before is None else teacher.before.plain
         outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
         zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))

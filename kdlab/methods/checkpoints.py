@@ -177,7 +177,7 @@ def find_checkpoint(
                         rank_zero_info(f"{what}: {path} -> {candidate}")
                     return candidate
     found = f"holds no finished version with one of {', '.join(files)}" if path.is_dir() else "does not exist"
-    raise MissingFileError(f"{what}: {str(path)!r} {found}. {_remedy(path)}")
+    raise MissingFileError(f"{what}: {str(path)!r} {found}. {_without_best(versions or [path]) or _remedy(path)}")
 
 
 def _is_final(folder: Path, name: str) -> bool:
@@ -188,6 +188,17 @@ def _is_final(folder: Path, name: str) -> bool:
 def _version_number(path: Path) -> int:
     match = re.fullmatch(r"version_(\d+)", path.name)
     return int(match[1]) if match else -1
+
+
+def _without_best(folders: Sequence[Path]) -> str | None:
+    """What to do about a finished fit that chose no best epoch."""
+    for folder in folders:
+        if (folder / FINISHED).is_file():
+            last = folder / "checkpoints" / "last.ckpt"
+            if last.is_file():
+                return f"Its fit was not validated: name its last epoch, {last}, or train it with validation."
+            return "Its fit kept no weights: train it with enable_checkpointing: true, an epoch at least."
+    return None
 
 
 def _remedy(path: Path) -> str:

@@ -48,6 +48,7 @@ class CSKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yun2020regularizing",)
+    reads_labels = True
 
     weights: dict[str, float] | None = argument(default=None, init=False)
     kd_weight: Setting = setting("``lambda``, at least 0.", default=1.0)

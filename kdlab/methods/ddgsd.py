@@ -133,6 +133,11 @@ class DDGSD(TeacherFree, objective=DDGSDObjective):
     def check_data(self, windows: Windows) -> None:
         """Check that there are two distortions."""
         check_version("DDGSD", self.view, "second", windows)
+        if self.objective.open_weights:
+            raise InputError(
+                f"DDGSD: {next(iter(self.objective.open_weights))} must be a number, because its steps are on two "
+                "distortions of each window, but got 'auto'. Write a number."
+            )
         if windows.augment is None:
             raise InputError(
                 "DDGSD: augment of the data module must be set, because two distortions of a window are compared, but "

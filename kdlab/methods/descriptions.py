@@ -154,13 +154,16 @@ _DESCRIPTION: dict[str, tuple[str, _Test]] = {
     "objective": _PLAIN,
     "fingerprint": _PLAIN,
     "provenance": ("a mapping of plain values", lambda value: value is None or _plain_mapping(value)),
+    "unlabelled": ("a count", _or_none(_count)),
+    "auto_weights": ("finite numbers by name", _or_none(_by_name(_number))),
     "teachers": ("a mapping of mappings", _or_none(_by_name(_plain_mapping))),
 }
 _FINGERPRINT: dict[str, tuple[str, _Test]] = {
     "dataset": ("a word", _word),
     "grouping": ("a word", _word),
     "id": ("a word", _word),
-    **dict.fromkeys(("train", "val", "test"), ("a list of ids", _IDS)),
+    **dict.fromkeys(("train", "val", "test", "unlabelled"), ("a list of ids", _IDS)),
+    "unlabelled_windows": ("a count", _count),
     "classes": ("at least two words", _many(_word, 2)),
     "labels_per_window": ("one or many", lambda value: value in ("one", "many")),
     "channels": ("lists of words by source", _by_name(_many(_word, 1))),

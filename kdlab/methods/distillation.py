@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
+from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.teacher import Teacher
@@ -53,6 +53,7 @@ class Distillation(Method):
         memory_format: how the student's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
+        init_lr: learning rate of a fit that starts from ``student_init``, see `Method`.
 
     Raises:
         InputError: when there are no teachers, or (as the fit begins) a teacher, the data and the objective do not fit.
@@ -78,6 +79,7 @@ class Distillation(Method):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None:
         super().__init__(
             student,
@@ -89,6 +91,7 @@ class Distillation(Method):
             memory_format,
             num_classes,
             scheduler_interval,
+            init_lr,
         )
         if not teachers:
             raise InputError(f"{type(self).__name__}: teachers must have at least one teacher, but got none. Name one.")
@@ -147,10 +150,14 @@ class Distillation(Method):
                     "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
                 )
             classes = windows.num_classes if others else teacher.num_classes
+            if teacher.physical:
+                check_trainer(f"teacher {name!r}", self._trainer)
+                bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
             check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
             teacher.check_split(windows.fingerprint, name, others)
             trained = teacher.description.get("view_settings")
             teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
+            teacher.check_statistics(windows, name)
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
@@ -169,10 +176,10 @@ class Distillation(Method):
         own_output, others, self._term_names = tried
         self.tried = own_output, others
 
-    def configure_model(self) -> None:
-        """Check that the objective has its adapters before the optimiser is made."""
-        fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        if fitting and not self.objective.ready:  # prepare knew no shapes
+    def setup(self, stage: str) -> None:
+        """Also check that the objective has its adapters before the optimiser is made."""
+        super().setup(stage)
+        if stage == "fit" and not self.objective.ready:  # prepare knew no shapes
             raise InputError(
                 f"{type(self.objective).__name__}: the adapters must be made before the fit from the shapes of the "
                 "views, but plain loaders do not declare them. Use a data module, such as kdlab's, or call "
@@ -246,6 +253,7 @@ class Distillation(Method):
                 "hash": t.hash,
                 "provenance": t.description.get("provenance", {}),
                 **({} if t.class_map is None else {"class_map": t.class_map}),
+                **({"units": "physical"} if t.physical else {}),
             }
             for name, t in self.named_teachers()
         }
@@ -257,5 +265,5 @@ def batch_sizes(windows: Windows) -> list[int | None]:
     size = windows.batch_size
     if size is None or windows.drop_last or not windows.counts:
         return [size]
-    tail = windows.counts["train"]["windows"] % size
+    tail = len(windows.train_index) % size
     return [size, tail] if tail else [size]

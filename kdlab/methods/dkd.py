@@ -48,6 +48,7 @@ class DKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("zhao2022decoupled",)
+    reads_labels = True
 
     target_weight: Setting = setting("``alpha``, at least 0.", default=1.0)
     others_weight: Setting = setting(

@@ -42,6 +42,7 @@ class NKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yang2023knowledge",)
+    reads_labels = True
     zero_when_equal = False
     reason = "cross-entropy with a distribution is at least its entropy"
 

@@ -7,16 +7,20 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
+from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
+from kdlab.methods.plans import plan_of
 from kdlab.methods.saving import write_complete
+from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
@@ -50,18 +54,31 @@ class Preparation(LightningModule):
     many_labels: bool
     _backend: str
     _initialised: bool
+    #: training windows without a label in the batches
+    unlabelled: int = 0
+    #: random states of the checkpoint that the fit resumes from
+    _random: dict[str, Any] | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        datamodule = datamodule_in(self.trainer)
+        datamodule, self._random = datamodule_in(self.trainer), None
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
+        make_average(self, stage)
+        if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
+            check_finders(self.trainer.callbacks, self, plan_of(self.trainer).steps)  # type: ignore[attr-defined]
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:
         """Let the data module compute all views again."""
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether all of its terms read labels, so that training windows without one are left out."""
+        objective = objective_of(self)
+        return objective is None or objective.reads_labels
 
     def evaluation_views(self) -> set[str]:
         """The views that validation, test and prediction read; the data module computes no others for them."""
@@ -86,6 +103,13 @@ class Preparation(LightningModule):
             self.check_trained(windows)
             return
         self.check_labels(windows)
+        if windows.unlabelled_count and self.reads_labels:
+            rank_zero_warn(
+                f"{type(self).__name__}: all of its terms read labels, so {windows.unlabelled_count} training windows "
+                "without one are left out."
+            )
+            windows.leave_out_unlabelled()
+        self.unlabelled = windows.unlabelled_count
         self.check_data(windows)
         self.load_teachers(windows)
         self.check_split(windows)

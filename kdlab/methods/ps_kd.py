@@ -94,6 +94,7 @@ class PSKDObjective(WeightedTeachers):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("kim2021self",)
+    reads_labels = True
     zero_when_equal = False
     reason = "cross-entropy with soft labels is at least their entropy"
 

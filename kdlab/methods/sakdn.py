@@ -115,7 +115,7 @@ class SAKDN(Distilled, objective=SAKDNObjective):
         if key not in self._outputs_for_zeros:
             teacher = dict(self.named_teachers())[name]
             assert teacher.net is not None
-            output = teacher(self._zeros(batch, teacher.view, teacher.net))
+            output = teacher(teacher.zeros(self._zeros(batch, teacher.view, teacher.net)))
             sensors = sensors_of(output)
             self._outputs_for_zeros[key] = {
                 f"{sensor}/ablated" if sensor else "ablated": logits_of(output, sensor)[:1] for sensor in sensors

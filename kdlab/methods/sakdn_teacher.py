@@ -39,6 +39,7 @@ class SAKDNTeacherObjective(Labelled):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("liu2021semantics",)
+    reads_labels = True
     taps = ("embedding",)
     zero_when_equal = False
     reason = "the semantic term compares with the classes, not with a teacher"

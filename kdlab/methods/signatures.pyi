@@ -68,6 +68,7 @@ class AEKD(_AEKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AFD(_AFD):
@@ -83,8 +84,8 @@ class AFD(_AFD):
         temperature: float = 4.0,
         kd_weight: float = 0.9,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        attention_weight: float = 200.0,
-        ce_weight: float = 1.0,
+        attention_weight: float | Literal["auto"] = 200.0,
+        ce_weight: float | Literal["auto"] = 1.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
         width: int = 128,
@@ -97,6 +98,7 @@ class AFD(_AFD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AFDS(_AFDS):
@@ -114,7 +116,7 @@ class AFDS(_AFDS):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
-        channel_weight: float = 500.0,
+        channel_weight: float | Literal["auto"] = 500.0,
         ratio: float = 1.0,
         resize: Literal["pool"] | None = None,
         student_view: str = "raw",
@@ -126,6 +128,7 @@ class AFDS(_AFDS):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AMC(_AMC):
@@ -136,7 +139,7 @@ class AMC(_AMC):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
-        geodesic_weight: float = 10.0,
+        geodesic_weight: float | Literal["auto"] = 10.0,
         margin: float = 0.5,
         ramp_up: int = 50,
         ramp_down: int = 0,
@@ -151,6 +154,7 @@ class AMC(_AMC):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -166,7 +170,7 @@ class AMD(_AMD):
         temperature: float = 4.0,
         kd_weight: float = 0.9,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        margin_weight: float = 5000.0,
+        margin_weight: float | Literal["auto"] = 5000.0,
         margin: float = 1.35,
         scale: float = 64.0,
         local_weight: float = 0.2,
@@ -184,6 +188,7 @@ class AMD(_AMD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class ASoftmax(_ASoftmax):
@@ -206,6 +211,7 @@ class ASoftmax(_ASoftmax):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -221,7 +227,7 @@ class AT(_AT):
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        attention_weight: float = 3000.0,
+        attention_weight: float | Literal["auto"] = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
         resize: Literal["pool"] | None = None,
@@ -235,6 +241,7 @@ class AT(_AT):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AVER(_AVER):
@@ -259,6 +266,7 @@ class AVER(_AVER):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class AnnealingKD(_AnnealingKD):
@@ -281,6 +289,7 @@ class AnnealingKD(_AnnealingKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class CAMKD(_CAMKD):
@@ -296,7 +305,7 @@ class CAMKD(_CAMKD):
         kd_weight: float = 0.9,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         mkd_scale: Literal["normalised", "released"] = "normalised",
-        feature_weight: float = 0.0,
+        feature_weight: float | Literal["auto"] = 0.0,
         relu: bool = True,
         resize: Literal["resample"] | None = None,
         distill_decay: bool = False,
@@ -309,6 +318,7 @@ class CAMKD(_CAMKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class CRD(_CRD):
@@ -324,7 +334,7 @@ class CRD(_CRD):
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        contrast_weight: float = 0.8,
+        contrast_weight: float | Literal["auto"] = 0.8,
         tap: str = "embedding",
         width: int = 128,
         negatives: int = 16384,
@@ -340,6 +350,7 @@ class CRD(_CRD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class CSKD(_CSKD):
@@ -350,7 +361,7 @@ class CSKD(_CSKD):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
-        kd_weight: float = 1.0,
+        kd_weight: float | Literal["auto"] = 1.0,
         temperature: float = 4.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         view: str = "raw",
@@ -361,6 +372,7 @@ class CSKD(_CSKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -373,10 +385,10 @@ class DASK(_DASK):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
-        relation_weight: float = 1.0,
-        semantic_weight: float = 1.0,
+        relation_weight: float | Literal["auto"] = 1.0,
+        semantic_weight: float | Literal["auto"] = 1.0,
         temperature: float = 4.0,
-        kd_weight: float = 0.01,
+        kd_weight: float | Literal["auto"] = 0.01,
         tap: str = "embedding",
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         student_view: str = "raw",
@@ -388,6 +400,7 @@ class DASK(_DASK):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class DDGSD(_DDGSD):
@@ -398,10 +411,10 @@ class DDGSD(_DDGSD):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
-        kd_weight: float = 1.0,
-        discrepancy_weight: float = 0.0005,
+        kd_weight: float | Literal["auto"] = 1.0,
+        discrepancy_weight: float | Literal["auto"] = 0.0005,
         temperature: float = 3.0,
-        ce_weight: float = 1.0,
+        ce_weight: float | Literal["auto"] = 1.0,
         detach_targets: bool = False,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         view: str = "raw",
@@ -412,6 +425,7 @@ class DDGSD(_DDGSD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -424,10 +438,10 @@ class DIST(_DIST):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
-        inter_weight: float = 2.0,
-        intra_weight: float = 2.0,
+        inter_weight: float | Literal["auto"] = 2.0,
+        intra_weight: float | Literal["auto"] = 2.0,
         temperature: float = 4.0,
-        ce_weight: float = 1.0,
+        ce_weight: float | Literal["auto"] = 1.0,
         eps: float = 1e-08,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -438,6 +452,7 @@ class DIST(_DIST):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class DKD(_DKD):
@@ -450,10 +465,10 @@ class DKD(_DKD):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
-        target_weight: float = 1.0,
-        others_weight: float = 8.0,
+        target_weight: float | Literal["auto"] = 1.0,
+        others_weight: float | Literal["auto"] = 8.0,
         temperature: float = 4.0,
-        ce_weight: float = 1.0,
+        ce_weight: float | Literal["auto"] = 1.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         standardise: bool = False,
         warm_up: int = 20,
@@ -466,6 +481,7 @@ class DKD(_DKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class EBKD(_EBKD):
@@ -490,6 +506,7 @@ class EBKD(_EBKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class ESKD(_ESKD):
@@ -514,6 +531,7 @@ class ESKD(_ESKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class FitNet(_FitNet):
@@ -531,7 +549,7 @@ class FitNet(_FitNet):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage2",),
         pairs: dict[str, str | dict[str, str]] | None = None,
-        hint_weight: float = 100.0,
+        hint_weight: float | Literal["auto"] = 100.0,
         relu: bool = True,
         resize: Literal["pool", "strided"] | None = None,
         student_view: str = "raw",
@@ -543,6 +561,7 @@ class FitNet(_FitNet):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class FullKD(_FullKD):
@@ -567,6 +586,7 @@ class FullKD(_FullKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class KD(_KD):
@@ -591,6 +611,7 @@ class KD(_KD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class LogitStandardisation(_LogitStandardisation):
@@ -616,6 +637,7 @@ class LogitStandardisation(_LogitStandardisation):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class NKD(_NKD):
@@ -628,7 +650,7 @@ class NKD(_NKD):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
-        others_weight: float = 1.5,
+        others_weight: float | Literal["auto"] = 1.5,
         temperature: float = 1.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -639,6 +661,7 @@ class NKD(_NKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class PKT(_PKT):
@@ -654,7 +677,7 @@ class PKT(_PKT):
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        affinity_weight: float = 30000.0,
+        affinity_weight: float | Literal["auto"] = 30000.0,
         self_pairs: bool = True,
         taps: tuple[str, ...] = ("embedding",),
         pairs: dict[str, str | dict[str, str]] | None = None,
@@ -667,6 +690,7 @@ class PKT(_PKT):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class PSKD(_PSKD):
@@ -687,6 +711,7 @@ class PSKD(_PSKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -702,8 +727,8 @@ class RKD(_RKD):
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        distance_weight: float = 25.0,
-        angle_weight: float = 50.0,
+        distance_weight: float | Literal["auto"] = 25.0,
+        angle_weight: float | Literal["auto"] = 50.0,
         taps: tuple[str, ...] = ("embedding",),
         pairs: dict[str, str | dict[str, str]] | None = None,
         student_view: str = "raw",
@@ -715,6 +740,7 @@ class RKD(_RKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class SAKDN(_SAKDN):
@@ -727,10 +753,10 @@ class SAKDN(_SAKDN):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
-        map_weight: float = 1.0,
-        semantic_weight: float = 1.0,
+        map_weight: float | Literal["auto"] = 1.0,
+        semantic_weight: float | Literal["auto"] = 1.0,
         temperature: float = 4.0,
-        kd_weight: float = 0.01,
+        kd_weight: float | Literal["auto"] = 0.01,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         gsdm_weight: Literal["cosine", "relative"] = "cosine",
         class_embeddings: str | list[list[float]] | None = None,
@@ -745,6 +771,7 @@ class SAKDN(_SAKDN):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class SAKDNTeacher(_SAKDNTeacher):
@@ -755,7 +782,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
-        semantic_weight: float = 1.0,
+        semantic_weight: float | Literal["auto"] = 1.0,
         class_embeddings: str | list[list[float]] = "learned",
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -765,6 +792,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -780,7 +808,7 @@ class SP(_SP):
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        similarity_weight: float = 3000.0,
+        similarity_weight: float | Literal["auto"] = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
         student_view: str = "raw",
@@ -792,6 +820,7 @@ class SP(_SP):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class SimKD(_SimKD):
@@ -803,9 +832,9 @@ class SimKD(_SimKD):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
-        feature_weight: float = 1.0,
-        ce_weight: float = 0.0,
-        kd_weight: float = 0.0,
+        feature_weight: float | Literal["auto"] = 1.0,
+        ce_weight: float | Literal["auto"] = 0.0,
+        kd_weight: float | Literal["auto"] = 0.0,
         temperature: float = 4.0,
         resize: Literal["pool"] | None = None,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
@@ -818,6 +847,7 @@ class SimKD(_SimKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class TFKDSelf(_TFKDSelf):
@@ -842,6 +872,7 @@ class TFKDSelf(_TFKDSelf):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class TFKDVirtual(_TFKDVirtual):
@@ -865,6 +896,7 @@ class TFKDVirtual(_TFKDVirtual):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class TGD(_TGD):
@@ -880,7 +912,7 @@ class TGD(_TGD):
         temperature: float = 4.0,
         kd_weight: float = 0.9,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        similarity_weight: float = 3000.0,
+        similarity_weight: float | Literal["auto"] = 3000.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
         merge: Literal["raw", "normalised"] = "raw",
@@ -893,6 +925,7 @@ class TGD(_TGD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class TPKD(_TPKD):
@@ -908,7 +941,7 @@ class TPKD(_TPKD):
         temperature: float = 4.0,
         kd_weight: float = 0.7,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        similarity_weight: float = 700.0,
+        similarity_weight: float | Literal["auto"] = 700.0,
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
         patches: int = 4,
@@ -922,6 +955,7 @@ class TPKD(_TPKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class TopologicalKD(_TopologicalKD):
@@ -948,6 +982,7 @@ class TopologicalKD(_TopologicalKD):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...
 
 class VID(_VID):
@@ -965,7 +1000,7 @@ class VID(_VID):
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
         taps: tuple[str, ...] = ("stage1", "stage2", "stage3"),
         pairs: dict[str, str | dict[str, str]] | None = None,
-        information_weight: float = 3.0,
+        information_weight: float | Literal["auto"] = 3.0,
         resize: Literal["pool"] | None = None,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
@@ -976,4 +1011,5 @@ class VID(_VID):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
     ) -> None: ...

@@ -35,6 +35,7 @@ class Supervised(Method):
         memory_format: how the net's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
+        init_lr: learning rate of a fit that starts from ``init``, see `Method`.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -57,9 +58,12 @@ class Supervised(Method):
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
         **labels: Any,
     ) -> None:
-        super().__init__(net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval)
+        super().__init__(
+            net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval, init_lr
+        )
         self.objective = _objective(type(self).__name__, objective, labels)
         if type(self) is Supervised and type(self.objective) is CrossEntropy:
             self._term_names = ("ce",)

@@ -23,9 +23,10 @@ from kdlab.methods.class_maps import groups_of, mapped
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.methods.label_kinds import check_same_labels
+from kdlab.methods.physical import Before, given_statistics, own_scaling, scale_hint, warn_of_units
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
-from kdlab.types import InputError, Output
+from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, Output, Windows
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -56,6 +57,8 @@ class Teacher(nn.Module):
         class_map: for each class of the student, in its order, the index of the teacher's class, or several whose
             probabilities are added; for a teacher with other classes. ``None``: the same classes, or a method that
             reads features alone (``kd_weight=0``).
+        units: ``"scaled"``: the view as the student sees it, in the data module's scaled units; ``"physical"``: the
+            view ``<view>/physical``, to whose units ``mean`` and ``std`` then refer.
 
     Raises:
         MissingFileError: when the file is not there at the beginning of a fit.
@@ -86,6 +89,7 @@ class Teacher(nn.Module):
         precision: Literal["32", "bf16", "16"] | None = None,
         memory_format: MemoryFormat | None = None,
         class_map: list[int | list[int]] | None = None,
+        units: Literal["scaled", "physical"] = "scaled",
     ) -> None:
         super().__init__()
         if precision not in (None, *_DTYPES) or memory_format not in (None, "channels_last", "contiguous"):
@@ -94,12 +98,19 @@ class Teacher(nn.Module):
                 f"'contiguous' or None, but got precision={precision!r} and memory_format={memory_format!r}. Choose "
                 "among these."
             )
+        if units not in ("scaled", "physical"):
+            raise InputError(f"Teacher: units must be 'scaled' or 'physical', but got {units!r}. Choose one of them.")
         if checkpoint is None and net is None:
             raise InputError(
                 "Teacher: checkpoint must be a file or run folder where there is no net, but got neither. Set "
                 "checkpoint= or net= (a trained net)."
             )
-        self.checkpoint, self.view, self.allow_other_split = checkpoint, view, allow_other_split
+        self.checkpoint, self.allow_other_split = checkpoint, allow_other_split
+        #: the key of a batch that it reads
+        self.view = view.removesuffix(PHYSICAL) + PHYSICAL if units == "physical" else view
+        self.named_physical = view.endswith(PHYSICAL)  # the user's batches may hold it, whatever makes them
+        #: what windows in physical units go through before the net; None: nothing, or none is known yet
+        self.before: Before | None = None
         self.precision, self.memory_format = precision, memory_format
         self.net = None if net is None else copy.deepcopy(as_backbone(net, "Teacher"))  # the caller's is not frozen
         self.mean, self.std = mean, std
@@ -134,7 +145,9 @@ class Teacher(nn.Module):
                 statistics_given = self.mean is not None and self.std is not None
                 self.net = with_foreign_weights(self.net, checkpoint, f"{what}: {str(path)!r}", statistics_given)
         assert self.net is not None  # checked by the constructor
-        if self.mean is not None and self.std is not None:
+        if self.physical:
+            self._read_physical(what)
+        elif self.mean is not None and self.std is not None:
             self.net.standardize.fill(self.mean, self.std)
         if not self.net.standardize.filled:
             message = (
@@ -156,6 +169,25 @@ class Teacher(nn.Module):
         self.loaded = True
         self.eval()
         return self
+
+    @property
+    def physical(self) -> bool:
+        """Whether it reads physical units."""
+        return self.view.endswith(PHYSICAL)
+
+    def _read_physical(self, what: str) -> None:
+        """Find what windows in physical units go through: the given statistics, or the scaling of its training."""
+        assert self.net is not None
+        if self.mean is not None and self.std is not None:
+            self.before = given_statistics(self.mean, self.std, self.net.in_channels, what)
+            self.net.standardize.fill()
+        elif self.description:
+            self.before = own_scaling(self.description, what)
+        else:
+            raise InputError(
+                f"{what}: mean and std must be given with units='physical', but are not both. Pass those of the "
+                f"physical units, {self.net.in_channels} numbers each (zeros and ones if the net scales them itself)."
+            )
 
     @property
     def num_classes(self) -> int | None:
@@ -181,8 +213,25 @@ class Teacher(nn.Module):
         if trained and fingerprint and (other_classes or self.class_map is not None):
             trained = {**trained, "classes": fingerprint.get("classes")}
         who = f"teacher {name!r} ({self.file})" if trained else f"teacher {name!r}"
-        if warning := check_teacher_split(who, trained, fingerprint, self.allow_other_split):
-            rank_zero_warn(f"{who} {warning}.")
+        rescaled = {**(trained or {}), "scale": (fingerprint or {}).get("scale")}
+        if trained and self.physical:
+            trained = rescaled  # it scales its windows itself
+        hint = ""
+        if trained and fingerprint and trained != rescaled and self._scales_itself(name):
+            hint = scale_hint(trained, rescaled, fingerprint, self.allow_other_split)
+        try:
+            warning = check_teacher_split(who, trained, fingerprint, self.allow_other_split)
+        except InputError as error:
+            raise InputError(f"{error}{hint}") from None
+        if warning:
+            rank_zero_warn(f"{who} {warning}.{hint}")
+
+    def _scales_itself(self, name: str) -> bool:
+        """Whether it could read physical units: its view is the window, and its scaling is known."""
+        try:
+            return own_scaling(self.description, name) is not None
+        except InputError:
+            return False
 
     def check_labels(self, name: str, many: bool) -> None:
         """Refuse a teacher that was trained on one label per window where windows have any number, or the reverse.
@@ -230,19 +279,40 @@ class Teacher(nn.Module):
             InputError: naming both views.
         """
         trained = self.description.get("view_settings")
+        if trained and self.physical:
+            trained = trained.removesuffix(IN_PHYSICAL_UNITS) + IN_PHYSICAL_UNITS
         if trained and settings and trained != settings:
             raise InputError(
                 f"teacher {name!r} ({self.file}) was trained on the view {trained}, but here {self.view!r} is "
                 f"{settings}. Give the data module the view that it was trained on, or train it again."
             )
 
+    def check_statistics(self, windows: Windows, name: str) -> None:
+        """Warn where the statistics that a foreign net was given are not those of the scaled windows that it reads."""
+        identity = self.mean is None or self.std is None or (not any(self.mean) and set(self.std) == {1.0})
+        if not (identity or self.physical or self.description):
+            warn_of_units(f"teacher {name!r}", self.view, self.mean or [], self.std or [], windows)
+
     def forward(self, x: Tensor) -> Output:
         """The output of the teacher for its view, without gradients."""
         if self.net is None or not self.loaded:
             raise InputError("Teacher: the net must be loaded before a forward pass, but is not. Call load().")
         with torch.no_grad(), self._autocast(x.device.type):
+            x = x if self.before is None else self.before(x)
             output: Output = self.net(x)
         return output if self.class_map is None else output._replace(logits=mapped(output.logits, self.class_map))
+
+    def zeros(self, scaled: Tensor) -> Tensor:
+        """The window that the teacher reads where one in scaled units is zero throughout.
+
+        Args:
+            scaled: zeros, in the shape of its view.
+        """
+        if not self.physical or self.net is None:
+            return scaled
+        if self.before is not None:
+            return self.before.inverse(scaled)
+        return self.net.standardize.mean.view(1, -1, *(1,) * (scaled.ndim - 2)) + scaled.double()
 
     def _autocast(self, device: str) -> AbstractContextManager[Any]:
         if self.precision is None:

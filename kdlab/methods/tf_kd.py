@@ -128,6 +128,7 @@ class TFKDVirtualObjective(Labelled):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yuan2020revisiting",)
+    reads_labels = True
     zero_when_equal = False
     reason = "it makes its teacher from the label"
 

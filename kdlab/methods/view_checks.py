@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
+from kdlab.files import one_line
+from kdlab.methods.dry_run import evaluating
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError, Windows
 
@@ -45,6 +49,34 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows, num_classes
             f"{who}: num_classes of its net must be {classes}, the number of classes of the data "
             f"({', '.join(map(str, windows.classes[:12]))}), but got {own}. Set num_classes={classes}, or "
             "take a net that was trained on these classes."
+        )
+    if shape:
+        _check_output(who, view, net, shape)
+
+
+@torch.no_grad()
+def _check_output(who: str, view: str, net: Backbone, shape: tuple[int, ...]) -> None:
+    """Check on two all-zero windows of the view that a net returns as many logits as it has classes.
+
+    Raises:
+        InputError: when it cannot read them, or returns something else; what the net raises is in the message.
+    """
+    like = next(net.parameters(), net.standardize.mean)
+    with evaluating(net), torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
+        try:
+            logits = net(like.new_zeros(2, *shape)).logits
+        except InputError as error:
+            raise InputError(f"{who}: {error}") from error
+        except Exception as error:  # nets of other libraries raise whatever a wrong size makes them raise
+            raise InputError(
+                f"{who}: the net must read windows of view {view!r}, of shape {shape} (channels first), but raised "
+                f"{type(error).__name__}: {one_line(error)}. Give it a net for this shape, or another view."
+            ) from error
+    if tuple(logits.shape) != (2, net.num_classes):
+        raise InputError(
+            f"{who}: the net must return {net.num_classes} logits for a window, its num_classes, but two windows of "
+            f"view {view!r} give an output of shape {tuple(logits.shape)}. Set num_classes to the outputs of its last "
+            "layer, or give that layer as many outputs as there are classes."
         )
 
 

@@ -104,6 +104,10 @@ class PartialWindows:
         if self.has("adopt_view"):
             self._held.adopt_view(name, settings, again)
 
+    def physical_view(self, name: str) -> None:
+        """Compute a view in physical units."""
+        self._needed("physical_view")(name)
+
     def view_statistics(self, name: str) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation per channel."""
         return cast("tuple[list[float], list[float]] | None", self._needed("view_statistics")(name))
@@ -152,6 +156,16 @@ class PartialWindows:
     def train_index(self) -> NDArray[np.int64]:
         """Indices of the training windows."""
         return cast(NDArray[np.int64], self._known("train_index", np.empty(0, np.int64)))
+
+    @property
+    def unlabelled_count(self) -> int:
+        """Number of training windows without a label."""
+        return cast(int, self._known("unlabelled_count", 0))
+
+    def leave_out_unlabelled(self) -> None:
+        """Leave the windows without a label out, where it can."""
+        if self.has("leave_out_unlabelled"):
+            self._held.leave_out_unlabelled()
 
     @property
     def class_counts(self) -> Sequence[int]:

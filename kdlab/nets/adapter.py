@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from kdlab.nets.as_is import check_places, embedding_of, no_logits, open_at, run_with_hooks
 from kdlab.nets.base import Backbone, remake
+from kdlab.nets.described import path_of, spec_of
 from kdlab.nets.following import Followed, extra_arguments, follow
 from kdlab.types import InputError
 
@@ -31,8 +32,8 @@ class Adapter(Backbone):
 
     Args:
         net: ``{"class_path": "package.module.Class", "init_args": {...}}``, from which the net can be built again, or a
-            ``torch.nn.Module``, which is copied. In the second case a checkpoint cannot rebuild the net: pass it
-            again, as ``net=`` of a teacher.
+            ``torch.nn.Module``, which is copied. In the second case a checkpoint can rebuild the net where it was made
+            from a class that :func:`kdlab.nets.register` had been called with; else pass it again, as ``net=``.
         head: path of the last layer, as in ``net.get_submodule(head)``; the net must return the output of this layer.
         taps: name of the tap -> path of a module (its output), or, where the graph is used, name of a node of the
             torch.fx graph, such as ``"relu_1"`` for a function. Taps come in this order; ``"embedding"`` is none of
@@ -81,8 +82,7 @@ class Adapter(Backbone):
         super().__init__(in_channels, num_classes, ndim, stride)
         given: dict[str, Any] = self.spec["init_args"]
         if isinstance(net, nn.Module):
-            kind = type(net)
-            given["net"] = {"module": f"{kind.__module__}.{kind.__qualname__}"}
+            given["net"] = spec_of(net) or {"module": path_of(type(net))}
             net = copy.deepcopy(net)
         else:
             net = _make(net)
@@ -136,8 +136,10 @@ class Adapter(Backbone):
         described = init_args.get("net")
         if not isinstance(described, Mapping) or "class_path" not in described:
             raise InputError(
-                f"Adapter: the checkpoint's net {described!r} cannot be built again: it is not a class of nets that is "
-                "imported already. Import its module first, or pass the net yourself with net=Adapter(...)."
+                f"Adapter: the checkpoint's net {described!r} cannot be built again: it was passed as a module, whose "
+                "arguments are not known. Pass the net yourself with net=Adapter(...) or net=<the module> (kdlab "
+                "evaluate and export: --trust-config), and call kdlab.nets.register with its class before you make "
+                "it, or write it as {class_path, init_args} (YAML), where you train."
             )
         made = cls(**{**init_args, "net": remake(described)})
         made.spec["init_args"]["net"] = described

@@ -158,9 +158,10 @@ class Standardize(nn.Module):
         self.filled.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise ``x``."""
+        """Standardise ``x``; in float64 where it is that, such as a view in physical units, whatever the net's type."""
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        return (x - self.mean.view(shape)) / self.std.view(shape)
+        y = (x - self.mean.view(shape)) / self.std.view(shape)
+        return y if x.dtype != torch.float64 else y.to(self.mean.dtype)
 
 
 class Backbone(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdlab.files import one_line
+from kdlab.nets.recorded import record_arguments, recorded_arguments
 from kdlab.types import InputError
 
 #: of a description: the largest number, values, levels of nesting, characters of a word
@@ -46,6 +47,10 @@ def register(cls: _Made) -> _Made:
     imported already, as the net of an :class:`~kdlab.nets.Adapter`. Whoever writes a file chooses the arguments (plain
     values within bounds), so register only what may be called with any.
 
+    Nets that are made from the class after that record their arguments. The checkpoint of a plain ``torch.nn.Module``
+    then describes it, so that it can be rebuilt, if the arguments are plain values and its layers are still those that
+    its constructor made.
+
     Args:
         cls: a subclass of ``torch.nn.Module``, or a function that returns a net.
 
@@ -65,8 +70,23 @@ def register(cls: _Made) -> _Made:
             f"register: cls must be a subclass of torch.nn.Module or a function that returns one, but got {cls!r}. "
             "Register the class of the net."
         )
+    if isinstance(cls, type):
+        record_arguments(cls)
     _registered[path_of(cls)] = cls
     return cls
+
+
+def spec_of(net: nn.Module) -> dict[str, Any] | None:
+    """``{"class_path", "init_args"}`` of a net that files may describe; None where its arguments are not recorded."""
+    given = recorded_arguments(net)
+    if given is None:
+        return None
+    spec = {"class_path": path_of(type(net)), "init_args": given}
+    try:
+        check(spec, lambda cls: False, inside=True)
+    except InputError:  # no plain values
+        return None
+    return spec
 
 
 def path_of(cls: Callable[..., Any]) -> str:

@@ -19,8 +19,8 @@ def as_backbone(net: Any, who: str, num_classes: int | None = None) -> Backbone:
     """A net of kdlab as it is, and any other net in an `Adapter` without taps.
 
     The head is the last linear layer that the net returns the output of, with ``num_classes`` outputs; channels and
-    axes of the input are those of the first convolution. Where the net can read a window of 32 samples, that is tried;
-    else the first forward pass checks it.
+    axes of the input are those of the first convolution. Where the net can read a window of 32 samples, that is tried
+    here; a method tries it on windows of the shape of its data before the fit.
 
     Args:
         net: a `Backbone`, or any ``torch.nn.Module``.

@@ -17,6 +17,7 @@ from kdlab.remedies import error_line
 from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
+from kdlab.study.kept import check_kept
 from kdlab.study.locks import alone
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Job, Jobs, Study
@@ -106,6 +107,7 @@ def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
         raise InputError(f"--only: no job {name!r}; --list names them.")
     job = jobs[name]
     check_loggers((job.config.get("trainer") or {}).get("logger"))
+    check_kept(job.config.get("trainer"), job.name)
     missing = [other for other in job.needs if other not in survey({other: jobs[other]}).rows]
     if missing:
         raise InputError(f"--only: {name} needs {', '.join(missing)} first.")

@@ -115,9 +115,14 @@ def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
     found.save(folder)
     last = path.with_name("last.ckpt")
     final = _scores(model, data, last) if last.is_file() else {}
+    described = read_checkpoint(path)[KEY]
+    known = (described.get("fingerprint") or {}).get(
+        "unlabelled_windows"
+    )  # so that rows of other studies are as before
     return {
         "view": model.view,
-        "best_epoch": read_checkpoint(path)[KEY]["provenance"]["epoch"],
+        **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),
+        "best_epoch": described["provenance"]["epoch"],
         "test_windows": len(found.target),
         "test_subjects": sorted(set(found.subjects)),
         "val_accuracy": validated["val/accuracy"],

@@ -11,6 +11,7 @@ import yaml
 
 from kdlab.files import write_text
 from kdlab.study import ends
+from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Jobs, Study, make_folds
 from kdlab.study.results import Survey
@@ -60,6 +61,7 @@ def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Sur
                 continue
             seen.add(kind)
             check_loggers((job.config.get("trainer") or {}).get("logger"))
+            check_kept(job.config.get("trainer"), job.name)
             if name in found.rows:
                 continue
             write_text(path, yaml.safe_dump(job.config, sort_keys=False))

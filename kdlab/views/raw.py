@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -39,6 +40,10 @@ class Raw(View):
     def compute(self, x: Tensor) -> Tensor:
         """A float32 copy."""
         return x.to(torch.float32, copy=True)
+
+    def exact(self, x: npt.ArrayLike | Tensor) -> Tensor:
+        """The same in the precision of ``x``, float32 or float64."""
+        return self._batch(x).clone()
 
 
 @dataclass(frozen=True)

@@ -244,17 +244,18 @@ class RecordingDataModule(WindowDataModule):
                     f"{recording.file}: {len(lost)} windows with missing samples (NaN, infinite, empty, or a gap "
                     f"beyond max_gap), the first is window {lost[0]}; fill them, or set missing: drop"
                 )
-            starts.append(start[label >= 0])
-            labels.append(label[label >= 0])
-            groups.append(group[label >= 0])
-            dropped += len(lost), int((label < 0).sum())
+            kept = np.ones(len(label), dtype=np.bool_) if self._missing_labels else label >= 0
+            starts.append(start[kept])
+            labels.append(label[kept])
+            groups.append(group[kept])
+            dropped += len(lost), int((~kept).sum())
         counts = summed(self.name, stored, places, self.window, dropped)
-        kept = sum(map(len, starts))
+        number = sum(map(len, starts))
         line = (
-            f"{len(stored)} recordings, {kept} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
+            f"{len(stored)} recordings, {number} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
             f"without a label for {self.agree:g} of the window"
         )
-        if not kept:
+        if not number:
             channels = self.reading.channels
             raise InputError(nothing_left(str(self.root), stored, channels, self.window, line, bool(dropped[0])))
         rank_zero_info(f"{self.name}: {line}")
@@ -271,7 +272,12 @@ class RecordingDataModule(WindowDataModule):
             sampling_rate=self.reading.grid.rate,
             step=self.step,
             units={"raw": list(self._units)} if self._units else {},
+            missing_labels=self._missing_labels,
         )
+
+    @property
+    def _missing_labels(self) -> bool:
+        return self.unlabelled is not None and self.unlabelled.missing
 
     def _stored(self) -> tuple[list[Recording], list[Stored]]:
         recordings, spans = self._recordings()

@@ -1,0 +1,75 @@
+"""The names of exported files: a student is called by its run."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from kdlab.export.formats import FORMATS
+from kdlab.methods.checkpoints import KEPT_FILES
+from kdlab.types import InputError
+
+
+def run_name(checkpoint: Path) -> str:
+    """The run that a checkpoint belongs to, or else the file's stem.
+
+    >>> run_name(Path("runs/basic_motions/tpkd/version_0/checkpoints/best.ckpt")), run_name(Path("mine.ckpt"))
+    ('tpkd', 'mine')
+    """
+    return _run(checkpoint) or checkpoint.stem
+
+
+def _run(checkpoint: Path) -> str:
+    folder = checkpoint.parent
+    ours = folder.name == "checkpoints" or (folder / "config.yaml").is_file()
+    if folder.name == "checkpoints":
+        folder = folder.parent
+    if folder.name.startswith("version_"):
+        folder, ours = folder.parent, True
+    if not ours or folder.name in ("", "lightning_logs"):  # Lightning's own folder of all runs
+        return ""
+    if (folder / "job.yaml").is_file():  # of a study: <run>/<fold, seed>-<key>
+        return f"{folder.parent.name}-{folder.name.rpartition('-')[0]}"
+    return folder.name
+
+
+def file_stem(checkpoint: Path) -> str:
+    """What an exported file is called: the run, and of a checkpoint that is not the one of its run, that one too.
+
+    >>> file_stem(Path("runs/basic_motions/tpkd/version_0/checkpoints/last.ckpt"))
+    'tpkd.last'
+    """
+    run, folder = _run(checkpoint), checkpoint.parent
+    own = next((name for name in KEPT_FILES if (folder / name).is_file()), KEPT_FILES[-1])
+    return f"{run}.{checkpoint.stem}" if run and checkpoint.name != own else run or checkpoint.stem
+
+
+def target_of(
+    checkpoint: Path | None, path: str | PathLike[str] | None, format: str, quantize: str | None, again: bool
+) -> Path:
+    """The file to write.
+
+    Args:
+        checkpoint: what is exported; None: a net of this process.
+        path: as given.
+        format: of the file.
+        quantize: likewise.
+        again: replace a file that is there.
+
+    Raises:
+        InputError: for a path with another suffix, none where none can be made, and files that are there already.
+    """
+    suffix = FORMATS[format]
+    if path is not None:
+        target = Path(path)
+        if target.suffix != suffix:
+            raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
+    elif checkpoint is not None:
+        stem = file_stem(checkpoint.absolute())
+        target = checkpoint.with_name(f"{stem}{f'.{quantize}' if quantize else ''}{suffix}")
+    else:
+        raise InputError(f"path: must name the file where no checkpoint does, but got None. Pass 'student{suffix}'.")
+    taken = [str(p) for p in (target, target.with_name(f"{target.name}.json")) if p.exists()]
+    if taken and not again:
+        raise InputError(f"path: {', '.join(taken)} exists. Pass overwrite=True (--overwrite), or another path.")
+    return target

@@ -1,0 +1,142 @@
+"""Weights of terms that are ``"auto"``: measured on the first batches, fixed before the first update."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+
+from kdlab import distributed
+from kdlab.methods.preparation import Preparation
+from kdlab.objective import Objective
+from kdlab.types import Batch, InputError, Output
+
+#: where a checkpoint's description has the numbers
+KEY = "auto_weights"
+#: batches that are measured
+BATCHES = 8
+#: the terms that others are compared with, the first that is above 0
+REFERENCES = ("kd", "ce")
+#: share of the loss above which a term is warned of
+DOMINANT = 0.9
+
+
+def measure_weights(
+    method: Preparation, objective: Objective, terms_of: Callable[[Batch, Output], Mapping[str, Tensor]]
+) -> None:
+    r"""Set the weights that are ``"auto"``, unless they came with a checkpoint.
+
+    .. math:: w = \frac{\sum_b R_b}{\sum_b T_b}
+
+    over the first 8 training batches of all ranks, with ``T`` the term at weight 1 and ``R`` the reference, the term
+    ``"kd"``, or else ``"ce"``: at the beginning the two are equally large. The nets are in training mode, as in the
+    steps that follow; weights, running statistics and the random state stay as they were.
+
+    Args:
+        method: the method, as its training starts.
+        objective: its objective.
+        terms_of: the terms of a batch, from the output of the net for it.
+
+    Raises:
+        InputError: if there is no such term, or it or the reference is 0.
+    """
+    if not objective.open_weights:
+        return
+    who, names = type(objective).__name__, list(objective.open_weights)
+    for name in names:
+        objective.set(name, 1.0)
+    trainer, totals = method.trainer, dict[str, float]()
+    loader: Any = trainer.train_dataloader
+    with _as_it_was(method.net, objective), torch.no_grad():
+        for batch in itertools.islice(loader, BATCHES):
+            moved = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            with trainer.precision_plugin.forward_context():
+                terms = terms_of(moved, method.net(moved.views[method.view]))
+            for term, value in terms.items():
+                totals[term] = totals.get(term, 0.0) + float(value)
+    for term in sorted(totals):
+        totals[term] = float(distributed.total(torch.tensor(totals[term], dtype=torch.float64, device=method.device)))
+    reference = _reference(who, names, totals)
+    for name in names:
+        term = name.removesuffix("_weight")
+        if not totals.get(term, 0.0) > 0:
+            raise InputError(
+                f"{who}: {name} must be a number, because its term {term!r} is "
+                f"{'missing' if term not in totals else f'{totals[term]:g}'} in the first batches, but got 'auto'. "
+                "Write a number."
+            )
+        weight = totals[reference] / totals[term]
+        objective.fix(name, weight)
+        rank_zero_info(
+            f"{type(method).__name__}: {name} is {weight:.6g}, so that {term!r} begins as large as {reference!r}"
+        )
+
+
+def _reference(who: str, names: list[str], totals: Mapping[str, float]) -> str:
+    for term in REFERENCES:
+        if totals.get(term, 0.0) > 0 and f"{term}_weight" not in names:
+            return term
+    raise InputError(
+        f"{who}: {names[0]} must be a number, because the terms that it could be compared with "
+        f"({', '.join(REFERENCES)}) are 0, but got 'auto'. Write a number."
+    )
+
+
+@contextmanager
+def _as_it_was(net: nn.Module, objective: Objective) -> Iterator[None]:
+    """Restore the buffers of the net and the random state; the objective is in evaluation mode, and writes nothing."""
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    training = objective.training, net.training
+    device = next(net.parameters()).device
+    objective.eval()
+    net.train()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        objective.train(training[0])
+        net.train(training[1])
+        for name, value in net.named_buffers():
+            value.copy_(buffers[name])
+
+
+def described_auto(objective: Objective | None) -> dict[str, Any]:
+    """The measured weights, for the description in a checkpoint; nothing where there are none."""
+    measured = {} if objective is None else objective.measured_weights
+    return {KEY: copy.copy(measured)} if measured else {}
+
+
+def restore_auto(objective: Objective | None, described: Mapping[str, Any]) -> None:
+    """Train on with the measured weights of a checkpoint."""
+    known = described.get(KEY) or {}
+    if objective is not None:
+        for name in [name for name in objective.open_weights if name in known]:
+            objective.fix(name, float(known[name]))
+
+
+def warn_of_dominance(method: Preparation, objective: Objective | None) -> None:
+    """Warn after the first epoch of a weighted term that is nearly all of the loss.
+
+    Soft targets with a share ``kd_weight`` of at most 1 are meant to be most of the loss.
+    """
+    if objective is None or method.trainer.current_epoch or method.trainer.sanity_checking:
+        return
+    metrics = method.trainer.callback_metrics
+    loss = metrics.get("train/loss")
+    names = [name for name in objective.settings() if name.endswith("_weight") and objective.unbounded(name)]
+    for name in names:
+        value = metrics.get(f"train/{name.removesuffix('_weight')}")
+        if loss is None or value is None or not float(loss) > 0 or float(value) == float(loss):
+            continue
+        if (share := float(value) / float(loss)) > DOMINANT:
+            rank_zero_warn(
+                f"{type(method).__name__}: the term {name.removesuffix('_weight')!r} was {share:.0%} of the loss in "
+                f"the first epoch, with {name}={float(objective.settings()[name]):g}. Published weights belong to "
+                f"their data, nets and batch size; write {name}: auto, or choose it on validation."
+            )
