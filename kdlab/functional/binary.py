@@ -138,7 +138,7 @@ def binary_soft_target_kl(student_logits: Tensor, teacher_logits: Tensor, temper
 
     Example:
         >>> print(f"{binary_soft_target_kl(torch.zeros(1, 2), torch.tensor([[4.0, 0.0]])):.4f}")
-        0.8878
+        0.8876
     """
     check_logits(student_logits, teacher_logits, temperature)
     own, other = student_logits / temperature, teacher_logits.detach() / temperature

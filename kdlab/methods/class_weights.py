@@ -36,7 +36,8 @@ def weight_classes(who: str, objective: Objective | None, windows: Windows, clas
                 f"{name_of(windows)} has no class_counts. List the weights, or add it."
             )
         if objective.many:
-            count = len(windows.train_index) or windows.counts.get("train", {}).get("windows", 0)
+            labelled = windows.counts.get("train", {}).get("windows", 0)  # the index holds windows without a label, too
+            count = labelled or len(windows.train_index)
             objective.use_weights(balanced_positive_weights(who, counts, count, windows.classes))
         else:
             objective.use_weights(balanced_weights(who, counts, windows.classes))
