@@ -1,10 +1,12 @@
-"""How a study names people and shows its results: the keys of a study file that change no job.
+"""How a study names people and shows its results: keys of a study file that change no job.
 
-people: hashed                    # hashes in place of names (KDLAB_SALT); plain by default
-compare: [[kd_48, scratch_48]]    # matched pairs, each with an interval of its own
-title: Distillation on the wrist  # heads results.md; a run has its own, kd: {config: kd.yaml, title: Soft targets}
-columns: [parameters, test_accuracy, over_people]     # of results.tex and means.csv
-figures: [png, pdf, svg]          # or {formats: [png, pdf], font: DejaVu Serif, font_size: 8, width: 3.5}
+A study file may have::
+
+    people: hashed                    # hashes in place of names (KDLAB_SALT); plain by default
+    compare: [[kd_48, scratch_48]]    # matched pairs, each with an interval of its own
+    title: Distillation on the wrist  # heads results.md; a run has its own, kd: {config: kd.yaml, title: Soft targets}
+    columns: [parameters, test_accuracy, over_people]     # of results.tex and means.csv
+    figures: [png, pdf, svg]          # or {formats: [png, pdf], font: DejaVu Serif, font_size: 8, width: 3.5}
 
 ``people: hashed`` is about the tables and figures of the study and each ``result.json``. The folders of the jobs
 (configs, checkpoints, predictions, logs) have hashes only where the data module makes them: ``subject_ids: hashed``.
