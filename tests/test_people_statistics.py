@@ -335,6 +335,7 @@ def test_windows_are_counted_by_person_and_class():
     assert macro_f1(row["classes"]) == pytest.approx(expected.mean())
     check_counts(row, "here")
     json.dumps(row)
+    assert counted(evaluation(["a"], [[0, 1, 1]], [0])) == {}  # any number of labels
     assert counted(evaluation([""] * 4, [0, 1, 2, 0], [0, 0, 0, 0]))["people"] == {}
 
 

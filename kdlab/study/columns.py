@@ -6,7 +6,7 @@ from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.functional import SCORES
 
 METRICS = (
-    *("val_accuracy", "val_f1", "test_accuracy", "test_f1", "test_nll", "test_ece", "test_v_measure"),
+    *("val_accuracy", "val_f1", "test_accuracy", "test_f1", "test_map", "test_nll", "test_ece", "test_v_measure"),
     *(f"test_accuracy_{kind}{severity}" for kind in KINDS for severity in SEVERITIES),
     *(f"test_open_set_auroc_{score}" for score in SCORES),
 )

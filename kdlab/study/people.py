@@ -25,8 +25,11 @@ def counted(found: Evaluation) -> dict[str, Any]:
     Returns:
         ``classes``: ``names`` of the K classes, and for each ``hits`` (right windows), ``support`` (windows of the
         class) and ``predicted`` (windows that were predicted as it). ``people``: for each test person ``windows``,
-        ``correct`` and the same three lists; empty where people are unknown.
+        ``correct`` and the same three lists; empty where people are unknown. Nothing, where a window may have any
+        number of labels: it is not right or wrong as one.
     """
+    if found.target.ndim != 1:
+        return {}
     predicted = found.probabilities.argmax(1)
     subjects, classes = np.array(found.subjects, dtype=np.str_), len(found.classes)
     people = {}

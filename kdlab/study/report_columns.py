@@ -28,6 +28,7 @@ _TITLES: dict[str, tuple[str, float, int]] = {
     "val_f1": ("validation F1 (%)", 100, 1),
     "test_accuracy": ("accuracy (%)", 100, 1),
     "test_f1": ("F1 (%)", 100, 1),
+    "test_map": ("mean AP (%)", 100, 1),
     "test_nll": ("NLL", 1, 3),
     "test_ece": ("ECE (%)", 100, 1),
     "test_v_measure": ("V-measure", 1, 3),
