@@ -370,10 +370,10 @@ def small_net() -> nn.Module:
 
 
 def two_by_hand() -> list[dict[str, float]]:
-    """The mean gradient of both processes in each step, each normalised by the statistics of its own windows."""
+    """The mean gradient of both processes in each step, normalised by the statistics of all windows."""
     model, rows = small_net(), []
     data = [part(0), part(1)]
-    x = torch.cat([b.views["raw"].transpose(0, 1).flatten(1) for b in data[0]], 1)
+    x = torch.cat([b.views["raw"].transpose(0, 1).flatten(1) for b in data[0] + data[1]], 1)
     mean, std = x.mean(1)[:, None], x.std(1, unbiased=False)[:, None]
     for pair in zip(*data, strict=True):
         row = {"loss": 0.0, "windows": 0, "right": 0}

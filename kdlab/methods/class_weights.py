@@ -17,6 +17,8 @@ KEY = "class_weights"
 def weight_classes(who: str, objective: Objective | None, windows: Windows, classes: int) -> None:
     """Find ``"balanced"`` class weights in the training windows, and check that there is one for each class.
 
+    Of windows without a label, the objective learns that there are some.
+
     Args:
         who: name of the method.
         objective: its objective.
@@ -26,6 +28,8 @@ def weight_classes(who: str, objective: Objective | None, windows: Windows, clas
     Raises:
         InputError: without counts, for a class without training windows, or for another number of classes.
     """
+    if isinstance(objective, Labelled):
+        objective.partly_labelled = windows.unlabelled_count > 0
     if not isinstance(objective, Labelled) or objective.class_weights is None:
         return
     if objective.class_weights == "balanced":
