@@ -70,6 +70,8 @@ class Labelled(Objective):
         self.many = False
         self._tensors: dict[Any, Tensor] = {}
         self._used = False
+        #: whether windows of a batch may have no label, so that ranks differ in how many have one
+        self.partly_labelled = False
 
     @property
     def plain_labels(self) -> bool:
@@ -118,8 +120,13 @@ class Labelled(Objective):
         return each.sum() / self._divisor(losses, target, weights)
 
     def _divisor(self, losses: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        """What the sum is divided by, as the mean over ranks: windows with a label, or the weights of their classes."""
-        total = distributed.total(functional.label_total(losses, target, weights)) / distributed.world_size()
+        """What the sum is divided by: windows with a label, or the weights of their classes.
+
+        It is the mean over ranks where these may differ in it.
+        """
+        total = functional.label_total(losses, target, weights)
+        if weights is not None or self.partly_labelled:
+            total = distributed.total(total) / distributed.world_size()
         return torch.where(total > 0, total, 1.0)
 
     def _binary_mean(self, logits: Tensor, target: Tensor) -> Tensor:

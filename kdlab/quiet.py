@@ -113,8 +113,8 @@ def _leave_out() -> None:
     last = bool(sys.warnoptions)
     for text in _NOISE:
         warnings.filterwarnings("ignore", text, append=last)
-    for kind in (DeprecationWarning, FutureWarning):  # of what Lightning calls, or of itself
-        warnings.filterwarnings("ignore", category=kind, module=r"lightning\.", append=last)
+    for kind in (DeprecationWarning, FutureWarning):  # of what Lightning or kdlab call
+        warnings.filterwarnings("ignore", category=kind, module=r"(lightning|kdlab)\.", append=last)
 
 
 def _shown_by(show: Callable[..., Any]) -> Callable[..., Any]:

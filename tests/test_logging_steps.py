@@ -86,6 +86,12 @@ def linear(optimizer: torch.optim.Optimizer) -> Any:
     return torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=10)
 
 
+def mean_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """The cross-entropy, averaged over the windows that have a label."""
+    labelled = target.sum(1) > 0 if target.ndim > 1 else target >= 0
+    return F.cross_entropy(logits[labelled], target[labelled])
+
+
 def plain_loop(data: list[Batch], accumulate: int = 1, clip: float | None = None) -> list[dict[str, float]]:
     """The same training in plain PyTorch, float64; each row is a step of the optimiser, with the sizes of its parts."""
     model, rows = plain_net(), []
@@ -97,7 +103,7 @@ def plain_loop(data: list[Batch], accumulate: int = 1, clip: float | None = None
         for i, batch in enumerate(data, 1):
             logits = model((batch.views["raw"] - mean) / std)
             target = batch.target.numpy()
-            loss = F.cross_entropy(logits, batch.target)
+            loss = mean_loss(logits, batch.target)
             (loss / accumulate).backward()
             predicted = logits.detach().numpy().argmax(1)
             has = target.sum(1) > 0 if target.ndim > 1 else target >= 0
@@ -370,10 +376,10 @@ def small_net() -> nn.Module:
 
 
 def two_by_hand() -> list[dict[str, float]]:
-    """The mean gradient of both processes in each step, each normalised by the statistics of its own windows."""
+    """The mean gradient of both processes in each step, normalised by the statistics of all windows."""
     model, rows = small_net(), []
     data = [part(0), part(1)]
-    x = torch.cat([b.views["raw"].transpose(0, 1).flatten(1) for b in data[0]], 1)
+    x = torch.cat([b.views["raw"].transpose(0, 1).flatten(1) for b in data[0] + data[1]], 1)
     mean, std = x.mean(1)[:, None], x.std(1, unbiased=False)[:, None]
     for pair in zip(*data, strict=True):
         row = {"loss": 0.0, "windows": 0, "right": 0}

@@ -23,6 +23,7 @@ from kdlab.cache import TeacherCache
 from kdlab.callbacks import ConfusionMatrixPicture, EarlyStoppedTeacher, MarginMapPictures, ViewPictures
 from kdlab.data import ArrayDataModule
 from kdlab.data.mixing import Mixup
+from kdlab.data.unlabelled import Unlabelled
 from kdlab.evaluate import Evaluation, evaluate
 from kdlab.export import load
 from kdlab.methods.checkpoints import KEY
@@ -102,6 +103,7 @@ class Losses(pl.Callback):
         def recorded(**given: Any) -> Any:
             terms = inner(pl_module.objective, **given)
             z, y = given["student"].logits.detach().double().numpy(), given["target"].double().numpy()
+            z, y = z[y[:, 0] >= 0], y[y[:, 0] >= 0]
             p = 1 / (1 + np.exp(-z))
             self.found.append(float(terms["ce"].detach()))
             self.wanted.append(-float((np.array(self.weights) * y * np.log(p) + (1 - y) * np.log(1 - p)).mean()))
@@ -122,6 +124,20 @@ def test_balanced_weights_of_a_fit(mix: Any, tmp_path: Path) -> None:
     assert len(losses.found) > 3
     np.testing.assert_allclose(losses.found, losses.wanted, rtol=1e-4)
     assert module.describe()["class_weights"] == pytest.approx(weights)
+
+
+def test_windows_without_labels_are_not_counted_as_windows_without_classes(tmp_path: Path) -> None:
+    given = many(unlabelled=Unlabelled(people=["1", "2"]))
+    given.setup()
+    labelled = given.train_index[: given.counts["train"]["windows"]]
+    rows = Y[labelled]
+    assert set(WHO[labelled]) & {1, 2} == set()
+    assert set(WHO[given.train_index]) >= {1, 2}
+    module = KD(net(), {"raw": teacher()}, class_weights="balanced")
+    losses = Losses(((1 - rows).sum(0) / rows.sum(0)).tolist())
+    fitted(tmp_path, module, given, callbacks=[losses])
+    assert module.objective.label_weights == pytest.approx(losses.weights)
+    np.testing.assert_allclose(losses.found, 0.1 * np.array(losses.wanted), rtol=1e-4)
 
 
 def test_a_teacher_is_stopped_at_the_peak_of_f1_and_best_is_chosen_by_it(tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ def test_what_cannot_be_brought_back_is_refused(foreign: Foreign, tmp_path: Path
     def fit(data: Any, teacher: Teacher, **more: Any) -> None:
         trainer(tmp_path, max_epochs=1, **more).fit(KD(student(), {"raw": teacher}), data)
 
-    with pytest.raises(InputError, match=r"teacher 'raw': units='physical' must find a data module .* but got Bare"):
+    with pytest.raises(InputError, match=r"teacher 'raw' reads view 'raw/physical', but the batch has 'raw'"):
         fit(Bare(), taught(foreign))
     for precision in ("bf16-true", "16-true"):
         with pytest.raises(InputError, match=f"teacher 'raw': precision of the trainer .* but got '{precision}'"):

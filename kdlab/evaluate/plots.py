@@ -51,7 +51,7 @@ def plot_robustness(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figu
                     [100 * value for value in net[kind]],
                     label=name,
                     color=COLOURS[i % 8],
-                    marker=MARKERS[i % 8],
+                    marker=MARKERS[(i + i // 8) % 8],
                     linestyle=DASHES[i // 8 % 4],
                     markersize=5,
                     linewidth=1.4,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: those of Okabe and Ito, which colour-blind readers tell apart; beyond eight nets, markers and dashes differ
+#: those of Okabe and Ito, which colour-blind readers tell apart; markers differ too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
@@ -16,8 +16,12 @@ _COLOURS = [colour for colour in COLOURS if colour != BLACK]  # black are means
 
 
 def style(position: int) -> dict[str, Any]:
-    """Colour and marker of the n-th of many."""
-    return {"color": _COLOURS[position % len(_COLOURS)], "marker": MARKERS[position // len(_COLOURS) % len(MARKERS)]}
+    """Colour and marker of the n-th of many; neighbours differ in both, and 56 in one of them.
+
+    >>> len({tuple(style(i).values()) for i in range(56)})
+    56
+    """
+    return {"color": _COLOURS[position % len(_COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
 
 
 def new_figure(width: float, height: float, dpi: float | None = None) -> Figure:

@@ -32,8 +32,11 @@ def spelt(word: str) -> str:
     return word if match is None else "0" if match[1].lstrip("+-") == "0" else match[1]
 
 
-def salt() -> str:
+def salt(argument: str = "subject_ids") -> str:
     """The laboratory's salt, from the environment, so that no config, checkpoint or card contains it.
+
+    Args:
+        argument: what it is needed for, for the message.
 
     Raises:
         InputError: none, or a short one.
@@ -42,7 +45,7 @@ def salt() -> str:
     if len(value) < SHORTEST_SALT:
         got = "nothing" if not value else f"{len(value)} characters"
         raise InputError(
-            f"subject_ids: hashes must be salted by the environment variable {SALT}, but got {got}. {REMEDY}."
+            f"{argument}: hashes must be salted by the environment variable {SALT}, but got {got}. {REMEDY}."
         )
     return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Reads:
         dtype: of the nets.
         index: what needs a stable index of the windows; None: nothing does.
         order: of the batch's first window in the loader, and the step from one window to the next.
-        unlabelled: whether windows may have no label, -1 or a row of zeros.
+        unlabelled: whether windows may have no label, -1 or a row of zeros; ``"batch"``: where a `Batch` says so.
         many: whether labels are rows of 0 and 1, for any number of classes each; -1 in all of an unlabelled window.
     """
 
@@ -53,7 +53,7 @@ class Reads:
     dtype: torch.dtype
     index: str | None = None
     order: tuple[int, int] = (0, 1)
-    unlabelled: bool = False
+    unlabelled: bool | Literal["batch"] = False
     many: bool = False
 
 
@@ -92,7 +92,13 @@ def batch_of(given: Any, reads: Reads) -> Batch:
         labels = torch.full((rows,), -1)
     else:
         labels = labels_of(
-            target, rows, reads.num_classes, reads.stage, reads.who, unlabelled=reads.unlabelled, many=reads.many
+            target,
+            rows,
+            reads.num_classes,
+            reads.stage,
+            reads.who,
+            unlabelled=isinstance(given, Batch) if reads.unlabelled == "batch" else reads.unlabelled,
+            many=reads.many,
         )
         labels = labels.to(reads.dtype) if labels.is_floating_point() else labels
     if index is not None:

@@ -17,6 +17,8 @@ KEY = "class_weights"
 def weight_classes(who: str, objective: Objective | None, windows: Windows, classes: int) -> None:
     """Find ``"balanced"`` class weights in the training windows, and check that there is one for each class.
 
+    Of windows without a label, the objective learns that there are some.
+
     Args:
         who: name of the method.
         objective: its objective.
@@ -26,6 +28,8 @@ def weight_classes(who: str, objective: Objective | None, windows: Windows, clas
     Raises:
         InputError: without counts, for a class without training windows, or for another number of classes.
     """
+    if isinstance(objective, Labelled):
+        objective.partly_labelled = windows.unlabelled_count > 0
     if not isinstance(objective, Labelled) or objective.class_weights is None:
         return
     if objective.class_weights == "balanced":
@@ -36,7 +40,8 @@ def weight_classes(who: str, objective: Objective | None, windows: Windows, clas
                 f"{name_of(windows)} has no class_counts. List the weights, or add it."
             )
         if objective.many:
-            count = len(windows.train_index) or windows.counts.get("train", {}).get("windows", 0)
+            labelled = windows.counts.get("train", {}).get("windows", 0)  # the index holds windows without a label, too
+            count = labelled or len(windows.train_index)
             objective.use_weights(balanced_positive_weights(who, counts, count, windows.classes))
         else:
             objective.use_weights(balanced_weights(who, counts, windows.classes))

@@ -193,10 +193,10 @@ class Distillation(Method):
             )
 
     def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
-        """Also the views of the teachers, in training and where they are scored."""
+        """Also the views of the teachers in training, and these alone where they are scored."""
         taught = dict(self.named_teachers()) if stage in ("train", "teachers") else {}
         views = {t.view: (f"teacher {name!r}", t.net if t.loaded else None) for name, t in taught.items()}
-        return views | super().read_views(stage)
+        return views if stage == "teachers" else views | super().read_views(stage)
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
         """The teachers with their names."""

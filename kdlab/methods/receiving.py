@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -23,6 +23,7 @@ from kdlab.methods.arguments import objective_of
 from kdlab.methods.batches import Reads, Unindexed, batch_of, size_of
 from kdlab.methods.windows import PartialWindows, name_of, windows_of
 from kdlab.nets.base import Backbone
+from kdlab.objectives import CrossEntropy
 from kdlab.types import Batch, InputError, Windows
 
 _EVALUATES = {"fit": "validate on", "validate": "validate on", "test": "test on", "predict": "predict"}
@@ -122,9 +123,13 @@ class Receiving(LightningModule):
             dtype,
             needed,
             order,
-            unlabelled=stage == "predict" or (stage == "train" and not self.reads_labels),
+            unlabelled=stage == "predict" or (stage == "train" and self._takes_unlabelled()),
             many=self.many_labels,
         )
+
+    def _takes_unlabelled(self) -> bool | Literal["batch"]:
+        """Whether training windows may have no label; for labels alone only those of a `Batch`, which declares it."""
+        return "batch" if isinstance(objective_of(self), CrossEntropy) else not self.reads_labels
 
     def received(self, batch: Any, stage: str) -> Batch:
         """A batch of a loader of the trainer, as its loops hand it over to the steps.

@@ -105,6 +105,8 @@ class Adapter(Backbone):
             self._run_as_it_is(net, followed)
         else:
             self._run_graph(followed)
+        if any(p.dtype == torch.float64 for p in self.body.parameters()):
+            self.standardize.double()  # it hands windows over in its own type
         if getattr(self.head, "out_features", num_classes) != num_classes:
             raise InputError(
                 f"Adapter: the head {head!r} has {self.head.out_features} classes, but num_classes={num_classes}. Give "

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from kdlab.files import one_line, remove_leftovers
+from kdlab.fingerprint import salt
 from kdlab.streams import never_refuse
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
@@ -50,6 +51,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
     parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     parser.add_argument("--root", default="runs", help="folder of all runs")
+    parser.add_argument("--hash-people", action="store_true", help="as people: hashed in the study file")
     given = parser.parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
@@ -60,6 +62,10 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
 def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
     never_refuse()
     study = Study.read(given.file)
+    if given.hash_people:
+        study = replace(study, paper=replace(study.paper, hashed=True))
+    if study.paper.hashed:
+        salt("people")
     settings = read_settings(study, Path(given.root))
     if settings.tuning is not None or settings.tuned is not None:
         fix_threads()
@@ -70,12 +76,12 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         run_one({**tuning.jobs, **({} if settings.pending else jobs)}, given.only, runner)
         return
     if given.list and settings.pending:  # the others follow from their results
-        print_commands(study, tuning.jobs, given.root, trials)
+        print_commands(study, tuning.jobs, given.root, trials, ["--hash-people"] * given.hash_people)
         return
     if given.list or given.dry_run:
         found = survey(jobs)
         if given.list:
-            print_commands(study, jobs, given.root, found)
+            print_commands(study, jobs, given.root, found, ["--hash-people"] * given.hash_people)
             return
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scipy.special import stdtrit
@@ -77,14 +77,20 @@ def comparisons(
         confidence: between 0 and 1.
     """
     found = {}
+    for condition, baseline, other in compared(known, baselines):
+        difference = paired_difference(condition.rows, other.rows, metric, confidence)
+        if difference.pairs:
+            found[condition.title, baseline] = difference
+    return found
+
+
+def compared(known: Sequence[Condition], baselines: Sequence[str]) -> Iterator[tuple[Condition, str, Condition]]:
+    """The comparisons of a table: (condition, baseline, the baseline's condition), none of them twice."""
     for condition in known:
         stop = baselines.index(condition.run) if condition.run in baselines else len(baselines)
         for baseline in baselines[:stop]:
             if (other := partner(condition, known, baseline)) is not None:
-                difference = paired_difference(condition.rows, other.rows, metric, confidence)
-                if difference.pairs:
-                    found[condition.title, baseline] = difference
-    return found
+                yield condition, baseline, other
 
 
 def paired_difference(

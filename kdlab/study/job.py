@@ -24,12 +24,15 @@ from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_che
 from kdlab.methods.finite import DivergedError
 from kdlab.quiet import quieted
 from kdlab.study import ends
+from kdlab.study.columns import BESIDE
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
+from kdlab.study.people import counted, with_pseudonyms
 from kdlab.study.plan import Job
 from kdlab.study.results import check_checkpoint, clean, finished_checkpoint, identity, read_row
 from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
 from kdlab.study.windows import share
+from kdlab.study.workers import beside
 from kdlab.types import InputError
 
 
@@ -89,7 +92,10 @@ def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
         line = runner(_words(job, config), prepare)
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
-        measured = validation_row(line, path) if job.trial else _measure(line, path, job.folder)
+        if job.trial:
+            measured = validation_row(line, path)
+        else:
+            measured = with_pseudonyms(_measure(line, path, job.folder), job.hashed_for)
         row = {**identity(job), "sources": sources(), **measured}
         log_scores(trainer, row, read_checkpoint(path)[KEY])
     return {**row, "seconds": round(time.perf_counter() - begin, 1)}
@@ -150,8 +156,10 @@ def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
         "val_f1": validated["val/f1"],
         **{f"test_{name}": value for name, value in found.scalars.items() if name not in _COSTS},
         **{name: kind(found.scalars[name]) for name, kind in _COSTS.items()},
+        BESIDE: beside(),
         **final,
         "reliability": _bins(found.reliability),
+        **counted(found),
     }
 
 

@@ -29,6 +29,8 @@ teacher with ``one_per: fold`` is shared by the seeds of its fold; without it ea
 ``tune`` declares what is tuned on validation people before the study is run (`kdlab.study.tuning.declared`), and
 ``tuned`` the settings that ``kdlab tune`` found and wrote (`kdlab.study.tuning.tuned`).
 
+`kdlab.study.paper` has the keys that change no job: ``people``, ``compare``, ``title``, ``columns`` and ``figures``.
+
 ``logger`` replaces the loggers of the run configs (``false``: none); without it the configs keep theirs. What logs
 does not belong to a job's key, so a job that is done stays done. Runs of Weights & Biases have the study as their
 group, the job as their name, and ``teacher``, ``scratch``, ``student`` or ``report`` as their type.
@@ -51,18 +53,20 @@ from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.loggers import check_setting, name_runs
+from kdlab.study.paper import KEYS as PAPER_KEYS
+from kdlab.study.paper import Paper, read_paper
 from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
-    *("baselines", "published", "logger", "tune", "tuned"),
+    *("baselines", "published", "logger", "tune", "tuned", *PAPER_KEYS),
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
-_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
+_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Job:
     config: dict[str, Any]
     needs: tuple[str, ...]
     shared: bool
+    hashed_for: str = ""  # the study for whose tables people are hashed; empty: they keep their names
     trial: str = ""  # of a tuning: its stage and number, or `NEEDED`; its test windows are not read
 
     @property
@@ -135,6 +140,7 @@ class Study:
     runs: dict[str, Run]
     baselines: tuple[str, ...]
     published: dict[str, dict[str, Any]]
+    paper: Paper = field(default_factory=Paper)
     tune: Mapping[str, Any] | None = None
     tuned: Mapping[str, Any] | None = None
 
@@ -184,6 +190,7 @@ class Study:
             runs,
             tuple(baselines),
             published,
+            read_paper(content, STAGES, tuple(runs), path),
             content.get("tune"),
             content.get("tuned"),
         )
@@ -287,7 +294,8 @@ class Study:
         config["run"] = place.as_posix()
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
-        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, trial)
+        hashed_for = self.name if self.paper.hashed else ""
+        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, hashed_for, trial)
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}

@@ -42,12 +42,12 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
         print(f"  note: {name} counts as not done: {reason}")
 
 
-def print_commands(study: Study, jobs: Jobs, root: str, found: Survey) -> None:
+def print_commands(study: Study, jobs: Jobs, root: str, found: Survey, options: Sequence[str] = ()) -> None:
     """One shell command per missing job, for a cluster's scheduler or an agent."""
     for name in jobs:
         if name not in found.rows:
             more = [] if root == "runs" else ["--root", root]
-            print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more]))
+            print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more, *options]))
 
 
 def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Survey) -> None:

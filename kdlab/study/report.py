@@ -6,13 +6,16 @@ study writes the same bytes as an uninterrupted one.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdlab.files import replacing
 from kdlab.study.conditions import Row, axis_labels, conditions
+from kdlab.study.figure_files import save_figure
+from kdlab.study.paper import Paper
+from kdlab.study.plot_people import people_figures
 from kdlab.study.plots import figures_of
 from kdlab.study.report_cells import Findings
 from kdlab.study.report_csv import csv_text
@@ -24,6 +27,8 @@ from kdlab.study.report_details import (
     robustness_section,
     times_text,
 )
+from kdlab.study.report_paper import paper_files
+from kdlab.study.report_people import class_section, pair_section, people_section
 from kdlab.study.report_reading import how_to_read
 from kdlab.study.report_results import main_table, what_was_done
 
@@ -44,8 +49,12 @@ def write_report(
     seconds: float | None = None,
     draw: bool = True,
     more: Sequence[tuple[str, str]] = (),
+    paper: Paper | None = None,
 ) -> Path:
     """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the figures; each is replaced at once.
+
+    Also ``means.csv`` and ``results.tex`` with the columns that ``paper`` names, and, where rows count their windows by
+    person and class, ``people.csv`` and ``classes.csv``.
 
     Args:
         rows: one dict per finished run, see :mod:`kdlab.study.statistics`; nested values are not written.
@@ -63,6 +72,7 @@ def write_report(
         seconds: the wall time of the study, for ``times.md``.
         draw: whether to draw the figures.
         more: (file, caption) of further figures in the folder.
+        paper: display names, matched pairs, columns and formats of figures.
 
     Returns:
         The path of ``results.md``.
@@ -76,7 +86,7 @@ def write_report(
         >>> next(line for line in text.splitlines() if line.startswith("| scratch"))
         '| scratch | raw | 3 | 91.0 ± 1.0 | 0.6 |'
     """
-    folder = Path(folder)
+    folder, paper = Path(folder), paper or Paper()
     folder.mkdir(parents=True, exist_ok=True)
     known = conditions(rows, order, axes)
     there = {condition.run for condition in known}
@@ -86,18 +96,27 @@ def write_report(
         [baseline for baseline in baselines if baseline in there],
         published or {},
         confidence,
+        paper,
     )
     _write(folder / "results.csv", csv_text(study, times=False))
     _write(folder / "times.csv", csv_text(study, times=True))
     _write(folder / "times.md", times_text(study, name, seconds))
+    for file, content in paper_files(study).items():
+        if content is None:
+            (folder / file).unlink(missing_ok=True)  # of an earlier report
+        else:
+            _write(folder / file, content)
     drawn = _draw(study, axes, folder) if draw else []
     parts = [
-        f"# {name}",
+        f"# {paper.title or name}",
         description.strip(),
         what_was_done(study, subjects or {}),
         main_table(study),
         how_to_read(study),
         *difference_section(study),
+        *people_section(study),
+        *pair_section(study),
+        *class_section(study),
         *fold_section(study),
         *open_set_section(study),
         *robustness_section(study),
@@ -116,12 +135,8 @@ def _write(path: Path, content: str | bytes) -> None:
 
 def _draw(study: Findings, axes: Mapping[str, Sequence[str]] | None, folder: Path) -> list[tuple[str, str]]:
     """Save the figures; (file, caption) of each."""
-    files = []
-    options: dict[str, Any] = {"baselines": study.baselines, "axes": axes, "confidence": study.confidence}
-    for stem, caption, draw in figures_of(study.known, **options):
-        file = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) + ".png"
-        content = io.BytesIO()
-        draw().savefig(content, format="png", dpi=120)
-        _write(folder / file, content.getvalue())
-        files.append((file, caption))
-    return files
+    shown = study.paper.shown
+    known = [replace(condition, run=shown(condition.run)) for condition in study.known]
+    options: dict[str, Any] = {"baselines": list(map(shown, study.baselines)), "axes": axes}
+    there = [*figures_of(known, **options, confidence=study.confidence), *people_figures(study)]
+    return [(save_figure(draw, folder, stem, study.paper.figures), caption) for stem, caption, draw in there]

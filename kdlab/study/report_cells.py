@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from kdlab.study.conditions import Condition, Row, natural
 from kdlab.study.differences import Difference, comparisons
+from kdlab.study.holm import holm
+from kdlab.study.matched import Pair, matched_pairs
+from kdlab.study.paper import Paper
+from kdlab.study.people_differences import PeopleDifference, people_comparisons
 from kdlab.study.statistics import independent, summarise
 
 METRIC = "test_accuracy"
@@ -25,6 +29,7 @@ class Findings:
     baselines: list[str]
     published: Mapping[str, Mapping[str, Any]]
     confidence: float
+    paper: Paper = field(default_factory=Paper)
 
     @property
     def rows(self) -> list[Row]:
@@ -36,13 +41,28 @@ class Findings:
         """(title of a condition, baseline) -> difference of the test accuracy."""
         return comparisons(self.known, self.baselines, METRIC, self.confidence)
 
+    @cached_property
+    def people(self) -> dict[tuple[str, str], PeopleDifference]:
+        """(title of a condition, baseline) -> difference of the test accuracy over people."""
+        return people_comparisons(self.known, self.baselines, self.confidence)
+
+    @cached_property
+    def corrected(self) -> dict[tuple[str, str], float]:
+        """(title of a condition, baseline) -> p-value over people, corrected over the table."""
+        return holm({pair: found.p for pair, found in self.people.items() if found.p is not None})
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """The pairs that the study file names."""
+        return matched_pairs(self.known, self.paper.compare, METRIC, self.confidence)
+
 
 def table(columns: Sequence[Column], known: Iterable[Condition]) -> str:
     """A table with one line per condition, without the columns that are empty throughout."""
     lines = [[escape(cell(condition)) for _, cell in columns] for condition in known]
     kept = [i for i in range(len(columns)) if any(line[i] not in ("", NONE) for line in lines)]
     head = [columns[i][0] for i in kept]
-    rule = ["---" if title in ("run", "view") else "---:" for title in head]
+    rule = ["---" if title in ("run", "title", "view") else "---:" for title in head]
     return "\n".join(table_line(cells) for cells in (head, rule, *([line[i] for i in kept] for line in lines)))
 
 
@@ -62,7 +82,8 @@ def name_columns(study: Findings) -> list[Column]:
     def label(axis: str) -> Column:
         return axis, lambda c: c.labels.get(axis, NONE)
 
-    return [("run", lambda c: c.run), *map(label, study.axes), ("view", lambda c: first_value(c, "view"))]
+    title = [("title", lambda c: study.paper.titles.get(c.run, NONE))]
+    return [("run", lambda c: c.run), *title, *map(label, study.axes), ("view", lambda c: first_value(c, "view"))]
 
 
 def first_value(condition: Condition, key: str) -> str:
@@ -93,7 +114,7 @@ def signed_points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def interval_cell(difference: Difference | None) -> str:
+def interval_cell(difference: Difference | PeopleDifference | None) -> str:
     """A paired difference with its interval, in bold where the interval excludes 0."""
     if difference is None or difference.mean is None:
         return NONE

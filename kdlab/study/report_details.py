@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.functional import SCORES
+from kdlab.study.columns import BESIDE
 from kdlab.study.conditions import Condition, number
 from kdlab.study.pooled import severities
 from kdlab.study.report_cells import (
@@ -31,6 +32,7 @@ from kdlab.study.statistics import FoldMeans, fold_means
 UNEQUAL = 1.1  # largest fold / smallest fold, above which both weightings are shown
 TINY = 0.1  # of the median fold, below which the mean without the smallest fold is shown too
 LAST = f"{METRIC}_last"
+MARK = "†"
 
 
 def difference_section(study: Findings) -> list[str]:
@@ -169,14 +171,25 @@ def times_text(study: Findings, name: str, seconds: float | None) -> str:
         *name_columns(study),
         ("parameters", lambda c: first_value(c, "parameters")),
         ("seconds a run", lambda c: mean_cell(c, "seconds", 1, 0)),
-        ("latency (ms, batch 1)", lambda c: mean_cell(c, "latency_ms", 1, 2)),
+        ("latency (ms, batch 1)", latency_cell),
         ("view (ms a window)", lambda c: mean_cell(c, "view_ms", 1, 2)),
     ]
     total = math.fsum(value for row in study.rows if (value := number(row, "seconds")) is not None)
     notes = [f"All runs together: {_duration(total)}."] if total else []
     notes += [f"Wall time of the study: {_duration(seconds)}."] if seconds is not None else []
+    if beside := max((int(found) for row in study.rows if (found := number(row, BESIDE)) is not None), default=0):
+        notes.append(
+            f"{MARK} measured while the study may have run {counted(beside, 'other job')} on this machine, and so too "
+            "long; latencies to compare need --jobs 1."
+        )
     parts = [f"# {name}: times", " ".join(notes), table(columns, study.known) if study.known else "No run finished."]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latency_cell(condition: Condition) -> str:
+    """Latency in ms, marked where it was measured beside other jobs."""
+    text = mean_cell(condition, "latency_ms", 1, 2)
+    return f"{text} {MARK}" if text != NONE and any(condition.values(BESIDE)) else text
 
 
 def _duration(seconds: float) -> str:

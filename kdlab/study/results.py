@@ -14,6 +14,7 @@ from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, read_checkpoint
+from kdlab.study.people import check_counts, counted, with_pseudonyms
 from kdlab.study.plan import Job, Jobs
 from kdlab.study.tuning.rows import check_trial
 from kdlab.types import InputError, MissingFileError
@@ -76,11 +77,14 @@ def read_row(job: Job) -> dict[str, Any] | None:
         return None
     if job.trial:
         check_trial(row, job.key, f"{job.name}: {str(job.result)!r}")
-    else:
-        _check_row(row, job)
-        _check_evaluation(job, row["test_windows"])
+        finished_checkpoint(job)
+        return {**row, **identity(job)}
+    _check_row(row, job)
+    found = _check_evaluation(job, row["test_windows"])
     finished_checkpoint(job)
-    return {**row, **identity(job)}
+    if found is not None and "people" not in row:  # of an earlier version
+        row = {**row, **counted(found)}
+    return {**with_pseudonyms(row, job.hashed_for), **identity(job)}
 
 
 def _check_row(row: Mapping[str, Any], job: Job) -> None:
@@ -100,10 +104,11 @@ def _check_row(row: Mapping[str, Any], job: Job) -> None:
         if not _is_number(value) or not 0 <= value <= (1 if share else math.inf):
             raise _damaged(where, name, "a number from 0 to 1" if share else "a number of at least 0", value)
     for name, value in row.items():
-        nested = name in ("labels", "reliability", "test_subjects")
+        nested = name in ("labels", "reliability", "test_subjects", "classes", "people")
         if not nested and not (value is None or isinstance(value, str | int | float)):
             raise _damaged(where, name, "a number or a word", value)
     _check_bins(row.get("reliability"), where)
+    check_counts(row, where)
 
 
 def _check_bins(bins: Any, where: str) -> None:
@@ -124,16 +129,17 @@ def _damaged(where: str, name: str, expected: str, value: Any) -> InputError:
     return InputError(f"{where}: {name} must be {expected}, but got {value!r:.40}. It is damaged.")
 
 
-def _check_evaluation(job: Job, windows: int) -> None:
+def _check_evaluation(job: Job, windows: int) -> Evaluation | None:
     """``evaluation.json`` and ``predictions.npz``, where they are there; the row has what the tables need."""
     if not any((job.folder / name).exists() for name in (JSON, ARRAYS)):
-        return
+        return None
     found = Evaluation.load(job.folder)
     if len(found.index) != windows:
         raise InputError(
             f"{job.name}: {str(job.folder / ARRAYS)!r} must hold {windows} windows, but got "
             f"{len(found.index)}. It is damaged."
         )
+    return found
 
 
 def finished_checkpoint(job: Job) -> Path | None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.evaluate.plots import plot_embeddings
-from kdlab.files import replacing
+from kdlab.fingerprint import is_hashed
+from kdlab.study.figure_files import save_figure
 from kdlab.study.job import sources
+from kdlab.study.paper import Paper
+from kdlab.study.people import hidden_folds, hidden_job, pseudonym
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.report import write_report
 from kdlab.study.report_run import log_report, wandb_of
@@ -25,11 +28,22 @@ def write(
     others = sum(row["sources"] != sources() for row in outcome.rows)
     if others:
         print(f"note: {others} of {len(outcome.rows)} rows were made by other sources of kdlab than these")
+    hashes = sum(any(map(is_hashed, row.get("people", ()))) for row in outcome.rows)
+    if 0 < hashes < sum(bool(row.get("people")) for row in outcome.rows):
+        print(f"note: {hashes} of {len(outcome.rows)} rows have hashes for people; people: hashed makes all rows alike")
     if not outcome.rows:
         return
+    hashed_for = study.name if study.paper.hashed else ""
+    names = hidden_folds(folds, hashed_for)
+    rows = [
+        {**row, "fold": names.get(row["fold"], row["fold"]), "job": hidden_job(row["job"], names)}
+        for row in outcome.rows
+    ]
+    kept = "its text, which may name people, is in error.txt in its folder"
+    failures = {hidden_job(job, names): kept if hashed_for else error for job, error in outcome.failures.items()}
     report = write_report(
-        outcome.rows,
-        list(outcome.failures.items()),
+        rows,
+        list(failures.items()),
         folder,
         name=study.name,
         description=study.description,
@@ -37,11 +51,16 @@ def write(
         published=study.published,
         order=study.order,
         axes={axis: list(labels) for axis, labels in study.axes.items()},
-        subjects={fold: tested for fold, tested in folds.items() if fold},
+        subjects={
+            names[fold]: sorted(pseudonym(name, hashed_for) for name in tested) if hashed_for else tested
+            for fold, tested in folds.items()
+            if fold
+        },
         seconds=seconds,
-        more=write_embeddings(jobs, outcome, folder),
+        more=write_embeddings(jobs, outcome, folder, study.paper),
+        paper=study.paper,
     )
-    if (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, outcome.rows, outcome.failures):
+    if (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, rows, failures):
         place = logger["init_args"].get("save_dir") or "."
         print(f"logged to Weights & Biases: group {study.name}, the report last ({Path(place) / 'wandb'})")
     results = first_table(report.read_text("utf-8").partition("## Results")[2])
@@ -58,7 +77,7 @@ def first_table(text: str) -> str:
     return "\n".join(itertools.takewhile(lambda line: line.startswith("|"), lines))
 
 
-def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[str, str]]:
+def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path, paper: Paper) -> list[tuple[str, str]]:
     """t-SNE figures of the embeddings of the test windows of the first fold and seed, teachers first.
 
     Returns:
@@ -75,7 +94,6 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[s
     if not first:
         return []
     classes = next(iter(first.values())).classes
-    figure = plot_embeddings({name: (e.embedding, e.target) for name, e in first.items()}, classes)
-    with replacing(folder / "embeddings.png") as part:
-        figure.savefig(part, dpi=120, format="png")
-    return [("embeddings.png", "Embeddings of the test windows of the first fold and seed")]
+    shown = {paper.shown(name): (e.embedding, e.target) for name, e in first.items()}
+    file = save_figure(lambda: plot_embeddings(shown, classes), folder, "embeddings", paper.figures)
+    return [(file, "Embeddings of the test windows of the first fold and seed")]

@@ -15,7 +15,13 @@ import torch
 
 from kdlab.study import ends
 
+_others = 0  # jobs that other worker processes of the study may run meanwhile
 GRACE = 10.0  # seconds that a worker has to end its job in, before it is killed
+
+
+def beside() -> int:
+    """How many other jobs the study runs at a time, beside the one of this process."""
+    return _others
 
 
 @contextmanager
@@ -49,6 +55,8 @@ def _end_workers(workers: Sequence[Any]) -> None:
 
 def _begin_worker(counter: Any, processes: int) -> None:
     """A worker's share of the machine; it ends with the study, also where that was killed."""
+    global _others
+    _others = processes - 1
     ends.end_worker_by_signals()
     parent = multiprocessing.parent_process()
     if parent is None or not parent.is_alive():  # the study was killed while this process started

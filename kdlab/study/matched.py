@@ -1,0 +1,56 @@
+"""Pairs of runs that a study file names for comparison, each with intervals of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kdlab.study.conditions import Condition
+from kdlab.study.differences import Difference, paired_difference, partner
+from kdlab.study.people_differences import PeopleDifference, people_difference
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two conditions, the first minus the second.
+
+    Attributes:
+        first: a condition of the first run.
+        second: the condition of the second run with the same labels.
+        folds: the difference over folds (seeds, where there are no folds).
+        people: the difference over people; None where no person was tested by both.
+    """
+
+    first: Condition
+    second: Condition
+    folds: Difference
+    people: PeopleDifference | None
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """The titles of both."""
+        return self.first.title, self.second.title
+
+
+def matched_pairs(
+    known: Sequence[Condition], compare: Iterable[tuple[str, str]], metric: str, confidence: float = 0.95
+) -> list[Pair]:
+    """Each pair of runs, once for each combination of labels; those without rows to pair are left out.
+
+    Args:
+        known: the conditions of a study.
+        compare: pairs of runs.
+        metric: of the differences over folds.
+        confidence: between 0 and 1.
+    """
+    found = []
+    for first, second in compare:
+        for condition in known:
+            other = partner(condition, known, second) if condition.run == first else None
+            if other is None:
+                continue
+            folds = paired_difference(condition.rows, other.rows, metric, confidence)
+            if folds.pairs:
+                people = people_difference(condition.rows, other.rows, confidence)
+                found.append(Pair(condition, other, folds, people))
+    return found
