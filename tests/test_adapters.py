@@ -499,7 +499,9 @@ def test_crd_contrasts_the_windows_of_a_batch_in_a_method_that_knows_no_others(
     loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
     module, x = method("CRD", teachers["raw"]), torch.zeros(2, 6, 100)
     module.objective.adapt(student=module.net(x), teachers={"raw": Teacher(teachers["raw"]).load()(x)})
-    with pytest.raises(InputError, match=r"index must be None without a memory.*remember\(index"):
+    with pytest.raises(
+        InputError, match=r"CRD: the index of all training windows must be known, .* objective\.remember\(range\(N\)\)"
+    ):
         trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(module, loader)
 
 
@@ -1021,15 +1023,18 @@ def test_an_objective_may_find_that_it_needs_no_adapters(teachers: dict[str, str
     assert run.global_step == 1
 
 
-def test_plain_loaders_are_told_what_to_do(teachers: dict[str, str], tmp_path: Path) -> None:
+def test_adapters_are_made_from_the_first_batch_of_plain_loaders(teachers: dict[str, str], tmp_path: Path) -> None:
     loader = torch.utils.data.DataLoader(list(windows_of("train")), batch_size=None)
     module = method("FitNet", teachers["raw"])
-    with pytest.raises(InputError, match=r"FitNetObjective: the adapters must be made before the fit.*objective.adapt"):
-        trainer(tmp_path, max_steps=1).fit(module, loader)
-    x = torch.zeros(2, 6, 100)
-    asked = Teacher(teachers["raw"]).load()
-    module.objective.adapt(student=module.net(x), teachers={"raw": asked(x)})
     trainer(tmp_path, max_steps=1).fit(module, loader)
+    made = {name: adapter.state_dict() for name, adapter in module.objective.adapters.items()}
+    again, x = method("FitNet", teachers["raw"]), torch.zeros(2, 6, 100)
+    taught = Teacher(teachers["raw"]).load()
+    again.objective.adapt(student=again.net(x), teachers={"raw": taught(x)})
+    assert {n: {k: v.shape for k, v in state.items()} for n, state in made.items()} == {
+        n: {k: v.shape for k, v in adapter.state_dict().items()} for n, adapter in again.objective.adapters.items()
+    }
+    trainer(tmp_path, max_steps=1).fit(again, loader)
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])

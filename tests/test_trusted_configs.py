@@ -13,7 +13,7 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.data import BasicMotions, Intervals, WindowDataModule
+from kdlab.data import BasicMotions, Intervals, Unlabelled, WindowDataModule
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
@@ -236,7 +236,12 @@ def test_arguments_of_kdlab_take_no_callables():
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150
-    assert set(trust.settings()) == {Where, Csv, Intervals}  # of the signatures, and nothing else that they name
+    assert set(trust.settings()) == {
+        Where,
+        Csv,
+        Intervals,
+        Unlabelled,
+    }  # of the signatures, and nothing else that they name
 
 
 @pytest.mark.parametrize("name", RUNS)
