@@ -33,7 +33,15 @@ from kdlab.monitor_checks import check_monitors
 from kdlab.parser import Parser, reason
 from kdlab.quiet import lean_summary, name_run
 from kdlab.resuming import METRICS, interrupted_version, logged_run, next_row, rows_before, take_best
-from kdlab.run_checkpoints import check_enabled, check_files, checkpoint_callbacks, watching, without_checkpoints
+from kdlab.run_checkpoints import (
+    INTERVAL,
+    best_in,
+    check_enabled,
+    check_files,
+    checkpoint_callbacks,
+    watching,
+    without_checkpoints,
+)
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
@@ -44,8 +52,8 @@ from kdlab.validation import check_interval
 class KdlabCLI(LightningCLI):
     """LightningCLI over kdlab's methods and data modules, with run folders ``runs/<data set>/<run>/version_k``.
 
-    On top of Lightning's arguments there are ``run``, the folder of the run below ``trainer.default_root_dir``, and
-    ``monitor`` and ``mode``, which choose its ``best.ckpt``.
+    On top of Lightning's arguments there are ``run``, the folder of the run below ``trainer.default_root_dir``,
+    ``monitor`` and ``mode``, which choose its ``best.ckpt``, and ``checkpoint_interval``, how often it is written.
     Everything that can be wrong with a configuration is found before a run folder is made.
 
     Args:
@@ -89,6 +97,12 @@ class KdlabCLI(LightningCLI):
             type=Literal["min", "max"] | None,
             default=None,
             help="Whether less or more of it is better; null: less of a loss, more of accuracy and F1.",
+        )
+        parser.add_argument(
+            "--checkpoint_interval",
+            type=float,
+            default=INTERVAL,
+            help="Seconds between two writes of best.ckpt and last.ckpt, also written when a fit ends; 0: every epoch.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -169,7 +183,7 @@ class KdlabCLI(LightningCLI):
         checkpoint they read, where there is one.
         """
         chosen = self.config[self.config.subcommand]
-        own = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode)
+        own = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode, chosen.checkpoint_interval)
         self.trainer_defaults["callbacks"] = (
             own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)
         )
@@ -206,13 +220,13 @@ class KdlabCLI(LightningCLI):
         resumed = path is not None and self.config.subcommand == "fit"
         return interrupted_version(Path(path), self._run_folder) if resumed else None
 
-    def _go_on(self, path: Path, steps: int) -> None:
+    def _go_on(self, path: Path, steps: int, best_known: bool) -> None:
         """Begin with the metrics and the best checkpoint of the fit that is resumed."""
         source, here = version_folder(path), Path(self._run_logger.log_dir)
         same_run = source is not None and source.parent.resolve() == here.parent.resolve()
         if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
             self._run_logger.go_on(rows_before(source / METRICS, steps))
-        take_best(path, steps, here)
+        take_best(path, steps, here, best_known)
         found = logged_run(path, self._run_folder)
         for logger in self.trainer.loggers if found is not None and self.trainer.is_global_zero else ():
             if isinstance(logger, WandbLogger) and logger.version == found:
@@ -248,6 +262,7 @@ class KdlabCLI(LightningCLI):
             if here := windows_of(self.datamodule).fingerprint:
                 check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, here, stage)
             if stage == "fit":
+                best_in(checkpoint)
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
                 check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
@@ -266,7 +281,7 @@ class KdlabCLI(LightningCLI):
             return
         self._run_logger.claim()
         if path is not None and stage == "fit":
-            self._go_on(Path(path), int(checkpoint.get("global_step") or 0))
+            self._go_on(Path(path), int(checkpoint.get("global_step") or 0), best_in(checkpoint) is not None)
         if not self.trainer.loggers:
             self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
 

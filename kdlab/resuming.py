@@ -53,18 +53,21 @@ def rows_before(metrics: Path, steps: int) -> list[dict[str, str]]:
 
 
 @rank_zero_only
-def take_best(checkpoint: Path, steps: int, version: Path) -> None:
+def take_best(checkpoint: Path, steps: int, version: Path, known: bool = False) -> None:
     """Copy ``best.ckpt`` of a run into the new version that resumes it, so that the best of both is kept.
 
     Args:
         checkpoint: that the fit is resumed from.
         steps: of the optimiser, done when it was written.
         version: the new version.
+        known: the checkpoint holds the best weights, too, which the fit writes itself.
     """
     best, target = checkpoint.with_name("best.ckpt"), version / "checkpoints" / "best.ckpt"
     if not best.is_file() or best.resolve() == target.resolve():
         return
     if _steps(best) > steps:
+        if known:
+            return
         rank_zero_warn(
             f"ckpt_path: {str(checkpoint)!r} is older than best.ckpt beside it, so the best weights up to it are gone: "
             f"best.ckpt of {version} will be the best since then."

@@ -20,6 +20,7 @@ from kdlab.methods.auto_weights import described_auto, measure_weights, restore_
 from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
+from kdlab.methods.epoch_means import EpochMeans
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
@@ -110,6 +111,7 @@ class Method(Preparation):
         self.use_many_labels(False)
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
+        self._means = EpochMeans()
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
@@ -185,6 +187,7 @@ class Method(Preparation):
     def on_train_epoch_start(self) -> None:
         """Record how far the weights are trained, for their checkpoints."""
         epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
+        self._means = EpochMeans()
         self._known = {
             "epoch": epoch,
             "max_epochs": epochs,
@@ -196,6 +199,7 @@ class Method(Preparation):
 
     def on_train_epoch_end(self) -> None:
         """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
+        self._log_means()  # where a method of the user's own has no last batch
         check_fit(self, self._watch)
         self._log_epoch()  # max_steps ended it
         warn_of_dominance(self, objective_of(self))
@@ -247,14 +251,20 @@ class Method(Preparation):
         refuse_terms(self, self._watch, self._watch.see(terms, values, self.trainer.global_step))
         logged = {name: value.detach() for name, value in {"loss": loss, **terms, **self.settings()}.items()}
         self._steps.see(len(batch.index), logged, output.logits, batch.target, self.many_labels)
-        self.log_dict(
-            {f"train/{name}": value for name, value in logged.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch.index),
-            sync_dist=self.trainer.world_size > 1,
-        )
+        self._means.add(logged, len(batch.index))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the means of the epoch with its last batch."""
+        trainer = self.trainer
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if is_last or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
+            self._log_means()
+
+    def _log_means(self) -> None:
+        """Log the means of the terms over the windows of this epoch so far, and begin again."""
+        means = {f"train/{name}": value for name, value in self._means.read().items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits, target = self.net(batch.views[self.view]).logits.float(), batch.target

@@ -132,5 +132,6 @@ class SAKDNTeacher(TeacherFree, objective=SAKDNTeacherObjective):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Copy a learned table into the net."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if "classes" in self.objective.adapters:
             self._keep_embeddings()

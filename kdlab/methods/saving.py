@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
 
 from kdlab.files import replacing
 
@@ -47,6 +50,51 @@ def save(content: Any, path: str | os.PathLike[str]) -> None:
     torch.save(content, memory)
     with replacing(path) as part, part.open("wb") as file:
         file.write(memory.getbuffer())
+
+
+def snapshot(content: Any, known: Any = None) -> Any:
+    """A copy of the content of a checkpoint on the processor, which further training does not change.
+
+    Args:
+        content: dicts, lists and tuples of tensors and other values.
+        known: an earlier copy of the same structure; its tensors are used where they are equal, so that a file that
+            holds both has them once.
+
+    Returns:
+        The copy; containers keep their type.
+
+    Example:
+        >>> weight = torch.zeros(2)
+        >>> kept = snapshot({"net": [weight]})
+        >>> _ = weight.fill_(1)
+        >>> kept["net"][0].tolist(), snapshot({"net": [torch.zeros(2)]}, kept)["net"][0] is kept["net"][0]
+        ([0.0, 0.0], True)
+    """
+    if type(content) in (dict, OrderedDict):
+        theirs = known if isinstance(known, dict) else {}
+        return type(content)((key, snapshot(value, theirs.get(key))) for key, value in content.items())
+    if type(content) in (list, tuple):
+        same = isinstance(known, list | tuple) and len(known) == len(content)
+        return type(content)(map(snapshot, content, known if same else [None] * len(content)))
+    if type(content) in (Tensor, nn.Parameter):
+        mine = content.detach().to("cpu", copy=True)
+        return known if _is_same(mine, known) else mine
+    return copy.deepcopy(content)
+
+
+def _is_same(value: Tensor, known: Any) -> bool:
+    """Bit for bit: a zero has a sign, and NaN is equal to itself."""
+    if not isinstance(known, Tensor) or (value.dtype, value.shape) != (known.dtype, known.shape):
+        return False
+    if value.layout != torch.strided or known.layout != torch.strided or value.is_quantized:
+        return False
+    mine, theirs = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (value, known))
+    return torch.equal(mine, theirs)
+
+
+def can_wait(strategy: Strategy) -> bool:
+    """Can the content of a checkpoint be kept and written later? Not where each process writes a part of it."""
+    return type(strategy).save_checkpoint is Strategy.save_checkpoint
 
 
 def write_complete(strategy: Strategy) -> None:
