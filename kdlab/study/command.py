@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from kdlab.files import one_line, remove_leftovers
 from kdlab.remedies import error_line
-from kdlab.streams import last_line, never_refuse
+from kdlab.streams import last_line, never_refuse, reader_is_gone
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt, quiet
 from kdlab.study.kept import check_kept
@@ -62,6 +62,8 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     except InputError:
         raise
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():  # kdlab study FILE --list | head
+            raise
         raise InputError(f"kdlab study: {error_line(error)} {_KEPT}.") from error
     except (KeyboardInterrupt, SystemExit, ends.Ended) as error:
         if (end := ends.end_of(error)) is None:

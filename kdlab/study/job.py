@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from lightning.pytorch.loggers import CSVLogger
 
 from kdlab import __file__ as _package
 from kdlab.data import WindowDataModule
@@ -107,10 +108,22 @@ def _words(job: Job, config: Path) -> list[str]:
     return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]
 
 
+@contextmanager
+def _no_rows(trainer: Any) -> Iterator[None]:
+    """Within the block ``metrics.csv`` gets no rows: it has those of the epochs, and no other."""
+    loggers = trainer.loggers
+    trainer.loggers = [logger for logger in loggers if not isinstance(logger, CSVLogger)]
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
 def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
     """All measurements of a job; validation first, with the weights that it chose."""
     model, data, trainer = line.model, line.datamodule, line.trainer
-    validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
+    with _no_rows(trainer):
+        validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
     found = evaluate(model, data)
     found.save(folder)
     last = path.with_name("last.ckpt")
