@@ -19,6 +19,8 @@ A study file names ordinary run configs and each other::
     baselines: [scratch, kd]          # what all are compared with; these by default
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
+    budget: {hours: 2}                # no job begins that is not expected to end in time
+    measure: [robustness, embeddings, latency]   # what is measured of every run, beside accuracy and size
 
 ``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
 include their parts (`kdlab.configs.read_config`).
@@ -37,7 +39,7 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,9 @@ from kdlab.configs import read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
+from kdlab.study.measured import read_measure
 from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
@@ -55,6 +59,7 @@ LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
     *("baselines", "published", "logger"),
+    *("budget", "measure"),
 )
 FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
@@ -93,6 +98,7 @@ class Job:
     config: dict[str, Any]
     needs: tuple[str, ...]
     shared: bool
+    measure: tuple[str, ...] = ()  # of `kdlab.study.measured.MEASURES`
 
     @property
     def name(self) -> str:
@@ -130,6 +136,8 @@ class Study:
     runs: dict[str, Run]
     baselines: tuple[str, ...]
     published: dict[str, dict[str, Any]]
+    hours: float | None = None
+    measure: tuple[str, ...] = ()
 
     @property
     def order(self) -> list[str]:
@@ -177,6 +185,8 @@ class Study:
             runs,
             tuple(baselines),
             published,
+            hours=read_hours(content.get("budget"), str(path)),
+            measure=read_measure(content.get("measure"), str(path)),
         )
 
     # ------------------------------------------------------------------ runs and their axes
@@ -203,7 +213,7 @@ class Study:
                 for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
                     job = self._job(run, chosen, fold, folds[fold], seed, jobs, root, fingerprint)
                     jobs[job.name] = job
-        return jobs
+        return fold_first(jobs, folds)
 
     def _job(
         self,
@@ -244,7 +254,9 @@ class Study:
         config["run"] = place.as_posix()
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
-        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared)
+        return Job(
+            run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, measure=self.measure
+        )
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}
@@ -269,6 +281,17 @@ class Study:
 
 
 Jobs = dict[str, Job]
+
+
+def fold_first(jobs: Jobs, folds: Iterable[str]) -> Jobs:
+    """All jobs of the first fold, then those of the second, so that a study that is stopped has complete folds.
+
+    Args:
+        jobs: in an order in which they can be run; what a job needs is of its fold.
+        folds: in their order.
+    """
+    place = {fold: i for i, fold in enumerate(folds)}
+    return dict(sorted(jobs.items(), key=lambda item: place[item[1].fold]))
 
 
 def set_fold(config: dict[str, Any], subjects: list[str]) -> None:

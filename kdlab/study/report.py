@@ -13,6 +13,7 @@ from typing import Any
 
 from kdlab.files import replacing
 from kdlab.study.conditions import Row, axis_labels, conditions
+from kdlab.study.counted import Planned
 from kdlab.study.plots import figures_of
 from kdlab.study.report_cells import Findings
 from kdlab.study.report_csv import csv_text
@@ -26,6 +27,9 @@ from kdlab.study.report_details import (
 )
 from kdlab.study.report_reading import how_to_read
 from kdlab.study.report_results import main_table, what_was_done
+from kdlab.study.starved import starved_section
+from kdlab.study.unfinished import unfinished_line, unfinished_section
+from kdlab.study.weak_teachers import teachers_section, weak_teachers
 
 
 def write_report(
@@ -44,6 +48,8 @@ def write_report(
     seconds: float | None = None,
     draw: bool = True,
     more: Sequence[tuple[str, str]] = (),
+    plan: Mapping[str, Planned] | None = None,
+    teachers: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the figures; each is replaced at once.
 
@@ -63,6 +69,8 @@ def write_report(
         seconds: the wall time of the study, for ``times.md``.
         draw: whether to draw the figures.
         more: (file, caption) of further figures in the folder.
+        plan: title of a condition -> its jobs, so that what is missing is shown.
+        teachers: run -> the runs of its teachers, so that those below their students are named.
 
     Returns:
         The path of ``results.md``.
@@ -86,6 +94,7 @@ def write_report(
         [baseline for baseline in baselines if baseline in there],
         published or {},
         confidence,
+        plan or {},
     )
     _write(folder / "results.csv", csv_text(study, times=False))
     _write(folder / "times.csv", csv_text(study, times=True))
@@ -95,8 +104,12 @@ def write_report(
         f"# {name}",
         description.strip(),
         what_was_done(study, subjects or {}),
+        unfinished_line(study.plan),
         main_table(study),
         how_to_read(study),
+        *unfinished_section(study.plan),
+        *starved_section(study.known),
+        *teachers_section(weak_teachers(study.known, teachers or {})),
         *difference_section(study),
         *fold_section(study),
         *open_set_section(study),

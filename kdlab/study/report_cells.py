@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from kdlab.study.conditions import Condition, Row, natural
+from kdlab.study.counted import Planned
 from kdlab.study.differences import Difference, comparisons
 from kdlab.study.statistics import independent, summarise
 
@@ -25,6 +26,7 @@ class Findings:
     baselines: list[str]
     published: Mapping[str, Mapping[str, Any]]
     confidence: float
+    plan: Mapping[str, Planned] = field(default_factory=dict)  # title of a condition -> its jobs
 
     @property
     def rows(self) -> list[Row]:

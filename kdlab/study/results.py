@@ -14,6 +14,7 @@ from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, read_checkpoint
+from kdlab.study.measured import lacks
 from kdlab.study.plan import Job, Jobs
 from kdlab.types import InputError, MissingFileError
 
@@ -74,6 +75,8 @@ def read_row(job: Job) -> dict[str, Any] | None:
     except MissingFileError:
         return None
     _check_row(row, job)
+    if lacks(row, job.measure):  # the study measures more now: its finished fit is measured again
+        return None
     _check_evaluation(job, row["test_windows"])
     finished_checkpoint(job)
     return {**row, **identity(job)}

@@ -9,6 +9,7 @@ from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.evaluate.plots import plot_embeddings
 from kdlab.files import replacing
+from kdlab.study.counted import planned
 from kdlab.study.job import sources
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.report import write_report
@@ -19,14 +20,16 @@ DRAWN = 12  # nets in the figure of embeddings
 
 
 def write(
-    study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float
+    study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float | None
 ) -> None:
-    """Tables and figures of the jobs that are done."""
+    """Tables and figures of the jobs that are done; without ``seconds``, of a study that may be running, so far."""
     others = sum(row["sources"] != sources() for row in outcome.rows)
     if others:
         print(f"note: {others} of {len(outcome.rows)} rows were made by other sources of kdlab than these")
     if not outcome.rows:
+        print(f"no job of {study.name} is done yet, so there are no tables")
         return
+    done = {row["job"] for row in outcome.rows}
     report = write_report(
         outcome.rows,
         list(outcome.failures.items()),
@@ -39,9 +42,16 @@ def write(
         axes={axis: list(labels) for axis, labels in study.axes.items()},
         subjects={fold: tested for fold, tested in folds.items() if fold},
         seconds=seconds,
-        more=write_embeddings(jobs, outcome, folder),
+        more=write_embeddings(jobs, outcome, folder) if "embeddings" in study.measure else (),
+        plan=planned(jobs.values(), done),
+        teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
     )
-    if (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, outcome.rows, outcome.failures):
+    final = seconds is not None
+    if (
+        final
+        and (logger := wandb_of(jobs)) is not None
+        and log_report(logger, study, folder, outcome.rows, outcome.failures)
+    ):
         place = logger["init_args"].get("save_dir") or "."
         print(f"logged to Weights & Biases: group {study.name}, the report last ({Path(place) / 'wandb'})")
     results = first_table(report.read_text("utf-8").partition("## Results")[2])
@@ -71,7 +81,7 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path) -> list[tuple[s
         kept = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
         if len(first) < DRAWN and job.run not in first and kept:
             found = Evaluation.load(job.folder)
-            first |= {} if found.many_labels else {job.run: found}
+            first |= {} if found.many_labels or not found.embedding.size else {job.run: found}
     if not first:
         return []
     classes = next(iter(first.values())).classes

@@ -24,6 +24,7 @@ class Outcome:
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # for the next time
 
 
 def run_jobs(
@@ -33,6 +34,7 @@ def run_jobs(
     processes: int = 1,
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
     found: Survey | None = None,
+    begin: Callable[[Job], bool] = lambda job: True,
 ) -> Outcome:
     """Run all jobs, each as soon as what it needs is done; a failure stops only what needs it.
 
@@ -42,6 +44,7 @@ def run_jobs(
         processes: how many run at a time; each gets a GPU of its own where there are several.
         report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
+        begin: called for a job that could begin now; false leaves it, and what needs it, for the next time.
 
     Raises:
         BaseException: a signal ended a job (see :func:`kdlab.study.ends.end_of`), which is not counted as failed; all
@@ -51,7 +54,9 @@ def run_jobs(
     outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
     left = {name: job for name, job in jobs.items() if name not in done}
     one = processes == 1
-    results = _in_this_process(left, done, runner) if one else _in_processes(left, done, runner, processes)
+    results = (
+        _in_this_process(left, done, runner, begin) if one else _in_processes(left, done, runner, processes, begin)
+    )
     with contextlib.closing(results):
         for job, row, error in results:
             if row is None:
@@ -63,6 +68,9 @@ def run_jobs(
     for name, job in left.items():
         if name not in outcome.failures and name not in outcome.ran:
             lost = [other for other in job.needs if other in outcome.failures]
+            if not lost:
+                outcome.left.append(name)
+                continue
             outcome.failures[name] = f"not run: it needs {', '.join(lost)}, which failed"
             report(job, None, outcome.failures[name])
     order = {name: i for i, name in enumerate(jobs)}
@@ -73,22 +81,28 @@ def run_jobs(
 End = tuple[Job, dict[str, Any] | None, str]
 
 
-def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Generator[End, None, None]:
+def _in_this_process(
+    jobs: Jobs, done: set[str], runner: Runner, begin: Callable[[Job], bool]
+) -> Generator[End, None, None]:
     """One after the other; jobs are in an order in which they can be run."""
-    failed: set[str] = set()
     for name, job in jobs.items():
-        if failed.intersection(job.needs):
-            failed.add(name)
-            continue
         ends.check()
+        if not done.issuperset(job.needs) or not begin(job):
+            continue
         row, error = attempt(job, runner)
-        (failed if row is None else done).add(name)
+        if row is not None:
+            done.add(name)
         yield job, row, error
     ends.check()
 
 
-def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) -> Generator[End, None, None]:
-    """Several at a time. Where a process is killed, what ran meanwhile is tried once more, in new processes."""
+def _in_processes(
+    jobs: Jobs, done: set[str], runner: Runner, processes: int, begin: Callable[[Job], bool]
+) -> Generator[End, None, None]:
+    """Several at a time, each given out where a process is free.
+
+    Where a process is killed, what ran meanwhile is tried once more, in new processes.
+    """
     begun: set[str] = set()
     tries: Counter[str] = Counter()
     while len(begun) < len(jobs):
@@ -97,9 +111,13 @@ def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) ->
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):
+                        if len(running) == processes:
+                            break
+                        begun.add(job.name)
+                        if not begin(job):
+                            continue
                         with ends.deferred():
                             running[pool.submit(_attempt_in_worker, job, runner)] = job
-                        begun.add(job.name)
                         tries[job.name] += 1
                     if not running:
                         return
