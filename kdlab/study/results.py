@@ -75,10 +75,9 @@ def read_row(job: Job) -> dict[str, Any] | None:
     except MissingFileError:
         return None
     _check_row(row, job)
-    if lacks(row, job.measure):  # the study measures more now: its finished fit is measured again
-        return None
     _check_evaluation(job, row["test_windows"])
-    finished_checkpoint(job)
+    if finished_checkpoint(job) is not None and lacks(row, job.measure):  # it is measured again, not trained
+        return None
     return {**row, **identity(job)}
 
 
