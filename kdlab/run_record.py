@@ -49,8 +49,8 @@ class RecordRun(SaveConfigCallback):
                 logger.save()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """An epoch that was cut off has no row in ``metrics.csv``."""
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        """An epoch that was cut off has no row in ``metrics.csv``, unless the fit has no other."""
+        if trainer.current_epoch > 0 and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             for logger in trainer.loggers:
                 if isinstance(logger, RunLogger):
                     logger.cut_epoch()

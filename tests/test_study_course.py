@@ -79,17 +79,17 @@ def test_lists_that_are_read_in_part_end_quietly(here):
 # ---------------------------------------------------------------------- metrics.csv
 def test_metrics_have_rows_of_complete_epochs_alone(here):
     write_study(here, seeds=1, epochs=3)
-    line = cli.run(
-        [
-            *("fit", "--config", "supervised.yaml", "--run", "a/b", "--data.init_args.train_per_class=5"),
-            *("--data.init_args.batch_size=4", "--trainer.max_epochs=9", "--trainer.max_steps=12"),
-            *("--trainer.num_sanity_val_steps=-1", "--trainer.enable_progress_bar=false"),
-        ]
-    )
+    words = [
+        *("fit", "--config", "supervised.yaml", "--data.init_args.train_per_class=5", "--data.init_args.batch_size=4"),
+        *("--trainer.max_epochs=9", "--trainer.num_sanity_val_steps=-1", "--trainer.enable_progress_bar=false"),
+    ]
+    line = cli.run([*words, "--run", "a/b", "--trainer.max_steps=12"])
     assert len(line.datamodule.train_dataloader()) == 5  # the third epoch has two steps
     rows = rows_of(Path("runs/a/b/version_0/metrics.csv"))
     assert {row["epoch"] for row in rows if row["train/loss"]} == {"0", "1"}
     assert {row["epoch"] for row in rows} == {"0", "1"}
+    cli.run([*words, "--run", "a/short", "--trainer.max_steps=2"])
+    assert [row["step"] for row in rows_of(Path("runs/a/short/version_0/metrics.csv"))] == ["1"]
 
 
 # ---------------------------------------------------------------------- the order, and what fits into the hours
@@ -168,6 +168,15 @@ def test_no_job_begins_that_would_not_end_in_time(tmp_path):
     assert not later.begin(jobs["scratch/fold2/seed0"])
     clock.now = 3000.0
     assert not Course(jobs, {}, hours=1, clock=clock, say=print, started=-600.0).begin(kd)  # nothing known, no time
+
+
+def test_hours_are_for_a_study_that_runs(here):
+    toy(here)
+    for word in (["--list"], ["--dry-run"], ["--report"], ["--only", "teacher/shared"]):
+        with pytest.raises(InputError, match="--hours: must be given without"):
+            main(["study.yaml", "--hours", "2", *word], None, cli.check)
+    with pytest.raises(InputError, match=r"^--hours: must be a positive number of hours, but got -1"):
+        main(["study.yaml", "--hours", "-1"], None, cli.check)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "2 h", float("inf"), float("nan")])

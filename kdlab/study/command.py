@@ -64,6 +64,11 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
     check_hours(given.hours, "--hours:")
+    if given.hours is not None and (given.dry_run or given.list or given.report or given.only is not None):
+        raise InputError(
+            f"--hours: must be given without --dry-run, --list, --only and --report, but got {given.hours:g} and one "
+            "of them. Leave it out."
+        )
     try:
         with ends.ending_by_signals():
             _main(given, runner, check)

@@ -99,7 +99,7 @@ class Course:
             return "no estimate before the first job has ended"
         timed = {self._jobs[name].run for name in self._rows if name in self._jobs}
         others = sum(job.run not in timed for name, job in self._jobs.items() if name not in self._rows)
-        guessed = f", {others} jobs of it guessed from other runs" if others else ""
+        guessed = f", {others} {'job' if others == 1 else 'jobs'} of it guessed from other runs" if others else ""
         return f"about {duration(seconds)} left{guessed}"
 
 

@@ -25,6 +25,9 @@ A study file names ordinary run configs and each other::
 ``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
 include their parts (`kdlab.configs.read_config`).
 
+All jobs of a fold come before those of the next, so that a study that is stopped has complete folds. ``budget`` and
+the option ``--hours`` begin no job that is not expected to end in time, as finished jobs of its run took.
+
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
