@@ -107,8 +107,9 @@ def main() -> None:
     name = words[0] if words else ""
     if Path(sys.argv[0]).name == "lightning" and name and name not in (*_SUBCOMMANDS, *_COMMANDS) and name[0] != "-":
         _hand_over()
-    if _listed(words):
-        return
+    with ending():
+        if _listed(words):
+            return
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     restart_in_utf8(words)

@@ -45,6 +45,7 @@ from kdlab.run_checkpoints import (
 from kdlab.run_folder import RunLogger, VersionLogger, version_folder
 from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
+from kdlab.study.progress import job_callbacks
 from kdlab.types import InputError, input_error_in
 from kdlab.validation import check_interval
 
@@ -187,6 +188,7 @@ class KdlabCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = (
             own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)
         )
+        self.trainer_defaults["callbacks"] += job_callbacks()
         config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")

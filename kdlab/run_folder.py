@@ -29,6 +29,17 @@ class RunLogger(CSVLogger):
         super().__init__(save_dir, name, version)
         self._given = version is not None
         self._before: list[dict[str, str]] | None = None
+        self._cut = False
+
+    def cut_epoch(self) -> None:
+        """The epoch that ends now was cut off (``max_steps``, ``max_time``): the means over its steps get no row."""
+        self._cut = True
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        if not self._cut or not all(name == "epoch" or name.startswith("train/") for name in metrics):
+            super().log_metrics(metrics, step)
 
     def go_on(self, rows: list[dict[str, str]]) -> None:
         """Begin ``metrics.csv`` with these rows, of the fit that is resumed."""

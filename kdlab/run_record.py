@@ -16,6 +16,7 @@ from kdlab.fingerprint import without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED
 from kdlab.resuming import LOGGED_RUN
+from kdlab.run_folder import RunLogger
 
 
 class RecordRun(SaveConfigCallback):
@@ -45,6 +46,13 @@ class RecordRun(SaveConfigCallback):
             if isinstance(logger, CSVLogger):
                 logger.save()
         self._note(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """An epoch that was cut off has no row in ``metrics.csv``, unless the fit has no other."""
+        if trainer.current_epoch > 0 and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            for logger in trainer.loggers:
+                if isinstance(logger, RunLogger):
+                    logger.cut_epoch()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Mark the version as finished, unless a signal ended it."""

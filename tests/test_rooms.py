@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "citations": {"types"},
     "run_checkpoints": {"types", "methods"},
     "resuming": {"types", "methods", "run_folder"},
-    "run_record": {"types", "data", "fingerprint", "methods", "resuming"},
+    "run_record": {"types", "data", "fingerprint", "methods", "resuming", "run_folder"},
     "config_checks": {"types", "data", "methods", "nets"},
     "fit_checks": {"types", "callbacks", "data", "methods"},
     "validation": {"types", "methods"},

@@ -24,7 +24,7 @@ def study(*words):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    toy(folder, seeds=1)
+    toy(folder, seeds=1, measure=["robustness", "embeddings", "latency"])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study()

@@ -51,7 +51,8 @@ def test_each_job_is_a_run_of_its_own_and_the_report_the_last(here, capsys):
     (here / "wandb.yaml").write_text((REPOSITORY / "experiments/base/wandb.yaml").read_text())
     stacked = {"config": ["supervised.yaml", "wandb.yaml"]}
     student = {"config": ["student.yaml", "wandb.yaml"], "teachers": {"raw": "teacher"}}
-    toy(here, seeds=1, teachers={"teacher": stacked}, scratch={"scratch": stacked}, students={"kd": student})
+    runs = {"teachers": {"teacher": stacked}, "scratch": {"scratch": stacked}, "students": {"kd": student}}
+    toy(here, seeds=1, measure=["robustness", "embeddings"], **runs)
     study()
     runs = [(*read_run(folder), *read_summary(folder)) for folder in offline_runs(here)]
     assert [(r[3].run_group, r[3].display_name, r[3].job_type, r[5]) for r in runs] == [

@@ -38,6 +38,7 @@ def evaluate(
     robustness: bool = True,
     embedding: bool = True,
     cost: bool = True,
+    times: bool = True,
     batch_size: int = 256,
 ) -> Evaluation:
     """Evaluate the net of a method on the windows of one stage, without a trainer.
@@ -52,7 +53,8 @@ def evaluate(
         stage: ``"test"``, or ``"val"`` to choose by.
         robustness: also on corrupted windows, every kind at three severities (test windows only).
         embedding: keep the embedding, and measure how well its clusters agree with the classes (one per window).
-        cost: count and time net and view.
+        cost: count parameters and multiply-accumulates, and time net and view.
+        times: with ``cost``; without it nothing is timed.
         batch_size: windows per batch.
 
     Raises:
@@ -80,7 +82,7 @@ def evaluate(
         if stage == "test" and isinstance(data, WindowDataModule) and data.unknown_classes:
             scalars |= _open_set(module, data, batch_size)
     if cost:
-        scalars |= costs(module, data) if isinstance(data, WindowDataModule) else data.costs()
+        scalars |= costs(module, data, times) if isinstance(data, WindowDataModule) else data.costs()
     found = outputs["probabilities"], outputs["target"]
     confusion = (label_counts if many else confusion_matrix)(*found)
     return Evaluation(
@@ -117,15 +119,17 @@ def check_use(module: Method, datamodule: Measured, stage: Literal["test", "val"
     check_inputs(f"{who}: the net", trained, here, *[f"its view is {module.view_settings}, here {now}"] * other_view)
 
 
-def costs(module: Method, datamodule: WindowDataModule) -> dict[str, float]:
+def costs(module: Method, datamodule: WindowDataModule, times: bool = True) -> dict[str, float]:
     """``parameters``, ``macs``, ``latency_ms`` of a method's net and ``view_ms`` of its view, for one window."""
     view, shape = datamodule.views[module.view], datamodule.view_shape(module.view)
+    counts = {"parameters": float(parameters(module.net)), "macs": float(macs(module.net, shape))}
+    if not times:
+        return counts
     source = view.source or datamodule.data.sources[0]
     channels = datamodule.channels[source]
     length = datamodule.data.windows[source].shape[2:]
     return {
-        "parameters": float(parameters(module.net)),
-        "macs": float(macs(module.net, shape)),
+        **counts,
         "latency_ms": latency(module.net, shape),
         "view_ms": view_latency(view.bind(channels), len(channels), length),
     }

@@ -14,14 +14,17 @@ from tqdm import tqdm
 
 from kdlab.files import one_line, remove_leftovers
 from kdlab.fingerprint import salt
-from kdlab.streams import never_refuse
+from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
+from kdlab.study.course import LEFT, Course
 from kdlab.study.job import Runner, attempt, quiet
 from kdlab.study.kept import check_kept
+from kdlab.study.limits import check_hours
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Job, Jobs, Study
 from kdlab.study.planned import check_configs, plan, print_commands, print_plan
+from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
@@ -50,11 +53,21 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     parser.add_argument("--list", action="store_true", help="print one command per missing job, in order")
     parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
     parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
+    parser.add_argument(
+        "--report", action="store_true", help="write tables and figures of what is done, and run nothing"
+    )
+    parser.add_argument("--hours", type=float, help="begin no job that is not expected to end within these hours")
     parser.add_argument("--root", default="runs", help="folder of all runs")
     parser.add_argument("--hash-people", action="store_true", help="as people: hashed in the study file")
     given = parser.parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
+    check_hours(given.hours, "--hours:")
+    if given.hours is not None and (given.dry_run or given.list or given.report or given.only is not None):
+        raise InputError(
+            f"--hours: must be given without --dry-run, --list, --only and --report, but got {given.hours:g} and one "
+            "of them. Leave it out."
+        )
     with ends.ending("study"), quiet():
         _main(given, runner, check)
 
@@ -87,6 +100,12 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
         return
+    if given.report:
+        found = survey(jobs)
+        print_plan(study, jobs, folds, found)
+        captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
+        write(captioned, jobs, folds, Outcome(rows=list(found.rows.values())), folder, None)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / LOCK, str(folder), "study"):
         begin = time.perf_counter()
@@ -99,12 +118,24 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
             find(settings, runner, folder, processes=given.jobs, command=f"kdlab study {given.file}")
             jobs = plan(study, Path(given.root), settings)[1]
             found = survey(jobs)
-        outcome = execute(jobs, runner, given.jobs, found)
+        course = Course(
+            *(jobs, found.rows),
+            processes=given.jobs,
+            hours=study.hours if given.hours is None else given.hours,
+            teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
+            say=say,
+            started=begin,
+        )
+        outcome = execute(jobs, runner, given.jobs, found, course)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         write(captioned, jobs, folds, outcome, folder, time.perf_counter() - begin)
         ends.check()
+    if outcome.left:
+        last_line(f"{len(outcome.left)} of {len(jobs)} jobs are left ({course.rest()}); the same command runs them.")
     if outcome.failures:
         sys.exit(f"error: {len(outcome.failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
+    if outcome.left:
+        sys.exit(LEFT)
 
 
 def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
@@ -124,17 +155,19 @@ def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
     print(outcome_line(job, row, ""))
 
 
-def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcome:
+def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey, course: Course) -> Outcome:
     """Run the jobs under one progress display."""
     done = len(found.rows)
     with tqdm(total=len(jobs), initial=done, unit="job", smoothing=0, disable=None) as bar:
 
         def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
             bar.update()
-            bar.write(outcome_line(job, row, error))
+            say(outcome_line(job, row, error))
+            course.end(job, row)
 
-        outcome = run_jobs(jobs, runner, processes=processes, report=report, found=found)
-    print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed")
+        outcome = run_jobs(jobs, runner, processes=processes, report=report, found=found, begin=course.begin)
+    left = f", {len(outcome.left)} left" if outcome.left else ""
+    print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed{left}")
     return outcome
 
 

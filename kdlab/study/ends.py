@@ -14,7 +14,7 @@ from types import FrameType
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab.remedies import error_line
-from kdlab.streams import last_line
+from kdlab.streams import last_line, reader_is_gone
 from kdlab.types import InputError
 
 _KEPT = "What is done is kept: run the same command again, or name another folder with --root"
@@ -95,6 +95,8 @@ def ending(what: str) -> Iterator[None]:
     except InputError:
         raise
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():  # kdlab study FILE --list | head
+            raise
         raise InputError(f"kdlab study: {error_line(error)} {_KEPT}.") from error
     except (KeyboardInterrupt, SystemExit, Ended) as error:
         if (end := end_of(error)) is None:

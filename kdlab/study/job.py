@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import time
 import traceback
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from lightning.pytorch.loggers import CSVLogger
 
 from kdlab import __file__ as _package
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import evaluate
-from kdlab.files import one_line, write_text
-from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
+from kdlab.files import one_line, read_json, write_text
+from kdlab.methods.checkpoints import FINISHED, KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.finite import DivergedError
 from kdlab.quiet import quieted
 from kdlab.study import ends
@@ -29,7 +31,9 @@ from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.people import counted, with_pseudonyms
 from kdlab.study.plan import Job
+from kdlab.study.progress import shown
 from kdlab.study.results import check_checkpoint, clean, finished_checkpoint, identity, read_row
+from kdlab.study.starved import UPDATES
 from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
 from kdlab.study.windows import share
 from kdlab.study.workers import beside
@@ -64,8 +68,9 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
             if row is not None:
                 return row
         clean(job.folder)
+        before = _seconds_before(job)
         job.result.unlink(missing_ok=True)
-        row = _run_trial(job, runner) if is_trial(job) else _run_job(job, runner)
+        row = _run_trial(job, runner) if is_trial(job) else _run_job(job, runner, before)
         write_text(job.result, json.dumps(row, indent=1))
         if is_trial(job):
             drop_checkpoints(job.folder)
@@ -77,28 +82,39 @@ def _run_trial(job: Job, runner: Runner) -> dict[str, Any]:
     """A fit that diverges is an outcome of a trial, too, and not tried again."""
     begin = time.perf_counter()
     try:
-        return _run_job(job, runner)
+        return _run_job(job, runner, 0.0)
     except DivergedError as error:
         lost = diverged(one_line(error), round(time.perf_counter() - begin, 1))
         return {**identity(job), "sources": sources(), **lost}
 
 
-def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
+def _seconds_before(job: Job) -> float:
+    """Seconds of a job that is done, and that a study now measures more of."""
+    with contextlib.suppress(InputError):
+        row = read_json(job.result, job.name)
+        seconds = row.get("seconds")
+        if row.get("key") == job.key and isinstance(seconds, int | float) and 0 < seconds < math.inf:
+            return float(seconds)
+    return 0.0
+
+
+def _run_job(job: Job, runner: Runner, before: float) -> dict[str, Any]:
     begin = time.perf_counter()
     config = job.folder / "job.yaml"
     write_text(config, yaml.safe_dump(job.config, sort_keys=False))
     prepare = functools.partial(_prepare, job=job)
-    with held_open():
-        line = runner(_words(job, config), prepare)
+    with held_open(), shown(job.name):
+        line = runner(words := _words(job, config), prepare)
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
         if job.trial:
             measured = validation_row(line, path)
         else:
-            measured = with_pseudonyms(_measure(line, path, job.folder), job.hashed_for)
+            measured = with_pseudonyms(_measure(line, path, job), job.hashed_for)
         row = {**identity(job), "sources": sources(), **measured}
         log_scores(trainer, row, read_checkpoint(path)[KEY])
-    return {**row, "seconds": round(time.perf_counter() - begin, 1)}
+    fitted = before if words[0] == "validate" else 0.0
+    return {**row, "seconds": round(fitted + time.perf_counter() - begin, 1)}
 
 
 def _prepare(datamodule: WindowDataModule, job: Job) -> None:
@@ -134,12 +150,30 @@ def _words(job: Job, config: Path) -> list[str]:
     return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]
 
 
-def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
+@contextmanager
+def _no_rows(trainer: Any) -> Iterator[None]:
+    """Within the block ``metrics.csv`` gets no rows: it has those of the epochs, and no other."""
+    loggers = trainer.loggers
+    trainer.loggers = [logger for logger in loggers if not isinstance(logger, CSVLogger)]
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
     """All measurements of a job; validation first, with the weights that it chose."""
     model, data, trainer = line.model, line.datamodule, line.trainer
-    validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
-    found = evaluate(model, data)
-    found.save(folder)
+    with _no_rows(trainer):
+        validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
+    more = job.measure
+    found = evaluate(
+        *(model, data),
+        robustness="robustness" in more,
+        embedding="embeddings" in more,
+        times="latency" in more,
+    )
+    found.save(job.folder)
     last = path.with_name("last.ckpt")
     final = _scores(model, data, last) if last.is_file() else {}
     described = read_checkpoint(path)[KEY]
@@ -150,17 +184,28 @@ def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
         "view": model.view,
         **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),
         "best_epoch": described["provenance"]["epoch"],
+        **_updates(path),
         "test_windows": len(found.target),
         "test_subjects": sorted(set(found.subjects)),
         "val_accuracy": validated["val/accuracy"],
         "val_f1": validated["val/f1"],
         **{f"test_{name}": value for name, value in found.scalars.items() if name not in _COSTS},
-        **{name: kind(found.scalars[name]) for name, kind in _COSTS.items()},
-        BESIDE: beside(),
+        **{name: kind(found.scalars[name]) for name, kind in _COSTS.items() if name in found.scalars},
+        **({BESIDE: beside()} if "latency" in more else {}),
         **final,
         "reliability": _bins(found.reliability),
         **counted(found),
     }
+
+
+def _updates(path: Path) -> dict[str, int]:
+    """The updates of a fit, of which this is a checkpoint: as its folder or its last checkpoint has them."""
+    finished, last = path.parent.parent / FINISHED, path.with_name("last.ckpt")
+    if finished.is_file():
+        steps = read_json(finished, FINISHED).get("steps")
+    else:
+        steps = read_checkpoint(last).get("global_step") if last.is_file() else None
+    return {UPDATES: steps} if isinstance(steps, int) else {}
 
 
 def _bins(reliability: Mapping[str, Any]) -> dict[str, list[float | None]]:

@@ -19,9 +19,14 @@ A study file names ordinary run configs and each other::
     baselines: [scratch, kd]          # what all are compared with; these by default
     published: {tgd: {value: 85.3, source: a paper, note: another split}}   # shown beside ours
     logger: {class_path: WandbLogger, init_args: {project: kdlab, save_dir: runs, offline: true}}   # of all runs
+    budget: {hours: 2}                # no job begins that is not expected to end in time
+    measure: [robustness, embeddings, latency]   # what is measured of every run, beside accuracy and size
 
 ``include: other.yaml`` names a study file in the same folder, or a list of them, whose runs and settings it extends.
 The run configs may include their parts (`kdlab.configs.read_config`).
+
+All jobs of a fold come before those of the next, so that a study that is stopped has complete folds. ``budget`` and
+the option ``--hours`` begin no job that is not expected to end in time, as finished jobs of its run took.
 
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
@@ -42,7 +47,7 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +57,9 @@ from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
+from kdlab.study.measured import read_measure
 from kdlab.study.paper import KEYS as PAPER_KEYS
 from kdlab.study.paper import Paper, read_paper
 from kdlab.types import InputError
@@ -62,6 +69,7 @@ LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
     *("baselines", "published", "logger", "tune", "tuned", *PAPER_KEYS),
+    *("budget", "measure"),
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
@@ -103,6 +111,7 @@ class Job:
     shared: bool
     hashed_for: str = ""  # the study for whose tables people are hashed; empty: they keep their names
     trial: str = ""  # of a tuning: its stage and number, or `NEEDED`; its test windows are not read
+    measure: tuple[str, ...] = ()  # of `kdlab.study.measured.MEASURES`
 
     @property
     def name(self) -> str:
@@ -143,6 +152,8 @@ class Study:
     paper: Paper = field(default_factory=Paper)
     tune: Mapping[str, Any] | None = None
     tuned: Mapping[str, Any] | None = None
+    hours: float | None = None
+    measure: tuple[str, ...] = ()
 
     @property
     def order(self) -> list[str]:
@@ -193,6 +204,8 @@ class Study:
             read_paper(content, STAGES, tuple(runs), path),
             content.get("tune"),
             content.get("tuned"),
+            hours=read_hours(content.get("budget"), str(path)),
+            measure=read_measure(content.get("measure"), str(path)),
         )
 
     # ------------------------------------------------------------------ runs and their axes
@@ -228,7 +241,7 @@ class Study:
                     settings = tuned(name, chosen, fold)
                     job = self.job(run, chosen, fold, folds[fold], seed, needed, root, fingerprint, settings)
                     jobs[job.name] = job
-        return jobs
+        return fold_first(jobs, folds)
 
     def labels_of(self, name: str) -> list[dict[str, str]]:
         """The combinations of labels of a run, in the order of the file: one, without labels, where it has no axes."""
@@ -295,7 +308,10 @@ class Study:
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
         hashed_for = self.name if self.paper.hashed else ""
-        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, hashed_for, trial)
+        return Job(
+            *(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, hashed_for, trial),
+            measure=self.measure,
+        )
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}
@@ -320,6 +336,17 @@ class Study:
 
 
 Jobs = dict[str, Job]
+
+
+def fold_first(jobs: Jobs, folds: Iterable[str]) -> Jobs:
+    """All jobs of the first fold, then those of the second, so that a study that is stopped has complete folds.
+
+    Args:
+        jobs: in an order in which they can be run; what a job needs is of its fold.
+        folds: in their order.
+    """
+    place = {fold: i for i, fold in enumerate(folds)}
+    return dict(sorted(jobs.items(), key=lambda item: place[item[1].fold]))
 
 
 def set_fold(config: dict[str, Any], subjects: list[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdlab.files import replacing
 from kdlab.study.conditions import Row, axis_labels, conditions
+from kdlab.study.counted import Planned
 from kdlab.study.figure_files import save_figure
 from kdlab.study.paper import Paper
 from kdlab.study.plot_people import people_figures
@@ -31,6 +32,9 @@ from kdlab.study.report_paper import paper_files
 from kdlab.study.report_people import class_section, pair_section, people_section
 from kdlab.study.report_reading import how_to_read
 from kdlab.study.report_results import main_table, what_was_done
+from kdlab.study.starved import starved_section
+from kdlab.study.unfinished import unfinished_line, unfinished_section
+from kdlab.study.weak_teachers import teachers_section, weak_teachers
 
 
 def write_report(
@@ -50,6 +54,8 @@ def write_report(
     draw: bool = True,
     more: Sequence[tuple[str, str]] = (),
     paper: Paper | None = None,
+    plan: Mapping[str, Planned] | None = None,
+    teachers: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the figures; each is replaced at once.
 
@@ -73,6 +79,8 @@ def write_report(
         draw: whether to draw the figures.
         more: (file, caption) of further figures in the folder.
         paper: display names, matched pairs, columns and formats of figures.
+        plan: title of a condition -> its jobs, so that what is missing is shown.
+        teachers: run -> the runs of its teachers, so that those below their students are named.
 
     Returns:
         The path of ``results.md``.
@@ -97,6 +105,7 @@ def write_report(
         published or {},
         confidence,
         paper,
+        plan or {},
     )
     _write(folder / "results.csv", csv_text(study, times=False))
     _write(folder / "times.csv", csv_text(study, times=True))
@@ -111,8 +120,12 @@ def write_report(
         f"# {paper.title or name}",
         description.strip(),
         what_was_done(study, subjects or {}),
+        unfinished_line(study.plan),
         main_table(study),
         how_to_read(study),
+        *unfinished_section(study.plan),
+        *starved_section(study.known),
+        *teachers_section(weak_teachers(study.known, teachers or {})),
         *difference_section(study),
         *people_section(study),
         *pair_section(study),

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from kdlab.study.conditions import Condition, Row, natural
+from kdlab.study.counted import Planned
 from kdlab.study.differences import Difference, comparisons
 from kdlab.study.holm import holm
 from kdlab.study.matched import Pair, matched_pairs
@@ -30,6 +31,7 @@ class Findings:
     published: Mapping[str, Mapping[str, Any]]
     confidence: float
     paper: Paper = field(default_factory=Paper)
+    plan: Mapping[str, Planned] = field(default_factory=dict)  # title of a condition -> its jobs
 
     @property
     def rows(self) -> list[Row]:

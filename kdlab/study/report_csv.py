@@ -8,6 +8,7 @@ import io
 from kdlab.files import cell as csv_cell
 from kdlab.study.columns import BESIDE, METRICS, TIMES
 from kdlab.study.report_cells import Findings
+from kdlab.study.unlabelled import filled, has_unlabelled
 
 FIRST = ("run", "stage")
 THEN = ("fold", "seed", "shared", "test_windows", "view", "parameters", "macs", "best_epoch")
@@ -15,7 +16,8 @@ THEN = ("fold", "seed", "shared", "test_windows", "view", "parameters", "macs", 
 
 def csv_text(study: Findings, times: bool) -> str:
     """One line per run: its identity, and either its metrics or its times."""
-    rows = study.rows
+    there = has_unlabelled(study.rows)
+    rows = [filled(row, there) for row in study.rows]
     scalars = {
         key for row in rows for key, value in row.items() if value is None or isinstance(value, str | int | float)
     }

@@ -11,6 +11,7 @@ from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.functional import SCORES
 from kdlab.study.columns import BESIDE
 from kdlab.study.conditions import Condition, number
+from kdlab.study.durations import duration
 from kdlab.study.pooled import severities
 from kdlab.study.report_cells import (
     METRIC,
@@ -124,10 +125,16 @@ def robustness_section(study: Findings) -> list[str]:
     ]
     if all(cell(condition) == NONE for _, cell in columns for condition in study.known):
         return []
+    rest = (
+        "the epochs that validation chose, and the accuracy of the last epoch beside it; multiply-accumulates of one "
+        "window."
+    )
+    if all(cell(condition) == NONE for _, cell in columns[: len(KINDS) + 1] for condition in study.known):
+        rest = rest[0].upper() + rest[1:]
+        return ["## Epochs and cost", rest, table([*name_columns(study), *columns], study.known)]
     note = (
         f"Mean test accuracy (%) under corruption of severity {' / '.join(map(str, SEVERITIES))}; V-measure of the "
-        "embedding's clusters; the epochs that validation chose, and the accuracy of the last epoch beside it; "
-        "multiply-accumulates of one window."
+        f"embedding's clusters; {rest}"
     )
     return ["## Robustness, embedding and cost", note, table([*name_columns(study), *columns], study.known)]
 
@@ -175,8 +182,8 @@ def times_text(study: Findings, name: str, seconds: float | None) -> str:
         ("view (ms a window)", lambda c: mean_cell(c, "view_ms", 1, 2)),
     ]
     total = math.fsum(value for row in study.rows if (value := number(row, "seconds")) is not None)
-    notes = [f"All runs together: {_duration(total)}."] if total else []
-    notes += [f"Wall time of the study: {_duration(seconds)}."] if seconds is not None else []
+    notes = [f"All runs together: {duration(total)}."] if total else []
+    notes += [f"Wall time of the study: {duration(seconds)}."] if seconds is not None else []
     if beside := max((int(found) for row in study.rows if (found := number(row, BESIDE)) is not None), default=0):
         notes.append(
             f"{MARK} measured while the study may have run {counted(beside, 'other job')} on this machine, and so too "
@@ -190,14 +197,3 @@ def latency_cell(condition: Condition) -> str:
     """Latency in ms, marked where it was measured beside other jobs."""
     text = mean_cell(condition, "latency_ms", 1, 2)
     return f"{text} {MARK}" if text != NONE and any(condition.values(BESIDE)) else text
-
-
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(59.6), _duration(3720)
-    ('1 min', '1 h 2 min')
-    """
-    minutes = round(seconds / 60)
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

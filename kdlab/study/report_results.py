@@ -7,6 +7,7 @@ from typing import Any
 
 from kdlab.evaluate.evaluation import SEVERITIES
 from kdlab.study.conditions import Condition
+from kdlab.study.counted import runs_cell
 from kdlab.study.report_cells import (
     METRIC,
     NONE,
@@ -24,6 +25,8 @@ from kdlab.study.report_cells import (
     unit_of,
     windows_of,
 )
+from kdlab.study.starved import updates_cell
+from kdlab.study.unlabelled import unlabelled_column
 
 NOISY = f"{METRIC}_noise{SEVERITIES[-1]}"
 
@@ -72,7 +75,9 @@ def main_table(study: Findings) -> str:
     columns: list[Column] = [
         *name_columns(study),
         ("parameters", lambda c: first_value(c, "parameters")),
-        ("runs", lambda c: str(len(c.rows))),
+        ("runs", lambda c: runs_cell(c, study.plan)),
+        ("updates", updates_cell),
+        *unlabelled_column(study.rows),
         ("val accuracy", lambda c: mean_cell(c, "val_accuracy")),
         ("test accuracy", lambda c: mean_cell(c, METRIC)),
         (f"standard error over {unit_of(study)}", standard_error_cell),

@@ -14,6 +14,7 @@ from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.files import one_line, read_json, remove_leftovers
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpoint, read_checkpoint
+from kdlab.study.measured import lacks
 from kdlab.study.people import check_counts, counted, with_pseudonyms
 from kdlab.study.plan import Job, Jobs
 from kdlab.study.tuning.rows import check_trial
@@ -81,7 +82,8 @@ def read_row(job: Job) -> dict[str, Any] | None:
         return {**row, **identity(job)}
     _check_row(row, job)
     found = _check_evaluation(job, row["test_windows"])
-    finished_checkpoint(job)
+    if finished_checkpoint(job) is not None and lacks(row, job.measure):  # it is measured again, not trained
+        return None
     if found is not None and "people" not in row:  # of an earlier version
         row = {**row, **counted(found)}
     return {**with_pseudonyms(row, job.hashed_for), **identity(job)}

@@ -9,6 +9,7 @@ from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.evaluate.plots import plot_embeddings
 from kdlab.fingerprint import is_hashed
+from kdlab.study.counted import planned
 from kdlab.study.figure_files import save_figure
 from kdlab.study.job import sources
 from kdlab.study.paper import Paper
@@ -22,9 +23,9 @@ DRAWN = 12  # nets in the figure of embeddings
 
 
 def write(
-    study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float
+    study: Study, jobs: Jobs, folds: dict[str, list[str]], outcome: Outcome, folder: Path, seconds: float | None
 ) -> None:
-    """Tables and figures of the jobs that are done."""
+    """Tables and figures of the jobs that are done; without ``seconds``, of a study that may be running, so far."""
     others = sum(row["sources"] != sources() for row in outcome.rows)
     if others:
         print(f"note: {others} of {len(outcome.rows)} rows were made by other sources of kdlab than these")
@@ -32,9 +33,11 @@ def write(
     if 0 < hashes < sum(bool(row.get("people")) for row in outcome.rows):
         print(f"note: {hashes} of {len(outcome.rows)} rows have hashes for people; people: hashed makes all rows alike")
     if not outcome.rows:
+        print(f"no job of {study.name} is done yet, so there are no tables")
         return
     hashed_for = study.name if study.paper.hashed else ""
     names = hidden_folds(folds, hashed_for)
+    done = {row["job"] for row in outcome.rows}
     rows = [
         {**row, "fold": names.get(row["fold"], row["fold"]), "job": hidden_job(row["job"], names)}
         for row in outcome.rows
@@ -57,10 +60,13 @@ def write(
             if fold
         },
         seconds=seconds,
-        more=write_embeddings(jobs, outcome, folder, study.paper),
+        more=write_embeddings(jobs, outcome, folder, study.paper) if "embeddings" in study.measure else (),
         paper=study.paper,
+        plan=planned(jobs.values(), done, name=lambda fold: names.get(fold, fold)),
+        teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
     )
-    if (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, rows, failures):
+    final = seconds is not None
+    if final and (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, rows, failures):
         place = logger["init_args"].get("save_dir") or "."
         print(f"logged to Weights & Biases: group {study.name}, the report last ({Path(place) / 'wandb'})")
     results = first_table(report.read_text("utf-8").partition("## Results")[2])
@@ -90,7 +96,7 @@ def write_embeddings(jobs: Jobs, outcome: Outcome, folder: Path, paper: Paper) -
         kept = job.name in done and all((job.folder / name).is_file() for name in (JSON, ARRAYS))
         if len(first) < DRAWN and job.run not in first and kept:
             found = Evaluation.load(job.folder)
-            first |= {} if found.many_labels else {job.run: found}
+            first |= {} if found.many_labels or not found.embedding.size else {job.run: found}
     if not first:
         return []
     classes = next(iter(first.values())).classes

@@ -24,6 +24,7 @@ class Outcome:
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # for the next time
 
 
 def run_jobs(
@@ -34,6 +35,7 @@ def run_jobs(
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
     found: Survey | None = None,
     more: Callable[[Outcome], Jobs] = lambda outcome: {},
+    begin: Callable[[Job], bool] = lambda job: True,
 ) -> Outcome:
     """Run all jobs, each as soon as what it needs is done; a failure stops only what needs it.
 
@@ -44,6 +46,7 @@ def run_jobs(
         report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
         more: further jobs that follow from what is done so far; called where a process has nothing to do.
+        begin: called for a job that could begin now; false leaves it, and what needs it, for the next time.
 
     Raises:
         BaseException: a signal ended a job (see :func:`kdlab.study.ends.end_of`), which is not counted as failed; all
@@ -61,7 +64,11 @@ def run_jobs(
 
     jobs = dict(jobs)
     one = processes == 1
-    results = _in_this_process(left, done, runner, grow) if one else _in_processes(left, done, runner, processes, grow)
+    results = (
+        _in_this_process(left, done, runner, begin, grow)
+        if one
+        else _in_processes(left, done, runner, processes, begin, grow)
+    )
     with contextlib.closing(results):
         for job, row, error in results:
             if row is None:
@@ -73,6 +80,9 @@ def run_jobs(
     for name, job in left.items():
         if name not in outcome.failures and name not in outcome.ran:
             lost = [other for other in job.needs if other in outcome.failures]
+            if not lost:
+                outcome.left.append(name)
+                continue
             outcome.failures[name] = f"not run: it needs {', '.join(lost)}, which failed"
             report(job, None, outcome.failures[name])
     order = {name: i for i, name in enumerate(jobs)}
@@ -84,27 +94,35 @@ End = tuple[Job, dict[str, Any] | None, str]
 
 
 def _in_this_process(
-    jobs: Jobs, done: set[str], runner: Runner, grow: Callable[[], bool]
+    jobs: Jobs, done: set[str], runner: Runner, begin: Callable[[Job], bool], grow: Callable[[], bool]
 ) -> Generator[End, None, None]:
     """One after the other; jobs are in an order in which they can be run."""
-    failed: set[str] = set()
-    while left := [job for name, job in jobs.items() if name not in done | failed]:
+    closed: set[str] = set()
+    while left := [job for name, job in jobs.items() if name not in done | closed]:
         for job in left:
-            if failed.intersection(job.needs):
-                failed.add(job.name)
-                continue
             ends.check()
+            if not done.issuperset(job.needs) or not begin(job):
+                closed.add(job.name)
+                continue
             row, error = attempt(job, runner)
-            (failed if row is None else done).add(job.name)
+            (closed if row is None else done).add(job.name)
             yield job, row, error
         grow()
     ends.check()
 
 
 def _in_processes(
-    jobs: Jobs, done: set[str], runner: Runner, processes: int, grow: Callable[[], bool]
+    jobs: Jobs,
+    done: set[str],
+    runner: Runner,
+    processes: int,
+    begin: Callable[[Job], bool],
+    grow: Callable[[], bool],
 ) -> Generator[End, None, None]:
-    """Several at a time. Where a process is killed, what ran meanwhile is tried once more, in new processes."""
+    """Several at a time, each given out where a process is free.
+
+    Where a process is killed, what ran meanwhile is tried once more, in new processes.
+    """
     begun: set[str] = set()
     tries: Counter[str] = Counter()
     while len(begun) < len(jobs):
@@ -113,9 +131,13 @@ def _in_processes(
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):
+                        if len(running) == processes:
+                            break
+                        begun.add(job.name)
+                        if not begin(job):
+                            continue
                         with ends.deferred():
                             running[pool.submit(_attempt_in_worker, job, runner)] = job
-                        begun.add(job.name)
                         tries[job.name] += 1
                     if len(running) < processes and grow():
                         continue

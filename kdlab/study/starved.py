@@ -1,0 +1,45 @@
+"""Rows that were trained with few updates, so that anything which adds updates looks like progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdlab.study.conditions import Condition
+
+FEW = 300  # updates, below which a net has hardly been trained
+UPDATES = "updates"
+
+
+def remedy(updates: int, max_epochs: int | None, max_steps: int, batch_size: int | None) -> str:
+    """How few updates a fit has, and which settings raise them.
+
+    >>> remedy(120, 12, -1, 64)
+    '120 updates in all are few (fewer than 300): raise trainer.max_epochs (12) or lower data.init_args.batch_size (64)'
+    """
+    by_steps = 0 < max_steps <= updates
+    setting = f"trainer.max_steps ({max_steps})" if by_steps else f"trainer.max_epochs ({max_epochs})"
+    size = "" if batch_size is None else f" ({batch_size})"
+    few = f"{updates} updates in all are few (fewer than {FEW})"
+    return f"{few}: raise {setting} or lower data.init_args.batch_size{size}"
+
+
+def updates_cell(condition: Condition) -> str:
+    """The updates of the runs of a condition: one number, or the smallest and the largest."""
+    found = condition.values(UPDATES)
+    if not found:
+        return "–"
+    low, high = f"{min(found):,.0f}", f"{max(found):,.0f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def starved_section(known: Iterable[Condition]) -> list[str]:
+    """The rows with few updates, for a report."""
+    few = [c for c in known if (found := c.values(UPDATES)) and min(found) < FEW]
+    if not few:
+        return []
+    note = (
+        f"Fewer than {FEW} updates of the weights in a run. Differences between such rows may be differences in the "
+        "number of updates. More epochs (trainer.max_epochs) or smaller batches (data.init_args.batch_size) raise it."
+    )
+    lines = [f"- {condition.title}: {updates_cell(condition)} updates." for condition in few]
+    return ["## Few updates", note, "\n".join(lines)]
