@@ -12,19 +12,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kdlab.files import one_line, remove_leftovers
+from kdlab.files import remove_leftovers
 from kdlab.remedies import error_line
 from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
-from kdlab.study.job import Runner, attempt, quiet
-from kdlab.study.kept import check_kept
+from kdlab.study.job import Runner, quiet
 from kdlab.study.locks import alone
-from kdlab.study.loggers import check_loggers
+from kdlab.study.only import run_only
 from kdlab.study.plan import Job, Jobs, Study
 from kdlab.study.planned import check_configs, plan, print_commands, print_plan
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
+from kdlab.study.threads import threads_of, use
 from kdlab.types import InputError
 
 LOCK = ".study.lock"
@@ -50,8 +50,10 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     parser.add_argument("file", help="a study file, such as experiments/basic_motions/study.yaml")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
     parser.add_argument("--list", action="store_true", help="print one command per missing job, in order")
-    parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
+    only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
+    parser.add_argument("--only", metavar="JOB", action="append", help=only)
     parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
+    parser.add_argument("--threads", type=int, help="threads of every job on a CPU; by default 1, or OMP_NUM_THREADS")
     parser.add_argument("--root", default="runs", help="folder of all runs")
     given = parser.parse_args(list(words))
     if given.jobs < 1:
@@ -76,8 +78,10 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
     study = Study.read(given.file)
     folds, jobs = plan(study, Path(given.root))
     folder = Path(given.root) / study.name
+    threads, line = threads_of(given.threads)
     if given.only is not None:
-        run_one(jobs, given.only, runner)
+        use(threads)
+        run_only(jobs, given.only, runner, _print_outcome, processes=given.jobs, threads=threads)
         return
     if given.list or given.dry_run:
         found = survey(jobs)
@@ -94,31 +98,16 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         found = survey(jobs)
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
-        outcome = execute(jobs, runner, given.jobs, found)
+        print(line)
+        use(threads)
+        outcome = execute(jobs, runner, given.jobs, found, threads)
         write(study, jobs, folds, outcome, folder, time.perf_counter() - begin)
         ends.check()
     if outcome.failures:
         sys.exit(f"error: {len(outcome.failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
 
 
-def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
-    """One job, for a scheduler."""
-    if name not in jobs:
-        raise InputError(f"--only: no job {name!r}; --list names them.")
-    job = jobs[name]
-    check_loggers((job.config.get("trainer") or {}).get("logger"))
-    check_kept(job.config.get("trainer"), job.name)
-    missing = [other for other in job.needs if other not in survey({other: jobs[other]}).rows]
-    if missing:
-        raise InputError(f"--only: {name} needs {', '.join(missing)} first.")
-    row, error = attempt(job, runner)
-    if row is None:
-        kept = job.folder / "error.txt"
-        raise InputError(f"{name}: {one_line(error)}" + (f" (full text in {kept})" if kept.is_file() else ""))
-    print(outcome_line(job, row, ""))
-
-
-def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcome:
+def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey, threads: int | None = None) -> Outcome:
     """Run the jobs under one progress display."""
     done = len(found.rows)
     with tqdm(total=len(jobs), initial=done, unit="job", smoothing=0, disable=None) as bar:
@@ -127,7 +116,7 @@ def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey) -> Outcom
             bar.update()
             bar.write(outcome_line(job, row, error))
 
-        outcome = run_jobs(jobs, runner, processes=processes, report=report, found=found)
+        outcome = run_jobs(jobs, runner, processes=processes, threads=threads, report=report, found=found)
     print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed")
     return outcome
 
@@ -137,3 +126,7 @@ def outcome_line(job: Job, row: dict[str, Any] | None, error: str) -> str:
     if row is None:
         return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
     return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %, {row['seconds']:.0f} s"
+
+
+def _print_outcome(job: Job, row: dict[str, Any] | None, error: str) -> None:
+    print(outcome_line(job, row, error), flush=True)

@@ -31,6 +31,7 @@ def run_jobs(
     runner: Runner,
     *,
     processes: int = 1,
+    threads: int | None = None,
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
     found: Survey | None = None,
 ) -> Outcome:
@@ -40,6 +41,7 @@ def run_jobs(
         jobs: in an order in which they can be run.
         runner: runs a command line; with several processes it must be importable.
         processes: how many run at a time; each gets a GPU of its own where there are several.
+        threads: of each process, where there are several; None: its share of the cores.
         report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
 
@@ -51,7 +53,7 @@ def run_jobs(
     outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
     left = {name: job for name, job in jobs.items() if name not in done}
     one = processes == 1
-    results = _in_this_process(left, done, runner) if one else _in_processes(left, done, runner, processes)
+    results = _in_this_process(left, done, runner) if one else _in_processes(left, done, runner, processes, threads)
     with contextlib.closing(results):
         for job, row, error in results:
             if row is None:
@@ -87,13 +89,15 @@ def _in_this_process(jobs: Jobs, done: set[str], runner: Runner) -> Generator[En
     ends.check()
 
 
-def _in_processes(jobs: Jobs, done: set[str], runner: Runner, processes: int) -> Generator[End, None, None]:
+def _in_processes(
+    jobs: Jobs, done: set[str], runner: Runner, processes: int, threads: int | None
+) -> Generator[End, None, None]:
     """Several at a time. Where a process is killed, what ran meanwhile is tried once more, in new processes."""
     begun: set[str] = set()
     tries: Counter[str] = Counter()
     while len(begun) < len(jobs):
         running: dict[Future[tuple[dict[str, Any] | None, str]], Job] = {}
-        with pool_of(processes) as pool:
+        with pool_of(processes, threads) as pool:
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):
