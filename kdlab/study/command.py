@@ -12,22 +12,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kdlab.files import one_line, remove_leftovers
+from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
 from kdlab.study.course import LEFT, Course
-from kdlab.study.job import Runner, attempt, quiet
-from kdlab.study.kept import check_kept
+from kdlab.study.job import Runner, quiet
 from kdlab.study.limits import check_hours
 from kdlab.study.locks import LOCK, alone
-from kdlab.study.loggers import check_loggers
+from kdlab.study.only import run_only
 from kdlab.study.plan import Job, Jobs, Study
 from kdlab.study.planned import check_configs, plan, print_commands, print_plan
 from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
+from kdlab.study.threads import threads_of, use
 from kdlab.study.tuning.run import find, fix_threads, line_of, read_settings, resolve, show
 from kdlab.types import InputError
 
@@ -51,12 +51,14 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     parser.add_argument("file", help="a study file, such as experiments/basic_motions/study.yaml")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
     parser.add_argument("--list", action="store_true", help="print one command per missing job, in order")
-    parser.add_argument("--only", metavar="JOB", help="run this one job (see --list); what it needs must be done")
+    only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
+    parser.add_argument("--only", metavar="JOB", action="append", help=only)
     parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     parser.add_argument(
         "--report", action="store_true", help="write tables and figures of what is done, and run nothing"
     )
     parser.add_argument("--hours", type=float, help="begin no job that is not expected to end within these hours")
+    parser.add_argument("--threads", type=int, help="threads of every job on a CPU; by default 1, or OMP_NUM_THREADS")
     parser.add_argument("--root", default="runs", help="folder of all runs")
     parser.add_argument("--hash-people", action="store_true", help="as people: hashed in the study file")
     given = parser.parse_args(list(words))
@@ -85,8 +87,11 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
     tuning, trials = resolve(settings, check)
     folds, jobs = plan(study, Path(given.root), settings)
     folder = Path(given.root) / study.name
+    threads, line = threads_of(given.threads)
     if given.only is not None:
-        run_one({**tuning.jobs, **({} if settings.pending else jobs)}, given.only, runner)
+        use(threads)
+        known = {**tuning.jobs, **({} if settings.pending else jobs)}
+        run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads)
         return
     if given.list and settings.pending:  # the others follow from their results
         print_commands(study, tuning.jobs, given.root, trials, ["--hash-people"] * given.hash_people)
@@ -114,6 +119,8 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
+        print(line)
+        use(threads)
         if settings.tuning is not None:
             find(settings, runner, folder, processes=given.jobs, command=f"kdlab study {given.file}")
             jobs = plan(study, Path(given.root), settings)[1]
@@ -126,7 +133,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
             say=say,
             started=begin,
         )
-        outcome = execute(jobs, runner, given.jobs, found, course)
+        outcome = execute(jobs, runner, given.jobs, found, course, threads)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         write(captioned, jobs, folds, outcome, folder, time.perf_counter() - begin)
         ends.check()
@@ -138,24 +145,9 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         sys.exit(LEFT)
 
 
-def run_one(jobs: Jobs, name: str, runner: Runner) -> None:
-    """One job, for a scheduler."""
-    if name not in jobs:
-        raise InputError(f"--only: no job {name!r}; --list names them.")
-    job = jobs[name]
-    check_loggers((job.config.get("trainer") or {}).get("logger"))
-    check_kept(job.config.get("trainer"), job.name)
-    missing = [other for other in job.needs if other not in survey({other: jobs[other]}).rows]
-    if missing:
-        raise InputError(f"--only: {name} needs {', '.join(missing)} first.")
-    row, error = attempt(job, runner)
-    if row is None:
-        kept = job.folder / "error.txt"
-        raise InputError(f"{name}: {one_line(error)}" + (f" (full text in {kept})" if kept.is_file() else ""))
-    print(outcome_line(job, row, ""))
-
-
-def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey, course: Course) -> Outcome:
+def execute(
+    jobs: Jobs, runner: Runner, processes: int, found: Survey, course: Course, threads: int | None = None
+) -> Outcome:
     """Run the jobs under one progress display."""
     done = len(found.rows)
     with tqdm(total=len(jobs), initial=done, unit="job", smoothing=0, disable=None) as bar:
@@ -165,7 +157,9 @@ def execute(jobs: Jobs, runner: Runner, processes: int, found: Survey, course: C
             say(outcome_line(job, row, error))
             course.end(job, row)
 
-        outcome = run_jobs(jobs, runner, processes=processes, report=report, found=found, begin=course.begin)
+        outcome = run_jobs(
+            jobs, runner, processes=processes, threads=threads, report=report, found=found, begin=course.begin
+        )
     left = f", {len(outcome.left)} left" if outcome.left else ""
     print(f"{len(outcome.ran)} jobs run, {done} were done before, {len(outcome.failures)} failed{left}")
     return outcome
@@ -178,3 +172,7 @@ def outcome_line(job: Job, row: dict[str, Any] | None, error: str) -> str:
     if row is None:
         return f"{job.name}: FAILED: {error.splitlines()[0] if error else ''}"
     return f"{job.name}: validation {100 * row['val_accuracy']:.1f} %, {row['seconds']:.0f} s"
+
+
+def _print_outcome(job: Job, row: dict[str, Any] | None, error: str) -> None:
+    print(outcome_line(job, row, error), flush=True)

@@ -32,6 +32,7 @@ def run_jobs(
     runner: Runner,
     *,
     processes: int = 1,
+    threads: int | None = None,
     report: Callable[[Job, dict[str, Any] | None, str], None] = lambda job, row, error: None,
     found: Survey | None = None,
     more: Callable[[Outcome], Jobs] = lambda outcome: {},
@@ -43,6 +44,7 @@ def run_jobs(
         jobs: in an order in which they can be run.
         runner: runs a command line; with several processes it must be importable.
         processes: how many run at a time; each gets a GPU of its own where there are several.
+        threads: of each process, where there are several; None: its share of the cores.
         report: called for every job that ends, with its row or the reason of its failure.
         found: what is done of them; it is looked for where it is not given.
         more: further jobs that follow from what is done so far; called where a process has nothing to do.
@@ -67,7 +69,7 @@ def run_jobs(
     results = (
         _in_this_process(left, done, runner, begin, grow)
         if one
-        else _in_processes(left, done, runner, processes, begin, grow)
+        else _in_processes(left, done, runner, processes, threads, begin, grow)
     )
     with contextlib.closing(results):
         for job, row, error in results:
@@ -116,6 +118,7 @@ def _in_processes(
     done: set[str],
     runner: Runner,
     processes: int,
+    threads: int | None,
     begin: Callable[[Job], bool],
     grow: Callable[[], bool],
 ) -> Generator[End, None, None]:
@@ -127,7 +130,7 @@ def _in_processes(
     tries: Counter[str] = Counter()
     while len(begun) < len(jobs):
         running: dict[Future[tuple[dict[str, Any] | None, str]], Job] = {}
-        with pool_of(processes) as pool:
+        with pool_of(processes, threads) as pool:
             try:
                 while True:
                     for job in list(ready(jobs, done, begun)):

@@ -25,11 +25,16 @@ def beside() -> int:
 
 
 @contextmanager
-def pool_of(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that end with the block; at once, where it ends with an error or a signal."""
+def pool_of(processes: int, threads: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with the block; at once, where it ends with an error or a signal.
+
+    Args:
+        processes: their number.
+        threads: of each; None: its share of the cores.
+    """
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
-    pool = ProcessPoolExecutor(processes, context, _begin_worker, (counter, processes))
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (counter, processes, threads))
     try:
         yield pool
     except BaseException:
@@ -53,7 +58,7 @@ def _end_workers(workers: Sequence[Any]) -> None:
                 worker.kill()
 
 
-def _begin_worker(counter: Any, processes: int) -> None:
+def _begin_worker(counter: Any, processes: int, threads: int | None) -> None:
     """A worker's share of the machine; it ends with the study, also where that was killed."""
     global _others
     _others = processes - 1
@@ -69,7 +74,7 @@ def _begin_worker(counter: Any, processes: int) -> None:
     gpus = given or [str(gpu) for gpu in range(torch.cuda.device_count())]
     if len(gpus) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // processes)))
+    torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // processes)))
 
 
 def _end_with(parent: Any) -> None:

@@ -167,7 +167,10 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
         planned, found = look_up(settings)
         write_trials(tuning, planned, place)
         bar.update(sum(planned.jobs[name].trial != NEEDED for name in found.rows))
-        outcome = run_jobs(planned.jobs, runner, processes=processes, report=report, found=found, more=more)
+        threads = torch.get_num_threads()  # of every fit, whatever the number of processes
+        outcome = run_jobs(
+            planned.jobs, runner, processes=processes, threads=threads, report=report, found=found, more=more
+        )
         settings.rows |= {row["job"]: row for row in outcome.rows}
         planned, found = look_up(settings)
         write_trials(tuning, planned, place)
