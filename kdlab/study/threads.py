@@ -12,9 +12,9 @@ from kdlab.types import InputError
 def threads_of(given: int | None) -> tuple[int | None, str]:
     """The threads of every job, and a line that says so.
 
-    The nets of sensor windows are small, and threads wait for each other by spinning, which takes long on busy cores. So
-    a job has one, and ``--jobs`` uses the cores. The number neither depends on the load nor on ``--jobs``, because it
-    may change the last bits of a sum.
+    The nets of sensor windows are small, and threads wait for each other by spinning, which takes long on busy cores.
+    So a job has one, and ``--jobs`` uses the cores. The number neither depends on the load nor on ``--jobs``, because
+    it may change the last bits of a sum.
 
     Args:
         given: ``--threads``.
