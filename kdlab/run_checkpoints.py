@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor
 
-from kdlab.methods.schedules import mode_of
+from kdlab.callbacks import EpochAveraging, SmoothedMetric
+from kdlab.methods.selection import Rule
 from kdlab.types import InputError
 
 #: names of files that callbacks of the user's own may not write
@@ -28,7 +29,7 @@ class RunCheckpoint(ModelCheckpoint):
 
     def __init__(self, filename: str, monitor: str | None = None, mode: str = "min") -> None:
         often: dict[str, Any] = {} if monitor is not None else {"every_n_epochs": 1}
-        if monitor is None or monitor.startswith("train/"):  # logged at the end of every epoch, validated or not
+        if monitor in (None, "epoch") or str(monitor).startswith("train/"):  # in every epoch, validated or not
             often["save_on_train_epoch_end"] = True
         super().__init__(
             filename=filename,
@@ -67,22 +68,27 @@ def checkpoint_callbacks() -> list[ModelCheckpoint]:
     return [RunCheckpoint("best", "val/loss"), RunCheckpoint("last")]
 
 
-def watching(callbacks: Iterable[Any], monitor: str, mode: str | None) -> list[Any]:
-    """The callbacks of a run, whose ``best.ckpt`` is chosen by another metric.
+def watching(callbacks: Iterable[Any], rule: Rule, further: Any = None) -> list[Any]:
+    """The callbacks of a run, whose ``best.ckpt`` is chosen by another rule.
 
     Args:
         callbacks: with those of :func:`checkpoint_callbacks`.
-        monitor: a logged name, such as ``val/f1``.
-        mode: ``"min"``, ``"max"``, or None where the name says it.
-
-    Raises:
-        InputError: the name says nothing, and there is no mode.
+        rule: how the weights are chosen.
+        further: the callback or callbacks of the config; None: none.
     """
-    found = mode_of(monitor, mode, "monitor")
+    added: list[Any] = []
+    if rule.selection == "smoothed":
+        added = [SmoothedMetric(rule.monitor, rule.smoothing)]
+    elif rule.selection == "averaged" and not _averages(further):
+        added = [EpochAveraging()]
     chosen = [isinstance(c, RunCheckpoint) and c.filename == "best" for c in callbacks]
-    return [
-        RunCheckpoint("best", monitor, found) if is_best else c for c, is_best in zip(callbacks, chosen, strict=True)
-    ]
+    own = [RunCheckpoint("best", *rule.watched) if is_best else c for c, is_best in zip(callbacks, chosen, strict=True)]
+    return [*added, *own]
+
+
+def _averages(callbacks: Any) -> bool:
+    given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    return any(isinstance(callback, WeightAveraging) for callback in given)
 
 
 def without_checkpoints(callbacks: Iterable[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ from kdlab.callbacks.margin_maps import MarginMapPictures
 from kdlab.callbacks.open_set import OpenSetScore
 from kdlab.callbacks.pictures import ConfusionMatrixPicture, ViewPictures
 from kdlab.callbacks.predictions import PredictionWriter
+from kdlab.callbacks.smoothed_metric import SmoothedMetric
 
 __all__ = [
     "ConfusionMatrixPicture",
@@ -15,6 +16,7 @@ __all__ = [
     "MarginMapPictures",
     "OpenSetScore",
     "PredictionWriter",
+    "SmoothedMetric",
     "TemperatureAnnealing",
     "ViewPictures",
     "WeightAnnealing",

@@ -24,6 +24,7 @@ from kdlab.evaluate import evaluate
 from kdlab.files import one_line, write_text
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.study import ends
+from kdlab.study.chosen import chosen_by
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.plan import Job
@@ -122,6 +123,7 @@ def _measure(line: Line, path: Path, folder: Path) -> dict[str, Any]:
     return {
         "view": model.view,
         **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),
+        **chosen_by(described, path),
         "best_epoch": described["provenance"]["epoch"],
         "test_windows": len(found.target),
         "test_subjects": sorted(set(found.subjects)),

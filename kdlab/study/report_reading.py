@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdlab.study.chosen import rules_in_words
 from kdlab.study.conditions import is_shared
 from kdlab.study.report_cells import Findings, unit_of, windows_of
 
@@ -21,6 +22,8 @@ def how_to_read(study: Findings) -> str:
         else "The *standard error* is that of the mean over seeds: standard deviation / √seeds. There is one split, so "
         "it and the intervals tell how training varies, and nothing about other test subjects.",
     ]
+    if any(row.get("best_epoch") is not None for row in study.rows):
+        text.append(rules_in_words(study.rows))
     sizes = [count for count in windows_of(study).values() if count]
     if sizes and min(sizes) < 1000:
         text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
