@@ -8,6 +8,7 @@ from kdlab.callbacks.open_set import OpenSetScore
 from kdlab.callbacks.pictures import ConfusionMatrixPicture, ViewPictures
 from kdlab.callbacks.predictions import PredictionWriter
 from kdlab.callbacks.smoothed_metric import SmoothedMetric
+from kdlab.callbacks.update_budget import UpdateBudget
 
 __all__ = [
     "ConfusionMatrixPicture",
@@ -18,6 +19,7 @@ __all__ = [
     "PredictionWriter",
     "SmoothedMetric",
     "TemperatureAnnealing",
+    "UpdateBudget",
     "ViewPictures",
     "WeightAnnealing",
     "anneal",

@@ -28,6 +28,21 @@ def chosen_by(described: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+def spent(updates: int | None, warm: int, path: Path) -> dict[str, int]:
+    """The keys of a row that tell how many updates it had in total, and how many of them were its warm start's.
+
+    Args:
+        updates: that the study gives the run; None: it gives none, and the row has no such keys.
+        warm: those of its warm start.
+        path: of a checkpoint of the run; its last epoch is beside it.
+    """
+    if updates is None:
+        return {}
+    last = path.with_name("last.ckpt")
+    own = int(read_checkpoint(last)["global_step"]) if last.is_file() else updates - warm
+    return {"updates": own + warm, "updates_warm_start": warm}
+
+
 def rules_in_words(rows: Iterable[Row]) -> str:
     """How the weights of all rows were chosen, as one sentence."""
     by_rule: dict[str, dict[str, None]] = {}

@@ -24,7 +24,7 @@ from kdlab.evaluate import evaluate
 from kdlab.files import one_line, write_text
 from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.study import ends
-from kdlab.study.chosen import chosen_by
+from kdlab.study.chosen import chosen_by, spent
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.plan import Job
@@ -78,6 +78,7 @@ def _run_job(job: Job, runner: Runner) -> dict[str, Any]:
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
         row = {**identity(job), "sources": sources(), **_measure(line, path, job.folder)}
+        row |= spent(job.updates, job.warm, path)
         log_scores(trainer, row, read_checkpoint(path)[KEY])
     return {**row, "seconds": round(time.perf_counter() - begin, 1)}
 

@@ -23,6 +23,9 @@ A study file names ordinary run configs and each other::
 ``include: other.yaml`` names a study file in the same folder whose runs and settings it extends. The run configs may
 include their parts (`kdlab.configs.read_config`).
 
+``updates: 800`` gives every run so many optimiser updates, and adds controls of equal length; see
+`kdlab.study.budgets` for warm starts, ``updates`` and ``split`` of a run, and ``controls: none``.
+
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
@@ -38,7 +41,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,37 +49,22 @@ from kdlab import __version__
 from kdlab.configs import read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
+from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.loggers import check_setting, name_runs
+from kdlab.study.runs import Run
 from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
-    *("baselines", "published", "logger"),
+    *("baselines", "published", "logger", "updates", "controls"),
 )
 FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
-_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One entry of a study file: a config and the runs that it needs."""
-
-    name: str
-    stage: str
-    config: dict[str, Any]
-    teachers: dict[str, str] = field(default_factory=dict)
-    init: str | None = None
-    axes: tuple[str, ...] = ()
-    one_per: str = "seed"
-
-    @property
-    def needs(self) -> list[str]:
-        """Names of the runs that come before this one."""
-        return [*self.teachers.values(), *([self.init] if self.init else [])]
+_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "updates", "split")
 
 
 @dataclass(frozen=True)
@@ -93,6 +81,8 @@ class Job:
     config: dict[str, Any]
     needs: tuple[str, ...]
     shared: bool
+    updates: int | None = None  # in total, in a study with updates
+    warm: int = 0  # those of its warm start
 
     @property
     def name(self) -> str:
@@ -157,6 +147,7 @@ class Study:
             )
         axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
         runs = _read_runs(content, path, axes)
+        own, updates = list(runs), read_updates(content.get("updates"), str(path))
         published = _mapping(content.get("published"), f"{path}: published")
         _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
         for title, entry in published.items():
@@ -167,6 +158,10 @@ class Study:
         first = [run.name for run in runs.values() if run.stage == "scratch"][:1]
         baselines = content.get("baselines", [*first, *(["kd"] if "kd" in runs else [])])
         baselines = _names(baselines, tuple(runs), f"{path}: baselines")
+        controls = read_controls(content.get("controls"), str(path))
+        runs = _in_order(with_budgets(runs, updates, controls, baselines, str(path)), path)
+        starts = {run.init for run in runs.values()}
+        baselines = [*baselines, *(name for name in runs if name not in own and name not in starts)]
         return cls(
             name,
             path,
@@ -186,13 +181,20 @@ class Study:
         found = {*run.axes, *(axis for other in run.needs for axis in self.axes_of(other))}
         return tuple(axis for axis in self.axes if axis in found)
 
-    def jobs(self, root: Path, folds: Mapping[str, list[str]], fingerprint: Callable[[dict[str, Any]], str]) -> Jobs:
+    def jobs(
+        self,
+        root: Path,
+        folds: Mapping[str, list[str]],
+        fingerprint: Callable[[dict[str, Any]], str],
+        batches: Callable[[dict[str, Any]], int] = unknown_batches,
+    ) -> Jobs:
         """All jobs in the order in which they can be run.
 
         Args:
             root: the folder of all runs.
             folds: fold -> its test subjects; ``{"": []}`` for the configs' own split.
             fingerprint: a digest of the data of a run config.
+            batches: training batches of an epoch of a run config, for a study with ``updates``.
         """
         jobs: Jobs = {}
         for name in self.runs:
@@ -201,7 +203,7 @@ class Study:
             for fold, labels in itertools.product(folds, itertools.product(*(self.axes[a] for a in axes))):
                 chosen = dict(zip(axes, labels, strict=True))
                 for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
-                    job = self._job(run, chosen, fold, folds[fold], seed, jobs, root, fingerprint)
+                    job = self._job(run, chosen, fold, folds[fold], seed, jobs, root, fingerprint, batches)
                     jobs[job.name] = job
         return jobs
 
@@ -215,6 +217,7 @@ class Study:
         jobs: Jobs,
         root: Path,
         fingerprint: Callable[[dict[str, Any]], str],
+        batches: Callable[[dict[str, Any]], int],
     ) -> Job:
         config = stack([run.config])
         for axis in run.axes:
@@ -223,6 +226,8 @@ class Study:
         config["seed_everything"] = seed
         if fold:
             set_fold(config, subjects)
+        if run.updates is not None:
+            set_length(config, run.updates - run.warm, batches(config), f"{self.file}: {run.name}")
         needed = {other: jobs[self._needed(other, labels, fold, seed)] for other in run.needs}
         identity = {
             "config": _identity(config),
@@ -244,7 +249,8 @@ class Study:
         config["run"] = place.as_posix()
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
-        return Job(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared)
+        place = root / place
+        return Job(run.name, run.stage, labels, fold, seed, key, place, config, names, shared, run.updates, run.warm)
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}
@@ -449,7 +455,9 @@ def _read_run(
             set_value(config, dotted, value)
     teachers = {str(k): str(v) for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
     _check_teachers(config, teachers, where)
-    return Run(name, stage, config, teachers, init, _names(entry.get("axes"), tuple(axes), f"{where}: axes"), one_per)
+    named = _names(entry.get("axes"), tuple(axes), f"{where}: axes")
+    updates, split = read_updates(entry.get("updates"), where), read_split(entry.get("split"), where)
+    return Run(name, stage, config, teachers, init, named, one_per, updates, split)
 
 
 def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:

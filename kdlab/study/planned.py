@@ -15,7 +15,7 @@ from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Jobs, Study, make_folds
 from kdlab.study.results import Survey
-from kdlab.study.windows import fingerprint, subjects
+from kdlab.study.windows import batches, fingerprint, subjects
 from kdlab.types import InputError
 
 
@@ -23,7 +23,7 @@ def plan(study: Study, root: Path) -> tuple[dict[str, list[str]], Jobs]:
     """Folds (name -> test subjects) and jobs of a study."""
     first = next(iter(study.runs.values())).config
     folds = make_folds(study.folds, subjects(first) if study.folds is not None else {})
-    return folds, study.jobs(root, folds, fingerprint)
+    return folds, study.jobs(root, folds, fingerprint, batches)
 
 
 def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:
@@ -37,7 +37,10 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
         done = sum(job in found.rows for job in mine)
         grid = f", grid over {' x '.join(study.axes_of(name))}" if study.axes_of(name) else ""
         needs = f", needs {', '.join(run.needs)}" if run.needs else ""
-        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}")
+        warm = f" ({run.warm} of them its warm start's)" if run.warm else ""
+        length = f", {run.updates} updates{warm}" if run.updates else ""
+        added = ", added by the study" if run.control else ""
+        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}{length}{added}")
     for name, reason in found.damaged.items():
         print(f"  note: {name} counts as not done: {reason}")
 

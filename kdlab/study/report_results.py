@@ -7,6 +7,7 @@ from typing import Any
 
 from kdlab.evaluate.evaluation import SEVERITIES
 from kdlab.study.conditions import Condition
+from kdlab.study.equal_updates import updates_cell
 from kdlab.study.report_cells import (
     METRIC,
     NONE,
@@ -72,6 +73,7 @@ def main_table(study: Findings) -> str:
     columns: list[Column] = [
         *name_columns(study),
         ("parameters", lambda c: first_value(c, "parameters")),
+        ("updates", updates_cell),
         ("runs", lambda c: str(len(c.rows))),
         ("val accuracy", lambda c: mean_cell(c, "val_accuracy")),
         ("test accuracy", lambda c: mean_cell(c, METRIC)),

@@ -1,0 +1,42 @@
+"""Rows of unequal numbers of updates, which are not compared: the longer training would be taken for the method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdlab.study.conditions import Condition, Row
+
+OTHER = "other updates"
+
+
+def updates_of(rows: Sequence[Row]) -> list[int]:
+    """The numbers of updates of some rows, each once; none where their study does not count them.
+
+    >>> updates_of([{"updates": 800}, {"updates": 800}, {}])
+    [800]
+    """
+    return sorted({int(row["updates"]) for row in rows if row.get("updates") is not None})
+
+
+def other_updates(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str | None:
+    """Why two conditions are not compared; None where they are.
+
+    >>> other_updates([{"updates": 1600}], [{"updates": 800}])
+    'not compared: 1,600 and 800 updates'
+    """
+    a, b = updates_of(rows_a), updates_of(rows_b)
+    if not a or not b or (a == b and len(a) == 1):
+        return None
+    return f"not compared: {_text(a)} and {_text(b)} updates"
+
+
+def updates_cell(condition: Condition) -> str:
+    """The updates of a condition in total, and those of its warm start."""
+    total = updates_of(condition.rows)
+    warm = sorted({int(row.get("updates_warm_start") or 0) for row in condition.rows})
+    return _text(total) + (f" ({_text(warm)} warm start)" if total and warm[-1] else "")
+
+
+def _text(numbers: Sequence[int]) -> str:
+    ends = dict.fromkeys((numbers[0], numbers[-1])) if numbers else ()
+    return " to ".join(f"{number:,}" for number in ends)
