@@ -27,6 +27,7 @@ from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
+from kdlab.methods.selection import Rule, Selection
 from kdlab.methods.tuning import check_finders
 from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
@@ -54,7 +55,8 @@ class KdlabCLI(LightningCLI):
     """LightningCLI over kdlab's methods and data modules, with run folders ``runs/<data set>/<run>/version_k``.
 
     On top of Lightning's arguments there are ``run``, the folder of the run below ``trainer.default_root_dir``,
-    ``monitor`` and ``mode``, which choose its ``best.ckpt``, and ``checkpoint_interval``, how often it is written.
+    ``selection``, ``monitor``, ``mode`` and ``smoothing``, which choose its ``best.ckpt`` (see
+    :class:`kdlab.methods.selection.Rule`), and ``checkpoint_interval``, how often it is written.
     Everything that can be wrong with a configuration is found before a run folder is made.
 
     Args:
@@ -105,6 +107,14 @@ class KdlabCLI(LightningCLI):
             default=INTERVAL,
             help="Seconds between two writes of best.ckpt and last.ckpt, also written when a fit ends; 0: every epoch.",
         )
+        parser.add_argument(
+            "--selection",
+            type=Selection,
+            default="best",
+            help="Weights in best.ckpt: those with the best metric, with the best mean of it over the last validations "
+            "(smoothed), of the last epoch, or averaged over the last epochs.",
+        )
+        parser.add_argument("--smoothing", type=int, default=3, help="Validations in the mean of selection: smoothed.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
@@ -159,6 +169,11 @@ class KdlabCLI(LightningCLI):
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
 
+    @property
+    def _rule(self) -> Rule:
+        chosen = self.config[self.config.subcommand]
+        return Rule(chosen.selection, chosen.monitor, chosen.mode, chosen.smoothing)
+
     def instantiate_classes(self) -> None:
         """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
         try:
@@ -174,6 +189,7 @@ class KdlabCLI(LightningCLI):
                 "monitor, mode or every_n_epochs."
             ) from error
         lean_summary(self.trainer)
+        self.model.selection = self._rule.described(self.trainer.callbacks)  # type: ignore[attr-defined]
         if self._prepare is not None:
             self._prepare(self.datamodule)
 
@@ -184,12 +200,13 @@ class KdlabCLI(LightningCLI):
         checkpoint they read, where there is one.
         """
         chosen = self.config[self.config.subcommand]
-        own = watching(self.trainer_defaults["callbacks"], chosen.monitor, chosen.mode, chosen.checkpoint_interval)
+        config = self.config_init[self.config.subcommand].trainer
+        interval = chosen.checkpoint_interval
+        own = watching(self.trainer_defaults["callbacks"], self._rule, config.callbacks, interval=interval)
         self.trainer_defaults["callbacks"] = (
             own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)
         )
         self.trainer_defaults["callbacks"] += job_callbacks()
-        config = self.config_init[self.config.subcommand].trainer
         logger = config.logger
         folder, _, name = self.run_name.rpartition("/")
         csv: RunLogger | VersionLogger = RunLogger(str(Path(config.default_root_dir) / folder), name)

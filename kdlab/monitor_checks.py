@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from kdlab.callbacks import EarlyStoppedTeacher
+from kdlab.callbacks import EarlyStoppedTeacher, SmoothedMetric
 from kdlab.methods.base import Method
 from kdlab.run_checkpoints import RunCheckpoint
 from kdlab.types import InputError
@@ -35,13 +35,15 @@ def check_monitors(trainer: Trainer, model: Method, callbacks: Iterable[Any], ba
     remedy = why_none(trainer, batches)
     validates = remedy is None
     names = _logged(model, validates)
+    names += [callback.name for callback in callbacks if validates and isinstance(callback, SmoothedMetric)]
     if any(isinstance(callback, EarlyStoppedTeacher) for callback in callbacks) and remedy is not None:
         raise InputError(
             f"EarlyStoppedTeacher: the fit must be validated, but is not. {remedy}, or leave the callback out."
         )
     foreign = any(_is_foreign(part) for part in (model, *callbacks))
     for who, monitor in watched:
-        if not isinstance(monitor, str) or (who == RunCheckpoint.__name__ and monitor.startswith("val/") > validates):
+        own = who == RunCheckpoint.__name__
+        if not isinstance(monitor, str) or (own and (monitor == "epoch" or monitor.startswith("val/") > validates)):
             continue  # a fit without validation keeps last.ckpt alone
         shown = "best.ckpt" if who == RunCheckpoint.__name__ else who
         if monitor.startswith("test"):

@@ -10,15 +10,16 @@ from typing import Any
 from weakref import proxy
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from kdlab.callbacks import EpochAveraging, SmoothedMetric
 from kdlab.files import one_line
 from kdlab.methods.checkpoints import description
 from kdlab.methods.saving import can_wait, snapshot
-from kdlab.methods.schedules import mode_of
+from kdlab.methods.selection import Rule
 from kdlab.types import InputError
 
 #: names of files that callbacks of the user's own may not write
@@ -47,7 +48,7 @@ class RunCheckpoint(ModelCheckpoint):
         self, filename: str, monitor: str | None = None, mode: str = "min", interval: float = INTERVAL
     ) -> None:
         often: dict[str, Any] = {} if monitor is not None else {"every_n_epochs": 1}
-        if monitor is None or monitor.startswith("train/"):  # logged at the end of every epoch, validated or not
+        if monitor in (None, "epoch") or str(monitor).startswith("train/"):  # in every epoch, validated or not
             often["save_on_train_epoch_end"] = True
         super().__init__(
             filename=filename,
@@ -205,31 +206,40 @@ def checkpoint_callbacks(interval: float = INTERVAL) -> list[ModelCheckpoint]:
     return [RunCheckpoint("best", "val/loss", interval=interval), RunCheckpoint("last", interval=interval)]
 
 
-def watching(callbacks: Iterable[Any], monitor: str, mode: str | None, interval: float = INTERVAL) -> list[Any]:
-    """The callbacks of a run, whose ``best.ckpt`` is chosen by another metric.
+def watching(callbacks: Iterable[Any], rule: Rule, further: Any = None, interval: float = INTERVAL) -> list[Any]:
+    """The callbacks of a run, whose ``best.ckpt`` is chosen by another rule.
 
     Args:
         callbacks: with those of :func:`checkpoint_callbacks`.
-        monitor: a logged name, such as ``val/f1``.
-        mode: ``"min"``, ``"max"``, or None where the name says it.
+        rule: how the weights are chosen.
+        further: the callback or callbacks of the config; None: none.
         interval: seconds between two writes of the checkpoints, at least 0.
 
     Raises:
-        InputError: the name says nothing, and there is no mode; or the interval is out of range.
+        InputError: the interval is out of range.
     """
     if not 0 <= interval < math.inf:
         raise InputError(
             f"checkpoint_interval: must be a number of seconds, at least 0, but got {interval}. Write 0 to write the "
             "checkpoints in every epoch."
         )
-    found, made = mode_of(monitor, mode, "monitor"), list[Any]()
+    added: list[Any] = []
+    if rule.selection == "smoothed":
+        added = [SmoothedMetric(rule.monitor, rule.smoothing)]
+    elif rule.selection == "averaged" and not _averages(further):
+        added = [EpochAveraging()]
     for callback in callbacks:
         if isinstance(callback, RunCheckpoint):
             is_best = callback.filename == "best"
-            callback = RunCheckpoint("best", monitor, found, interval) if is_best else callback
+            callback = RunCheckpoint("best", *rule.watched, interval=interval) if is_best else callback
             callback.interval = interval
-        made.append(callback)
-    return made
+        added.append(callback)
+    return added
+
+
+def _averages(callbacks: Any) -> bool:
+    given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    return any(isinstance(callback, WeightAveraging) for callback in given)
 
 
 def without_checkpoints(callbacks: Iterable[Any]) -> list[Any]:

@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
-    "run_checkpoints": {"types", "methods"},
+    "run_checkpoints": {"types", "callbacks", "methods"},
     "resuming": {"types", "methods", "run_folder"},
     "run_record": {"types", "data", "fingerprint", "methods", "resuming", "run_folder"},
     "config_checks": {"types", "data", "methods", "nets"},

@@ -7,6 +7,8 @@ from kdlab.callbacks.margin_maps import MarginMapPictures
 from kdlab.callbacks.open_set import OpenSetScore
 from kdlab.callbacks.pictures import ConfusionMatrixPicture, ViewPictures
 from kdlab.callbacks.predictions import PredictionWriter
+from kdlab.callbacks.smoothed_metric import SmoothedMetric
+from kdlab.callbacks.update_budget import UpdateBudget
 
 __all__ = [
     "ConfusionMatrixPicture",
@@ -15,7 +17,9 @@ __all__ = [
     "MarginMapPictures",
     "OpenSetScore",
     "PredictionWriter",
+    "SmoothedMetric",
     "TemperatureAnnealing",
+    "UpdateBudget",
     "ViewPictures",
     "WeightAnnealing",
     "anneal",

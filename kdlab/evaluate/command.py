@@ -74,7 +74,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
             batch_size=options.batch_size,
         )
         described = description(read_checkpoint(file, WHAT), WHAT) or {}
-        kept = ("method", "objective", "teachers", "provenance")
+        kept = ("method", "objective", "teachers", "provenance", "selection")
         added: dict[str, Any] = {key: described[key] for key in kept if key in described}
         results[name].description.update(added, checkpoint=str(file))
         results[name].save(out / slug(name))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
 from kdlab.functional import SCORES
+from kdlab.methods.selection import in_words
 
 
 def summary(evaluations: Mapping[str, Evaluation]) -> str:
@@ -18,6 +19,7 @@ def summary(evaluations: Mapping[str, Evaluation]) -> str:
     for name, one in evaluations.items():
         s = one.scalars
         row = {"run": name, "view": str(one.description.get("view", "")), "windows": f"{len(one.target):,}"}
+        row |= {"weights": in_words(rule)} if (rule := one.description.get("selection")) else {}
         row |= {"accuracy %": _percent(s["accuracy"]), "F1 %": _percent(s["f1"])}
         row |= {"mean AP %": _percent(s["map"])} if "map" in s else {}
         row |= {"NLL": f"{s['nll']:.3f}", "ECE %": _percent(s["ece"])}

@@ -108,6 +108,8 @@ class Method(Preparation):
         self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
         self.provenance: dict[str, Any] = {}
+        #: how the weights of the run are chosen, see `kdlab.methods.selection`; the command line sets it
+        self.selection: dict[str, Any] | None = None
         self.use_many_labels(False)
         self._initialised = init is None
         self.trained_on, self.view_settings = None, None
@@ -327,6 +329,7 @@ class Method(Preparation):
             **described_weights(objective_of(self)),
             **described_auto(objective_of(self)),
             **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
+            **({"selection": self.selection} if self.selection and not self.provenance else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

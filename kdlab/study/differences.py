@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from scipy.special import stdtrit
 
 from kdlab.study.conditions import Condition, Row, is_shared
+from kdlab.study.equal_updates import other_updates
 from kdlab.study.statistics import Summary, by_fold, keyed, sorted_keys, summarise
 from kdlab.types import InputError
 
@@ -79,6 +80,8 @@ def comparisons(
     found = {}
     for condition, baseline, other in compared(known, baselines):
         difference = paired_difference(condition.rows, other.rows, metric, confidence)
+        if (reason := other_updates(condition.rows, other.rows)) is not None:
+            difference = without_value(difference, reason)
         if difference.pairs:
             found[condition.title, baseline] = difference
     return found
@@ -91,6 +94,11 @@ def compared(known: Sequence[Condition], baselines: Sequence[str]) -> Iterator[t
         for baseline in baselines[:stop]:
             if (other := partner(condition, known, baseline)) is not None:
                 yield condition, baseline, other
+
+
+def without_value(difference: Difference, reason: str) -> Difference:
+    """A difference that is not shown, with the reason."""
+    return replace(difference, mean=None, low=None, high=None, wins=0, losses=0, method=reason)
 
 
 def paired_difference(

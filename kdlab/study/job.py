@@ -26,6 +26,7 @@ from kdlab.methods.checkpoints import FINISHED, KEPT_FILES, KEY, find_checkpoint
 from kdlab.methods.finite import DivergedError
 from kdlab.quiet import quieted
 from kdlab.study import ends
+from kdlab.study.chosen import chosen_by, spent
 from kdlab.study.columns import BESIDE
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
@@ -111,6 +112,7 @@ def _run_job(job: Job, runner: Runner, before: float) -> dict[str, Any]:
             measured = validation_row(line, path)
         else:
             measured = with_pseudonyms(_measure(line, path, job), job.hashed_for)
+            measured |= spent(job.updates, job.warm, path)
         row = {**identity(job), "sources": sources(), **measured}
         log_scores(trainer, row, read_checkpoint(path)[KEY])
     fitted = before if words[0] == "validate" else 0.0
@@ -183,6 +185,7 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
     return {
         "view": model.view,
         **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),
+        **chosen_by(described, path),
         "best_epoch": described["provenance"]["epoch"],
         **_updates(path),
         "test_windows": len(found.target),

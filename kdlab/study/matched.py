@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kdlab.study.conditions import Condition
 from kdlab.study.differences import Difference, paired_difference, partner
+from kdlab.study.equal_updates import other_updates
 from kdlab.study.people_differences import PeopleDifference, people_difference
 
 
@@ -37,6 +38,8 @@ def matched_pairs(
 ) -> list[Pair]:
     """Each pair of runs, once for each combination of labels; those without rows to pair are left out.
 
+    Pairs of unequal numbers of updates are left out, too.
+
     Args:
         known: the conditions of a study.
         compare: pairs of runs.
@@ -47,7 +50,7 @@ def matched_pairs(
     for first, second in compare:
         for condition in known:
             other = partner(condition, known, second) if condition.run == first else None
-            if other is None:
+            if other is None or other_updates(condition.rows, other.rows) is not None:
                 continue
             folds = paired_difference(condition.rows, other.rows, metric, confidence)
             if folds.pairs:

@@ -49,6 +49,7 @@ from scipy.special import ndtri
 
 from kdlab.study.conditions import Condition, Row, is_shared
 from kdlab.study.differences import compared
+from kdlab.study.equal_updates import other_updates
 from kdlab.study.people_bootstrap import Cell, Sample, inference
 from kdlab.study.statistics import summarise
 from kdlab.types import InputError
@@ -203,6 +204,8 @@ def people_comparisons(
     """
     found = {}
     for condition, baseline, other in compared(known, baselines):
+        if other_updates(condition.rows, other.rows) is not None:
+            continue
         if (difference := people_difference(condition.rows, other.rows, confidence)) is not None:
             found[condition.title, baseline] = difference
     return found

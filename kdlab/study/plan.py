@@ -28,6 +28,9 @@ The run configs may include their parts (`kdlab.configs.read_config`).
 All jobs of a fold come before those of the next, so that a study that is stopped has complete folds. ``budget`` and
 the option ``--hours`` begin no job that is not expected to end in time, as finished jobs of its run took.
 
+``updates: 800`` gives every run so many optimiser updates, and adds controls of equal length; see
+`kdlab.study.budgets` for warm starts, ``updates`` and ``split`` of a run, and ``controls: none``.
+
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
@@ -56,43 +59,28 @@ from kdlab import __version__
 from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
+from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
 from kdlab.study.measured import read_measure
 from kdlab.study.paper import KEYS as PAPER_KEYS
 from kdlab.study.paper import Paper, read_paper
+from kdlab.study.runs import Run
 from kdlab.types import InputError
 
 STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
-    *("baselines", "published", "logger", "tune", "tuned", *PAPER_KEYS),
+    *("baselines", "published", "logger", "updates", "controls", "tune", "tuned", *PAPER_KEYS),
     *("budget", "measure"),
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
 LONGEST = 255  # bytes in the name of a folder
-_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One entry of a study file: a config and the runs that it needs."""
-
-    name: str
-    stage: str
-    config: dict[str, Any]
-    teachers: dict[str, str] = field(default_factory=dict)
-    init: str | None = None
-    axes: tuple[str, ...] = ()
-    one_per: str = "seed"
-
-    @property
-    def needs(self) -> list[str]:
-        """Names of the runs that come before this one."""
-        return [*self.teachers.values(), *([self.init] if self.init else [])]
+_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title", "updates", "split")
 
 
 @dataclass(frozen=True)
@@ -112,6 +100,8 @@ class Job:
     hashed_for: str = ""  # the study for whose tables people are hashed; empty: they keep their names
     trial: str = ""  # of a tuning: its stage and number, or `NEEDED`; its test windows are not read
     measure: tuple[str, ...] = ()  # of `kdlab.study.measured.MEASURES`
+    updates: int | None = None  # in total, in a study with updates
+    warm: int = 0  # those of its warm start
 
     @property
     def name(self) -> str:
@@ -181,6 +171,7 @@ class Study:
             )
         axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
         runs = _read_runs(content, path, axes)
+        own, updates = list(runs), read_updates(content.get("updates"), str(path))
         published = _mapping(content.get("published"), f"{path}: published")
         _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
         for title, entry in published.items():
@@ -191,6 +182,10 @@ class Study:
         first = [run.name for run in runs.values() if run.stage == "scratch"][:1]
         baselines = content.get("baselines", [*first, *(["kd"] if "kd" in runs else [])])
         baselines = _names(baselines, tuple(runs), f"{path}: baselines")
+        controls = read_controls(content.get("controls"), str(path))
+        runs = _in_order(with_budgets(runs, updates, controls, baselines, str(path)), path)
+        starts = {run.init for run in runs.values()}
+        baselines = [*baselines, *(name for name in runs if name not in own and name not in starts)]
         return cls(
             name,
             path,
@@ -221,6 +216,7 @@ class Study:
         folds: Mapping[str, list[str]],
         fingerprint: Callable[[dict[str, Any]], str],
         tuned: Callable[[str, dict[str, str], str], Mapping[str, Any]] = lambda run, labels, fold: {},
+        batches: Callable[[dict[str, Any]], int] = unknown_batches,
     ) -> Jobs:
         """All jobs in the order in which they can be run.
 
@@ -229,6 +225,7 @@ class Study:
             folds: fold -> its test subjects; ``{"": []}`` for the configs' own split.
             fingerprint: a digest of the data of a run config.
             tuned: the settings that were found for a run, its labels and a fold.
+            batches: training batches of an epoch of a run config, for a study with ``updates``.
         """
         jobs: Jobs = {}
         for name in self.runs:
@@ -239,7 +236,9 @@ class Study:
                 for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
                     needed = {other: jobs[self._needed(other, chosen, fold, seed)] for other in run.needs}
                     settings = tuned(name, chosen, fold)
-                    job = self.job(run, chosen, fold, folds[fold], seed, needed, root, fingerprint, settings)
+                    job = self.job(
+                        *(run, chosen, fold, folds[fold], seed, needed, root, fingerprint, settings), batches=batches
+                    )
                     jobs[job.name] = job
         return fold_first(jobs, folds)
 
@@ -260,6 +259,7 @@ class Study:
         fingerprint: Callable[[dict[str, Any]], str],
         settings: Mapping[str, Any],
         trial: str = "",
+        batches: Callable[[dict[str, Any]], int] = unknown_batches,
     ) -> Job:
         """One job.
 
@@ -286,6 +286,8 @@ class Study:
         config["seed_everything"] = seed
         if subjects:
             set_fold(config, subjects)
+        if run.updates is not None:
+            set_length(config, run.updates - run.warm, batches(config), f"{self.file}: {run.name}")
         identity = {
             "config": _identity(config),
             "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
@@ -311,6 +313,8 @@ class Study:
         return Job(
             *(run.name, run.stage, labels, fold, seed, key, root / place, config, names, shared, hashed_for, trial),
             measure=self.measure,
+            updates=run.updates,
+            warm=run.warm,
         )
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
@@ -530,7 +534,9 @@ def _read_run(
             set_value(config, dotted, value)
     teachers = {str(k): str(v) for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
     _check_teachers(config, teachers, where)
-    return Run(name, stage, config, teachers, init, _names(entry.get("axes"), tuple(axes), f"{where}: axes"), one_per)
+    named = _names(entry.get("axes"), tuple(axes), f"{where}: axes")
+    updates, split = read_updates(entry.get("updates"), where), read_split(entry.get("split"), where)
+    return Run(name, stage, config, teachers, init, named, one_per, updates, split)
 
 
 def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:

@@ -16,14 +16,14 @@ from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.results import Survey
 from kdlab.study.tuning.run import Settings, read_settings
-from kdlab.study.windows import fingerprint
+from kdlab.study.windows import batches, fingerprint
 from kdlab.types import InputError
 
 
 def plan(study: Study, root: Path, settings: Settings | None = None) -> tuple[dict[str, list[str]], Jobs]:
     """Folds (name -> test subjects) and jobs of a study, with the settings that were found for them so far."""
     settings = read_settings(study, root) if settings is None else settings
-    return settings.folds, study.jobs(root, settings.folds, fingerprint, settings.of)
+    return settings.folds, study.jobs(root, settings.folds, fingerprint, settings.of, batches)
 
 
 def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:
@@ -37,7 +37,10 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
         done = sum(job in found.rows for job in mine)
         grid = f", grid over {' x '.join(study.axes_of(name))}" if study.axes_of(name) else ""
         needs = f", needs {', '.join(run.needs)}" if run.needs else ""
-        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}")
+        warm = f" ({run.warm} of them its warm start's)" if run.warm else ""
+        length = f", {run.updates} updates{warm}" if run.updates else ""
+        added = ", added by the study" if run.control else ""
+        print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}{length}{added}")
     for name, reason in found.damaged.items():
         print(f"  note: {name} counts as not done: {reason}")
 

@@ -42,7 +42,8 @@ def figures_of(
     if not known:
         return
     yield "accuracy", "Test accuracy of every run", lambda: plot_accuracy(known, metric)
-    differences = comparisons([c for c in known if c.stage != "teacher"], baselines, metric, confidence)
+    found = comparisons([c for c in known if c.stage != "teacher"], baselines, metric, confidence)
+    differences = {key: difference for key, difference in found.items() if difference.mean is not None}
     if differences:
         caption = f"Paired differences to {' and '.join(dict.fromkeys(baseline for _, baseline in differences))}"
         yield "differences", caption, _bind(plot_differences, known, differences, confidence)

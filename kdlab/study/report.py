@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.files import replacing
+from kdlab.study.chosen import peak_section
 from kdlab.study.conditions import Row, axis_labels, conditions
 from kdlab.study.counted import Planned
 from kdlab.study.figure_files import save_figure
@@ -132,6 +133,7 @@ def write_report(
         *class_section(study),
         *fold_section(study),
         *open_set_section(study),
+        *peak_section(study.known),
         *robustness_section(study),
         *(f"## {caption}\n\n![{caption}]({file})" for file, caption in (*drawn, *more)),
         *failed_section(failures),

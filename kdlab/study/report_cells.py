@@ -10,6 +10,7 @@ from typing import Any
 from kdlab.study.conditions import Condition, Row, natural
 from kdlab.study.counted import Planned
 from kdlab.study.differences import Difference, comparisons
+from kdlab.study.equal_updates import OTHER
 from kdlab.study.holm import holm
 from kdlab.study.matched import Pair, matched_pairs
 from kdlab.study.paper import Paper
@@ -119,7 +120,7 @@ def signed_points(value: float) -> str:
 def interval_cell(difference: Difference | PeopleDifference | None) -> str:
     """A paired difference with its interval, in bold where the interval excludes 0."""
     if difference is None or difference.mean is None:
-        return NONE
+        return OTHER if difference is not None and difference.pairs else NONE
     if difference.low is None or difference.high is None:
         return signed_points(difference.mean)
     text = f"{signed_points(difference.mean)} [{signed_points(difference.low)}, {signed_points(difference.high)}]"

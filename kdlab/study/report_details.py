@@ -11,6 +11,7 @@ from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.functional import SCORES
 from kdlab.study.columns import BESIDE
 from kdlab.study.conditions import Condition, number
+from kdlab.study.differences import Difference
 from kdlab.study.durations import duration
 from kdlab.study.pooled import severities
 from kdlab.study.report_cells import (
@@ -40,7 +41,8 @@ def difference_section(study: Findings) -> list[str]:
     """The paired differences with their pairs and methods."""
     if not study.differences:
         return []
-    usual = Counter(difference.method for difference in study.differences.values()).most_common(1)[0][0]
+    shown = [d for d in study.differences.values() if d.mean is not None] or list(study.differences.values())
+    usual = Counter(difference.method for difference in shown).most_common(1)[0][0]
     head = ["run", "minus", "difference", "pairs", "better / worse / equal", "left out", "note"]
     lines = [
         [
@@ -48,7 +50,7 @@ def difference_section(study: Findings) -> list[str]:
             escape(baseline),
             interval_cell(difference),
             str(difference.pairs),
-            f"{difference.wins} / {difference.losses} / {difference.pairs - difference.wins - difference.losses}",
+            _outcomes(difference),
             str(difference.left_out),
             "" if difference.method == usual else difference.method,
         ]
@@ -60,6 +62,12 @@ def difference_section(study: Findings) -> list[str]:
         f"note: {usual}."
     )
     return ["## Differences of the test accuracy", note, "\n".join(map(table_line, (head, rule, *lines)))]
+
+
+def _outcomes(difference: Difference) -> str:
+    if difference.mean is None:
+        return NONE
+    return f"{difference.wins} / {difference.losses} / {difference.pairs - difference.wins - difference.losses}"
 
 
 def fold_section(study: Findings) -> list[str]:

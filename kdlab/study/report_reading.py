@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from kdlab.study.chosen import rules_in_words
 from kdlab.study.conditions import is_shared
+from kdlab.study.equal_updates import OTHER
 from kdlab.study.report_cells import Findings, unit_of, windows_of
 
 
@@ -21,6 +23,8 @@ def how_to_read(study: Findings) -> str:
         else "The *standard error* is that of the mean over seeds: standard deviation / √seeds. There is one split, so "
         "it and the intervals tell how training varies, and nothing about other test subjects.",
     ]
+    if any(row.get("best_epoch") is not None for row in study.rows):
+        text.append(rules_in_words(study.rows))
     sizes = [count for count in windows_of(study).values() if count]
     if sizes and min(sizes) < 1000:
         text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
@@ -46,6 +50,7 @@ def _reading_differences(study: Findings, folds: bool) -> list[str]:
     if not study.differences:
         return []
     percent = f"{100 * study.confidence:g} %"
+    shown = [difference for difference in study.differences.values() if difference.mean is not None]
     intervals = sum(difference.low is not None for difference in study.differences.values())
     text = [
         f"Differences are paired over the same seeds and folds, with {percent} t intervals over {unit_of(study)}. One "
@@ -59,7 +64,12 @@ def _reading_differences(study: Findings, folds: bool) -> list[str]:
             f"no method differed at all. To be {percent} sure of all of them at once, each would have to be one of "
             f"{each:.4g} %, and so be wider. The best of many is flattered by having been chosen."
         )
-    if intervals < len(study.differences):
+    if len(shown) < len(study.differences):
+        text.append(
+            f"*{OTHER.capitalize()}*: the two rows had unequal numbers of updates, so their difference would tell of "
+            "the length of training, too. Read the difference to the control of the same number."
+        )
+    if intervals < len(shown):
         text.append("A difference without an interval has too few units for one; its note below says why.")
     if folds:
         text.append(

@@ -8,6 +8,7 @@ from typing import Any
 from kdlab.evaluate.evaluation import SEVERITIES
 from kdlab.study.conditions import Condition
 from kdlab.study.counted import runs_cell
+from kdlab.study.equal_updates import updates_cell
 from kdlab.study.report_cells import (
     METRIC,
     NONE,
@@ -25,7 +26,6 @@ from kdlab.study.report_cells import (
     unit_of,
     windows_of,
 )
-from kdlab.study.starved import updates_cell
 from kdlab.study.unlabelled import unlabelled_column
 
 NOISY = f"{METRIC}_noise{SEVERITIES[-1]}"

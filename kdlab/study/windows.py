@@ -55,6 +55,7 @@ def forget() -> None:
     _loaded.clear()
     _contents.clear()
     _fingerprint.cache_clear()
+    _batches.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -70,6 +71,16 @@ def _fingerprint(data: str) -> str:
     if key not in _contents:
         _contents[key] = contents(datamodule.data)
     return f"{datamodule.fingerprint['id']}-{_contents[key]}"
+
+
+def batches(config: dict[str, Any]) -> int:
+    """Training batches of an epoch, of one process."""
+    return _batches(json.dumps(_data(config), sort_keys=True, default=str))
+
+
+@functools.cache
+def _batches(data: str) -> int:
+    return len(make_data({"data": json.loads(data)}).train_dataloader())
 
 
 def contents(data: WindowSet) -> str:

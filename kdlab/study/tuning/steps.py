@@ -18,7 +18,7 @@ from kdlab.study.tuning.people import Part
 from kdlab.study.tuning.pruning import CALLBACK
 from kdlab.study.tuning.space import Space
 from kdlab.study.tuning.suggest import COMPLETE, FAILED, PRUNED, Finished, best_of, medians, suggest
-from kdlab.study.windows import fingerprint, make_data
+from kdlab.study.windows import batches, fingerprint, make_data
 from kdlab.types import InputError
 
 Row = Mapping[str, Any]
@@ -233,7 +233,8 @@ class Tuning:
             settings = {**settings, "trainer.callbacks+": self._pruning(limits)}
         held = list(part.held)
         return self.study.job(
-            entry, labels, part.fold, held, self.tune.seed, needed, self.root, fingerprint, settings, trial
+            *(entry, labels, part.fold, held, self.tune.seed, needed, self.root, fingerprint, settings, trial),
+            batches=batches,
         )
 
     def _pruning(self, limits: list[float | None] | None) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Which weights of a fit a study tests: the rule that chose them, and teachers whose peak is their last epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlab.methods.checkpoints import read_checkpoint
+from kdlab.methods.selection import USUAL, in_words
+from kdlab.study.conditions import Condition, Row, natural
+
+
+def chosen_by(described: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The keys of a row that tell how its weights were chosen.
+
+    Args:
+        described: the description in the checkpoint that is tested.
+        path: of the checkpoint; that of an early-stopped teacher has its last epoch beside it.
+
+    Returns:
+        ``selection`` in words, where it is not the usual rule, and ``last_epoch`` of teachers with a peak.
+    """
+    rule, last = described.get("selection"), path.with_name("last.ckpt")
+    found: dict[str, Any] = {} if rule is None or rule == USUAL else {"selection": in_words(rule)}
+    if path.name.startswith("teacher") and last.is_file():
+        found["last_epoch"] = int(read_checkpoint(last)["epoch"])
+    return found
+
+
+def spent(updates: int | None, warm: int, path: Path) -> dict[str, int]:
+    """The keys of a row that tell how many updates it had in total, and how many of them were its warm start's.
+
+    Args:
+        updates: that the study gives the run; None: it gives none, and the row has no such keys.
+        warm: those of its warm start.
+        path: of a checkpoint of the run; its last epoch is beside it.
+    """
+    if updates is None:
+        return {}
+    last = path.with_name("last.ckpt")
+    own = int(read_checkpoint(last)["global_step"]) if last.is_file() else updates - warm
+    return {"updates": own + warm, "updates_warm_start": warm}
+
+
+def rules_in_words(rows: Iterable[Row]) -> str:
+    """How the weights of all rows were chosen, as one sentence."""
+    by_rule: dict[str, dict[str, None]] = {}
+    for row in rows:
+        rule = str(row.get("selection") or in_words(USUAL))
+        rule = "the peak of the teacher" if row.get("last_epoch") is not None else rule
+        by_rule.setdefault(rule, {})[row["run"]] = None
+    if len(by_rule) == 1:
+        return f"Weights were chosen on validation windows by: {next(iter(by_rule))}."
+    each = "; ".join(f"{rule} ({', '.join(runs)})" for rule, runs in by_rule.items())
+    return f"Weights were chosen on validation windows by: {each}."
+
+
+def peak_section(known: Sequence[Condition]) -> list[str]:
+    """Where a teacher's peak is its last epoch, so that early-stopped and full teachers are the same weights."""
+    lines = []
+    for condition in known:
+        rows = [row for row in condition.rows if row.get("last_epoch") is not None]
+        same = [row for row in rows if row.get("best_epoch") == row["last_epoch"]]
+        if rows:
+            where = ", ".join(sorted({_place(row) for row in same}, key=natural))
+            text = f"in {len(same)} of {len(rows)} fits" + (f" ({where})" if where.strip(", ") else "")
+            lines.append(f"- {condition.title}: the peak is the last epoch {text}.")
+    if not lines:
+        return []
+    note = (
+        "An early-stopped teacher (ESKD) is its peak on validation, a full one (Full KD) its last epoch. Where the two "
+        "are the same epoch, ESKD and Full KD distil from the same weights, and a difference between them is noise."
+    )
+    return ["## Peaks of the teachers", note, "\n".join(lines)]
+
+
+def _place(row: Row) -> str:
+    seed = "" if row.get("shared") else f"seed {row['seed']}"
+    return " ".join(part for part in (str(row["fold"]), seed) if part)
