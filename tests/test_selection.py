@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from kdlab import cli
 from kdlab.evaluate.command import main as evaluate
 from kdlab.evaluate.tables import summary
+from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.selection import Rule, in_words
 from kdlab.study.chosen import chosen_by
@@ -103,15 +103,15 @@ def test_a_resumed_fit_chooses_as_an_uninterrupted_one(here, rule, monkeypatch):
     class Cut(Exception):
         pass
 
-    real = Trainer.save_checkpoint
+    real = Method.on_train_epoch_start
 
-    def cut(self, path, *args, **kwargs):
-        real(self, path, *args, **kwargs)
-        if str(path).endswith("last.ckpt") and self.current_epoch == 3:
+    def cut(self):
+        if self.trainer.current_epoch == 4:
             raise Cut
+        real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save_checkpoint", cut)
+        patch.setattr(Method, "on_train_epoch_start", cut)
         with pytest.raises(Cut):
             fit(*words, "--trainer.default_root_dir=cut")
     resumed = fit(*words, "--trainer.default_root_dir=cut", "--ckpt_path=cut/toy/run")
