@@ -68,7 +68,7 @@ def made_up(monkeypatch, stop_after=None, diverges=(), shuffle=None):
     """Fits that train nothing: what they measure is a function of their key. They may end in any order."""
     ran = []
 
-    def fit(job, runner):
+    def fit(job, runner, before=0.0):
         if stop_after is not None and len(ran) == stop_after:
             raise Interrupted
         ran.append(job.name)
@@ -88,7 +88,7 @@ def made_up(monkeypatch, stop_after=None, diverges=(), shuffle=None):
         identity = {"job": job.name, "key": job.key, "sources": "0", "labels": job.labels, "run": job.run}
         return {**identity, **measured, **more}
 
-    def in_some_order(jobs, runner, *, processes, report, found, more):
+    def in_some_order(jobs, runner, *, processes, report, found, more, threads=None):
         """As several processes end their jobs: any that can begin comes next."""
         done, outcome = dict(found.rows), Outcome()
         left = {name: job for name, job in jobs.items() if name not in done}
@@ -236,7 +236,7 @@ def test_where_all_trials_diverge_nothing_is_chosen(tmp_path, monkeypatch):
 def test_another_failure_ends_the_tuning_and_counts_as_no_trial(tmp_path, monkeypatch):
     made_up(monkeypatch)
 
-    def breaking(job, runner):
+    def breaking(job, runner, before=0.0):
         raise OSError("no space left on device")
 
     _, settings = settings_of(tmp_path, tune=LARGER)
