@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kdlab.study.conditions import Condition
+from kdlab.study.equal_updates import updates_cell
 
 FEW = 300  # updates, below which a net has hardly been trained
 UPDATES = "updates"
@@ -21,15 +22,6 @@ def remedy(updates: int, max_epochs: int | None, max_steps: int, batch_size: int
     size = "" if batch_size is None else f" ({batch_size})"
     few = f"{updates} updates in all are few (fewer than {FEW})"
     return f"{few}: raise {setting} or lower data.init_args.batch_size{size}"
-
-
-def updates_cell(condition: Condition) -> str:
-    """The updates of the runs of a condition: one number, or the smallest and the largest."""
-    found = condition.values(UPDATES)
-    if not found:
-        return "–"
-    low, high = f"{min(found):,.0f}", f"{max(found):,.0f}"
-    return low if low == high else f"{low}–{high}"
 
 
 def starved_section(known: Iterable[Condition]) -> list[str]:
