@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule
 
 from kdlab import __version__
+from kdlab.config_checks import data_class
 from kdlab.configs import read_config
 from kdlab.data import WindowDataModule
 from kdlab.ends import ending, restart_in_utf8
@@ -55,7 +56,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Li
     """
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
+    parser.add_lightning_class_args(data_class([f"--config={config}", *overrides]), "data", subclass_mode=True)
     content = read_config(Path(config), "config")
     for key in ("model", "data"):
         if content.get(key) is None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
+from kdlab.configs import read_config
 from kdlab.data import WindowDataModule
 from kdlab.methods.base import Method
 from kdlab.nets import Backbone
@@ -25,6 +30,34 @@ LEAST = {
     "num_sanity_val_steps": -1,
 }
 MOST_LAYERS, MOST_SIZE = 2000, 100_000  # of a net: its depth, and all other integers
+
+
+def data_class(words: Sequence[str]) -> type[LightningDataModule]:
+    """The base class of the data module that words of a command line name: kdlab's own, unless they name another.
+
+    With kdlab's a file may hold settings of the data alone, and the next one name the class.
+
+    Args:
+        words: of the command line; what cannot be read is refused later, by the parser.
+    """
+    named = ""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        key, _, value = word.partition("=")
+        value = value or after
+        if key in ("--data", "--data.class_path") and value[:1] not in ("", "{"):
+            named = value
+        elif key in ("--config", "-c"):
+            with suppress(InputError, OSError):
+                data = read_config(Path(value), "config").get("data")
+                given = data.get("class_path", "") if isinstance(data, dict) else data
+                named = given if isinstance(given, str) and given else named
+    module, _, name = named.rpartition(".")
+    found = None
+    if module:
+        with suppress(Exception):  # a module of the user's own raises what it likes; the parser tells of it
+            found = getattr(importlib.import_module(module), name, None)
+    foreign = isinstance(found, type) and issubclass(found, LightningDataModule)
+    return LightningDataModule if foreign and not issubclass(found, WindowDataModule) else WindowDataModule  # type: ignore[arg-type]
 
 
 def check_parsed(config: Any, parser: LightningArgumentParser) -> None:

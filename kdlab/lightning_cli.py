@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 
@@ -18,7 +18,7 @@ from kdlab.callbacks import (
     EarlyStoppedTeacher,
     PredictionWriter,
 )
-from kdlab.config_checks import check_parsed
+from kdlab.config_checks import check_parsed, data_class
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
@@ -74,7 +74,7 @@ class KdlabCLI(LightningCLI):
             self.subcommands = lambda: names  # type: ignore[method-assign]
         super().__init__(
             model_class=Method,
-            datamodule_class=LightningDataModule,
+            datamodule_class=data_class(words),
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=RecordRun,

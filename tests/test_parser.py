@@ -90,14 +90,14 @@ def test_a_config_that_is_refused_in_one_line(text, said, here, capsys):  # noqa
 
 def test_a_config_without_a_class_for_its_data_is_refused(here, capsys):  # noqa: F811
     config = read_config(Path(SCRATCH), "config")
-    for key, base in (("data", "LightningDataModule"), ("model", "Method")):
+    for key, base in (("data", "WindowDataModule"), ("model", "Method")):
         for section in ({}, {"init_args": {}}):
             (here / "c.yaml").write_text(yaml.safe_dump({**config, key: section}), encoding="utf-8")
             line = last_line(["fit", "--config", "c.yaml"], capsys)
             assert f"{base} is abstract" in line or "the following arguments are required: net" in line
     del config["data"]["class_path"]
     (here / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    assert "the class_path beside it is missing" in last_line(["fit", "--config", "c.yaml"], capsys)
+    assert "WindowDataModule is abstract" in last_line(["fit", "--config", "c.yaml"], capsys)
     assert files(here) == ["c.yaml"]
 
 
