@@ -180,7 +180,7 @@ def test_plain_loaders_do_not_say_what_adapters_to_make(mine):
     net = kdlab.nets.WideResNet(10, 1, in_channels=6, num_classes=4)
     teacher = kdlab.Teacher("runs/mine/teacher", view="magnitude")
     method = Toy(net, {"magnitude": teacher})
-    with pytest.raises(kdlab.InputError, match=r"ToyObjective: the adapters must be made.*objective\.adapt"):
+    with pytest.raises(kdlab.InputError, match=r"Toy: teacher 'magnitude' reads view 'magnitude', but the batch"):
         trainer(mine, max_epochs=1).fit(method, windows.train_dataloader())
 
 

@@ -87,7 +87,7 @@ def read_paper(content: Mapping[str, Any], parts: Iterable[str], runs: Sequence[
     if people not in ("plain", "hashed"):
         raise InputError(f"{where}: people must be 'plain' or 'hashed', but got {people!r}. Write one of them.")
     entries = {str(run): entry for part in parts for run, entry in (content.get(part) or {}).items()}
-    given = {run: entries[run].get("title") for run in runs}
+    given = {run: entries.get(run, {}).get("title") for run in runs}
     titles = {run: _title(title, f"{where}: {run}") for run, title in given.items() if title is not None}
     shown = [titles.get(run, run) for run in runs]
     if twice := sorted({title for title in shown if shown.count(title) > 1}):
