@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite in the background of a script: Ctrl-C is tested, too
@@ -49,6 +50,15 @@ def loud() -> None:
     """Studies quiet Lightning for their process; the tests that come after one want to hear it."""
     for name in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{name}").setLevel(logging.INFO)  # also after a study in a fixture of many tests
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread in this process: the threads of OpenMP are not there in a forked one, which would wait for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

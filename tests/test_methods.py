@@ -307,7 +307,7 @@ def test_taps_and_maps_are_checked_before_the_first_step(teachers, tmp_path):
         trainer(tmp_path).fit(AMD(net(), {"pi": Teacher(teachers["pi"], view="pi")}), both_views())
 
 
-def test_a_rank_that_holds_repeats_only(tmp_path):
+def test_a_rank_that_holds_repeats_only(tmp_path, one_thread):
     """One test window on two processes: nobody waits for ever, and the loss is that of one process."""
     rng = np.random.default_rng(0)
     subject = np.arange(41) // 8

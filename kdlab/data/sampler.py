@@ -195,7 +195,7 @@ class MixedSampler(TrainSampler):
 
     >>> sampler = MixedSampler(4, 3, share=1, batch_size=3, seed=0)
     >>> [sorted(p for _, p, _ in list(sampler)[i : i + 3]) for i in (0, 3)]
-    [[1, 3, 6], [0, 2, 4]]
+    [[2, 3, 6], [0, 1, 5]]
     """
 
     def __init__(self, length: int, others: int, *, share: int, batch_size: int, **options: Any) -> None:
