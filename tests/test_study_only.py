@@ -67,7 +67,7 @@ def test_of_several_jobs_those_that_failed_are_named(here, capsys):
 @pytest.mark.parametrize(
     ("environment", "words", "expected", "shown"),
     [
-        (None, [], 1, "threads: 1 per job, which is fastest for small nets"),
+        (None, [], 1, "threads: 1 per job"),
         (None, ["--threads", "2"], 2, "threads: 2 per job (--threads)"),
         ("3", [], 3, "threads: 3 per job (OMP_NUM_THREADS)"),
         ("3", ["--threads", "2"], 2, "threads: 2 per job (--threads)"),
