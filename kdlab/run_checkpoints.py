@@ -130,7 +130,7 @@ class RunCheckpoint(ModelCheckpoint):
             write_all(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is not written yet; no process goes on to read it before."""
+        """Write what is not written yet; no process reads it before."""
         super().on_train_end(trainer, pl_module)
         write_all(trainer)
         trainer.strategy.barrier()
@@ -147,7 +147,7 @@ class RunCheckpoint(ModelCheckpoint):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """The content of ``best.ckpt``; `load_state_dict` takes it, if this fit chooses by the same metric.
 
-        It is copied: the optimiser goes on in the tensors that were read, which both may share.
+        It is copied: the optimiser changes the tensors that were read, which both may share.
         """
         self._offered, self._resumed = snapshot(best_in(checkpoint)) if self.monitor is not None else None, None
 

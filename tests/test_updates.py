@@ -224,6 +224,27 @@ def test_updates_are_those_of_the_optimiser_whatever_an_epoch_is(here, monkeypat
     assert line.trainer.max_epochs == line.trainer.current_epoch
 
 
+@pytest.mark.parametrize("ratio", [None, 0.5])
+def test_an_epoch_of_labels_alone_has_the_labelled_windows(here, ratio):
+    """A method of labels alone leaves windows without a label out, so its epochs are shorter; the budget holds."""
+    rng = np.random.default_rng(0)
+    x, target, person = rng.normal(size=(120, 2, 32)), np.arange(120) % 3, np.arange(120) // 12
+    np.savez(here / "d.npz", x=x.astype(np.float32), y=target, subject=person)
+    unlabelled = {"labelled": 2, "ratio": ratio}
+    arguments = {"path": str(here / "d.npz"), "batch_size": 8, "test_subjects": [8, 9], "val_subjects": [6, 7]}
+    data = {"class_path": "ArrayDataModule", "init_args": {**arguments, "unlabelled": unlabelled}}
+    net = {"class_path": "WideResNet", "init_args": {"depth": 10, "width": 1, "in_channels": 2, "num_classes": 3}}
+    alone = {"data": data, "model": {"class_path": "Supervised", "init_args": {"net": net}}}
+    taught = {"data": data, "model": {"class_path": "KD", "init_args": {"student": net}}}
+    # two of six training people have labels: 24 windows, or 72 with those of the others; of 8 at a ratio 4 have labels
+    assert (windows.batches(alone), windows.batches(taught)) == (3, 9 if ratio is None else 6)
+    alone["trainer"] = {"max_epochs": 4, "enable_progress_bar": False, "logger": False}
+    set_length(alone, 11, windows.batches(alone), "job")
+    (here / "alone.yaml").write_text(yaml.safe_dump(alone))
+    with pytest.warns(UserWarning, match="48 training windows without one are left out"):
+        assert cli.run(["fit", "--config", "alone.yaml"]).trainer.global_step == 11
+
+
 def test_an_epoch_of_one_process():
     assert updates_an_epoch({}, 37) == 37
     assert updates_an_epoch({"limit_train_batches": 10, "accumulate_grad_batches": 4}, 37) == 3

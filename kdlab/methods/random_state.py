@@ -1,4 +1,4 @@
-"""The states of the random number generators in a checkpoint: dropout goes on as in a fit that was not interrupted."""
+"""States of the random number generators in a checkpoint: with them a resumed fit draws as an uninterrupted one."""
 
 from __future__ import annotations
 

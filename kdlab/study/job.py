@@ -179,9 +179,7 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
     last = path.with_name("last.ckpt")
     final = _scores(model, data, last) if last.is_file() else {}
     described = read_checkpoint(path)[KEY]
-    known = (described.get("fingerprint") or {}).get(
-        "unlabelled_windows"
-    )  # so that rows of other studies are as before
+    known = (described.get("fingerprint") or {}).get("unlabelled_windows")  # of data without such windows, no key
     return {
         "view": model.view,
         **({} if known is None else {"unlabelled": described.get("unlabelled", 0)}),

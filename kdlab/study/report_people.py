@@ -49,7 +49,7 @@ def people_section(study: Findings) -> list[str]:
         f"{count} comparisons of this table: if those below .05 are taken for real, the probability that one or more "
         "of them is not is at most 5 %. *People needed*: to find a difference of this size with a power of 80 % at "
         "5 %, in a paired test with the standard deviation over people seen here (normal approximation). It repeats "
-        f"the uncertainty of the difference and is no reason to stop or go on. Where there is no note: {usual}."
+        f"the uncertainty of the difference and is no reason to stop or to continue. Where there is no note: {usual}."
     )
     if unit_of(study) == "seeds":
         note += (

@@ -17,6 +17,7 @@ from kdlab.data import WindowDataModule
 from kdlab.data.image_store import ImageFiles
 from kdlab.data.moments import chunks
 from kdlab.data.windows import WindowSet
+from kdlab.study.labels_alone import labels_alone
 from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}
@@ -74,13 +75,16 @@ def _fingerprint(data: str) -> str:
 
 
 def batches(config: dict[str, Any]) -> int:
-    """Training batches of an epoch, of one process."""
-    return _batches(json.dumps(_data(config), sort_keys=True, default=str))
+    """Training batches of an epoch, of one process; windows without a label are left out where the method does so."""
+    return _batches(json.dumps(_data(config), sort_keys=True, default=str), labels_alone(config.get("model")))
 
 
 @functools.cache
-def _batches(data: str) -> int:
-    return len(make_data({"data": json.loads(data)}).train_dataloader())
+def _batches(data: str, alone: bool) -> int:
+    datamodule = make_data({"data": json.loads(data)})
+    if alone and datamodule.unlabelled_count:
+        datamodule.leave_out_unlabelled()
+    return len(datamodule.train_dataloader())
 
 
 def contents(data: WindowSet) -> str:

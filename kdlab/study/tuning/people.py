@@ -137,6 +137,6 @@ def _check(config: dict[str, Any], folds: Mapping[str, list[str]], parts: Sequen
             tested = folds[fold] or (make_data(config).fingerprint["test"] if part.held else [])
             if both := sorted(set(tested) & set(part.people)):
                 raise InputError(
-                    f"{where}: {part.name} must hold nobody who is tested, but the test subjects "
+                    f"{where}: {part.name} must hold no test subject, but the test subjects "
                     f"{fold and f'of {fold} '}hold {', '.join(both)}. Choose others."
                 )

@@ -1,6 +1,6 @@
 """Settings that are tried next: the tree-structured Parzen estimator of Optuna, as a pure function of what is finished.
 
-A study of Optuna is made in memory, finished trials of earlier rounds are added to it, and one trial is asked for, by a
+A study of Optuna is made in memory, finished trials of earlier rounds are added to it, and one trial is drawn, by a
 sampler of its own seed. So a suggestion depends on the seed, the number of the trial and the finished trials of earlier
 rounds, and on nothing else: neither on the number of processes nor on the order in which trials end.
 

@@ -93,7 +93,7 @@ def read_tuned(study: Study) -> Tuned | None:
 
 
 def parts_of_folds(study: Study, tuned: Tuned, folds: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Fold -> the part whose settings are used in it: one that holds nobody whom the fold tests.
+    """Fold -> the part whose settings are used in it: one that holds none of the people whom the fold tests.
 
     Raises:
         InputError: there is none.
