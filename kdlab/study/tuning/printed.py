@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from kdlab.study.configs import get_value
+from kdlab.study.lengths import updates_an_epoch
 from kdlab.study.results import Survey
 from kdlab.study.tuning.checks import at_ends
 from kdlab.study.tuning.steps import Planned, Step, Tuning
-from kdlab.study.windows import make_data
+from kdlab.study.windows import batches
+from kdlab.types import InputError
 
 
 def print_tuning(tuning: Tuning, planned: Planned, found: Survey) -> None:
@@ -50,12 +51,10 @@ def updates_of(tuning: Tuning, step: Step) -> tuple[int, int]:
 
 def updates(config: Mapping[str, Any]) -> int:
     """The optimiser steps of a fit, as its config plans them."""
-    data = make_data(dict(config))
-    windows, size = data.counts["train"]["windows"], data.batch_size
-    batches = windows // size if data.drop_last else math.ceil(windows / size)
-    limit = get_value(config, "trainer.limit_train_batches", 1.0)
-    batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-    an_epoch = max(1, math.ceil(batches / (get_value(config, "trainer.accumulate_grad_batches") or 1)))
+    try:
+        an_epoch = updates_an_epoch(dict(config.get("trainer") or {}), batches(dict(config)))
+    except InputError:  # batches that the windows do not fill: the check of the space refuses them by name
+        return 0
     epochs, steps = get_value(config, "trainer.max_epochs"), get_value(config, "trainer.max_steps", -1)
     if epochs is None or epochs < 0:
         return int(steps) if steps > 0 else 1000 * an_epoch  # Lightning's own end
