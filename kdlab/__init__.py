@@ -2,45 +2,58 @@
 
 Windows are seen in several views; teachers read one view each and are stopped early; a small student that reads only
 the raw signal learns from all of them.
+
+Each name is imported when it is first used, so that ``kdlab.functional`` needs no Lightning.
 """
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from kdlab import augment as augment
-from kdlab import callbacks as callbacks
-from kdlab import citations as citations
-from kdlab import data as data
-from kdlab import functional as functional
-from kdlab import methods as methods
-from kdlab import nets as nets
-from kdlab import objective as objective
-from kdlab import objectives as objectives
-from kdlab import views as views
-from kdlab.cache import TeacherCache as TeacherCache
-from kdlab.methods import *
-from kdlab.types import Batch as Batch
-from kdlab.types import InputError as InputError
-from kdlab.types import MissingFileError as MissingFileError
-from kdlab.types import Output as Output
+if TYPE_CHECKING:
+    from kdlab import augment as augment
+    from kdlab import callbacks as callbacks
+    from kdlab import citations as citations
+    from kdlab import data as data
+    from kdlab import functional as functional
+    from kdlab import methods as methods
+    from kdlab import nets as nets
+    from kdlab import objective as objective
+    from kdlab import objectives as objectives
+    from kdlab import views as views
+    from kdlab.cache import TeacherCache as TeacherCache
+    from kdlab.methods import *
+    from kdlab.types import Batch as Batch
+    from kdlab.types import InputError as InputError
+    from kdlab.types import MissingFileError as MissingFileError
+    from kdlab.types import Output as Output
 
 __version__ = "0.1.0"
 
-if not TYPE_CHECKING:  # type checkers read the imports above
-    __all__ = [
-        "Batch",
-        "InputError",
-        "MissingFileError",
-        "Output",
-        "TeacherCache",
-        "augment",
-        "callbacks",
-        "citations",
-        "data",
-        "functional",
-        "methods",
-        "nets",
-        "objective",
-        "objectives",
-        "views",
-        *methods.__all__,
-    ]
+#: the packages and modules with public names; those of commands are not imported by ``from kdlab import *``
+_ROOMS = (
+    *("augment", "callbacks", "citations", "data", "functional", "methods", "nets", "objective", "objectives"),
+    "views",
+)
+_COMMANDS = ("evaluate", "export", "study")
+_TYPES = ("Batch", "InputError", "MissingFileError", "Output")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name needs; a method imports all rooms, whose classes configs may name."""
+    if name in (*_ROOMS, *_COMMANDS):
+        return importlib.import_module(f"kdlab.{name}")
+    if name in _TYPES:
+        return getattr(importlib.import_module("kdlab.types"), name)
+    if name == "__all__" or name[0].isupper():
+        rooms = {room: importlib.import_module(f"kdlab.{room}") for room in _ROOMS}
+        found = {method: getattr(rooms["methods"], method) for method in rooms["methods"].__all__}
+        found |= {kind: getattr(importlib.import_module("kdlab.types"), kind) for kind in _TYPES}
+        found["TeacherCache"] = importlib.import_module("kdlab.cache").TeacherCache
+        globals().update(found, __all__=sorted({*rooms, *found}))
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module 'kdlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_COMMANDS, *__getattr__("__all__")})

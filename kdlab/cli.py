@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib.metadata
 import json
@@ -10,20 +9,26 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback, LightningDataModule
-
-from kdlab import __version__
-from kdlab.config_checks import data_class
-from kdlab.configs import read_config
-from kdlab.data import WindowDataModule
+from kdlab import __version__, usage
 from kdlab.ends import ending, restart_in_utf8
-from kdlab.lightning_cli import KdlabCLI, Reading, input_error
-from kdlab.methods.base import Method
-from kdlab.parser import Parser
-from kdlab.quiet import quieted
 from kdlab.types import InputError
+
+if TYPE_CHECKING:  # help and version start without Lightning and torch: what needs them imports them
+    from lightning.pytorch import Callback, LightningDataModule
+
+    from kdlab.data import WindowDataModule
+    from kdlab.lightning_cli import KdlabCLI
+    from kdlab.methods.base import Method
+
+
+def __getattr__(name: str) -> Any:
+    if name == "KdlabCLI":
+        from kdlab.lightning_cli import KdlabCLI
+
+        return KdlabCLI
+    raise AttributeError(f"module 'kdlab.cli' has no attribute {name!r}")
 
 
 def run(args: Sequence[str], prepare: Callable[[WindowDataModule], None] | None = None) -> KdlabCLI:
@@ -36,11 +41,15 @@ def run(args: Sequence[str], prepare: Callable[[WindowDataModule], None] | None 
     Returns:
         The finished command line, with ``model``, ``datamodule`` and ``trainer``.
     """
+    from kdlab.lightning_cli import KdlabCLI
+
     return _with_words(KdlabCLI, args, prepare)
 
 
 def check(args: Sequence[str]) -> None:
     """Read the words of a command and its configs; a word that is not accepted ends in ``SystemExit``."""
+    from kdlab.lightning_cli import Reading
+
     _with_words(Reading, args)
 
 
@@ -54,6 +63,12 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Li
     Raises:
         InputError: for a wrong argument of data module or method.
     """
+    from kdlab.config_checks import data_class
+    from kdlab.configs import read_config
+    from kdlab.lightning_cli import input_error
+    from kdlab.methods.base import Method
+    from kdlab.parser import Parser
+
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(Method, "model", subclass_mode=True)
     parser.add_lightning_class_args(data_class([f"--config={config}", *overrides]), "data", subclass_mode=True)
@@ -77,6 +92,12 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     Raises:
         InputError: for a wrong argument of a callback.
     """
+    from lightning.pytorch import Callback
+
+    from kdlab.configs import read_config
+    from kdlab.lightning_cli import input_error
+    from kdlab.parser import Parser
+
     trainer = read_config(Path(config), "config").get("trainer") or {}
     if not isinstance(trainer, dict):
         raise InputError(f"config: trainer in {str(config)!r} must be a mapping, but is a {type(trainer).__name__}.")
@@ -94,6 +115,8 @@ def build_callbacks(config: str | Path) -> list[Callback]:
 
 
 def _with_words(kind: type[KdlabCLI], words: Sequence[str], *more: Any) -> KdlabCLI:
+    from kdlab.quiet import quieted
+
     argv, sys.argv = sys.argv, sys.argv[:1]  # LightningCLI wants either words or the process's own
     try:
         with quieted():
@@ -114,11 +137,18 @@ def main() -> None:
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # a user's own classes work from YAML
     restart_in_utf8(words)
-    with ending(), quieted():
-        if name in _COMMANDS:
-            _COMMANDS[name](words[1:])
-        else:
-            KdlabCLI()
+    with ending():
+        if {"-h", "--help"} & set(words) and name in usage.PARSERS:
+            usage.PARSERS[name]().print_help()
+            return
+        from kdlab.lightning_cli import KdlabCLI
+        from kdlab.quiet import quieted
+
+        with quieted():
+            if name in _COMMANDS:
+                _COMMANDS[name](words[1:])
+            else:
+                KdlabCLI()
 
 
 def _study(words: Sequence[str]) -> None:
@@ -148,10 +178,9 @@ def _export(words: Sequence[str]) -> None:
 def _cite(words: Sequence[str]) -> None:
     """Print the BibTeX of the papers behind a config's method, net, views, data, augmentation and callbacks."""
     from kdlab.citations import bibtex, papers
+    from kdlab.data import WindowDataModule
 
-    parser = argparse.ArgumentParser(prog="kdlab cite", description=_cite.__doc__, allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
-    config = parser.parse_args(list(words)).config
+    config = usage.cite().parse_args(list(words)).config
     model, data = build(config)
     changes = [getattr(data, name, None) for name in ("augment", "mix", "corruption")]
     views = data.views.values() if isinstance(data, WindowDataModule) else ()

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-
 from kdlab.remedies import error_line
 from kdlab.streams import discard_output, last_line, never_refuse, reader_is_gone
 
@@ -39,9 +37,9 @@ def ending() -> Iterator[None]:
             sys.stdout.flush()
         except KeyboardInterrupt:
             _end(INTERRUPTED, "interrupted (Ctrl-C).")
-        except SIGTERMException:
-            received.append(signal.SIGTERM)
-        except SystemExit:
+        except SystemExit as error:
+            if _of_lightning(error):
+                received.append(signal.SIGTERM)
             if not received:
                 raise
         except BaseException as error:
@@ -78,7 +76,7 @@ def clarify(error: SystemExit) -> None:
     Raises:
         KeyboardInterrupt: if that is behind it.
     """
-    if isinstance(error, SIGTERMException):
+    if _of_lightning(error):
         error.code = TERMINATED
     elif isinstance(error.__context__, KeyboardInterrupt):
         raise KeyboardInterrupt from error
@@ -105,6 +103,12 @@ def _on_sigterm(received: list[int]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _of_lightning(error: SystemExit) -> bool:
+    """Whether Lightning received SIGTERM; its exception is known only where Lightning is imported."""
+    module = sys.modules.get("lightning.pytorch.utilities.exceptions")
+    return module is not None and isinstance(error, module.SIGTERMException)
 
 
 def _end(status: int, line: str) -> NoReturn:

@@ -6,9 +6,6 @@ import errno
 import os
 import re
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from kdlab.files import one_line
 from kdlab.types import InputError
 
@@ -39,7 +36,12 @@ def error_line(error: BaseException) -> str | None:
     "'runs/a': File name too long. Shorten the name."
     """
     text = _own_part(error)
-    if isinstance(error, InputError | MisconfigurationException):
+    if isinstance(error, InputError):
+        return text
+    import torch  # takes seconds, which help and version do without
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    if isinstance(error, MisconfigurationException):
         return text
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and _MEMORY.search(text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # importing torch takes a second, and the command line starts without it
+    from torch import Tensor
 
 Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay strings
 #: how a key of a view ends that reads physical units, and how the text of its settings does
@@ -215,6 +216,8 @@ def plain_array(values: Any, argument: str, *, native: bool = True) -> npt.NDArr
     >>> plain_array([[1, 2], [3, 4]], "x").shape
     (2, 2)
     """
+    from torch import Tensor
+
     if isinstance(values, list | tuple) and any(isinstance(v, Tensor | np.ma.MaskedArray) for v in values):
         values = [plain_array(v, argument) for v in values]
     if isinstance(values, Tensor):
@@ -250,9 +253,12 @@ def dense(values: Tensor, argument: str) -> Tensor:
     Raises:
         InputError: a sparse tensor, or one without samples (device meta).
 
+    >>> import torch
     >>> dense(torch.ones(2, requires_grad=True), "x")
     tensor([1., 1.])
     """
+    import torch
+
     if values.layout is not torch.strided or values.is_meta:
         what = "one on device meta, without samples" if values.is_meta else f"one with layout {values.layout}"
         raise InputError(f"{argument} must be a dense tensor, but got {what}. Convert it first (.to_dense()).")

@@ -8,7 +8,7 @@ import kdlab
 from kdlab.methods.stubs import made_methods
 
 ROOT = Path(kdlab.__file__).parent
-OPEN = {"files"}  # may be imported by all
+OPEN = {"files", "usage"}  # may be imported by all
 MAY_IMPORT = {
     "types": set(),
     "fingerprint": {"types"},

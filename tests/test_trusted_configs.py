@@ -19,6 +19,7 @@ from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
 from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export
+from kdlab.parser import Parser
 from kdlab.types import InputError
 from tests.configs import RUNS, config_of
 from tests.test_user_code import CODE, FAST
@@ -182,7 +183,7 @@ def test_words_in_quotes_stay_words(folder, word):
 
 
 def read_by_the_command_line(config):
-    parser = cli.Parser()
+    parser = Parser()
     parser.add_subclass_arguments(WindowDataModule, "data")
     return parser.instantiate_classes(parser.parse_path(str(config))).data
 
@@ -248,11 +249,11 @@ def test_arguments_of_kdlab_take_no_callables():
 def test_every_shipped_config_is_read(name, folder, monkeypatch):
     """As a run writes it: classes by their names and all arguments."""
     said = config_of(name)
-    parser = cli.Parser(allow_abbrev=False)
+    parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
     wanted = parser.parse_args([f"--data={json.dumps(said['data'])}"])
     (folder / "config.yaml").write_text(parser.dump(wanted, skip_none=False))
-    made, expected = trust.data_module(folder / "config.yaml"), cli.Parser.instantiate_classes(parser, wanted).data
+    made, expected = trust.data_module(folder / "config.yaml"), Parser.instantiate_classes(parser, wanted).data
     assert type(made) is type(expected)
     assert made.views == expected.views
     for name in ("augment", "mix", "corruption", "scale", "batch_size", "test_subjects", "val_fraction", "root"):

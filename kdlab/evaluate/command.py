@@ -1,8 +1,7 @@
-"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, figures_of and predictions."""
+"""``kdlab evaluate CKPT...``: evaluate checkpoints side by side, and write tables, figures and predictions."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import LightningDataModule
 
+from kdlab import usage
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import tables, trust
 from kdlab.evaluate.evaluation import Evaluation
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: makes method and data module, without weights, from a run's config file and overrides such as ``--data.root=...``
 Build = Callable[[Path, list[str]], tuple[Method, LightningDataModule]]
 #: the files that a run folder is searched for: where there is an early-stopped teacher, it is the run's net
-WHAT = "CKPT"
+WHAT = usage.CHECKPOINT
 
 
 def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
@@ -45,7 +45,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     Raises:
         InputError: a checkpoint, its config or the folder for the results cannot be used.
     """
-    options = _parser().parse_args(words)
+    options = usage.evaluate().parse_args(words)
     out, files = Path(options.out), [find_checkpoint(path, KEPT_FILES, WHAT) for path in options.checkpoints]
     if not options.overwrite and out.is_dir() and any(out.iterdir()):
         raise InputError(
@@ -154,20 +154,3 @@ def _device(name: str) -> torch.device:
         raise InputError(
             f"--device: must be a device of this machine, but got {name!r} ({reason}). Leave it out to use the CPU."
         ) from error
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=__doc__, epilog=trust.HELP, allow_abbrev=False)
-    add = parser.add_argument
-    add("checkpoints", nargs="+", metavar=WHAT, help="checkpoint files, or run folders (their newest finished version)")
-    add("--out", default="evaluation", help="folder for the results (default: evaluation)")
-    add("--overwrite", action="store_true", help="write into --out although it holds results")
-    add("--stage", choices=("test", "val"), default="test", help="which windows (default: test)")
-    add("--config", help="a config of yours, in place of config.yaml beside the checkpoints; its classes are imported")
-    add("--trust-config", action="store_true", help="import and call what config.yaml beside a checkpoint names")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
-    add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
-    add("--device", default="cpu", help="where the nets run; they are timed on the CPU (default: cpu)")
-    add("--no-robustness", dest="robustness", action="store_false", help="leave out the corrupted windows")
-    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE figure")
-    return parser

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
-from kdlab import nets
+from kdlab import nets, usage
 from kdlab.evaluate.cost import latency, macs, parameters
 from kdlab.evaluate.tables import markdown
 from kdlab.types import InputError
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> str:
     Raises:
         InputError: when a number is out of range or no net has a name like ``--only``.
     """
-    given = _parser().parse_args(list(words))
+    given = usage.nets().parse_args(list(words))
     if min(given.channels, given.length, *given.size, given.runs) < 1 or given.classes < 2:
         raise InputError(
             "kdlab nets: channels, length, size and runs must be at least 1 and classes at least 2. Raise them."
@@ -75,17 +75,3 @@ def _cost(net: nets.Backbone, shape: tuple[int, ...], runs: int) -> dict[str, st
     if min(shape[1:]) < net.stride:
         return {"MACs (M)": f"needs {net.stride}", "CPU ms, batch 1": ""}
     return {"MACs (M)": f"{macs(net, shape) / 1e6:.2f}", "CPU ms, batch 1": f"{latency(net, shape, runs):.2f}"}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdlab nets", description=__doc__, allow_abbrev=False)
-    add = parser.add_argument
-    add("--channels", type=int, default=3, help="channels of the view (default: 3)")
-    add("--length", type=int, default=500, help="samples of a window, for the 1-D nets (default: 500)")
-    sizes = "pixels of a side of an image, for the 2-D nets, one or several (default: 32, as CIFAR's, and 64)"
-    add("--size", type=int, nargs="+", default=[32, 64], help=sizes)
-    add("--classes", type=int, default=14, help="number of classes (default: 14)")
-    add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
-    add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")
-    add("--runs", type=int, default=10, help="number of timings of a net; the median is shown (default: 10)")
-    return parser

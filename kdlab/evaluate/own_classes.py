@@ -14,7 +14,10 @@ def own_class(path: Any, base: type[Any]) -> type[Any] | None:
         return None
     own = own_classes(base)
     module, _, name = path.rpartition(".")
-    named = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no __getattr__ of a module
+    if module == "kdlab":
+        named = getattr(sys.modules[module], name, None)  # which imports its names when they are used
+    else:
+        named = vars(sys.modules[module]).get(name) if module in sys.modules else None  # vars: no foreign __getattr__
     return next((cls for cls in own if cls is named or path in (cls.__name__, full_name(cls))), None)
 
 

@@ -37,13 +37,6 @@ REMEDY = (
     "If you trust this run, pass --trust-config (then its config is a program: its classes are imported and called), "
     "or name a config of yours with --config"
 )
-#: of both commands, for --help
-HELP = (
-    "Net and view come from the checkpoint. Of the config.yaml beside it only data is read, and of that only data "
-    "modules, views, augmentations and scales of kdlab itself, so that run folders of others are safe to read. Runs "
-    "with classes of your own need --trust-config, or --config with a config that you name: both are programs, whose "
-    "classes are imported and called."
-)
 _LARGEST, _SIDE = 10**9, 4096  # numbers of a data module; those of a view, an augmentation, ...
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from kdlab import usage
 from kdlab.evaluate import trust
-from kdlab.export.formats import FORMATS
 from kdlab.export.make import export
 from kdlab.export.module import Exported, card_path
 from kdlab.export.origins import Quantised
@@ -20,43 +19,6 @@ from kdlab.nets.recorded import is_complete, same_net
 from kdlab.types import InputError
 
 Build = Callable[[str, list[str]], tuple[Any, Any]]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of the command; further words override the configuration."""
-    words = argparse.ArgumentParser(
-        prog="kdlab export",
-        allow_abbrev=False,
-        description="Write a trained student as one file that reads physical units, with a JSON card beside it.",
-        epilog=f"Further words override the data, for example --data.init_args.root=/my/recordings. {trust.HELP}",
-    )
-    words.add_argument(
-        "checkpoint", metavar="CKPT", help="checkpoint file, or run folder (its newest finished version)"
-    )
-    words.add_argument("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
-    words.add_argument("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
-    words.add_argument("--output", metavar="FILE", help="default: beside the checkpoint, called by its run")
-    words.add_argument(
-        "--config",
-        metavar="FILE",
-        help="a config of yours, whose classes are imported; default: the config.yaml of the checkpoint's run folder",
-    )
-    words.add_argument(
-        "--trust-config", action="store_true", help="import and call what the config.yaml of the run folder names"
-    )
-    words.add_argument("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")
-    words.add_argument(
-        "--tolerance", type=float, default=0.5, metavar="POINTS", help="of accuracy, for int8; default: %(default)s"
-    )
-    words.add_argument(
-        "--int8-minimum",
-        type=float,
-        default=0.5,
-        metavar="SHARE",
-        help="of the weights that int8 must reach; default: %(default)s",
-    )
-    words.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    return words
 
 
 def main(words: Sequence[str], build: Build) -> Exported:
@@ -69,7 +31,7 @@ def main(words: Sequence[str], build: Build) -> Exported:
     Returns:
         The exported file.
     """
-    given, overrides = parser().parse_known_args(list(words))
+    given, overrides = usage.export().parse_known_args(list(words))
     checkpoint = find_checkpoint(given.checkpoint, KEPT_FILES, "CKPT")
     config = Path(given.config) if given.config else config_of(checkpoint)
     net = None

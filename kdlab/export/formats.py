@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from kdlab.types import InputError
+from kdlab.usage import FORMATS as FORMATS
 
-#: format -> how its files end
-FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx"}
 INPUT, OUTPUT = "windows", "logits"
 CARD = "card.json"
 KEY = "kdlab"

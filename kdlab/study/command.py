@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from kdlab import usage
 from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
@@ -47,21 +48,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
         InputError: a wrong study file or argument, a study that another process runs, or a file that cannot be
             written.
     """
-    parser = argparse.ArgumentParser(prog="kdlab study", description=__doc__, allow_abbrev=False)
-    parser.add_argument("file", help="a study file, such as experiments/basic_motions/study.yaml")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
-    parser.add_argument("--list", action="store_true", help="print one command per missing job, in order")
-    only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
-    parser.add_argument("--only", metavar="JOB", action="append", help=only)
-    parser.add_argument("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
-    parser.add_argument(
-        "--report", action="store_true", help="write tables and figures of what is done, and run nothing"
-    )
-    parser.add_argument("--hours", type=float, help="begin no job that is not expected to end within these hours")
-    parser.add_argument("--threads", type=int, help="threads of every job on a CPU; by default 1, or OMP_NUM_THREADS")
-    parser.add_argument("--root", default="runs", help="folder of all runs")
-    parser.add_argument("--hash-people", action="store_true", help="as people: hashed in the study file")
-    given = parser.parse_args(list(words))
+    given = usage.study().parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
     check_hours(given.hours, "--hours:")

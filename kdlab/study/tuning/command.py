@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kdlab import usage
 from kdlab.files import read_text, remove_leftovers, write_text
 from kdlab.study import ends
 from kdlab.study.job import Runner, quiet, sources
@@ -31,13 +31,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
     Raises:
         InputError: a wrong study file or argument, or a file that cannot be written.
     """
-    parser = argparse.ArgumentParser(prog="kdlab tune", description=__doc__, allow_abbrev=False)
-    parser.add_argument("file", help="a study file with a section tune")
-    parser.add_argument("--out", help="the file to write; beside the trials without it")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, check the space, and run nothing")
-    parser.add_argument("--jobs", type=int, default=1, help="how many fits run at a time")
-    parser.add_argument("--root", default="runs", help="folder of all runs")
-    given = parser.parse_args(list(words))
+    given = usage.tune().parse_args(list(words))
     if given.jobs < 1:
         raise InputError(f"--jobs: must be at least 1, but got {given.jobs}. Raise it.")
     with ends.ending("tuning"), quiet():

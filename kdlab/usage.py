@@ -1,0 +1,123 @@
+"""The options of kdlab's own commands. Help is printed from here, before anything else is imported."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+#: format of an exported file -> how its files end
+FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx"}
+CHECKPOINT = "CKPT"
+_TRUST = (
+    "Net and view come from the checkpoint. Of the config.yaml beside it only data is read, and of that only data "
+    "modules, views, augmentations and scales of kdlab itself, so that run folders of others are safe to read. Runs "
+    "with classes of your own need --trust-config, or --config with a config that you name: both are programs, whose "
+    "classes are imported and called."
+)
+
+
+def study() -> argparse.ArgumentParser:
+    """The options of ``kdlab study``."""
+    text = "Run the missing jobs of a study, and write its tables and figures."
+    parser = argparse.ArgumentParser(prog="kdlab study", description=text, allow_abbrev=False)
+    add = parser.add_argument
+    add("file", help="a study file, such as experiments/basic_motions/study.yaml")
+    add("--dry-run", action="store_true", help="print the plan and run nothing")
+    add("--list", action="store_true", help="print one command per missing job, in order")
+    only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
+    add("--only", metavar="JOB", action="append", help=only)
+    add("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
+    add("--report", action="store_true", help="write tables and figures of what is done, and run nothing")
+    add("--hours", type=float, help="begin no job that is not expected to end within these hours")
+    add("--threads", type=int, help="threads of every job on a CPU; by default 1, or OMP_NUM_THREADS")
+    add("--root", default="runs", help="folder of all runs")
+    add("--hash-people", action="store_true", help="as people: hashed in the study file")
+    return parser
+
+
+def tune() -> argparse.ArgumentParser:
+    """The options of ``kdlab tune``."""
+    text = "Find the settings of a study's rows on validation people, and write a file to include."
+    parser = argparse.ArgumentParser(prog="kdlab tune", description=text, allow_abbrev=False)
+    add = parser.add_argument
+    add("file", help="a study file with a section tune")
+    add("--out", help="the file to write; beside the trials without it")
+    add("--dry-run", action="store_true", help="print the plan, check the space, and run nothing")
+    add("--jobs", type=int, default=1, help="how many fits run at a time")
+    add("--root", default="runs", help="folder of all runs")
+    return parser
+
+
+def evaluate() -> argparse.ArgumentParser:
+    """The options of ``kdlab evaluate``."""
+    text = "Evaluate checkpoints side by side, and write tables, figures and predictions."
+    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=text, epilog=_TRUST, allow_abbrev=False)
+    add, checkpoints = parser.add_argument, "checkpoint files, or run folders (their newest finished version)"
+    add("checkpoints", nargs="+", metavar=CHECKPOINT, help=checkpoints)
+    add("--out", default="evaluation", help="folder for the results (default: evaluation)")
+    add("--overwrite", action="store_true", help="write into --out although it holds results")
+    add("--stage", choices=("test", "val"), default="test", help="which windows (default: test)")
+    add("--config", help="a config of yours, in place of config.yaml beside the checkpoints; its classes are imported")
+    add("--trust-config", action="store_true", help="import and call what config.yaml beside a checkpoint names")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configs: --set data.root=FOLDER")
+    add("--batch_size", type=int, default=256, help="windows per batch (default: 256)")
+    add("--device", default="cpu", help="where the nets run; they are timed on the CPU (default: cpu)")
+    add("--no-robustness", dest="robustness", action="store_false", help="leave out the corrupted windows")
+    add("--no-embedding", dest="embedding", action="store_false", help="leave out V-measure and t-SNE figure")
+    return parser
+
+
+def export() -> argparse.ArgumentParser:
+    """The options of ``kdlab export``; further words override the configuration."""
+    text = "Write a trained student as one file that reads physical units, with a JSON card beside it."
+    epilog = f"Further words override the data, for example --data.init_args.root=/my/recordings. {_TRUST}"
+    parser = argparse.ArgumentParser(prog="kdlab export", description=text, epilog=epilog, allow_abbrev=False)
+    add, own = parser.add_argument, "a config of yours, whose classes are imported; default: that of the run folder"
+    add("checkpoint", metavar=CHECKPOINT, help="checkpoint file, or run folder (its newest finished version)")
+    add("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
+    add("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
+    add("--output", metavar="FILE", help="default: beside the checkpoint, called by its run")
+    add("--config", metavar="FILE", help=own)
+    add("--trust-config", action="store_true", help="import and call what the config.yaml of the run folder names")
+    add("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")
+    tolerance = "of accuracy, for int8; default: %(default)s"
+    add("--tolerance", type=float, default=0.5, metavar="POINTS", help=tolerance)
+    share = "of the weights that int8 must reach; default: %(default)s"
+    add("--int8-minimum", type=float, default=0.5, metavar="SHARE", help=share)
+    add("--overwrite", action="store_true", help="replace a file that is there")
+    return parser
+
+
+def nets() -> argparse.ArgumentParser:
+    """The options of ``kdlab nets``."""
+    text = "What the nets cost on one window or image, as a Markdown table."
+    parser = argparse.ArgumentParser(prog="kdlab nets", description=text, allow_abbrev=False)
+    add = parser.add_argument
+    add("--channels", type=int, default=3, help="channels of the view (default: 3)")
+    add("--length", type=int, default=500, help="samples of a window, for the 1-D nets (default: 500)")
+    sizes = "pixels of a side of an image, for the 2-D nets, one or several (default: 32, as CIFAR's, and 64)"
+    add("--size", type=int, nargs="+", default=[32, 64], help=sizes)
+    add("--classes", type=int, default=14, help="number of classes (default: 14)")
+    add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
+    add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")
+    add("--runs", type=int, default=10, help="number of timings of a net; the median is shown (default: 10)")
+    return parser
+
+
+def cite() -> argparse.ArgumentParser:
+    """The options of ``kdlab cite``."""
+    text = "Print the BibTeX of the papers behind a config's method, net, views, data, augmentation and callbacks."
+    parser = argparse.ArgumentParser(prog="kdlab cite", description=text, allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
+    return parser
+
+
+#: command -> its parser; fit, validate, test and predict have Lightning's
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "study": study,
+    "tune": tune,
+    "evaluate": evaluate,
+    "export": export,
+    "nets": nets,
+    "cite": cite,
+}
