@@ -527,6 +527,37 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2303.13005}
 }
 
+@misc{giakoumoglou2024discriminative,
+  title = {Discriminative and consistent representation distillation},
+  author = {Giakoumoglou, Nikolaos and Stathaki, Tania},
+  year = {2024},
+  note = {arXiv:2407.11802}
+}
+
+@inproceedings{lv2024wasserstein,
+  title = {Wasserstein distance rivals Kullback-Leibler divergence for knowledge distillation},
+  author = {Lv, Jiaming and Yang, Haoyuan and Li, Peihua},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2024},
+  note = {arXiv:2412.08139}
+}
+
+@inproceedings{miles2024understanding,
+  title = {Understanding the role of the projector in knowledge distillation},
+  author = {Miles, Roy and Mikolajczyk, Krystian},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2024},
+  note = {arXiv:2303.11098}
+}
+
+@inproceedings{zheng2024knowledge,
+  title = {Knowledge distillation based on transformed teacher matching},
+  author = {Zheng, Kaixiang and Yang, En-Hui},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2024},
+  note = {arXiv:2402.11148}
+}
+
 @inproceedings{zhao2022decoupled,
   title = {Decoupled knowledge distillation},
   author = {Zhao, Borui and Cui, Quan and Song, Renjie and Qiu, Yiyu and Liang, Jiajun},

@@ -91,6 +91,12 @@ from kdlab.functional.teachers import (
     logit_gradients,
     logit_regression,
 )
+from kdlab.functional.transformed import (
+    contrastive_consistency,
+    log_power_distance,
+    moment_distance,
+    transformed_teacher_kl,
+)
 
 __all__ = [
     "EPS",
@@ -117,6 +123,7 @@ __all__ = [
     "class_losses",
     "class_semantic_distance",
     "confidence_weights",
+    "contrastive_consistency",
     "cross_entropy",
     "entropy_weights",
     "fit_maps",
@@ -133,6 +140,7 @@ __all__ = [
     "label_total",
     "labelled_rows",
     "least_norm_weights",
+    "log_power_distance",
     "logit_gradients",
     "logit_regression",
     "margin_maps",
@@ -140,6 +148,7 @@ __all__ = [
     "mean_square",
     "merge_grams",
     "merged_similarity",
+    "moment_distance",
     "noise_contrast",
     "orthogonal_distance",
     "orthogonal_similarity",
@@ -154,6 +163,7 @@ __all__ = [
     "soft_target_kl",
     "standardise_logits",
     "target_class_kl",
+    "transformed_teacher_kl",
     "unit",
     "variational_information",
 ]

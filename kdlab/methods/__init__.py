@@ -30,6 +30,7 @@ else:
     from kdlab.methods.crd import CRD as CRD
     from kdlab.methods.cs_kd import CSKD as CSKD
     from kdlab.methods.dask import DASK as DASK
+    from kdlab.methods.dcd import DCD as DCD
     from kdlab.methods.ddgsd import DDGSD as DDGSD
     from kdlab.methods.dist import DIST as DIST
     from kdlab.methods.dkd import DKD as DKD
@@ -47,11 +48,15 @@ else:
     from kdlab.methods.sakdn_teacher import SAKDNTeacher as SAKDNTeacher
     from kdlab.methods.simkd import SimKD as SimKD
     from kdlab.methods.sp import SP as SP
+    from kdlab.methods.srd import SRD as SRD
     from kdlab.methods.tf_kd import TFKDSelf as TFKDSelf
     from kdlab.methods.tf_kd import TFKDVirtual as TFKDVirtual
     from kdlab.methods.tgd import TGD as TGD
     from kdlab.methods.topological_kd import TopologicalKD as TopologicalKD
     from kdlab.methods.tpkd import TPKD as TPKD
+    from kdlab.methods.ttm import TTM as TTM
     from kdlab.methods.vid import VID as VID
+    from kdlab.methods.wkdf import WKDF as WKDF
+    from kdlab.methods.wttm import WTTM as WTTM
 
     __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

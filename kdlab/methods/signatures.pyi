@@ -18,6 +18,7 @@ from kdlab.methods.ca_mkd import CAMKD as _CAMKD
 from kdlab.methods.crd import CRD as _CRD
 from kdlab.methods.cs_kd import CSKD as _CSKD
 from kdlab.methods.dask import DASK as _DASK
+from kdlab.methods.dcd import DCD as _DCD
 from kdlab.methods.ddgsd import DDGSD as _DDGSD
 from kdlab.methods.dist import DIST as _DIST
 from kdlab.methods.dkd import DKD as _DKD
@@ -37,13 +38,17 @@ from kdlab.methods.sakdn_teacher import SAKDNTeacher as _SAKDNTeacher
 from kdlab.methods.schedules import ScheduleCallable
 from kdlab.methods.simkd import SimKD as _SimKD
 from kdlab.methods.sp import SP as _SP
+from kdlab.methods.srd import SRD as _SRD
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.tf_kd import TFKDSelf as _TFKDSelf
 from kdlab.methods.tf_kd import TFKDVirtual as _TFKDVirtual
 from kdlab.methods.tgd import TGD as _TGD
 from kdlab.methods.topological_kd import TopologicalKD as _TopologicalKD
 from kdlab.methods.tpkd import TPKD as _TPKD
+from kdlab.methods.ttm import TTM as _TTM
 from kdlab.methods.vid import VID as _VID
+from kdlab.methods.wkdf import WKDF as _WKDF
+from kdlab.methods.wttm import WTTM as _WTTM
 from kdlab.nets.base import Backbone, MemoryFormat
 
 class AEKD(_AEKD):
@@ -391,6 +396,36 @@ class DASK(_DASK):
         kd_weight: float | Literal["auto"] = 0.01,
         tap: str = "embedding",
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class DCD(_DCD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        taps: tuple[str, ...] = ("embedding",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        contrast_weight: float | Literal["auto"] = 1.0,
+        consistency_weight: float | Literal["auto"] = 0.5,
+        width: int = 128,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
@@ -823,6 +858,37 @@ class SP(_SP):
         init_lr: float | None = None,
     ) -> None: ...
 
+class SRD(_SRD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        temperature: float = 1.0,
+        kd_weight: float = 0.5,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        taps: tuple[str, ...] = ("embedding",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        features_weight: float | Literal["auto"] = 1.0,
+        exponent: float = 4.0,
+        eps: float = 1e-08,
+        norm_eps: float = 1e-05,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class SimKD(_SimKD):
     def __init__(
         self,
@@ -958,6 +1024,31 @@ class TPKD(_TPKD):
         init_lr: float | None = None,
     ) -> None: ...
 
+class TTM(_TTM):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        exponent: float = 0.1,
+        matching_weight: float | Literal["auto"] = 45.0,
+        ce_weight: float | Literal["auto"] = 1.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class TopologicalKD(_TopologicalKD):
     def __init__(
         self,
@@ -1002,6 +1093,61 @@ class VID(_VID):
         pairs: dict[str, str | dict[str, str]] | None = None,
         information_weight: float | Literal["auto"] = 3.0,
         resize: Literal["pool"] | None = None,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class WKDF(_WKDF):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        taps: tuple[str, ...] = ("stage3",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        moments_weight: float | Literal["auto"] = 0.08,
+        mean_weight: float | Literal["auto"] = 4.0,
+        decay_from: float = 0.625,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class WTTM(_WTTM):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        exponent: float = 0.1,
+        matching_weight: float | Literal["auto"] = 45.0,
+        ce_weight: float | Literal["auto"] = 1.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
