@@ -13,6 +13,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from kdlab.callbacks.update_budget import UpdateBudget
 from kdlab.study.starved import FEW, remedy
 
 EVERY = 30.0  # seconds between two lines of a job
@@ -59,7 +60,8 @@ class JobProgress(Callback):
         if updates < FEW and run not in _warned:
             _warned.add(run)
             batch_size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
-            text = remedy(int(updates), trainer.max_epochs, trainer.max_steps, batch_size)
+            budget = any(isinstance(callback, UpdateBudget) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            text = remedy(int(updates), trainer.max_epochs, trainer.max_steps, batch_size, budget=budget)
             self._tell(trainer, f"warning: {run}: {text}")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

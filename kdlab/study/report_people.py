@@ -43,11 +43,16 @@ def people_section(study: Findings) -> list[str]:
         for names, found in study.people.items()
     ]
     count = len(study.corrected)
+    corrected = (
+        f"*p (Holm)* is corrected over the {count} comparisons of this table: if those below .05 are taken for real, "
+        "the probability that one or more of them is not is at most 5 %"
+        if count
+        else "no comparison has a *p (Holm)*, since none has enough people"
+    )
     note = (
         f"The mean over people of the mean over seeds of the difference, with {100 * study.confidence:g} % intervals; "
-        "every person counts the same. *p* is of the same resamples, two-sided; *p (Holm)* is corrected over the "
-        f"{count} comparisons of this table: if those below .05 are taken for real, the probability that one or more "
-        "of them is not is at most 5 %. *People needed*: to find a difference of this size with a power of 80 % at "
+        "every person counts the same. *p* is of the same resamples, two-sided; "
+        f"{corrected}. *People needed*: to find a difference of this size with a power of 80 % at "
         "5 %, in a paired test with the standard deviation over people seen here (normal approximation). It repeats "
         f"the uncertainty of the difference and is no reason to stop or to continue. Where there is no note: {usual}."
     )
