@@ -12,6 +12,7 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
+from kdlab import cli
 from tests.configs import COMPOSED, CONFIGS, EXPERIMENTS, METHODS, RUNS, TRAINED, arguments_of, files_of
 from tests.conftest import PATIENCE, REPOSITORY
 
@@ -88,7 +89,21 @@ def test_the_readme_script_runs_as_printed(tmp_path):
     assert accuracy > 0.6  # three classes: it has learnt something
 
 
-def test_every_name_in_the_readme_exists():
+def test_the_readme_is_short_and_its_run_is_read(tmp_path):
     text = (REPOSITORY / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1])
+    cli.check(["fit", f"--config={tmp_path / 'mine.yaml'}"])
+
+
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES += [REPOSITORY / "benchmarks/README.md", REPOSITORY / "experiments/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_every_file_that_a_page_names_exists(page):
+    text = page.read_text()
     for name in re.findall(r"experiments/[\w/]+\.(?:yaml|md)", text):
         assert (REPOSITORY / name).is_file(), name
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("http") or (page.parent / link).exists(), link

@@ -1,4 +1,4 @@
-"""What is added to kdlab is complete: exported, cited, in the README, and a method has a recipe."""
+"""What is added to kdlab is complete: exported, cited, in the docs, and a method has a recipe."""
 
 import importlib
 import inspect
@@ -52,8 +52,8 @@ def test_every_method_has_a_recipe():
     assert not missing, f"add experiments/methods/<method>.yaml for {sorted(missing)}"
 
 
-@pytest.mark.parametrize("room", [kdlab.methods, kdlab.data], ids=lambda room: room.__name__)
-def test_the_readme_names_it(room):
-    named = set(re.findall(r"\w+", (REPOSITORY / "README.md").read_text()))
+@pytest.mark.parametrize(("room", "page"), [(kdlab.methods, "methods.md"), (kdlab.data, "data_sets.md")])
+def test_a_page_names_it(room, page):
+    named = set(re.findall(r"\w+", (REPOSITORY / "docs" / page).read_text()))
     missing = {cls.__name__ for cls in defined(room, ROOMS[room])} - named - BASES
-    assert not missing, f"add them to the tables of README.md: {sorted(missing)}"
+    assert not missing, f"add them to the tables of docs/{page}: {sorted(missing)}"
