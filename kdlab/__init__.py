@@ -4,7 +4,7 @@ Windows are seen in several views; teachers read one view each and are stopped e
 the raw signal learns from all of them.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdlab import augment as augment
 from kdlab import callbacks as callbacks
@@ -25,6 +25,19 @@ from kdlab.types import Output as Output
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from kdlab.loading import load as load
+
+
+def __getattr__(name: str) -> Any:
+    """``load``, imported on first use."""
+    if name == "load":
+        from kdlab.loading import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 if not TYPE_CHECKING:  # type checkers read the imports above
     __all__ = [
         "Batch",
@@ -37,6 +50,7 @@ if not TYPE_CHECKING:  # type checkers read the imports above
         "citations",
         "data",
         "functional",
+        "load",
         "methods",
         "nets",
         "objective",
