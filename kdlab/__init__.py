@@ -27,14 +27,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kdlab.loading import load as load
+    from kdlab.stream import Stream as Stream
 
 
 def __getattr__(name: str) -> Any:
-    """``load``, imported on first use."""
+    """``load`` and ``Stream``, imported on first use."""
     if name == "load":
         from kdlab.loading import load
 
         return load
+    if name == "Stream":
+        from kdlab.stream import Stream
+
+        return Stream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -44,6 +49,7 @@ if not TYPE_CHECKING:  # type checkers read the imports above
         "InputError",
         "MissingFileError",
         "Output",
+        "Stream",
         "TeacherCache",
         "augment",
         "callbacks",
