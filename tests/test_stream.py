@@ -544,6 +544,30 @@ def test_rates_that_do_not_fit_are_refused(student, trained):
         kdlab.Stream(student, sampling_rate=50.0)
 
 
+def test_a_coarse_clock_is_spread_and_its_rate_checked(student):
+    """A stamp holds for a second and a tenth, and so for 35 samples."""
+    t, x = signal(1200, RATE)
+    coarse = np.floor((t + 0.5) / 1.1) * 1.1
+    found = [replay(kdlab.Stream(student, hop=HOP, channels=ALL), coarse, x, seed) for seed in (1, 2, 3)]
+    assert found[0] == found[1] == found[2]
+    plain = replay(kdlab.Stream(student, hop=HOP, channels=ALL), t, x, 1)
+    same = np.mean([a.prediction == b.prediction for a, b in zip(found[0], plain, strict=False)])
+    assert same > 0.5
+    slow = kdlab.Stream(student, channels=ALL, recorded_at=20.0)
+    with pytest.raises(InputError, match=r"but got 20 where the first 1024 samples have 31\.98 Hz"):
+        replay(slow, coarse, x, 2)
+
+
+def test_the_rate_is_found_as_in_recordings(student):
+    t, x = signal(17_000, 100.0)
+    stream = kdlab.Stream(student, hop=400, channels=ALL, recorded_at="found")
+    assert stream.push(t[:16_000], x[:16_000]) == []
+    assert stream.latency == math.inf
+    decisions = stream.push(t[16_000:], x[16_000:])
+    assert len(decisions) == 14
+    assert stream.latency == pytest.approx(44 / RATE + 0.02)
+
+
 def test_what_does_not_fit_is_refused(student):
     t, x = signal(60, RATE)
     stream = kdlab.Stream(student, channels=ALL)

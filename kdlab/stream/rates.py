@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kdlab.data.recordings.grid import FALLS, Grid
 from kdlab.data.recordings.lowpass import HALF
 from kdlab.data.recordings.resample import Piece
-from kdlab.data.recordings.stamps import SORTED, pace
+from kdlab.data.recordings.stamps import FEW, MOST, SORTED, pace
 from kdlab.stream.student import Student
 from kdlab.types import InputError
 
@@ -21,7 +21,9 @@ WITHIN = 1.05  # factor up to which they may differ
 
 
 def checked(pieces: Iterator[Piece], declared: float, grid: Grid) -> Iterator[Piece]:
-    """The pieces, while the first 256 time stamps are held against the declared rate.
+    """The pieces, while the first time stamps are held against the declared rate.
+
+    These are the first 256, and twice as many until 16 of them differ, as they do not on a coarse clock.
 
     Args:
         pieces: samples, with times or without.
@@ -32,11 +34,17 @@ def checked(pieces: Iterator[Piece], declared: float, grid: Grid) -> Iterator[Pi
         InputError: when they have another rate.
     """
     first: NDArray[np.float64] = np.empty(0)
+    wanted = CHECKED
     for piece in pieces:
-        if piece.time is not None and len(first) < CHECKED:
-            first = np.concatenate([first, piece.time[: CHECKED - len(first)]])
-            if len(first) == CHECKED:
-                _check(first, declared, grid)
+        left = piece.time
+        while left is not None and len(left) and wanted <= MOST:
+            taken = wanted - len(first)
+            first, left = np.concatenate([first, left[:taken]]), left[taken:]
+            if len(first) == wanted:
+                few = len(np.unique(first)) < FEW
+                wanted = 2 * wanted if few else MOST + 1
+                if not few:
+                    _check(first, declared, grid)
         yield piece
 
 
@@ -46,7 +54,7 @@ def _check(first: NDArray[np.float64], declared: float, grid: Grid) -> None:
     if not 1 / WITHIN < rate / declared < WITHIN:
         raise InputError(
             f"Stream: recorded_at must be within 5 % of the rate of the time stamps, but got {declared:g} where the "
-            f"first {CHECKED} samples have {rate:.4g} Hz. Pass recorded_at={rate:.4g}, or recorded_at='found'."
+            f"first {len(first)} samples have {rate:.4g} Hz. Pass recorded_at={rate:.4g}, or recorded_at='found'."
         )
 
 

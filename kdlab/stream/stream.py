@@ -43,9 +43,10 @@ class Stream:
         channels: names of the columns of the samples, from which those that the student reads are picked; None: the
             student's channels, in their order. Only what is picked can be missing.
         sampling_rate: of the student, hertz, where its description has none.
-        recorded_at: rate of the samples, hertz; None: that of the student. The first 256 time stamps must have it,
-            within 5 %. ``"found"``: it is found in the first 16,384 samples, as in recordings, and no decision comes
-            before; then low-passed samples, too, are equal to those of a recording in every bit.
+        recorded_at: rate of the samples, hertz; None: that of the student. The first time stamps must have it, within
+            5 % (see :func:`~kdlab.stream.rates.checked`). ``"found"``: it is found in the first 16,384 samples, as in
+            recordings, and no decision comes before; then low-passed samples, too, are equal to those of a recording
+            in every bit.
         time_unit: of the time stamps, as for recordings, as are ``day_first`` and ``zone``.
         day_first: whether dates such as 03/04/2020 begin with the day.
         zone: time zone of dates without an offset.
