@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from kdlab import objectives as objectives
     from kdlab import views as views
     from kdlab.cache import TeacherCache as TeacherCache
+    from kdlab.loading import load as load
     from kdlab.methods import *
+    from kdlab.stream import Stream as Stream
     from kdlab.types import Batch as Batch
     from kdlab.types import InputError as InputError
     from kdlab.types import MissingFileError as MissingFileError
@@ -35,21 +37,23 @@ _ROOMS = (
     "views",
 )
 _COMMANDS = ("evaluate", "export", "study")
-_TYPES = ("Batch", "InputError", "MissingFileError", "Output")
+#: name -> the module that has it; all further names are methods
+_HOMES = {
+    **dict.fromkeys(["Batch", "InputError", "MissingFileError", "Output"], "types"),
+    **{"Stream": "stream", "TeacherCache": "cache", "load": "loading"},
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what a name needs; a method imports all rooms, whose classes configs may name."""
     if name in (*_ROOMS, *_COMMANDS):
         return importlib.import_module(f"kdlab.{name}")
-    if name in _TYPES:
-        return getattr(importlib.import_module("kdlab.types"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"kdlab.{_HOMES[name]}"), name)
     if name == "__all__" or name[0].isupper():
         rooms = {room: importlib.import_module(f"kdlab.{room}") for room in _ROOMS}
         found = {method: getattr(rooms["methods"], method) for method in rooms["methods"].__all__}
-        found |= {kind: getattr(importlib.import_module("kdlab.types"), kind) for kind in _TYPES}
-        found["TeacherCache"] = importlib.import_module("kdlab.cache").TeacherCache
-        globals().update(found, __all__=sorted({*rooms, *found}))
+        globals().update(found, __all__=sorted({*rooms, *found, *_HOMES}))
         if name in globals():
             return globals()[name]
     raise AttributeError(f"module 'kdlab' has no attribute {name!r}")

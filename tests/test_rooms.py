@@ -61,6 +61,8 @@ MAY_IMPORT = {
         "fingerprint",
     },
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
+    "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
+    "loading": {"types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
     "run_checkpoints": {"types", "callbacks", "methods"},

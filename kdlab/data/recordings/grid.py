@@ -91,7 +91,13 @@ class Grid:
 
 
 def regular(
-    pieces: Iterator[Piece], grid: Grid, name: str, report: TimeReport | None = None, *, line: int | None = None
+    pieces: Iterator[Piece],
+    grid: Grid,
+    name: str,
+    report: TimeReport | None = None,
+    *,
+    line: int | None = None,
+    pace: Pace | None = None,
 ) -> Iterator[Piece]:
     """The rows of a recording at the common rate, piece by piece.
 
@@ -109,6 +115,7 @@ def regular(
         name: of the recording, for messages.
         report: is filled while the rows are read; complete when the last has been.
         line: of the first row in its file, for messages; None: they count samples, from 0.
+        pace: seconds per sample of rows with times; None: found in the first 16,384 of them.
 
     Yields:
         Rows without times, with ``group``; one missing sample of group ``BORDER`` between two runs.
@@ -135,7 +142,8 @@ def regular(
                 f"{name}: resample='polyphase' needs a constant rate, but this recording has times; set "
                 "resample: linear"
             )
-        rows, found = paced(ordered(rows, grid.times, report, place), grid.times.repeated, name)
+        rows = ordered(rows, grid.times, report, place)
+        rows, found = paced(rows, grid.times.repeated, name) if pace is None else (rows, pace)
         pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
         if found:
             report.rate_at_first = 1 / found.mean
