@@ -1,4 +1,4 @@
-"""The three formats of an exported file, and what the parts of their writers and readers share."""
+"""The formats of an exported file, and what the parts of their writers and readers share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from kdlab.types import InputError
 
 #: format -> how its files end
-FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx"}
+FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c"}
 INPUT, OUTPUT = "windows", "logits"
 CARD = "card.json"
 KEY = "kdlab"
