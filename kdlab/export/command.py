@@ -151,7 +151,8 @@ def _c(about: Mapping[str, Any] | None) -> list[str]:
     ram, flash, test = about["ram"], about["flash"], about["self_test"]
     return [
         f"C99: {about['function']} in {about['header']['name']}{f', self-test {test}' if test else ''}; RAM "
-        f"{ram['static']:,} bytes and less than {ram['stack_below']} of stack, flash {sum(flash.values()):,} bytes and code"
+        f"{ram['static']:,} bytes and less than {ram['stack_below']} of stack, flash {sum(flash.values()):,} bytes "
+        "and code"
     ]
 
 

@@ -150,7 +150,7 @@ def size_of(path: Path, card: Mapping[str, Any]) -> int:
 
 
 def latencies(module: PhysicalNet, ready: Exported) -> dict[str, Any]:
-    """Milliseconds of one window before and after the export, measured in turns; a C file that is not compiled has none."""
+    """Milliseconds of one window before and after the export, measured in turns; none of C without a compiler."""
     if isinstance(ready.module, Interpreted):
         return {"before": latency(module, ready.shape), "after": None, "machine": _machine()}
     after = OnnxModule(ready.path, threads=1) if isinstance(ready.module, OnnxModule) else ready.module

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdlab.export.c.interpret import run
 from kdlab.export.c.ir import Program
 from kdlab.export.module import Exported
-from kdlab.export.reading import check_card
+from kdlab.export.reading import REMEDY, check_card
 from kdlab.files import one_line, read_json
 from kdlab.types import InputError, MissingFileError
 
@@ -72,7 +72,7 @@ class Compiled(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Logits ``(B, K)`` of windows ``(B, C, T)``; NaN for those that are not finite."""
         if tuple(windows.shape[1:]) != self.shape:
-            raise InputError(f"windows: must be (B, {', '.join(map(str, self.shape))}), but got {tuple(windows.shape)}.")
+            raise InputError(f"windows: must be (B, *{self.shape}), but got {tuple(windows.shape)}. Cut them so.")
         x = np.ascontiguousarray(windows.detach().numpy(), dtype=np.float32)
         logits = np.empty((len(x), self.classes), dtype=np.float32)
         for window, row in zip(x, logits, strict=True):
@@ -135,7 +135,7 @@ def load(path: str | os.PathLike[str]) -> Exported:
     card = check_card(read_json(place, "card"), place)
     about = card.get("c")
     if not isinstance(about, dict) or not isinstance(about.get("function"), str):
-        raise InputError(f"path: {str(place)!r} must be the card of a net in C, but is not. Export the checkpoint again.")
+        raise InputError(f"path: {str(place)!r} must be the card of a net in C, but is not. {REMEDY}.")
     shape = tuple(int(n) for n in card["input"]["shape"][1:])
     module = Compiled(library, about["function"], shape, len(card["classes"]))
     if module(probe(card))[0].tolist() != about.get("probe"):

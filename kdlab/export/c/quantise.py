@@ -103,8 +103,8 @@ def _weights(name: str, weight: Array, bias: Array) -> tuple[NDArray[np.int8], N
     most = 256 * np.abs(rounded.reshape(len(weight), -1).astype(np.int64)).sum(1) + np.abs(biases.astype(np.int64))
     if most.max() >= 2**31:
         raise InputError(
-            f"format='c': sums must fit in 32 bits, but those of {name} may reach {most.max():.3g}. Use a narrower net, "
-            "or format='onnx'."
+            f"format='c': sums must fit in 32 bits, but those of {name} may reach {most.max():.3g}. Use a "
+            "narrower net, or format='onnx'."
         )
     return rounded, biases, step
 
@@ -134,7 +134,7 @@ def _float32(numbers: Array, name: str, zero: bool = False) -> NDArray[np.float3
     fits = (size < np.finfo(np.float32).max) & ((size >= np.finfo(np.float32).tiny) | zero)
     if not fits.all():
         raise InputError(
-            f"format='c': numbers of {name} must be normal in float32, but got {numbers[~fits][0]:.3g}. Record in other "
-            "units, or use format='torch.export'."
+            f"format='c': numbers of {name} must be normal in float32, but got {numbers[~fits][0]:.3g}. Record in "
+            "other units, or use format='torch.export'."
         )
     return numbers.astype(np.float32)
