@@ -45,7 +45,7 @@ from kdlab.views import Raw
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
 WATCH = [f"watch_{kind}_{axis}" for kind in ("acc", "gyro") for axis in "xyz"]
-PEOPLE = [f"s{i:02}" for i in range(1, 8)]  # 7 of 23
+PEOPLE = list(range(1, 8))  # of 23
 FUZZ = """\
 #include "{name}.h"
 #include <stdio.h>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,18 @@ from torch import Tensor
 from kdlab.export.c.ir import Addition, Average, Convolution, Dense, Graph, Layer
 
 _BATCH = 64
-#: name of a value -> smallest and largest number, one each per channel; 0 is among them
-Ranges = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+class Range(NamedTuple):
+    """Smallest and largest number per channel, 0 among them, and their mean."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean: NDArray[np.float64]
+
+
+#: name of a value -> its range
+Ranges = Mapping[str, Range]
 
 
 def forward(graph: Graph, x: Tensor) -> dict[str, Tensor]:
@@ -43,17 +54,19 @@ def _layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def ranges(graph: Graph, scaled: Tensor) -> Ranges:
-    """Smallest and largest number of every value, per channel.
+    """The range of every value, per channel.
 
     Args:
         graph: the net.
         scaled: windows ``(N, C, T)`` behind the scaling of the data, before the standardisation.
     """
-    low = {v.name: torch.zeros(v.channels, dtype=torch.float64) for v in graph.values}
-    high = {v.name: torch.zeros(v.channels, dtype=torch.float64) for v in graph.values}
+    low, high, mean = (
+        {v.name: torch.zeros(v.channels, dtype=torch.float64) for v in graph.values} for _ in ("low", "high", "mean")
+    )
     for batch in scaled.split(_BATCH):
         values = forward(graph, batch)
         for name in low:
             low[name] = torch.minimum(low[name], values[name].amin((0, 2)))
             high[name] = torch.maximum(high[name], values[name].amax((0, 2)))
-    return {name: (low[name].numpy(), high[name].numpy()) for name in low}
+            mean[name] += values[name].mean((0, 2)) * len(batch) / len(scaled)
+    return {name: Range(low[name].numpy(), high[name].numpy(), mean[name].numpy()) for name in low}

@@ -59,8 +59,8 @@ def emit(program: Program, plan: Plan, name: str, header: str, card: Mapping[str
         "".join(array(key, numbers) for key, numbers in reads.items()),
         kernels.READ.format(NAME=upper, clip=clip),
         *(one.text for one in layers),
-        f"/* features of the layers, samples x channels; layers that are not needed together share it */\n"
-        f"static int8_t scratch[{plan.bytes}];\n",
+        "/* features of the layers, samples x channels; those that are not needed together share it */\n"
+        f"static int16_t scratch[{plan.bytes // 2}];\n#define AT(place) ((int8_t *)scratch + (place))\n",
         _predict(program, plan, name, layers),
     ]
     return Source(_header(program, name, card), "\n".join(parts), plan.bytes, tables, descriptions)
@@ -101,10 +101,11 @@ def _head(name: str, card: Mapping[str, Any], ram: int, tables: int, description
  * Threads: the scratch is static, so one call at a time; calls from several threads need a lock around them.
  * A window with a sample that is NaN or infinite has NaN in all logits. Finite samples saturate, whatever their size.
  *
- * Arithmetic: real = step (q - zero), q int8. Convolutions and the linear layer sum q times int8 weights in 32 bits,
- * which cannot overflow. A sum becomes int8 by floor(sum m / 2^n + 1/2) + zero, cut to -128 ... 127, exact in 64
- * bits. Batch norms are part of the weights. Float arithmetic, of input and logits alone, is IEEE single precision
- * without contraction (-std=c99; never -ffast-math): results are the same, bit for bit, on every machine.
+ * Arithmetic: real = step (q - zero), q int8, and int16 in residual streams, which are only added and scaled.
+ * Convolutions and the linear layer sum q times int8 weights in 32 bits, which cannot overflow. A sum becomes q by
+ * floor(sum m / 2^n + 1/2) + zero in 64 bits, cut to the range of q. Batch norms are part of the weights. Float
+ * arithmetic, of input and logits alone, is IEEE single precision without contraction (-std=c99; never -ffast-math):
+ * results are the same, bit for bit, on every machine.
  */
 """
 
@@ -142,7 +143,7 @@ def _predict(program: Program, plan: Plan, name: str, layers: list[Written]) -> 
     upper, window = name.upper(), program.reader.output
 
     def place(key: str) -> str:
-        return f"scratch + {plan.places[key]}"
+        return f"AT({plan.places[key]})"
 
     calls = []
     for layer, written in zip(program.layers, layers, strict=True):

@@ -9,10 +9,10 @@ from kdlab.export.c.ir import Requantised
 from kdlab.types import InputError
 
 _BITS, _LARGEST_SHIFT = 31, 62  # |int32| * 2^31 + 2^61 fits in int64
-_SUM_BITS, _SUM_SHIFT = 21, 30  # 2 * 255 * 2^21 + 2^29 fits in int32
+_SUM_BITS, _SUM_SHIFT = 24, 40  # 2 * 2^16 * 2^24 + 2^39 fits in int64
 
 
-def requantised(factor: NDArray[np.float64], zero: int) -> Requantised:
+def requantised(factor: NDArray[np.float64], zero: int, wide: bool = False) -> Requantised:
     """Multipliers below 2^31 and shifts from 1 to 62, so that ``m / 2^n`` is the factor within 2^-31 of it.
 
     A factor below 2^-32 has fewer bits; the error of a sum of 32 bits stays below half a step.
@@ -20,24 +20,25 @@ def requantised(factor: NDArray[np.float64], zero: int) -> Requantised:
     Args:
         factor: ``(C,)``, positive.
         zero: zero point of the result.
+        wide: whether the result is int16.
 
     Raises:
         InputError: a factor that is no positive number below 2^30.
 
     >>> requantised(np.array([0.75]), 0)
-    Requantised(multiplier=array([1610612736], dtype=int32), shift=array([31], dtype=uint8), zero=0)
+    Requantised(multiplier=array([1610612736], dtype=int32), shift=array([31], dtype=uint8), zero=0, wide=False)
     """
     _check(factor)
     shift = np.minimum(_BITS - np.frexp(factor)[1], _LARGEST_SHIFT)
     multiplier = np.floor(np.ldexp(factor, shift) + 0.5)
     multiplier = np.minimum(multiplier, 2.0**_BITS - 1)  # what was rounded up to 2^31
-    return Requantised(multiplier.astype(np.int32), shift.astype(np.uint8), zero)
+    return Requantised(multiplier.astype(np.int32), shift.astype(np.uint8), zero, wide)
 
 
 def pair(
     first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Multipliers of at most 2^21 for two factors, with one shift from 1 to 30.
+    """Multipliers of at most 2^24 for two factors, with one shift from 1 to 40.
 
     Raises:
         InputError: as `requantised`.

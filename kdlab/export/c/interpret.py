@@ -58,7 +58,7 @@ def _layer(layer: IntLayer, values: dict[str, Whole]) -> Whole:
         return _requantise(inputs[0].sum(2, keepdims=True), layer.to)
     assert isinstance(layer, IntAddition)  # there is no other
     first, second, shift = (a.astype(np.int64)[:, None] for a in (layer.first, layer.second, layer.shift))
-    return _clamped(_over_power(inputs[0] * first + inputs[1] * second, shift) + layer.zero)
+    return _clamped(_over_power(inputs[0] * first + inputs[1] * second, shift) + layer.zero, layer.wide)
 
 
 def _convolve(layer: IntConvolution, x: Whole) -> Whole:
@@ -80,13 +80,13 @@ def _dense(layer: IntLayer, values: dict[str, Whole]) -> NDArray[np.float32]:
 
 def _requantise(sums: Whole, to: Requantised) -> Whole:
     multiplier, shift = to.multiplier.astype(np.int64)[:, None], to.shift.astype(np.int64)[:, None]
-    return _clamped(_over_power(sums * multiplier, shift) + to.zero)
+    return _clamped(_over_power(sums * multiplier, shift) + to.zero, to.wide)
 
 
 def _over_power(a: Whole, shift: Whole) -> Whole:
-    """``floor(a / 2^n + 1/2)``."""
-    return np.floor_divide(a + 2 ** (shift - 1), 2**shift)
+    """``floor(a / 2^n + 1/2)``; numpy shifts signed integers down to the floor."""
+    return np.right_shift(a + np.left_shift(1, shift - 1), shift)
 
 
-def _clamped(q: Whole) -> Whole:
-    return np.clip(q, -128, 127)
+def _clamped(q: Whole, wide: bool) -> Whole:
+    return np.clip(q, -32768, 32767) if wide else np.clip(q, -128, 127)

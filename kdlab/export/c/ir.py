@@ -97,10 +97,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class Scale:
-    """int8 numbers ``q`` of the real numbers ``step (q - zero)``; one step per channel."""
+    """Integers ``q`` of the real numbers ``step (q - zero)``; one step per channel; ``wide``: int16, not int8."""
 
     step: NDArray[np.float64]
     zero: int
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,21 +124,23 @@ class Reader:
 
 @dataclass(frozen=True)
 class Requantised:
-    """int32 sums to int8: ``clamp(floor(a m / 2^n + 1/2) + zero)``, in int64; m and n per channel."""
+    """Sums to int8, or to int16 where ``wide``: ``clamp(floor(a m / 2^n + 1/2) + zero)`` in int64; m, n per channel."""
 
     multiplier: NDArray[np.int32]
     shift: NDArray[np.uint8]
     zero: int
+    wide: bool = False
 
 
 @dataclass(frozen=True)
 class IntLayer:
-    """A layer in int8; ``zeros`` are the zero points of its inputs."""
+    """A layer in integers; ``zeros`` are the zero points of its inputs, and ``wides`` says which are int16."""
 
     name: str
     inputs: tuple[Value, ...]
     output: Value
     zeros: tuple[int, ...]
+    wides: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,13 @@ class IntConvolution(IntLayer):
 
 @dataclass(frozen=True)
 class IntAddition(IntLayer):
-    """``clamp(floor(((p - z) m + (q - y) k) / 2^n + 1/2) + zero)`` in int32; m, k and n per channel."""
+    """``clamp(floor(((p - z) m + (q - y) k) / 2^n + 1/2) + zero)`` in int64; m, k and n per channel."""
 
     first: NDArray[np.int32]
     second: NDArray[np.int32]
     shift: NDArray[np.uint8]
     zero: int
+    wide: bool
 
 
 @dataclass(frozen=True)
@@ -178,10 +182,16 @@ class IntDense(IntLayer):
 
 @dataclass(frozen=True)
 class Program:
-    """A net in int8."""
+    """A net in int8; features that are only added and scaled may be int16."""
 
     reader: Reader
     layers: tuple[IntLayer, ...]
+
+    def bytes(self, value: Value) -> int:
+        """Bytes of features, an even number."""
+        read = ((v, w) for layer in self.layers for v, w in zip(layer.inputs, layer.wides, strict=True))
+        wide = any(w for v, w in read if v == value)
+        return 2 * value.size if wide else value.size + value.size % 2
 
     @property
     def classes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: structure of a layer, function, and bytes of the structure where a pointer and an int32_t have 4 each
-SIZES = {"convolution": 52, "addition": 32, "average": 24, "dense": 20}
+SIZES = {"convolution": 60, "addition": 44, "average": 32, "dense": 20}
 
 DOT = """\
 /* in blocks of sixteen, which compilers unroll or vectorise at -O2 */
@@ -25,19 +25,29 @@ static int32_t dot(const int8_t *x, const int8_t *w, int32_t count)
 """
 
 CLAMP = """\
-/* floor(a / 2^shift), the same for negative numbers on every compiler, plus the zero point, as int8 */
-static int8_t narrow(int64_t a, int shift, int32_t zero)
+/* features are int8, or int16 where they are wide */
+static int32_t get(const void *x, int32_t i, int32_t wide)
+{
+    return wide ? ((const int16_t *)x)[i] : ((const int8_t *)x)[i];
+}
+
+/* floor(a / 2^shift), the same for negative numbers on every compiler, plus the zero point; cut to the range of y */
+static void put(void *y, int32_t i, int32_t wide, int64_t a, int shift, int32_t zero)
 {
     const int64_t q = (a < 0 ? ~(~a >> shift) : a >> shift) + zero;
-    return (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
+    if (wide) {
+        ((int16_t *)y)[i] = (int16_t)(q < -32768 ? -32768 : q > 32767 ? 32767 : q);
+    } else {
+        ((int8_t *)y)[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
+    }
 }
 """
 
 REQUANTISE = """\
-/* floor(sum * multiplier / 2^shift + 1/2) + zero, as int8 */
-static int8_t requantise(int32_t sum, int32_t multiplier, int shift, int32_t zero)
+/* floor(sum * multiplier / 2^shift + 1/2) before it is stored */
+static int64_t scaled(int32_t sum, int32_t multiplier, int shift)
 {
-    return narrow((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1)), shift, zero);
+    return (int64_t)sum * multiplier + ((int64_t)1 << (shift - 1));
 }
 """
 
@@ -46,7 +56,7 @@ CONVOLUTION_TYPE = """\
 typedef struct {
     int32_t in_length, in_channels, out_length, out_channels;
     int32_t kernel, stride, padding;
-    int32_t in_zero, out_zero;
+    int32_t in_zero, in_wide, out_zero, out_wide;
     const int8_t *weights;
     const int32_t *bias;
     const int32_t *multipliers;
@@ -57,10 +67,10 @@ typedef struct {
 CONVOLVE = """\
 /* Weights are outputs x taps x inputs, so that the taps of an output are one dot product with consecutive samples.
  * The bias holds what the zero point adds over all taps; taps beyond the ends of the window read the zero point. */
-static void convolve(const convolution *layer, const int8_t *x, int8_t *y)
+static void convolve(const convolution *layer, const int8_t *x, void *y)
 {
     const int32_t inputs = layer->in_channels, outputs = layer->out_channels, taps = layer->kernel * inputs;
-    for (int32_t t = 0; t < layer->out_length; ++t, y += outputs) {
+    for (int32_t t = 0; t < layer->out_length; ++t) {
         const int32_t start = t * layer->stride - layer->padding, stop = start + layer->kernel;
         const int32_t from = start < 0 ? 0 : start, to = stop > layer->in_length ? layer->in_length : stop;
         const int32_t before = (from - start) * inputs, inside = (to - from) * inputs;
@@ -77,7 +87,8 @@ static void convolve(const convolution *layer, const int8_t *x, int8_t *y)
                 }
                 sum += layer->in_zero * outside;
             }
-            y[o] = requantise(sum, layer->multipliers[o], layer->shifts[o], layer->out_zero);
+            put(y, t * outputs + o, layer->out_wide, scaled(sum, layer->multipliers[o], layer->shifts[o]),
+                layer->shifts[o], layer->out_zero);
         }
     }
 }
@@ -85,18 +96,20 @@ static void convolve(const convolution *layer, const int8_t *x, int8_t *y)
 
 CONVOLVE_EACH = """\
 /* Each channel by itself, weights taps x channels; with one tap it may work in place. */
-static void convolve_each(const convolution *layer, const int8_t *x, int8_t *y)
+static void convolve_each(const convolution *layer, const void *x, void *y)
 {
     const int32_t channels = layer->out_channels;
-    for (int32_t t = 0; t < layer->out_length; ++t, y += channels) {
+    for (int32_t t = 0; t < layer->out_length; ++t) {
         const int32_t start = t * layer->stride - layer->padding, stop = start + layer->kernel;
         const int32_t from = start < 0 ? 0 : start, to = stop > layer->in_length ? layer->in_length : stop;
         for (int32_t c = 0; c < channels; ++c) {
             int32_t sum = layer->bias[c];
             for (int32_t s = from; s < to; ++s) {
-                sum += (x[s * channels + c] - layer->in_zero) * layer->weights[(s - start) * channels + c];
+                const int32_t q = get(x, s * channels + c, layer->in_wide) - layer->in_zero;
+                sum += q * layer->weights[(s - start) * channels + c];
             }
-            y[c] = requantise(sum, layer->multipliers[c], layer->shifts[c], layer->out_zero);
+            put(y, t * channels + c, layer->out_wide, scaled(sum, layer->multipliers[c], layer->shifts[c]),
+                layer->shifts[c], layer->out_zero);
         }
     }
 }
@@ -106,19 +119,21 @@ ADD = """\
 /* a sum of two features, each brought to the step of the result; it may work in place */
 typedef struct {
     int32_t length, channels;
-    int32_t first_zero, second_zero, out_zero;
+    int32_t first_zero, first_wide, second_zero, second_wide, out_zero, out_wide;
     const int32_t *first;
     const int32_t *second;
     const uint8_t *shifts;
 } addition;
 
-static void add(const addition *layer, const int8_t *a, const int8_t *b, int8_t *y)
+static void add(const addition *layer, const void *a, const void *b, void *y)
 {
     for (int32_t i = 0, t = 0; t < layer->length; ++t) {
         for (int32_t c = 0; c < layer->channels; ++c, ++i) {
-            const int32_t sum = (a[i] - layer->first_zero) * layer->first[c]
-                + (b[i] - layer->second_zero) * layer->second[c] + ((int32_t)1 << (layer->shifts[c] - 1));
-            y[i] = narrow(sum, layer->shifts[c], layer->out_zero);
+            const int64_t first = get(a, i, layer->first_wide) - layer->first_zero;
+            const int64_t second = get(b, i, layer->second_wide) - layer->second_zero;
+            const int64_t half = (int64_t)1 << (layer->shifts[c] - 1);
+            put(y, i, layer->out_wide, first * layer->first[c] + second * layer->second[c] + half, layer->shifts[c],
+                layer->out_zero);
         }
     }
 }
@@ -128,19 +143,20 @@ AVERAGE = """\
 /* the mean over time; the multipliers hold the division by the length */
 typedef struct {
     int32_t length, channels;
-    int32_t in_zero, out_zero;
+    int32_t in_zero, in_wide, out_zero, out_wide;
     const int32_t *multipliers;
     const uint8_t *shifts;
 } average;
 
-static void pool(const average *layer, const int8_t *x, int8_t *y)
+static void pool(const average *layer, const void *x, void *y)
 {
     for (int32_t c = 0; c < layer->channels; ++c) {
         int32_t sum = 0;
         for (int32_t t = 0; t < layer->length; ++t) {
-            sum += x[t * layer->channels + c] - layer->in_zero;
+            sum += get(x, t * layer->channels + c, layer->in_wide) - layer->in_zero;
         }
-        y[c] = requantise(sum, layer->multipliers[c], layer->shifts[c], layer->out_zero);
+        put(y, c, layer->out_wide, scaled(sum, layer->multipliers[c], layer->shifts[c]), layer->shifts[c],
+            layer->out_zero);
     }
 }
 """

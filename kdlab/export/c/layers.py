@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.export.c import kernels
-from kdlab.export.c.ir import IntAddition, IntAverage, IntConvolution, IntDense, IntLayer, Program
+from kdlab.export.c.ir import IntAddition, IntAverage, IntConvolution, IntDense, IntLayer, Program, Requantised
 from kdlab.export.c.text import array, comment, identifier
 
 _Arrays = dict[str, tuple[NDArray[np.generic], int]]
@@ -52,12 +52,13 @@ def _write(layer: IntLayer, name: str) -> Written:
     if isinstance(layer, IntAddition):
         arrays: _Arrays = {"first": (layer.first, 0), "second": (layer.second, 0), "shifts": (layer.shift, 0)}
         numbers = {"length": source.length, "channels": source.channels, "first_zero": layer.zeros[0]}
-        numbers |= {"second_zero": layer.zeros[1], "out_zero": layer.zero}
+        numbers |= {"first_wide": int(layer.wides[0]), "second_zero": layer.zeros[1]}
+        numbers |= {"second_wide": int(layer.wides[1]), "out_zero": layer.zero, "out_wide": int(layer.wide)}
         return _structure(name, "addition", numbers, arrays, "add(&{name}, {x}, {y});", f"sum, {target}")
     if isinstance(layer, IntAverage):
         arrays = {"multipliers": (layer.to.multiplier, 0), "shifts": (layer.to.shift, 0)}
         numbers = {"length": source.length, "channels": source.channels}
-        numbers |= {"in_zero": layer.zeros[0], "out_zero": layer.to.zero}
+        numbers |= _ends(layer, layer.to)
         note = f"mean over time, {source} -> {target}"
         return _structure(name, "average", numbers, arrays, "pool(&{name}, {x}, {y});", note)
     assert isinstance(layer, IntDense)  # there is no other
@@ -73,7 +74,7 @@ def _convolution(layer: IntConvolution, name: str) -> Written:
     numbers = {"in_length": source.length, "in_channels": source.channels}
     numbers |= {"out_length": target.length, "out_channels": target.channels, "kernel": geometry.kernel}
     numbers |= {"stride": geometry.stride, "padding": geometry.padding}
-    numbers |= {"in_zero": layer.zeros[0], "out_zero": layer.to.zero}
+    numbers |= _ends(layer, layer.to)
     if geometry.depthwise:
         weights, bias, row = layer.weight[:, 0].T, layer.bias, len(layer.weight)
     else:
@@ -88,6 +89,11 @@ def _convolution(layer: IntConvolution, name: str) -> Written:
         note = f"{kind}{source} -> {target}, {geometry.kernel} taps, stride {geometry.stride}"
     call = f"{'convolve_each' if geometry.depthwise else 'convolve'}(&{{name}}, {{x}}, {{y}});"
     return _structure(name, "convolution", numbers, arrays, call, note)
+
+
+def _ends(layer: IntLayer, to: Requantised) -> dict[str, int]:
+    wide = {"in_wide": int(layer.wides[0]), "out_wide": int(to.wide)}
+    return {"in_zero": layer.zeros[0], "out_zero": to.zero} | wide
 
 
 def _with_zero_point(bias: NDArray[np.int32], weight: NDArray[np.int8], zero: int) -> NDArray[np.int32]:

@@ -48,12 +48,14 @@ def plan(program: Program) -> Plan:
 def _blocks(program: Program) -> list[_Block]:
     layers, window = program.layers, program.reader.output
     last = {value.name: i for i, layer in enumerate(layers) for value in layer.inputs}
-    blocks = {window.name: _Block(window.size, -1, last.get(window.name, 0), [window.name])}
+    blocks = {window.name: _Block(program.bytes(window), -1, last.get(window.name, 0), [window.name])}
     for i, layer in enumerate(layers[:-1]):
         name, end = layer.output.name, last.get(layer.output.name, i)
-        reused = next((v for v in _in_place(layer) if last[v.name] == i and blocks[v.name].last == i), None)
+        size = program.bytes(layer.output)
+        free = (v for v in _in_place(layer) if last[v.name] == i and blocks[v.name].last == i)
+        reused = next((v for v in free if program.bytes(v) == size), None)
         if reused is None:
-            blocks[name] = _Block(layer.output.size, i, end, [name])
+            blocks[name] = _Block(size, i, end, [name])
         else:
             blocks[name] = blocks[reused.name]
             blocks[name].names.append(name)
@@ -66,8 +68,8 @@ def _in_place(layer: IntLayer) -> tuple[Value, ...]:
     if isinstance(layer, IntAddition):
         return layer.inputs
     pointwise = isinstance(layer, IntConvolution) and layer.geometry.depthwise and layer.geometry.kernel == 1
-    same = layer.inputs[0].size == layer.output.size
-    return layer.inputs if pointwise and same else ()
+    same = pointwise and layer.inputs[0].length == layer.output.length
+    return layer.inputs if same else ()
 
 
 def _lowest(placed: list[_Block], block: _Block) -> int:
