@@ -269,7 +269,7 @@ def test_the_equations_by_hand():
 
 @pytest.mark.parametrize("name", NETS)
 def test_int8_keeps_the_logits(name):
-    """To hundredths of their spread, on windows of no calibration too; these random nets are worse than trained ones."""
+    """To hundredths of their spread, on windows of no calibration too; random nets are worse than trained ones."""
     module, windows = trained(name)
     program, _ = quantised(module, 61, SCALE, windows[:64])
     with torch.no_grad():
@@ -497,6 +497,21 @@ def test_a_compiler_that_computes_something_else_is_refused(student, tmp_path, m
         with pytest.raises(InputError, match=match):
             kdlab.export.export(student, motions(), tmp_path / "made.c", format="c")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["wrong-cc"]
+
+
+def test_the_command(student, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CC", "none")
+
+    def build(config, overrides):
+        assert (config, overrides) == ("mine.yaml", ["--data.seed=0"])
+        return None, motions()
+
+    words = ["--format", "c", "--name", "On wrist", "--self-test", "--config", "mine.yaml", "--data.seed=0"]
+    with pytest.warns(UserWarning, match="no C compiler"):
+        made = command.main([str(student), *words, "--output", str(tmp_path / "w.c")], build)
+    assert made.card["c"]["function"] == "On_wrist_predict"
+    assert made.card["c"]["self_test"] == "w_self_test.c"
+    assert "C99: On_wrist_predict in w.h, self-test w_self_test.c" in capsys.readouterr().out
 
 
 def test_c_arguments_and_files(student, tmp_path, monkeypatch):

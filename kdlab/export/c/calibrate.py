@@ -63,7 +63,7 @@ def ranges(graph: Graph, scaled: Tensor) -> Ranges:
     low, high, mean = (
         {v.name: torch.zeros(v.channels, dtype=torch.float64) for v in graph.values} for _ in ("low", "high", "mean")
     )
-    for batch in scaled.split(_BATCH):
+    for batch in torch.split(scaled, _BATCH):
         values = forward(graph, batch)
         for name in low:
             low[name] = torch.minimum(low[name], values[name].amin((0, 2)))

@@ -35,7 +35,7 @@ class Interpreted(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits ``(B, K)`` of windows ``(B, C, T)``; NaN for those that are not finite."""
-        parts = [run(self.program, part.float().numpy()) for part in windows.split(64)]
+        parts = [run(self.program, part.float().numpy()) for part in torch.split(windows, 64)]
         return torch.from_numpy(np.concatenate(parts))
 
 

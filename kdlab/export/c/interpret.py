@@ -47,7 +47,8 @@ def read(reader: Reader, windows: NDArray[np.float32]) -> Whole:
             y = np.where(y > np.float32(1), np.float32(0.99), np.where(y < 0, np.float32(0), y))
             y = (y - column(reader.mean)) / column(reader.step)
     assert y.dtype == np.float32
-    return np.floor(np.clip(y, np.float32(-128), np.float32(127)) + np.float32(128.5)).astype(np.int64) - 128
+    lifted: Whole = np.floor(np.clip(y, np.float32(-128), np.float32(127)) + np.float32(128.5)).astype(np.int64)
+    return lifted - 128
 
 
 def _layer(layer: IntLayer, values: dict[str, Whole]) -> Whole:
@@ -67,9 +68,11 @@ def _convolve(layer: IntConvolution, x: Whole) -> Whole:
     taps = sliding_window_view(padded, geometry.kernel, axis=2)[:, :, :: geometry.stride]  # (B, C, T', K)
     weight = layer.weight.astype(np.float64)
     if geometry.depthwise:
-        return np.einsum("bctk,ck->bct", taps, weight[:, 0]).astype(np.int64)
-    columns = taps.transpose(0, 2, 1, 3).reshape(len(x), taps.shape[2], -1)
-    return (columns @ weight.reshape(len(weight), -1).T).transpose(0, 2, 1).astype(np.int64)
+        sums: Whole = np.einsum("bctk,ck->bct", taps, weight[:, 0]).astype(np.int64)
+    else:
+        columns = taps.transpose(0, 2, 1, 3).reshape(len(x), taps.shape[2], -1)
+        sums = (columns @ weight.reshape(len(weight), -1).T).transpose(0, 2, 1).astype(np.int64)
+    return sums
 
 
 def _dense(layer: IntLayer, values: dict[str, Whole]) -> NDArray[np.float32]:

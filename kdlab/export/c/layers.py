@@ -98,7 +98,8 @@ def _ends(layer: IntLayer, to: Requantised) -> dict[str, int]:
 
 def _with_zero_point(bias: NDArray[np.int32], weight: NDArray[np.int8], zero: int) -> NDArray[np.int32]:
     """``bias + sum w (q - zero) = (bias - zero sum w) + sum w q``."""
-    return (bias - zero * weight.reshape(len(weight), -1).sum(1, dtype=np.int64)).astype(np.int32)
+    folded: NDArray[np.int32] = (bias - zero * weight.reshape(len(weight), -1).sum(1, dtype=np.int64)).astype(np.int32)
+    return folded
 
 
 def _structure(name: str, kind: str, numbers: dict[str, int], arrays: _Arrays, call: str, note: str) -> Written:
