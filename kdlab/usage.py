@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 #: format of an exported file -> how its files end
-FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx"}
+FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c"}
 CHECKPOINT = "CKPT"
 _TRUST = (
     "Net and view come from the checkpoint. Of the config.yaml beside it only data is read, and of that only data "
@@ -75,7 +75,9 @@ def export() -> argparse.ArgumentParser:
     add, own = parser.add_argument, "a config of yours, whose classes are imported; default: that of the run folder"
     add("checkpoint", metavar=CHECKPOINT, help="checkpoint file, or run folder (its newest finished version)")
     add("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
-    add("--quantize", choices=("int8",), help="onnx only; calibrated on training windows")
+    add("--quantize", choices=("int8",), help="of onnx, calibrated on training windows; c is always int8")
+    add("--name", help="of a net in C, with which its function's name begins; default: its run")
+    add("--self-test", action="store_true", help="c only: a program beside it that checks it")
     add("--output", metavar="FILE", help="default: beside the checkpoint, called by its run")
     add("--config", metavar="FILE", help=own)
     add("--trust-config", action="store_true", help="import and call what the config.yaml of the run folder names")

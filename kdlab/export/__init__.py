@@ -1,13 +1,15 @@
 """Trained students as one file for the device: physical units in, logits out, with a card that describes it.
 
 The scaling of the data set and the net's own standardisation are inside the file, so it takes windows as the sensor
-gives them. Three formats:
+gives them. Four formats:
 
 - ``torch`` (``.pt``): weights and card, read with ``weights_only=True``; :func:`load` builds the net again, so kdlab
   (and a net class of your own) must be importable. TorchScript, which needed neither, is deprecated in PyTorch.
 - ``torch.export`` (``.pt2``): the traced program; runs with PyTorch alone (``torch.export.load(path).module()``).
-- ``onnx`` (``.onnx``): runs with any ONNX runtime; the only one that can be quantised to int8. Needs
+- ``onnx`` (``.onnx``): runs with any ONNX runtime, in float32 or int8. Needs
   ``pip install 'kdlab[export]'``.
+- ``c`` (``.c`` and ``.h``): plain C99 in int8 for a microcontroller, see :mod:`kdlab.export.c`. It is written and not
+  loaded; what was compiled from it is loaded by :func:`kdlab.export.c.load`.
 
 Batch size is free; channels and window length (of images, height and width) are fixed. Beside the file lies its card,
 ``<file>.json``; what was known before the file was written is inside it too (`card.json` of a ``.pt2``, the metadata

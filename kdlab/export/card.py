@@ -6,7 +6,7 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``card_version``     1
 ``kdlab``, ``torch`` versions that exported it
 ``name``             of the run that trained it
-``format``           ``torch``, ``torch.export`` or ``onnx``
+``format``           ``torch``, ``torch.export``, ``onnx`` or ``c``
 ``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``), ``int8_share`` of
                      the weights (by number of parameters), ``int8_minimum`` that was required, and ``float32``: the
                      layers with weights that are not int8, ``{"layer", "class", "weights"}``
@@ -24,6 +24,10 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
                      values), ``method``, ``net``, ``view``, ``view_settings``, ``training`` (epoch, why it stopped),
                      ``teachers`` (view, file, hash, provenance), ``fingerprint`` of the data (id, seed, ...; of people
                      their salted hashes, or else their number)
+``c``                of a net in C: ``function``, ``header`` (``name``, ``sha256``, ``bytes``), ``self_test`` (file or
+                     null), ``ram`` and ``flash`` in bytes (``static``, ``stack_below``; ``tables``, ``descriptions``
+                     with 32-bit pointers), ``compiler`` that checked it (or null), ``probe``: logits of the window
+                     whose channels rise from ``offset`` by two ``divisor``
 ``metrics``          of the checkpoint in float32: ``windows`` (stage), ``count``, ``accuracy``, ``f1`` (macro),
                      ``loss`` (cross-entropy); with ``labels`` ``many`` exact matches and binary cross-entropy
 ==================== ================================================================================================
@@ -36,7 +40,7 @@ Only in the card beside the file, since they are measured on it:
             ``largest_logit_difference``, ``logit_tolerance`` (of float32 files), ``agreement`` (share of equal
             predictions), ``accuracy`` of both, ``tolerance`` (points, of int8 files), ``passed``
 ``size``    bytes: ``before`` (the checkpoint, if there is one), ``weights`` (its net alone, float32), ``after`` (the
-            file)
+            file; of a net in C its constants, without code)
 ``latency`` milliseconds of one window on one thread, the least of three medians of 50, before and after taking turns:
             ``before`` (the net in PyTorch), ``after`` (the file in its runtime), ``machine``
 =========== =========================================================================================================

@@ -51,6 +51,8 @@ def main(words: Sequence[str], build: Build) -> Exported:
         overwrite=given.overwrite,
         int8_minimum=given.int8_minimum,
         net=net,
+        name=given.name,
+        self_test=given.self_test,
     )
     print(summary(exported))
     return exported
@@ -81,22 +83,35 @@ def config_of(checkpoint: Path) -> Path:
 
 
 def summary(exported: Exported) -> str:
-    """The exported file, in four lines, and of an int8 file one more."""
+    """The exported file, in four lines, of an int8 file one more, and of a net in C another."""
     card = exported.card
     size, time, check = card["size"], card["latency"], card["check"]
     before, after = (100 * check["accuracy"][key] for key in ("before", "after"))
     before_kb = "" if size["before"] is None else f"checkpoint {size['before'] / 1000:.0f} kB, of which "
+    after_ms = "not measured (no compiler)" if time["after"] is None else f"{time['after']:.3f} ms"
     difference = f"largest logit difference {check['largest_logit_difference']:.2g}"
     return "\n".join(
         [
             f"{exported.path} (card: {card_path(exported.path).name})",
             f"size: {size['after'] / 1000:.0f} kB; {before_kb}weights {size['weights'] / 1000:.0f} kB",
-            f"latency, batch 1, one thread: {time['after']:.3f} ms; checkpoint in PyTorch {time['before']:.3f} ms",
+            f"latency, batch 1, one thread: {after_ms}; checkpoint in PyTorch {time['before']:.3f} ms",
             f"on {check['count']} {check['windows']} windows: {100 * check['agreement']:.1f} % equal predictions, "
             f"accuracy {after:.1f} % (checkpoint {before:.1f} %), {difference}",
             *_int8(card["quantisation"]),
+            *_c(card.get("c")),
         ]
     )
+
+
+def _c(about: Mapping[str, Any] | None) -> list[str]:
+    if about is None:
+        return []
+    ram, flash, test = about["ram"], about["flash"], about["self_test"]
+    return [
+        f"C99: {about['function']} in {about['header']['name']}{f', self-test {test}' if test else ''}; RAM "
+        f"{ram['static']:,} bytes and less than {ram['stack_below']} of stack, flash {sum(flash.values()):,} bytes "
+        "and code"
+    ]
 
 
 def _int8(quantisation: Mapping[str, Any] | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency
+from kdlab.export.c.compiled import Interpreted
 from kdlab.export.formats import quiet
 from kdlab.export.module import Exported
 from kdlab.export.physical import PhysicalNet
@@ -142,10 +144,21 @@ def net_bytes(net: Backbone) -> int:
     return sum(t.numel() * t.element_size() for t in net.state_dict().values())
 
 
+def size_of(path: Path, card: Mapping[str, Any]) -> int:
+    """Bytes of an exported file; of C source, those of its constants on a device."""
+    return sum(card["c"]["flash"].values()) if "c" in card else path.stat().st_size
+
+
 def latencies(module: PhysicalNet, ready: Exported) -> dict[str, Any]:
-    """Milliseconds of one window before and after the export, measured in turns."""
+    """Milliseconds of one window before and after the export, measured in turns; none of C without a compiler."""
+    if isinstance(ready.module, Interpreted):
+        return {"before": latency(module, ready.shape), "after": None, "machine": _machine()}
     after = OnnxModule(ready.path, threads=1) if isinstance(ready.module, OnnxModule) else ready.module
     with quiet():
         turns = [(latency(module, ready.shape), latency(after, ready.shape)) for _ in range(3)]
     before, after_ms = (min(times) for times in zip(*turns, strict=True))
-    return {"before": before, "after": after_ms, "machine": platform.processor() or platform.machine()}
+    return {"before": before, "after": after_ms, "machine": _machine()}
+
+
+def _machine() -> str:
+    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The three formats of an exported file, and what the parts of their writers and readers share."""
+"""The formats of an exported file, and what the parts of their writers and readers share."""
 
 from __future__ import annotations
 

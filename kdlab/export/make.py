@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from kdlab.data import WindowDataModule
 from kdlab.data.spread import spread
+from kdlab.export.c.write import write_c
 from kdlab.export.card import describe, metrics, source_of
 from kdlab.export.comparing import (
     compare,
@@ -22,10 +24,11 @@ from kdlab.export.comparing import (
     net_bytes,
     physical_windows,
     reference,
+    size_of,
 )
 from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
-from kdlab.export.naming import run_name, target_of
+from kdlab.export.naming import CFiles, c_files, run_name, target_of
 from kdlab.export.outside import OutsideWindows
 from kdlab.export.physical import PhysicalNet
 from kdlab.export.sources import find_source, read_source
@@ -54,6 +57,8 @@ def export(
     overwrite: bool = False,
     int8_minimum: float = 0.5,
     net: nn.Module | None = None,
+    name: str | None = None,
+    self_test: bool = False,
 ) -> Exported:
     """Write a trained net as one file that reads physical units, checked against its checkpoint, with a card.
 
@@ -70,16 +75,18 @@ def export(
             known: the file then reads windows as its loaders give them.
         path: the file; None: beside the checkpoint, called by its run: ``tpkd.pt2``, ``tpkd.int8.onnx``, ...
             (``tpkd.last.pt2`` of a checkpoint that is not the one that a run is read by).
-        format: ``"torch"``, ``"torch.export"`` or ``"onnx"``, see :mod:`kdlab.export`.
-        quantize: ``"int8"`` (onnx only) or None.
+        format: ``"torch"``, ``"torch.export"``, ``"onnx"`` or ``"c"``, see :mod:`kdlab.export`.
+        quantize: ``"int8"`` (onnx; ``c`` is always int8) or None.
         windows: ``"val"`` or ``"test"``: what metrics and comparison are made on. Choose formats on validation windows.
         tolerance: accuracy that int8 may differ by, in points (hundredths).
         overwrite: replace a file that is there.
         int8_minimum: share of the weights, by number of parameters, that must be int8 in an int8 file.
         net: a net of the checkpoint's kind, where it was trained as a module that cannot be built again.
+        name: of a net in C, with which its function's name begins; None: its run.
+        self_test: write a program beside a net in C that checks it on the device.
 
     Returns:
-        The file, loaded, with its card.
+        The file, loaded, with its card; a net in C compiled, where there is a compiler.
 
     Raises:
         MissingFileError: no such checkpoint.
@@ -92,8 +99,11 @@ def export(
         probabilities = student.probabilities(windows)  # in the order of student.card["classes"]
     """
     _check_arguments(format, quantize, windows, tolerance, int8_minimum, datamodule)
+    _check_c(format, name, self_test)
+    quantize = "int8" if format == "c" else quantize
     found = find_source(checkpoint)
-    target = target_of(found, path, format, quantize, overwrite)
+    target = target_of(found, path, format, quantize, overwrite, name)
+    files = c_files(name, found, target, self_test) if format == "c" else None
     if format == "onnx":
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
     outside = not isinstance(datamodule, WindowDataModule)
@@ -124,19 +134,44 @@ def export(
     exact = None if quantize else logit_tolerance(made_net, described["view"], data, windows, logits, *where)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
-    with replacing(card_path(target)) as beside, replacing(target) as made:
-        write(module, made, format, card, shown)
-        ready = open_exported(made, check=False)
+    with replacing(card_path(target)) as beside, replacing(target) as made, _parts(files, made) as parts:
+        if files is not None and parts is not None and shown is not None:
+            ready = Exported(made, card, write_c(module, files, parts, card, shown))
+        else:
+            write(module, made, format, card, shown)
+            ready = open_exported(made, check=False)
         check = compare(ready, logits, labels, data, source, channels, windows) | {"logit_tolerance": exact}
         before = None if found is None else found.stat().st_size
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
             "check": check | judge(check, bool(quantize), tolerance),
-            "size": {"before": before, "weights": net_bytes(made_net), "after": made.stat().st_size},
+            "size": {"before": before, "weights": net_bytes(made_net), "after": size_of(made, card)},
             "latency": latencies(module, ready),
         }
         beside.write_text(json.dumps(card, indent=2), encoding="utf-8")
-    return load(target)
+    if files is None:
+        return load(target)
+    if not self_test:  # that of the files that were replaced
+        target.with_name(f"{target.stem}_self_test.c").unlink(missing_ok=True)
+    return Exported(target, card, ready.module)
+
+
+@contextmanager
+def _parts(files: CFiles | None, source: Path) -> Iterator[CFiles | None]:
+    """Where the files of a net in C are written before they take the place of older ones, all of them or none."""
+    with ExitStack() as opened:
+        if files is None:
+            yield None
+        else:
+            header = opened.enter_context(replacing(files.header))
+            test = None if files.self_test is None else opened.enter_context(replacing(files.self_test))
+            yield CFiles(files.name, source, header, test)
+
+
+def _check_c(format: str, name: str | None, self_test: bool) -> None:
+    if format != "c" and (name is not None or self_test):
+        given = f"name={name!r}" if name is not None else "self_test=True"
+        raise InputError(f"{given}: is an argument of format='c', but format is {format!r}. Leave it out.")
 
 
 def _check_arguments(
@@ -151,10 +186,10 @@ def _check_arguments(
         raise InputError(f"format: must be one of {', '.join(FORMATS)}, but got {format!r}. Name one of them.")
     if quantize not in (None, "int8"):
         raise InputError(f"quantize: must be 'int8', or None for float32, but got {quantize!r}. Use one of them.")
-    if quantize and format != "onnx":
+    if quantize and format not in ("onnx", "c"):
         raise InputError(
             f"quantize={quantize!r}, format={format!r}: PyTorch by itself runs no int8 nets any more. Use "
-            "format='onnx' (--format onnx), which ONNX runtimes on phones and watches run in int8."
+            "format='onnx' (--format onnx), which ONNX runtimes on phones and watches run in int8, or format='c'."
         )
     if windows not in ("val", "test"):
         raise InputError(f"windows: must be 'val' or 'test', but got {windows!r}. Use one of them.")

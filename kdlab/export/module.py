@@ -110,10 +110,14 @@ def open_exported(path: str | PathLike[str], check: bool = True) -> Exported:
     path = Path(path)
     if not path.exists():
         raise MissingFileError(f"path: must be an exported file, but {str(path)!r} does not exist. Name one.")
-    if path.suffix not in FORMATS.values() or not path.is_file():
+    read = [suffix for format, suffix in FORMATS.items() if format != "c"]
+    if path.suffix == FORMATS["c"]:
         raise InputError(
-            f"path: must be a file that ends in {', '.join(FORMATS.values())}, but got {str(path)!r}. Name one."
+            f"path: must be a file that ends in {', '.join(read)}, but got C source, {str(path)!r}. Compile it (cc "
+            "-std=c99 -O2 -shared -fPIC NAME.c -o NAME.so) and read the library: kdlab.export.c.load('NAME.so')."
         )
+    if path.suffix not in read or not path.is_file():
+        raise InputError(f"path: must be a file that ends in {', '.join(read)}, but got {str(path)!r}. Name one.")
     beside = _card_beside(path)
     card = read_card(path)
     if FORMATS[card["format"]] != path.suffix:

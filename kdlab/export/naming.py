@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from kdlab.export.c.text import identifier
 from kdlab.export.formats import FORMATS
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.types import InputError
@@ -44,8 +47,48 @@ def file_stem(checkpoint: Path) -> str:
     return f"{run}.{checkpoint.stem}" if run and checkpoint.name != own else run or checkpoint.stem
 
 
+@dataclass(frozen=True)
+class CFiles:
+    """The files of a net in C.
+
+    Attributes:
+        name: C identifier of the net.
+        source, header: ``.c`` and ``.h``.
+        self_test: the program that checks them; None: it is not written.
+    """
+
+    name: str
+    source: Path
+    header: Path
+    self_test: Path | None
+
+
+def c_files(name: str | None, checkpoint: Path | None, target: Path, self_test: bool) -> CFiles:
+    """The files beside a source file, and the name of the net: as given, or of its run, or of the file.
+
+    Raises:
+        InputError: a name that no C identifier can be made of, or that no ``#include`` can hold.
+    """
+    words = name if name is not None else run_name(checkpoint.absolute()) if checkpoint is not None else target.stem
+    if not re.fullmatch(r"[\w.+ -]+", target.stem, re.ASCII):
+        raise InputError(
+            f"path: must be called by letters, digits and _.+- for format 'c', whose source includes its header, but "
+            f"got {target.name!r}. Pass path= (--output)."
+        )
+    return CFiles(identifier(words), target, target.with_suffix(".h"), _self_test(target) if self_test else None)
+
+
+def _self_test(target: Path) -> Path:
+    return target.with_name(f"{target.stem}_self_test.c")
+
+
 def target_of(
-    checkpoint: Path | None, path: str | PathLike[str] | None, format: str, quantize: str | None, again: bool
+    checkpoint: Path | None,
+    path: str | PathLike[str] | None,
+    format: str,
+    quantize: str | None,
+    again: bool,
+    name: str | None = None,
 ) -> Path:
     """The file to write.
 
@@ -55,6 +98,7 @@ def target_of(
         format: of the file.
         quantize: likewise.
         again: replace a file that is there.
+        name: of a net in C, whose files are called by it.
 
     Raises:
         InputError: for a path with another suffix, none where none can be made, and files that are there already.
@@ -66,10 +110,13 @@ def target_of(
             raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
     elif checkpoint is not None:
         stem = file_stem(checkpoint.absolute())
-        target = checkpoint.with_name(f"{stem}{f'.{quantize}' if quantize else ''}{suffix}")
+        kind = f".{quantize}" if quantize else ""
+        words = identifier(stem if name is None else name) if format == "c" else f"{stem}{kind}"  # all C is int8
+        target = checkpoint.with_name(f"{words}{suffix}")
     else:
         raise InputError(f"path: must name the file where no checkpoint does, but got None. Pass 'student{suffix}'.")
-    taken = [str(p) for p in (target, target.with_name(f"{target.name}.json")) if p.exists()]
+    beside = (target.with_suffix(".h"), _self_test(target)) if format == "c" else ()
+    taken = [str(p) for p in (target, target.with_name(f"{target.name}.json"), *beside) if p.exists()]
     if taken and not again:
         raise InputError(f"path: {', '.join(taken)} exists. Pass overwrite=True (--overwrite), or another path.")
     return target

@@ -93,7 +93,7 @@ def _scale(value: Any, card: Mapping[str, Any]) -> bool:
 
 
 _CARD: dict[str, tuple[str, Any]] = {
-    "format": ("torch, torch.export or onnx", lambda v, c: v in ("torch", "torch.export", "onnx")),
+    "format": ("one of torch, torch.export, onnx and c", lambda v, c: v in ("torch", "torch.export", "onnx", "c")),
     "classes": ("at least two words", lambda v, c: isinstance(v, list) and len(v) > 1 and all(map(_word, v))),
     "labels": ("one or many", lambda v, c: v in (None, "one", "many")),
     "channels": ("a list of {name, unit}", lambda v, c: isinstance(v, list) and v and all(_word(x["name"]) for x in v)),
