@@ -29,6 +29,7 @@ from kdlab.data.recordings.layout import (
     matching,
     subject_pattern,
 )
+from kdlab.data.recordings.raw import check_raw, is_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.store import Stored, store
 from kdlab.data.recordings.summary import nothing_left, summed
@@ -73,7 +74,8 @@ class RecordingDataModule(WindowDataModule):
             a recording.
         pattern: regular expression for a complete file name without its suffix; files with other names are left out,
             and named. Its groups ``subject`` and ``session`` give these, where it has them.
-        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
+        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``). ``.bin``, ``.cwa`` and
+            ``.gt3x`` are raw files of GENEActiv, Axivity and ActiGraph (``pip install "kdlab[devices]"``).
         csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
             quotes, comments, words for missing values.
         device: whose software wrote the tables; sets ``csv``, ``time`` and its unit.
@@ -103,7 +105,10 @@ class RecordingDataModule(WindowDataModule):
             cells never have a label.
         agree: the least part of a window that has its label; 1: all of it.
         missing: ``"drop"`` leaves out windows with NaN, infinite or empty values or a gap; ``"error"`` refuses them.
-        units: of each channel.
+        units: of each channel; those of raw files of devices are known, and others are refused.
+        lenient: skip and count damaged blocks of raw files of devices; False: they are refused, with their place.
+        max_memory: the most memory in which a raw file of a device is decoded, gigabytes; a file that may take more is
+            refused before.
         cache_dir: where recordings are kept; relative to the working directory.
         dataset: a name for the data, kept in the fingerprint; give every data set its own.
 
@@ -153,6 +158,8 @@ class RecordingDataModule(WindowDataModule):
         agree: float = 0.6,
         missing: Literal["drop", "error"] = "drop",
         units: list[str] | None = None,
+        lenient: bool = False,
+        max_memory: float = 8.0,
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
         **common: Unpack[Shared],
@@ -168,6 +175,8 @@ class RecordingDataModule(WindowDataModule):
         ):
             if word not in words:
                 raise InputError(f"{name} must be one of {', '.join(words)}, but got {word!r}.")
+        if not max_memory > 0:
+            raise InputError(f"max_memory must be a number of gigabytes above 0, but got {max_memory!r}.")
         if not 0.0 < agree <= 1.0:
             raise InputError(f"agree must be a part of the window in (0, 1], such as 0.6, but got {agree}.")
         if (
@@ -206,6 +215,8 @@ class RecordingDataModule(WindowDataModule):
             session=None if self.session is None else self.session.column,
             csv=_form(csv, device),
             device=device,
+            lenient=bool(lenient),
+            max_memory=float(max_memory),
         )
         self._classes = None if classes is None else identity.words(classes, "classes")
         self._ignore = identity.words(ignore or [], "ignore")
@@ -296,6 +307,7 @@ class RecordingDataModule(WindowDataModule):
             other = {path.resolve() for path in self.intervals.tables(every, place)}
             every = [file for file in every if file.resolve() not in other]
         files = matching(every, place, self.pattern)
+        check_raw([file for file in files if is_raw(file)], self.reading, self._units)
         declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
         found = whose(
             files,
@@ -314,7 +326,7 @@ class RecordingDataModule(WindowDataModule):
 
     def _columns_of_persons(self, files: Sequence[Path]) -> dict[str, Counter[str]]:
         arrays = [file for file in files if suffix_of(file) == ".npz"]
-        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy")]
+        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy") and not is_raw(file)]
         used = {*self.reading.channels, self.reading.label or "", self.reading.time or "", self.reading.session or ""}
         found = persons_in(tables, self.reading.csv, self.reading.device, used)
         found.update(persons_in_arrays(arrays, LOOKED_AT))

@@ -24,6 +24,7 @@ from kdlab.data.recordings.grid import regular
 from kdlab.data.recordings.intervals import Spans
 from kdlab.data.recordings.labels import Labelled
 from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.raw import is_raw, read_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.report import TimeReport
 from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece
@@ -34,7 +35,7 @@ from kdlab.data.stored import rounds_little
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
-VERSION = 2  # of the stored files
+VERSION = 3  # of the stored files
 SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
 
@@ -105,7 +106,7 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     complete or not at all.
 
     Args:
-        file: a table, an ``.npz`` or an ``.npy``.
+        file: a table, an ``.npz``, an ``.npy`` or a file of a device.
         reading: what is read, and the rate.
         cache: folder of what is kept.
         spans: labels as intervals, or one label of all samples.
@@ -166,6 +167,7 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         raise InputError(f"{file}: no samples in it; is the file half-written?")
     if dtype is np.float32 and not spread.fits_float32():
         return None
+    report.damaged = book.damaged
     counted = dict(zip(["", *book.labels], counts.tolist(), strict=False))
     contents = {
         "samples": samples,
@@ -180,6 +182,8 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
     }
     # the folder takes its place when it is complete
     (scratch / "recording.json").write_text(json.dumps(contents, allow_nan=False), encoding="utf-8")
+    for note in book.notes:
+        rank_zero_info(f"{file}: {note}")
     for warning in report.warnings:
         rank_zero_info(warning)
     return report.line()
@@ -187,6 +191,8 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
 
 def _read(file: Path, reading: Reading, scratch: Path, book: Book) -> Iterator[Piece]:
     suffix = file.suffix.lower()
+    if is_raw(file):
+        return read_raw(file, reading, book, scratch)
     if suffix == ".npz":
         return read_npz(file, reading, book, scratch)
     return read_npy(file, reading, book) if suffix == ".npy" else read_csv(file, reading, book)
