@@ -122,28 +122,35 @@ def regular(
     if first is None:
         return
     pieces = chain([first], pieces)
-    place = Place(name, line)
-    rows = by_group(pieces, name)
     if first.time is None:
         source = grid.rate if grid.recorded_at is None else grid.recorded_at
-        rows, pace = timed(rows, source), Pace(1 / source, 1 / source)
+        rows, pace = timed(by_group(pieces, name), source), Pace(1 / source, 1 / source)
         report.rate, report.with_times = source, False
-        report.max_gap = _max_gap(grid, pace, name)
     else:
         if grid.resample == "polyphase":
             raise InputError(
                 f"{name}: resample='polyphase' needs a constant rate, but this recording has times; set "
                 "resample: linear"
             )
-        rows, found = paced(ordered(rows, grid.times, report, place), grid.times.repeated, name)
-        pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
-        if found:
-            report.rate_at_first = 1 / found.mean
-            check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
-        report.max_gap = _max_gap(grid, pace, name)
-        rows = spread(rows, pace, grid.times.repeated, report, place)
-    yield from _resampled(_filled(rows, grid, report), grid, 1 / pace.mean, name, report)
+        rows, pace = stamped(pieces, grid, name, report, line)
+    report.max_gap = longest_step(grid, pace, name)
+    yield from _resampled(filled(rows, grid, report), grid, 1 / pace.mean, name, report)
     report.finish(grid.rate, grid.recorded_at, grid.times.unit, name, tuple(grid.fill))
+
+
+def stamped(pieces: Iterator[Piece], grid: Grid, name: str, report: TimeReport, line: int | None) -> tuple[Rows, Pace]:
+    """Rows with times in order, those of one stamp spread, and their pace, which is checked.
+
+    Raises:
+        InputError: times that the settings do not allow, see :func:`regular`.
+    """
+    place = Place(name, line)
+    rows, found = paced(ordered(by_group(pieces, name), grid.times, report, place), grid.times.repeated, name)
+    pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
+    if found:
+        report.rate_at_first = 1 / found.mean
+        check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
+    return spread(rows, pace, grid.times.repeated, report, place), pace
 
 
 def _rows_in(pieces: Iterator[Piece], report: TimeReport) -> Iterator[Piece]:
@@ -153,7 +160,12 @@ def _rows_in(pieces: Iterator[Piece], report: TimeReport) -> Iterator[Piece]:
             yield piece
 
 
-def _max_gap(grid: Grid, pace: Pace, name: str) -> float:
+def longest_step(grid: Grid, pace: Pace, name: str) -> float:
+    """The longest time between two samples that is interpolated, seconds.
+
+    Raises:
+        InputError: ``max_gap`` below a sample period.
+    """
     if grid.max_gap is None:
         return max(0.5, 3 * pace.mean)
     if grid.max_gap < pace.mean * (1 - 1e-6):
@@ -165,7 +177,7 @@ def _max_gap(grid: Grid, pace: Pace, name: str) -> float:
 
 
 # ---- fill -----------------------------------------------------------------------------------------------------------
-def _filled(rows: Rows, grid: Grid, report: TimeReport) -> Rows:
+def filled(rows: Rows, grid: Grid, report: TimeReport) -> Rows:
     """Empty cells of the channels in ``fill`` filled; what is present, what is missing, and gaps counted."""
     rows = _counted(rows, report.present, grid.channels, np.isfinite)
     for column, channel in enumerate(grid.channels):

@@ -29,9 +29,11 @@ from kdlab.data.recordings.layout import (
     matching,
     subject_pattern,
 )
-from kdlab.data.recordings.raw import check_raw, is_raw
+from kdlab.data.recordings.raw import is_raw
 from kdlab.data.recordings.reading import Reading
-from kdlab.data.recordings.store import Stored, store
+from kdlab.data.recordings.sensor_checks import check_device_files, check_partners, check_sensors
+from kdlab.data.recordings.sensors import Sensors
+from kdlab.data.recordings.store import Joint, Stored, store
 from kdlab.data.recordings.summary import nothing_left, summed
 from kdlab.data.recordings.tables import LOOKED_AT, persons_in
 from kdlab.data.recordings.times import SECOND, Times
@@ -97,6 +99,7 @@ class RecordingDataModule(WindowDataModule):
             with times are refused.
         max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
             no window spans them. None: the larger of half a second and three sample periods of the file.
+        sensors: sensors in files of their own that are one recording, see `Sensors`; None: each file is a recording.
         fill: what is put into empty cells of slower channels: ``{hr: previous}`` or ``{hr: linear}``.
         fill_max: the longest time that is filled, seconds.
         classes: the classes, in order; None: all labels that there are, in natural order.
@@ -150,6 +153,7 @@ class RecordingDataModule(WindowDataModule):
         recorded_at: float | None = None,
         resample: Literal["linear", "polyphase"] = "linear",
         max_gap: float | None = None,
+        sensors: Sensors | dict[str, Any] | None = None,
         fill: dict[str, Literal["previous", "linear"]] | None = None,
         fill_max: float | dict[str, float] = 2.0,
         classes: list[Name] | None = None,
@@ -218,6 +222,9 @@ class RecordingDataModule(WindowDataModule):
             lenient=bool(lenient),
             max_memory=float(max_memory),
         )
+        self.sensors, self._alone = Sensors.of(sensors), 0
+        if self.sensors is not None:
+            check_sensors(self.sensors, self.reading)
         self._classes = None if classes is None else identity.words(classes, "classes")
         self._ignore = identity.words(ignore or [], "ignore")
         if both := sorted(set(self._classes or ()) & set(self._ignore)):
@@ -261,6 +268,7 @@ class RecordingDataModule(WindowDataModule):
             groups.append(group[kept])
             dropped += len(lost), int((~kept).sum())
         counts = summed(self.name, stored, places, self.window, dropped)
+        counts.update({"files without partners": self._alone} if self._alone else {})
         number = sum(map(len, starts))
         line = (
             f"{len(stored)} recordings, {number} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
@@ -295,9 +303,12 @@ class RecordingDataModule(WindowDataModule):
         remove_leftovers(self.cache_dir)
         shown = tqdm(recordings, desc="reading recordings", leave=False, disable=None)  # None: only on a terminal
         return recordings, [
-            store(recording.file, self.reading, self.cache_dir, one)
+            store(recording.file, self.reading, self.cache_dir, one, self._joint(recording))
             for recording, one in zip(shown, spans, strict=True)
         ]
+
+    def _joint(self, recording: Recording) -> Joint | None:
+        return None if recording.files is None or self.sensors is None else Joint(self.sensors, recording.files)
 
     def _recordings(self) -> tuple[list[Recording], list[Spans | str | None]]:
         """The recordings, and their labels where these are not in a column: intervals, or one for all of it."""
@@ -307,7 +318,13 @@ class RecordingDataModule(WindowDataModule):
             other = {path.resolve() for path in self.intervals.tables(every, place)}
             every = [file for file in every if file.resolve() not in other]
         files = matching(every, place, self.pattern)
-        check_raw([file for file in files if is_raw(file)], self.reading, self._units)
+        joint: list[dict[str, Path]] | None = None
+        if self.sensors is not None:
+            joint, self._alone = self.sensors.partners(files, place)
+            where = {"subject": self.subject, "session": self.session, "label": self.label}
+            check_partners(joint, place, self.pattern, **where)
+            files = [next(iter(one.values())) for one in joint]
+        check_device_files(files, joint, self.sensors, self.reading, self._units)
         declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
         found = whose(
             files,
@@ -318,6 +335,8 @@ class RecordingDataModule(WindowDataModule):
             columns={} if declared else self._columns_of_persons(files),
             data_set=self.name,
         )
+        if joint is not None:
+            found = [one._replace(files=own) for one, own in zip(found, joint, strict=True)]
         if self.intervals is not None:
             return found, list(self.intervals.of_each(found, place))
         if self.label is None or self.label.column is not None:

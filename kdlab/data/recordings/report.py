@@ -39,6 +39,7 @@ class TimeReport:
         present: samples that have a value of their own, per channel.
         seconds: from the first to the last sample, without gaps.
         damaged: blocks of the file that were skipped.
+        starts: ``[row, seconds]`` where an even grid begins, in seconds after the first sample.
         warnings: what to look at.
     """
 
@@ -63,6 +64,7 @@ class TimeReport:
     present: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     damaged: int = 0
+    starts: list[list[float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

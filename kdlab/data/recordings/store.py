@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -29,7 +29,9 @@ from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.report import TimeReport
 from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece
 from kdlab.data.recordings.segments import Segments
+from kdlab.data.recordings.sensors import Sensors
 from kdlab.data.recordings.tables import read_csv
+from kdlab.data.recordings.together import readings, together
 from kdlab.data.recordings.where import stem_of
 from kdlab.data.stored import rounds_little
 from kdlab.files import part_prefix, read_json
@@ -99,7 +101,16 @@ class Stored:
         return np.memmap(self.folder / LABEL, np.int16, "r", shape=(self.samples,))
 
 
-def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None) -> Stored:
+class Joint(NamedTuple):
+    """The files of the sensors of one recording, and how they are declared."""
+
+    sensors: Sensors
+    files: dict[str, Path]
+
+
+def store(
+    file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None, joint: Joint | None = None
+) -> Stored:
     """Keep a recording in ``cache``, or find it there as it was kept before.
 
     It is found by the file's path, size and time of change, by its intervals, and by how it is read; a new one appears
@@ -110,14 +121,18 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
         reading: what is read, and the rate.
         cache: folder of what is kept.
         spans: labels as intervals, or one label of all samples.
+        joint: the files of its sensors, where each has its own; ``file`` is that of the first.
 
     Raises:
         InputError: the file cannot be read.
     """
-    parts = [file, *(path for path in (side(file, key) for key in SIDE) if path.exists())]
+    own = [file] if joint is None else list(joint.files.values())
+    parts = [*own, *(path for one in own for path in (side(one, key) for key in SIDE) if path.exists())]
     files = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
+    settings = [reading.settings]
+    settings += [] if joint is None else [one.settings for one in readings(joint.sensors, reading).values()]
     exact = json.dumps(
-        [VERSION, files, reading.settings, spans.contents() if isinstance(spans, Spans) else spans], sort_keys=True
+        [VERSION, files, settings, spans.contents() if isinstance(spans, Spans) else spans], sort_keys=True
     )
     key = hashlib.blake2b(exact.encode(), digest_size=8).hexdigest()
     folder = cache / f"{stem_of(file)}-{key}"
@@ -127,7 +142,9 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=part_prefix(), dir=cache))
     try:
-        line = _write(file, reading, scratch, spans, np.float32) or _write(file, reading, scratch, spans, np.float64)
+        line = None
+        for dtype in (np.float32, np.float64):
+            line = line or _write(file, reading, scratch, spans, dtype, joint)
         if folder.exists() and Stored.find(folder) is None:
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was faster
@@ -142,19 +159,15 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     return found
 
 
-def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any]) -> str | None:
+def _write(
+    file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any], joint: Joint | None
+) -> str | None:
     """Read a recording into a folder. Returns a line on its times; None where float32 would lose a channel."""
     book, report = Book(str(file)), TimeReport(reading.channels)
-    rows = _finite(_read(file, reading, scratch, book))
-    if isinstance(spans, str):
-        rows = _all_labelled(rows, book, spans)
-    elif spans is not None:
-        rate = reading.grid.recorded_at or reading.grid.rate
-        rows = Labelled(spans, book, rate).label(rows)
-    rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
+    pieces = _on_grid(file, reading, scratch, spans, joint, book, report)
     samples, counts, segments, spread = 0, np.zeros(0, np.int64), Segments(), Spread(len(reading.channels))
     with (scratch / SIGNAL).open("wb") as signals, (scratch / LABEL).open("wb") as labels:
-        for piece in regular(rows, reading.grid, str(file), report, line=book.line):
+        for piece in pieces:
             kept = np.ascontiguousarray(piece.signal, dtype=dtype)
             spread.add(piece.signal)
             signals.write(kept.tobytes())
@@ -187,6 +200,35 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
     for warning in report.warnings:
         rank_zero_info(warning)
     return report.line()
+
+
+def _on_grid(
+    file: Path,
+    reading: Reading,
+    scratch: Path,
+    spans: Spans | str | None,
+    joint: Joint | None,
+    book: Book,
+    report: TimeReport,
+) -> Iterator[Piece]:
+    """The rows at the common rate, with their labels."""
+
+    def read(one: Path, own: Reading, its: Book) -> Iterator[Piece]:
+        return _finite(_read(one, own, scratch, its))
+
+    def labelled(rows: Iterator[Piece], its: Book) -> Iterator[Piece]:
+        if isinstance(spans, str):
+            return _all_labelled(rows, its, spans)
+        if spans is None:
+            return rows
+        return Labelled(spans, its, reading.grid.recorded_at or reading.grid.rate).label(rows)
+
+    if joint is not None:
+        yield from together(joint.files, joint.sensors, reading, read, book, report, labelled)
+        return
+    rows = labelled(read(file, reading, book), book)
+    rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
+    yield from regular(rows, reading.grid, str(file), report, line=book.line)
 
 
 def _read(file: Path, reading: Reading, scratch: Path, book: Book) -> Iterator[Piece]:
