@@ -19,7 +19,7 @@ from kdlab.data.recordings.raw import UNITS, read_raw
 from kdlab.data.recordings.raw_checks import check_bin, check_cwa, check_gt3x
 from kdlab.data.recordings.reading import Reading
 from kdlab.types import InputError
-from tests.device_files import cwa_by_hand, geneactiv_by_hand, write_gt3x, zip_that_lies
+from tests.device_files import cwa_by_hand, geneactiv_by_hand, write_cwa, write_gt3x, zip_that_lies
 
 if importlib.util.find_spec("actfast") is None:
     pytest.skip("actfast is not installed", allow_module_level=True)
@@ -136,6 +136,18 @@ def test_a_recording_like_any_other(tmp_path, devices):
     held = np.searchsorted(low["datetime"], high["datetime"], side="right") - 1
     expected = np.interp(moments, seconds, low["temperature"][held])
     assert np.abs(one.signal()[:, 1] - expected).max() < 1e-4
+
+
+def test_a_device_that_runs_fast(tmp_path):
+    """Sectors that overlap by some milliseconds are refused, and put in order where this is declared."""
+    counts = np.random.default_rng(0).integers(-300, 300, (1600, 3))
+    known = cwa_by_hand(write_cwa(tmp_path / "a.cwa", counts, every=0.785))
+    assert np.array_equal(known["acc"] * 256, counts)
+    assert np.abs(np.diff(known["first"]) - 0.785e9).max() < 1e5
+    assert "times must not go back" in refused(tmp_path, tmp_path / "a.cwa", sampling_rate=100)
+    one = stored(tmp_path, tmp_path / "a.cwa", sampling_rate=100, backwards="sort")
+    assert one.contents()["report"]["sorted"] == 19
+    assert one.samples == pytest.approx(100 * 0.785 * 20, abs=3)
 
 
 # ---- damage ---------------------------------------------------------------------------------------------------------

@@ -250,12 +250,15 @@ def _interpolated(rows: Rows, column: int, longest: float) -> Rows:
 def _resampled(rows: Rows, grid: Grid, source: float, name: str, report: TimeReport) -> Iterator[Piece]:
     falls, same = source > FALLS * grid.rate, not report.with_times and source == grid.rate
     report.filtered = falls or (grid.resample == "polyphase" and not same)
+    count = 0
     for k, (_, run) in enumerate(groupby(rows, key=itemgetter(0))):
         first = next(run)[1]
         group = 0 if first.group is None else int(first.group[0])
         parts: Iterator[Piece] = chain([first], (piece for _, piece in run))
+        begin = None if first.time is None else float(first.time[0])
         if k:
             yield border(len(grid.channels))
+            count += 1
         if not same and grid.resample == "polyphase":
             parts = polyphase(parts, source, grid.rate)
         elif not same and falls:
@@ -263,5 +266,9 @@ def _resampled(rows: Rows, grid: Grid, source: float, name: str, report: TimeRep
         elif not same:
             parts = linear(parts, grid.rate, report.max_gap, name)
         for piece in parts:
+            begin = float(piece.time[0]) if piece.time is not None and len(piece.label) else begin
+            if begin is not None and len(piece.label):
+                report.grid_begins(count, begin, grid.rate)
+            begin, count = None, count + len(piece.label)
             inner = same or piece.group is None
             yield piece._replace(time=None, group=np.full(len(piece.label), group if inner else BORDER, np.int32))

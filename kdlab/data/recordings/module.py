@@ -14,10 +14,13 @@ from tqdm import tqdm
 
 from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
+from kdlab.data.dataset import WindowDataset
 from kdlab.data.files import expanded
+from kdlab.data.prepared import windows_to_predict
 from kdlab.data.recordings.arrays import persons_in_arrays
 from kdlab.data.recordings.classes import class_names
-from kdlab.data.recordings.devices import DEVICES, FORMS, Device
+from kdlab.data.recordings.declared import form_of, times_of
+from kdlab.data.recordings.devices import DEVICES, Device
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.grid import Grid
 from kdlab.data.recordings.intervals import Intervals, Spans
@@ -29,6 +32,7 @@ from kdlab.data.recordings.layout import (
     matching,
     subject_pattern,
 )
+from kdlab.data.recordings.predicted import Predicted, PredictRoot, predicted
 from kdlab.data.recordings.raw import is_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.sensor_checks import check_device_files, check_partners, check_sensors
@@ -36,7 +40,6 @@ from kdlab.data.recordings.sensors import Sensors
 from kdlab.data.recordings.store import Joint, Stored, store
 from kdlab.data.recordings.summary import nothing_left, summed
 from kdlab.data.recordings.tables import LOOKED_AT, persons_in
-from kdlab.data.recordings.times import SECOND, Times
 from kdlab.data.recordings.where import Where, stem_of, suffix_of
 from kdlab.data.recordings.who import whose
 from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
@@ -112,6 +115,8 @@ class RecordingDataModule(WindowDataModule):
         lenient: skip and count damaged blocks of raw files of devices; False: they are refused, with their place.
         max_memory: the most memory in which a raw file of a device is decoded, gigabytes; a file that may take more is
             refused before.
+        predict_root: recordings without labels that ``predict`` reads in place of the test windows, device files
+            included: a folder, a file, or a mapping with what is other in them, see `PredictRoot`.
         cache_dir: where recordings are kept; relative to the working directory.
         dataset: a name for the data, kept in the fingerprint; give every data set its own.
 
@@ -164,6 +169,7 @@ class RecordingDataModule(WindowDataModule):
         units: list[str] | None = None,
         lenient: bool = False,
         max_memory: float = 8.0,
+        predict_root: str | Path | PredictRoot | dict[str, Any] | None = None,
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
         **common: Unpack[Shared],
@@ -209,7 +215,7 @@ class RecordingDataModule(WindowDataModule):
                 recorded_at=None if recorded_at is None else float(recorded_at),
                 resample=resample,
                 max_gap=None if max_gap is None else float(max_gap),
-                times=_times(device, time_unit, day_first, zone, repeated, backwards),
+                times=times_of(device, time_unit, day_first, zone, repeated, backwards),
                 fill=fill or {},
                 fill_max=fill_max,
             ),
@@ -217,7 +223,7 @@ class RecordingDataModule(WindowDataModule):
             time=time,
             subject=None if self.subject is None else self.subject.column,
             session=None if self.session is None else self.session.column,
-            csv=_form(csv, device),
+            csv=form_of(csv, device),
             device=device,
             lenient=bool(lenient),
             max_memory=float(max_memory),
@@ -238,10 +244,47 @@ class RecordingDataModule(WindowDataModule):
             else tuple(identity.words([word for word in no_label if word != ""], "no_label"))
         )
         self._units = units
+        self.predict_root, self._predicted = PredictRoot.of(predict_root), cast("Predicted | None", None)
 
     def prepare_data(self) -> None:
         """Read what is not kept yet, in one process."""
         self._stored()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, check, split and scale, once; and find the windows of ``predict_root`` where they may be predicted."""
+        super().setup(stage)
+        if stage not in ("fit", "validate", "test"):
+            self._find_predicted()
+
+    def moments_of(self, index: Sequence[int]) -> list[tuple[str, str, str]]:
+        """Recording, start and end of windows of ``predict_root``, by their ``Batch.index``; empty where it is None."""
+        if self._predicted is None:
+            return []
+        shown = self._ready.people.shown
+        return [(shown(name), begin, end) for name, begin, end in self._predicted.moments(index)]
+
+    def _find_predicted(self) -> None:
+        if self.predict_root is None or self._predicted is not None:
+            return
+        self._predicted = predicted(
+            self.predict_root,
+            self.reading,
+            name=self.name,
+            window=self.window,
+            step=self.step,
+            cache=self.cache_dir,
+            suffixes=self.suffixes,
+            sensors=self.sensors,
+            intervals=self.intervals,
+            units=self._units,
+        )
+        windows = {"raw": cast("NDArray[np.float32]", self._predicted.windows)}
+        self._ready.predict = windows_to_predict(windows, self.data)
+
+    def _dataset(self, stage: str, **settings: Any) -> WindowDataset:
+        if stage == "predict":
+            self._find_predicted()
+        return super()._dataset(stage, **settings)
 
     def load(self) -> WindowSet:
         """Find the windows of every recording."""
@@ -357,19 +400,6 @@ class RecordingDataModule(WindowDataModule):
         return {**super()._contents(data, split), **reading}
 
 
-def _times(
-    device: str | None,
-    unit: str,
-    day_first: bool | None,
-    zone: str | None,
-    repeated: Literal["spread", "first", "error"],
-    backwards: Literal["error", "sort", "split"],
-) -> Times:
-    """How times are written; a device has its unit in each file."""
-    unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
-    return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
-
-
 def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | None) -> Where | None:
     """Where labels are found; None where they are intervals."""
     if intervals is None and label is None:
@@ -385,9 +415,3 @@ def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | No
     if intervals is not None:
         return None
     return Where(column=label) if isinstance(label, str) else Where.of(label, "label")
-
-
-def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:
-    if isinstance(csv, Csv):
-        return csv
-    return Csv.of({**(FORMS[device] if device is not None else {}), **(csv or {})})

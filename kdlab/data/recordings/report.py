@@ -97,6 +97,11 @@ class TimeReport:
         ]
         return "; ".join(parts)
 
+    def grid_begins(self, row: int, moment: float, rate: float) -> None:
+        """Note the moment of a row, where it does not follow from the rows before it."""
+        if not self.starts or abs(self.starts[-1][1] + (row - self.starts[-1][0]) / rate - moment) > 1e-6:
+            self.starts.append([row, moment])
+
     def went_back(self, steps: NDArray[np.float64], how: str) -> None:
         """Count steps back, all negative, in seconds."""
         if len(steps):

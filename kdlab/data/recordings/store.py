@@ -24,6 +24,7 @@ from kdlab.data.recordings.grid import regular
 from kdlab.data.recordings.intervals import Spans
 from kdlab.data.recordings.labels import Labelled
 from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.moments import clock_contents
 from kdlab.data.recordings.raw import is_raw, read_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.report import TimeReport
@@ -191,6 +192,7 @@ def _write(
         "precision": np.dtype(dtype).name,
         "counts": {word: count for word, count in counted.items() if count},
         "report": report.as_dict(),
+        "clock": clock_contents(book.clock),
         "file": str(file),
     }
     # the folder takes its place when it is complete
