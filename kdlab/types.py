@@ -151,6 +151,10 @@ class Windows(Protocol):
         """Subjects of windows, by their `Batch.index`; ``""`` where unknown."""
         ...
 
+    def moments_of(self, index: Sequence[int]) -> Sequence[tuple[str, str, str]]:
+        """Recording, start and end of windows to predict without labels; empty where they are not known."""
+        ...
+
     # ---- batches ----
     @property
     def batch_size(self) -> int | None:

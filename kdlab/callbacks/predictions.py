@@ -22,6 +22,9 @@ class PredictionWriter(Callback):
     With any number of labels per window target and prediction are the names of the classes, joined by ``|``, and the
     probabilities are those of each class by itself; the target of an unlabelled window is -1.
 
+    Windows of ``predict_root`` have recording, start and end in place of subject and target: written as the times of
+    the recording are, the end that of the sample that would follow; ``class`` is the name of the prediction.
+
     Rows are in data-set order, also when several processes predicted.
 
     Args:
@@ -80,16 +83,22 @@ def write_predictions(path: Path, rows: dict[str, torch.Tensor], datamodule: obj
     order = keep[torch.argsort(rows["index"][keep], stable=True)]
     index = rows["index"][order].tolist()
     windows = windows_of(datamodule)
-    subjects = windows.subject_of(index)
     classes = windows.classes or [str(k) for k in range(rows["probabilities"].shape[1])]
+    moments, prediction = windows.moments_of(index), _column(rows["prediction"][order], classes)
+    if moments:
+        names = ["recording", "start", "end", "prediction", "class"]
+        own = [[cell(value) for value in column] for column in zip(*moments, strict=True)]
+        named = [cell(classes[p]) if isinstance(p, int) else p for p in prediction]
+        columns: list[Sequence[Any]] = [*own, prediction, named]
+    else:
+        names = ["subject", "target", "prediction"]
+        subjects = [cell(subject) for subject in windows.subject_of(index)]
+        columns = [subjects, _column(rows["target"][order], classes), prediction]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["index", "subject", "target", "prediction", *(f"probability_{name}" for name in classes)])
-        columns = [_column(rows[name][order], classes) for name in ("target", "prediction")]
-        for i, subject, target, prediction, p in zip(
-            index, subjects, *columns, rows["probabilities"][order].tolist(), strict=True
-        ):
-            writer.writerow([i, cell(subject), target, prediction, *(f"{value:.6g}" for value in p)])
+        writer.writerow(["index", *names, *(f"probability_{name}" for name in classes)])
+        for i, *cells, p in zip(index, *columns, rows["probabilities"][order].tolist(), strict=True):
+            writer.writerow([i, *cells, *(f"{value:.6g}" for value in p)])
 
 
 def _column(labels: torch.Tensor, classes: Sequence[str]) -> list[Any]:

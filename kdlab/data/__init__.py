@@ -16,6 +16,8 @@ from kdlab.data.partners import RandomPartner
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.intervals import Intervals
 from kdlab.data.recordings.module import RecordingDataModule
+from kdlab.data.recordings.predicted import PredictRoot
+from kdlab.data.recordings.sensors import Sensor, Sensors
 from kdlab.data.recordings.where import Where
 from kdlab.data.scaling import Scale
 from kdlab.data.shoulder_watch import ShoulderWatch
@@ -47,9 +49,12 @@ __all__ = [
     "Intervals",
     "Mixing",
     "Mixup",
+    "PredictRoot",
     "RandomPartner",
     "RecordingDataModule",
     "Scale",
+    "Sensor",
+    "Sensors",
     "ShoulderWatch",
     "TinyImageNet",
     "Unlabelled",

@@ -457,6 +457,10 @@ class WindowDataModule(LightningDataModule):
         shown = {name: ready.people.shown(name) for name in set(names)}
         return [shown[name] for name in names]
 
+    def moments_of(self, index: Sequence[int]) -> list[tuple[str, str, str]]:
+        """Recording, start and end of windows to predict, by their ``Batch.index``; empty where they are not known."""
+        return []
+
     # ---- views ------------------------------------------------------------------------------------------------------
     @property
     def view_names(self) -> list[str]:

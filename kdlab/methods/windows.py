@@ -183,6 +183,10 @@ class PartialWindows:
         """Subjects of windows."""
         return self._held.subject_of(index) if self.has("subject_of") else [""] * len(index)
 
+    def moments_of(self, index: Sequence[int]) -> Sequence[tuple[str, str, str]]:
+        """Recording, start and end of windows to predict."""
+        return self._held.moments_of(index) if self.has("moments_of") else []
+
     # ---- batches ----
     @property
     def batch_size(self) -> int | None:

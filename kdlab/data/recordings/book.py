@@ -35,6 +35,8 @@ class Book:
         self.groups: dict[tuple[str, str], int] = {}
         self.clock: Clock | None = None  # what reads the times, where the recording has any
         self.line: int | None = None  # of the first row, where the recording is a table
+        self.notes: list[str] = []  # what a reader found, for the log
+        self.damaged = 0  # blocks of the file that were skipped
         self._lost: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 

@@ -73,6 +73,11 @@ class Dates:
         self._second = False  # whether the hour that occurs twice has occurred once
         self._usual = 0.0  # step between dates, nanoseconds
 
+    @property
+    def aware(self) -> bool:
+        """Whether the dates so far had an offset."""
+        return bool(self._aware)
+
     def nanoseconds(self, column: pd.Series, where: Where) -> NDArray[np.int64]:
         """One chunk of the column, in UTC where dates have an offset or a zone.
 

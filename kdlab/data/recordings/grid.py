@@ -129,29 +129,38 @@ def regular(
     if first is None:
         return
     pieces = chain([first], pieces)
-    place = Place(name, line)
-    rows = by_group(pieces, name)
     if first.time is None:
         source = grid.rate if grid.recorded_at is None else grid.recorded_at
-        rows, pace = timed(rows, source), Pace(1 / source, 1 / source)
+        rows, pace = timed(by_group(pieces, name), source), Pace(1 / source, 1 / source)
         report.rate, report.with_times = source, False
-        report.max_gap = _max_gap(grid, pace, name)
     else:
         if grid.resample == "polyphase":
             raise InputError(
                 f"{name}: resample='polyphase' needs a constant rate, but this recording has times; set "
                 "resample: linear"
             )
-        rows = ordered(rows, grid.times, report, place)
-        rows, found = paced(rows, grid.times.repeated, name) if pace is None else (rows, pace)
-        pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
-        if found:
-            report.rate_at_first = 1 / found.mean
-            check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
-        report.max_gap = _max_gap(grid, pace, name)
-        rows = spread(rows, pace, grid.times.repeated, report, place)
-    yield from _resampled(_filled(rows, grid, report), grid, 1 / pace.mean, name, report)
+        rows, pace = stamped(pieces, grid, name, report, line, pace)
+    report.max_gap = longest_step(grid, pace, name)
+    yield from _resampled(filled(rows, grid, report), grid, 1 / pace.mean, name, report)
     report.finish(grid.rate, grid.recorded_at, grid.times.unit, name, tuple(grid.fill))
+
+
+def stamped(
+    pieces: Iterator[Piece], grid: Grid, name: str, report: TimeReport, line: int | None, pace: Pace | None = None
+) -> tuple[Rows, Pace]:
+    """Rows with times in order, those of one stamp spread, and their pace, which is checked.
+
+    Raises:
+        InputError: times that the settings do not allow, see :func:`regular`.
+    """
+    place = Place(name, line)
+    rows = ordered(by_group(pieces, name), grid.times, report, place)
+    rows, found = paced(rows, grid.times.repeated, name) if pace is None else (rows, pace)
+    pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
+    if found:
+        report.rate_at_first = 1 / found.mean
+        check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
+    return spread(rows, pace, grid.times.repeated, report, place), pace
 
 
 def _rows_in(pieces: Iterator[Piece], report: TimeReport) -> Iterator[Piece]:
@@ -161,7 +170,12 @@ def _rows_in(pieces: Iterator[Piece], report: TimeReport) -> Iterator[Piece]:
             yield piece
 
 
-def _max_gap(grid: Grid, pace: Pace, name: str) -> float:
+def longest_step(grid: Grid, pace: Pace, name: str) -> float:
+    """The longest time between two samples that is interpolated, seconds.
+
+    Raises:
+        InputError: ``max_gap`` below a sample period.
+    """
     if grid.max_gap is None:
         return max(0.5, 3 * pace.mean)
     if grid.max_gap < pace.mean * (1 - 1e-6):
@@ -173,7 +187,7 @@ def _max_gap(grid: Grid, pace: Pace, name: str) -> float:
 
 
 # ---- fill -----------------------------------------------------------------------------------------------------------
-def _filled(rows: Rows, grid: Grid, report: TimeReport) -> Rows:
+def filled(rows: Rows, grid: Grid, report: TimeReport) -> Rows:
     """Empty cells of the channels in ``fill`` filled; what is present, what is missing, and gaps counted."""
     rows = _counted(rows, report.present, grid.channels, np.isfinite)
     for column, channel in enumerate(grid.channels):
@@ -246,12 +260,15 @@ def _interpolated(rows: Rows, column: int, longest: float) -> Rows:
 def _resampled(rows: Rows, grid: Grid, source: float, name: str, report: TimeReport) -> Iterator[Piece]:
     falls, same = source > FALLS * grid.rate, not report.with_times and source == grid.rate
     report.filtered = falls or (grid.resample == "polyphase" and not same)
+    count = 0
     for k, (_, run) in enumerate(groupby(rows, key=itemgetter(0))):
         first = next(run)[1]
         group = 0 if first.group is None else int(first.group[0])
         parts: Iterator[Piece] = chain([first], (piece for _, piece in run))
+        begin = None if first.time is None else float(first.time[0])
         if k:
             yield border(len(grid.channels))
+            count += 1
         if not same and grid.resample == "polyphase":
             parts = polyphase(parts, source, grid.rate)
         elif not same and falls:
@@ -259,5 +276,9 @@ def _resampled(rows: Rows, grid: Grid, source: float, name: str, report: TimeRep
         elif not same:
             parts = linear(parts, grid.rate, report.max_gap, name)
         for piece in parts:
+            begin = float(piece.time[0]) if piece.time is not None and len(piece.label) else begin
+            if begin is not None and len(piece.label):
+                report.grid_begins(count, begin, grid.rate)
+            begin, count = None, count + len(piece.label)
             inner = same or piece.group is None
             yield piece._replace(time=None, group=np.full(len(piece.label), group if inner else BORDER, np.int32))

@@ -20,12 +20,16 @@ EXPECTED = "a folder with one .csv, .npz or .npy file per recording"
 
 
 class Recording(NamedTuple):
-    """One file, and whose recording it is; ``subject`` is empty where a column of the file gives it."""
+    """One file, and whose recording it is; ``subject`` is empty where a column of the file gives it.
+
+    ``files`` are those of the recording's sensors, where each has its own; ``file`` is that of the first.
+    """
 
     name: str
     subject: str
     file: Path
     session: str = ""
+    files: dict[str, Path] | None = None
 
 
 def listed(root: str | Path, cache: Path, suffixes: Sequence[str]) -> list[Path]:

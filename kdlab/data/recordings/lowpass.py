@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.recordings.resample import Piece, between, border, joined
+from kdlab.data.recordings.resample import Piece, between, border, grid_start, joined
 from kdlab.types import InputError
 
 HALF = 22.0  # half-length of the low-pass, in periods of the new rate
@@ -41,7 +41,9 @@ def low_pass(tau: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
     return np.asarray(2 * CUT * rate * np.sinc(2 * CUT * rate * tau) * i0(BETA * np.sqrt(inside)) / i0(BETA))
 
 
-def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: float, name: str) -> Iterator[Piece]:
+def lowpassed(
+    pieces: Iterator[Piece], source: float, rate: float, max_gap: float, name: str, origin: float | None = None
+) -> Iterator[Piece]:
     """Filter against aliasing and resample to a lower rate, for samples at any times, piece by piece.
 
     ``y(t) = sum_k w_k h(t - t_k) x_k / sum_k w_k h(t - t_k)``, where ``h`` is :func:`low_pass` and ``w_k`` is half of
@@ -63,6 +65,7 @@ def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: floa
         rate: of the grid, hertz.
         max_gap: the longest time between two samples that is interpolated, seconds.
         name: of the recording, for messages.
+        origin: a moment of the grid, in place of the first sample of each part.
 
     Raises:
         InputError: times that go back or are missing.
@@ -96,7 +99,7 @@ def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: floa
                 yield border(piece.signal.shape[1])
                 run = None
             if run is None:
-                run = _Run(part, source, rate)
+                run = _Run(part, source, rate, origin)
             else:
                 run.add(part)
             yield from run.ready(run.last - 2 * run.half)
@@ -107,9 +110,10 @@ def lowpassed(pieces: Iterator[Piece], source: float, rate: float, max_gap: floa
 class _Run:
     """The rows of a recording without a gap that the low-pass still needs."""
 
-    def __init__(self, first: Piece, source: float, rate: float) -> None:
+    def __init__(self, first: Piece, source: float, rate: float, origin: float | None) -> None:
         self.rate, self.half, self.period = rate, HALF / rate, 1.0 / source
         self.begin, self.done = float(np.asarray(first.time)[0]), 0
+        self.start = grid_start(self.begin, rate, origin)
         self.edge = np.arange(1, math.ceil(2 * self.half * source) + 2) * self.period
         before = Piece(np.asarray(self.begin - self.edge[::-1], np.float64), *self._missing(first))
         self.held, self.last = joined(before, first.rows(slice(1))), self.begin
@@ -139,13 +143,13 @@ class _Run:
 
     def ready(self, until: float) -> Iterator[Piece]:
         """The samples of the grid up to a moment."""
-        end = math.floor((until - self.begin) * self.rate + 1e-6) + 1
+        end = math.floor((until - self.start) * self.rate + 1e-6) + 1
         while self.done < end:
             stop = min(end, self.done + BLOCK)
-            moments = self.begin + np.arange(self.done, stop) / self.rate
+            moments = self.start + np.arange(self.done, stop) / self.rate
             yield self._filtered(np.minimum(moments, self.last))
             self.done = stop
-            needed = self.begin + stop / self.rate - 2 * self.half - self.period
+            needed = self.start + stop / self.rate - 2 * self.half - self.period
             first = int(np.searchsorted(np.asarray(self.held.time), needed)) - 2
             self.held = self.held.rows(slice(max(0, first), None))
 
@@ -168,7 +172,7 @@ class _Run:
         weighted_means(moments, self.half * (1 + 1e-9), time, _spacing(time), signal, table, scale, mixed)
         there = between(moments, time, near.signal, near.label)
         mixed[np.isnan(there.signal)] = np.nan
-        return Piece(None, mixed, there.label)
+        return Piece(moments, mixed, there.label)
 
 
 @lru_cache(4)

@@ -14,10 +14,13 @@ from tqdm import tqdm
 
 from kdlab.data import identity
 from kdlab.data.base import WindowDataModule
+from kdlab.data.dataset import WindowDataset
 from kdlab.data.files import expanded
+from kdlab.data.prepared import windows_to_predict
 from kdlab.data.recordings.arrays import persons_in_arrays
 from kdlab.data.recordings.classes import class_names
-from kdlab.data.recordings.devices import DEVICES, FORMS, Device
+from kdlab.data.recordings.declared import form_of, times_of
+from kdlab.data.recordings.devices import DEVICES, Device
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.grid import Grid
 from kdlab.data.recordings.intervals import Intervals, Spans
@@ -29,11 +32,14 @@ from kdlab.data.recordings.layout import (
     matching,
     subject_pattern,
 )
+from kdlab.data.recordings.predicted import Predicted, PredictRoot, predicted
+from kdlab.data.recordings.raw import is_raw
 from kdlab.data.recordings.reading import Reading
-from kdlab.data.recordings.store import Stored, store
+from kdlab.data.recordings.sensor_checks import check_device_files, check_partners, check_sensors
+from kdlab.data.recordings.sensors import Sensors
+from kdlab.data.recordings.store import Joint, Stored, store
 from kdlab.data.recordings.summary import nothing_left, summed
 from kdlab.data.recordings.tables import LOOKED_AT, persons_in
-from kdlab.data.recordings.times import SECOND, Times
 from kdlab.data.recordings.where import Where, stem_of, suffix_of
 from kdlab.data.recordings.who import whose
 from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
@@ -73,7 +79,8 @@ class RecordingDataModule(WindowDataModule):
             a recording.
         pattern: regular expression for a complete file name without its suffix; files with other names are left out,
             and named. Its groups ``subject`` and ``session`` give these, where it has them.
-        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``).
+        suffixes: of recordings; tables may have any suffix and may be packed (``.csv.gz``). ``.bin``, ``.cwa`` and
+            ``.gt3x`` are raw files of GENEActiv, Axivity and ActiGraph (``pip install "kdlab[devices]"``).
         csv: how tables are written, see `Csv`: delimiter, decimal mark, encoding, lines to skip, header or names,
             quotes, comments, words for missing values.
         device: whose software wrote the tables; sets ``csv``, ``time`` and its unit.
@@ -95,6 +102,7 @@ class RecordingDataModule(WindowDataModule):
             with times are refused.
         max_gap: the longest time between two samples that is interpolated, seconds; longer ones count as missing, and
             no window spans them. None: the larger of half a second and three sample periods of the file.
+        sensors: sensors in files of their own that are one recording, see `Sensors`; None: each file is a recording.
         fill: what is put into empty cells of slower channels: ``{hr: previous}`` or ``{hr: linear}``.
         fill_max: the longest time that is filled, seconds.
         classes: the classes, in order; None: all labels that there are, in natural order.
@@ -103,7 +111,12 @@ class RecordingDataModule(WindowDataModule):
             cells never have a label.
         agree: the least part of a window that has its label; 1: all of it.
         missing: ``"drop"`` leaves out windows with NaN, infinite or empty values or a gap; ``"error"`` refuses them.
-        units: of each channel.
+        units: of each channel; those of raw files of devices are known, and others are refused.
+        lenient: skip and count damaged blocks of raw files of devices; False: they are refused, with their place.
+        max_memory: the most memory in which a raw file of a device is decoded, gigabytes; a file that may take more is
+            refused before.
+        predict_root: recordings without labels that ``predict`` reads in place of the test windows, device files
+            included: a folder, a file, or a mapping with what is other in them, see `PredictRoot`.
         cache_dir: where recordings are kept; relative to the working directory.
         dataset: a name for the data, kept in the fingerprint; give every data set its own.
 
@@ -145,6 +158,7 @@ class RecordingDataModule(WindowDataModule):
         recorded_at: float | None = None,
         resample: Literal["linear", "polyphase"] = "linear",
         max_gap: float | None = None,
+        sensors: Sensors | dict[str, Any] | None = None,
         fill: dict[str, Literal["previous", "linear"]] | None = None,
         fill_max: float | dict[str, float] = 2.0,
         classes: list[Name] | None = None,
@@ -153,6 +167,9 @@ class RecordingDataModule(WindowDataModule):
         agree: float = 0.6,
         missing: Literal["drop", "error"] = "drop",
         units: list[str] | None = None,
+        lenient: bool = False,
+        max_memory: float = 8.0,
+        predict_root: str | Path | PredictRoot | dict[str, Any] | None = None,
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
         **common: Unpack[Shared],
@@ -168,6 +185,8 @@ class RecordingDataModule(WindowDataModule):
         ):
             if word not in words:
                 raise InputError(f"{name} must be one of {', '.join(words)}, but got {word!r}.")
+        if not max_memory > 0:
+            raise InputError(f"max_memory must be a number of gigabytes above 0, but got {max_memory!r}.")
         if not 0.0 < agree <= 1.0:
             raise InputError(f"agree must be a part of the window in (0, 1], such as 0.6, but got {agree}.")
         if (
@@ -196,7 +215,7 @@ class RecordingDataModule(WindowDataModule):
                 recorded_at=None if recorded_at is None else float(recorded_at),
                 resample=resample,
                 max_gap=None if max_gap is None else float(max_gap),
-                times=_times(device, time_unit, day_first, zone, repeated, backwards),
+                times=times_of(device, time_unit, day_first, zone, repeated, backwards),
                 fill=fill or {},
                 fill_max=fill_max,
             ),
@@ -204,9 +223,14 @@ class RecordingDataModule(WindowDataModule):
             time=time,
             subject=None if self.subject is None else self.subject.column,
             session=None if self.session is None else self.session.column,
-            csv=_form(csv, device),
+            csv=form_of(csv, device),
             device=device,
+            lenient=bool(lenient),
+            max_memory=float(max_memory),
         )
+        self.sensors, self._alone = Sensors.of(sensors), 0
+        if self.sensors is not None:
+            check_sensors(self.sensors, self.reading)
         self._classes = None if classes is None else identity.words(classes, "classes")
         self._ignore = identity.words(ignore or [], "ignore")
         if both := sorted(set(self._classes or ()) & set(self._ignore)):
@@ -220,10 +244,47 @@ class RecordingDataModule(WindowDataModule):
             else tuple(identity.words([word for word in no_label if word != ""], "no_label"))
         )
         self._units = units
+        self.predict_root, self._predicted = PredictRoot.of(predict_root), cast("Predicted | None", None)
 
     def prepare_data(self) -> None:
         """Read what is not kept yet, in one process."""
         self._stored()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, check, split and scale, once; and find the windows of ``predict_root`` where they may be predicted."""
+        super().setup(stage)
+        if stage not in ("fit", "validate", "test"):
+            self._find_predicted()
+
+    def moments_of(self, index: Sequence[int]) -> list[tuple[str, str, str]]:
+        """Recording, start and end of windows of ``predict_root``, by their ``Batch.index``; empty where it is None."""
+        if self._predicted is None:
+            return []
+        shown = self._ready.people.shown
+        return [(shown(name), begin, end) for name, begin, end in self._predicted.moments(index)]
+
+    def _find_predicted(self) -> None:
+        if self.predict_root is None or self._predicted is not None:
+            return
+        self._predicted = predicted(
+            self.predict_root,
+            self.reading,
+            name=self.name,
+            window=self.window,
+            step=self.step,
+            cache=self.cache_dir,
+            suffixes=self.suffixes,
+            sensors=self.sensors,
+            intervals=self.intervals,
+            units=self._units,
+        )
+        windows = {"raw": cast("NDArray[np.float32]", self._predicted.windows)}
+        self._ready.predict = windows_to_predict(windows, self.data)
+
+    def _dataset(self, stage: str, **settings: Any) -> WindowDataset:
+        if stage == "predict":
+            self._find_predicted()
+        return super()._dataset(stage, **settings)
 
     def load(self) -> WindowSet:
         """Find the windows of every recording."""
@@ -250,6 +311,7 @@ class RecordingDataModule(WindowDataModule):
             groups.append(group[kept])
             dropped += len(lost), int((~kept).sum())
         counts = summed(self.name, stored, places, self.window, dropped)
+        counts.update({"files without partners": self._alone} if self._alone else {})
         number = sum(map(len, starts))
         line = (
             f"{len(stored)} recordings, {number} windows; left out: {dropped[0]} with missing samples, {dropped[1]} "
@@ -284,9 +346,12 @@ class RecordingDataModule(WindowDataModule):
         remove_leftovers(self.cache_dir)
         shown = tqdm(recordings, desc="reading recordings", leave=False, disable=None)  # None: only on a terminal
         return recordings, [
-            store(recording.file, self.reading, self.cache_dir, one)
+            store(recording.file, self.reading, self.cache_dir, one, self._joint(recording))
             for recording, one in zip(shown, spans, strict=True)
         ]
+
+    def _joint(self, recording: Recording) -> Joint | None:
+        return None if recording.files is None or self.sensors is None else Joint(self.sensors, recording.files)
 
     def _recordings(self) -> tuple[list[Recording], list[Spans | str | None]]:
         """The recordings, and their labels where these are not in a column: intervals, or one for all of it."""
@@ -296,6 +361,13 @@ class RecordingDataModule(WindowDataModule):
             other = {path.resolve() for path in self.intervals.tables(every, place)}
             every = [file for file in every if file.resolve() not in other]
         files = matching(every, place, self.pattern)
+        joint: list[dict[str, Path]] | None = None
+        if self.sensors is not None:
+            joint, self._alone = self.sensors.partners(files, place)
+            where = {"subject": self.subject, "session": self.session, "label": self.label}
+            check_partners(joint, place, self.pattern, **where)
+            files = [next(iter(one.values())) for one in joint]
+        check_device_files(files, joint, self.sensors, self.reading, self._units)
         declared = self.subject is not None or (self.pattern is not None and "subject" in self.pattern.groupindex)
         found = whose(
             files,
@@ -306,6 +378,8 @@ class RecordingDataModule(WindowDataModule):
             columns={} if declared else self._columns_of_persons(files),
             data_set=self.name,
         )
+        if joint is not None:
+            found = [one._replace(files=own) for one, own in zip(found, joint, strict=True)]
         if self.intervals is not None:
             return found, list(self.intervals.of_each(found, place))
         if self.label is None or self.label.column is not None:
@@ -314,7 +388,7 @@ class RecordingDataModule(WindowDataModule):
 
     def _columns_of_persons(self, files: Sequence[Path]) -> dict[str, Counter[str]]:
         arrays = [file for file in files if suffix_of(file) == ".npz"]
-        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy")]
+        tables = [file for file in files if suffix_of(file) not in (".npz", ".npy") and not is_raw(file)]
         used = {*self.reading.channels, self.reading.label or "", self.reading.time or "", self.reading.session or ""}
         found = persons_in(tables, self.reading.csv, self.reading.device, used)
         found.update(persons_in_arrays(arrays, LOOKED_AT))
@@ -324,19 +398,6 @@ class RecordingDataModule(WindowDataModule):
         windows: Any = data.windows["raw"]
         reading = {"reading": windows.counts} if isinstance(windows, RecordingWindows) else {}
         return {**super()._contents(data, split), **reading}
-
-
-def _times(
-    device: str | None,
-    unit: str,
-    day_first: bool | None,
-    zone: str | None,
-    repeated: Literal["spread", "first", "error"],
-    backwards: Literal["error", "sort", "split"],
-) -> Times:
-    """How times are written; a device has its unit in each file."""
-    unit = "iso" if device is not None and unit in SECOND and (zone or day_first is not None) else unit
-    return Times(unit=unit, day_first=day_first, zone=zone, repeated=repeated, backwards=backwards)
 
 
 def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | None) -> Where | None:
@@ -354,9 +415,3 @@ def _label(label: str | Where | dict[str, Any] | None, intervals: Intervals | No
     if intervals is not None:
         return None
     return Where(column=label) if isinstance(label, str) else Where.of(label, "label")
-
-
-def _form(csv: Csv | dict[str, Any] | None, device: str | None) -> Csv:
-    if isinstance(csv, Csv):
-        return csv
-    return Csv.of({**(FORMS[device] if device is not None else {}), **(csv or {})})

@@ -22,6 +22,8 @@ class Reading:
         session: column of the session, where there is one.
         csv: how tables are written.
         device: whose software wrote them.
+        lenient: skip and count damaged blocks in files of devices.
+        max_memory: the most memory in which such a file is decoded, 1e9 bytes.
     """
 
     grid: Grid
@@ -31,6 +33,8 @@ class Reading:
     session: str | None = None
     csv: Csv = field(default_factory=Csv)
     device: str | None = None
+    lenient: bool = False
+    max_memory: float = 8.0
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -39,5 +43,5 @@ class Reading:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All settings as plain values."""
-        return asdict(self)
+        """All settings that change what is read, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key != "max_memory"}

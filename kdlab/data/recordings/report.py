@@ -38,6 +38,8 @@ class TimeReport:
         missing: samples still missing after that, per channel.
         present: samples that have a value of their own, per channel.
         seconds: from the first to the last sample, without gaps.
+        damaged: blocks of the file that were skipped.
+        starts: ``[row, seconds]`` where an even grid begins, in seconds after the first sample.
         warnings: what to look at.
     """
 
@@ -61,6 +63,8 @@ class TimeReport:
     missing: dict[str, int] = field(default_factory=dict)
     present: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    damaged: int = 0
+    starts: list[list[float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class TimeReport:
         """
         rate = "" if self.rate is None else f" at {self.rate:.5g} Hz ({'found' if self.with_times else 'declared'})"
         parts = [f"{self.samples} samples{rate}"]
+        parts += [f"{self.damaged} damaged blocks skipped"] if self.damaged else []
         same = f" ({self.equal} equal to the one before)" if self.equal else ""
         parts += [f"{self.spread} with a repeated time stamp spread{same}"] if self.spread else []
         parts += [f"{self.dropped} with a repeated time stamp dropped{same}"] if self.dropped else []
@@ -91,6 +96,11 @@ class TimeReport:
             if count
         ]
         return "; ".join(parts)
+
+    def grid_begins(self, row: int, moment: float, rate: float) -> None:
+        """Note the moment of a row, where it does not follow from the rows before it."""
+        if not self.starts or abs(self.starts[-1][1] + (row - self.starts[-1][0]) / rate - moment) > 1e-6:
+            self.starts.append([row, moment])
 
     def went_back(self, steps: NDArray[np.float64], how: str) -> None:
         """Count steps back, all negative, in seconds."""

@@ -52,16 +52,28 @@ def border(channels: int) -> Piece:
     return Piece(None, np.full((1, channels), np.nan), np.full(1, NO_LABEL, np.int16), np.full(1, BORDER, np.int32))
 
 
-def linear(pieces: Iterator[Piece], rate: float, max_gap: float, name: str) -> Iterator[Piece]:
+def grid_start(first: float, rate: float, origin: float | None) -> float:
+    """Where the grid of a run begins: with its first sample, or at the first moment of a grid through ``origin``.
+
+    >>> grid_start(0.3, 10.0, None), round(grid_start(0.33, 10.0, 0.0), 9)
+    (0.3, 0.4)
+    """
+    return first if origin is None else origin + math.ceil((first - origin) * rate - 1e-6) / rate
+
+
+def linear(
+    pieces: Iterator[Piece], rate: float, max_gap: float, name: str, origin: float | None = None
+) -> Iterator[Piece]:
     """Interpolate on an even grid; of samples at the same time the first counts.
 
-    After a gap a new grid begins with the next sample; the gap itself is kept as one missing sample.
+    After a gap a new grid begins with the next sample; the gap itself is kept as one missing sample, without a time.
 
     Args:
         pieces: rows with times, in seconds.
         rate: of the grid, hertz.
         max_gap: the longest time between two samples that is interpolated, seconds.
         name: of the recording, for messages.
+        origin: a moment of the grid, in place of the first sample of each part.
 
     Raises:
         InputError: times that go back or are missing.
@@ -74,7 +86,7 @@ def linear(pieces: Iterator[Piece], rate: float, max_gap: float, name: str) -> I
     begin, done, row = 0.0, 0, 0
     for piece in pieces:
         if last is None and piece.time is not None:
-            begin = float(piece.time[0])
+            begin = grid_start(float(piece.time[0]), rate, origin)
         both = piece if last is None else joined(last, piece)
         time = np.asarray(both.time)
         steps = np.diff(time, prepend=time[0])
@@ -89,7 +101,7 @@ def linear(pieces: Iterator[Piece], rate: float, max_gap: float, name: str) -> I
         for start, stop in pairwise([0, *cuts.tolist(), len(time)]):
             if start:
                 yield border(signal.shape[1])
-                begin, done = float(time[start]), 0
+                begin, done = grid_start(float(time[start]), rate, origin), 0
             end = math.floor((time[stop - 1] - begin) * rate + 1e-6) + 1
             moments = begin + np.arange(done, end) / rate
             if len(moments):
@@ -110,7 +122,7 @@ def between(
     part[at_left], part[at_right] = 0.0, 1.0
     mixed = signal[left] * (1 - part)[:, None] + signal[right] * part[:, None]
     mixed[at_left], mixed[at_right] = signal[left[at_left]], signal[right[at_right]]
-    return Piece(None, mixed, label[np.where(at_right, right, left)])
+    return Piece(moments, mixed, label[np.where(at_right, right, left)])
 
 
 def polyphase(pieces: Iterator[Piece], source: float, rate: float) -> Iterator[Piece]:

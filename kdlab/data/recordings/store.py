@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
@@ -24,17 +24,21 @@ from kdlab.data.recordings.grid import regular
 from kdlab.data.recordings.intervals import Spans
 from kdlab.data.recordings.labels import Labelled
 from kdlab.data.recordings.layout import SIDE
+from kdlab.data.recordings.moments import clock_contents
+from kdlab.data.recordings.raw import is_raw, read_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.report import TimeReport
 from kdlab.data.recordings.resample import BORDER, NO_LABEL, Piece
 from kdlab.data.recordings.segments import Segments
+from kdlab.data.recordings.sensors import Sensors
 from kdlab.data.recordings.tables import read_csv
+from kdlab.data.recordings.together import readings, together
 from kdlab.data.recordings.where import stem_of
 from kdlab.data.stored import rounds_little
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
-VERSION = 2  # of the stored files
+VERSION = 3  # of the stored files
 SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
 
@@ -98,25 +102,38 @@ class Stored:
         return np.memmap(self.folder / LABEL, np.int16, "r", shape=(self.samples,))
 
 
-def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None) -> Stored:
+class Joint(NamedTuple):
+    """The files of the sensors of one recording, and how they are declared."""
+
+    sensors: Sensors
+    files: dict[str, Path]
+
+
+def store(
+    file: Path, reading: Reading, cache: Path, spans: Spans | str | None = None, joint: Joint | None = None
+) -> Stored:
     """Keep a recording in ``cache``, or find it there as it was kept before.
 
     It is found by the file's path, size and time of change, by its intervals, and by how it is read; a new one appears
     complete or not at all.
 
     Args:
-        file: a table, an ``.npz`` or an ``.npy``.
+        file: a table, an ``.npz``, an ``.npy`` or a file of a device.
         reading: what is read, and the rate.
         cache: folder of what is kept.
         spans: labels as intervals, or one label of all samples.
+        joint: the files of its sensors, where each has its own; ``file`` is that of the first.
 
     Raises:
         InputError: the file cannot be read.
     """
-    parts = [file, *(path for path in (side(file, key) for key in SIDE) if path.exists())]
+    own = [file] if joint is None else list(joint.files.values())
+    parts = [*own, *(path for one in own for path in (side(one, key) for key in SIDE) if path.exists())]
     files = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in parts]
+    settings = [reading.settings]
+    settings += [] if joint is None else [one.settings for one in readings(joint.sensors, reading).values()]
     exact = json.dumps(
-        [VERSION, files, reading.settings, spans.contents() if isinstance(spans, Spans) else spans], sort_keys=True
+        [VERSION, files, settings, spans.contents() if isinstance(spans, Spans) else spans], sort_keys=True
     )
     key = hashlib.blake2b(exact.encode(), digest_size=8).hexdigest()
     folder = cache / f"{stem_of(file)}-{key}"
@@ -126,7 +143,9 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=part_prefix(), dir=cache))
     try:
-        line = _write(file, reading, scratch, spans, np.float32) or _write(file, reading, scratch, spans, np.float64)
+        line = None
+        for dtype in (np.float32, np.float64):
+            line = line or _write(file, reading, scratch, spans, dtype, joint)
         if folder.exists() and Stored.find(folder) is None:
             shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was faster
@@ -141,19 +160,15 @@ def store(file: Path, reading: Reading, cache: Path, spans: Spans | str | None =
     return found
 
 
-def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any]) -> str | None:
+def _write(
+    file: Path, reading: Reading, scratch: Path, spans: Spans | str | None, dtype: type[Any], joint: Joint | None
+) -> str | None:
     """Read a recording into a folder. Returns a line on its times; None where float32 would lose a channel."""
     book, report = Book(str(file)), TimeReport(reading.channels)
-    rows = _finite(_read(file, reading, scratch, book))
-    if isinstance(spans, str):
-        rows = _all_labelled(rows, book, spans)
-    elif spans is not None:
-        rate = reading.grid.recorded_at or reading.grid.rate
-        rows = Labelled(spans, book, rate).label(rows)
-    rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
+    pieces = _on_grid(file, reading, scratch, spans, joint, book, report)
     samples, counts, segments, spread = 0, np.zeros(0, np.int64), Segments(), Spread(len(reading.channels))
     with (scratch / SIGNAL).open("wb") as signals, (scratch / LABEL).open("wb") as labels:
-        for piece in regular(rows, reading.grid, str(file), report, line=book.line):
+        for piece in pieces:
             kept = np.ascontiguousarray(piece.signal, dtype=dtype)
             spread.add(piece.signal)
             signals.write(kept.tobytes())
@@ -166,6 +181,7 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         raise InputError(f"{file}: no samples in it; is the file half-written?")
     if dtype is np.float32 and not spread.fits_float32():
         return None
+    report.damaged = book.damaged
     counted = dict(zip(["", *book.labels], counts.tolist(), strict=False))
     contents = {
         "samples": samples,
@@ -176,17 +192,51 @@ def _write(file: Path, reading: Reading, scratch: Path, spans: Spans | str | Non
         "precision": np.dtype(dtype).name,
         "counts": {word: count for word, count in counted.items() if count},
         "report": report.as_dict(),
+        "clock": clock_contents(book.clock),
         "file": str(file),
     }
     # the folder takes its place when it is complete
     (scratch / "recording.json").write_text(json.dumps(contents, allow_nan=False), encoding="utf-8")
+    for note in book.notes:
+        rank_zero_info(f"{file}: {note}")
     for warning in report.warnings:
         rank_zero_info(warning)
     return report.line()
 
 
+def _on_grid(
+    file: Path,
+    reading: Reading,
+    scratch: Path,
+    spans: Spans | str | None,
+    joint: Joint | None,
+    book: Book,
+    report: TimeReport,
+) -> Iterator[Piece]:
+    """The rows at the common rate, with their labels."""
+
+    def read(one: Path, own: Reading, its: Book) -> Iterator[Piece]:
+        return _finite(_read(one, own, scratch, its))
+
+    def labelled(rows: Iterator[Piece], its: Book) -> Iterator[Piece]:
+        if isinstance(spans, str):
+            return _all_labelled(rows, its, spans)
+        if spans is None:
+            return rows
+        return Labelled(spans, its, reading.grid.recorded_at or reading.grid.rate).label(rows)
+
+    if joint is not None:
+        yield from together(joint.files, joint.sensors, reading, read, book, report, labelled)
+        return
+    rows = labelled(read(file, reading, book), book)
+    rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
+    yield from regular(rows, reading.grid, str(file), report, line=book.line)
+
+
 def _read(file: Path, reading: Reading, scratch: Path, book: Book) -> Iterator[Piece]:
     suffix = file.suffix.lower()
+    if is_raw(file):
+        return read_raw(file, reading, book, scratch)
     if suffix == ".npz":
         return read_npz(file, reading, book, scratch)
     return read_npy(file, reading, book) if suffix == ".npy" else read_csv(file, reading, book)

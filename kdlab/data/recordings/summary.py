@@ -39,7 +39,7 @@ def summed(
         class_of = dict(zip(one.labels, place.tolist(), strict=True))
         unlabelled.update({w: n for w, n in kept["counts"].items() if class_of.get(w, NO_LABEL) == NO_LABEL})
         report = kept["report"]
-        total.update({k: int(report[k]) for k in ("samples", "spread", "dropped", "back", "gaps")})
+        total.update({k: int(report[k]) for k in ("samples", "spread", "dropped", "back", "gaps", "damaged")})
         for key in ("filled", "missing"):
             total.update({f"{key} {channel}": int(count) for channel, count in report[key].items()})
         short = [stop - start for start, stop, _ in one.segments if stop - start < window]

@@ -101,6 +101,11 @@ class Clock:
         self.times, self.name, self.origin = times, name, origin
         self._dates = Dates(times.unit, times.day_first, times.zone)
 
+    @property
+    def aware(self) -> bool:
+        """Whether the dates so far had an offset from UTC."""
+        return self._dates.aware
+
     def seconds(self, column: ArrayLike, line: int = 1, word: str = "line") -> NDArray[np.float64]:
         """One chunk of the column.
 
