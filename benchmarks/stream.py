@@ -2,9 +2,10 @@
 
 The student is that of a run on ShoulderWatch, or without one an untrained WRN16-1 on its gyroscope (4 s at 50 Hz). For
 each form are printed: windows per second of ``predict`` with 100 windows at once, milliseconds of one window, and of a
-stream with one decision per second: microseconds per sample where samples come one by one, the longest push, and
-microseconds per sample where 50 come at a time, and by how much that is faster than the sensor. Then the recordings of
-the test people are replayed, and the decisions compared with those on the windows of the data module. One thread.
+stream with one decision per second: microseconds of processor time per sample where samples come one by one, the
+longest push, microseconds per sample where 50 come at a time, and by how much that is faster than the sensor. Then the
+recordings of the test people are replayed, and the decisions compared with those on the windows of the data module. One
+thread.
 """
 
 from __future__ import annotations
@@ -34,9 +35,8 @@ from kdlab.stream import Student
 from kdlab.views import Raw
 
 CHANNELS = [f"{sensor}_{axis}" for sensor in ("accelerometer", "gyroscope") for axis in "xyz"]
-HEAD = (
-    f"{'form':>14} {'windows/s':>10} {'ms/window':>10} {'us/sample':>10} {'longest push, ms':>17} {'x real time':>12}"
-)
+TITLES = ("windows/s", "ms/window", "us/sample, 1", "longest push, ms", "us/sample, 50", "x real time")
+HEAD = f"{'form':>14} " + " ".join(f"{title:>16}" for title in TITLES)
 
 
 def forms(run: str | None, wanted: Sequence[str], folder: Path) -> tuple[dict[str, Student], ShoulderWatch]:
@@ -70,27 +70,26 @@ def once(function: Any, seconds: float) -> float:
     return float(np.median(took))
 
 
-def pushed(student: Student, recording: np.ndarray, piece: int) -> list[float]:
-    """Seconds of each push of a recording, with a decision per second."""
-    rate = float(student.sampling_rate or 1)
-    stream, took = kdlab.Stream(student, hop=int(rate)), []
+def pushed(student: Student, recording: np.ndarray, piece: int) -> tuple[float, float]:
+    """Processor seconds of a recording that is pushed, with a decision per second, and seconds of the longest push."""
+    rate, longest = float(student.sampling_rate or 1), 0.0
+    stream, used = kdlab.Stream(student, hop=int(rate)), time.process_time()
     for k in range(0, len(recording), piece):
         part = recording[k : k + piece]
         begin = time.perf_counter()
         stream.push((k + np.arange(len(part))) / rate, part)
-        took.append(time.perf_counter() - begin)
-    return took
+        longest = max(longest, time.perf_counter() - begin)
+    return time.process_time() - used, longest
 
 
 def measure(student: Student, windows: np.ndarray, recording: np.ndarray, seconds: float) -> list[float]:
     """The figures of a row, in the order of `HEAD`."""
     rate = float(student.sampling_rate or 1)
     student.predict(windows[:1])
-    pushes = pushed(student, recording, 1)
     per_window = once(lambda: student.predict(windows[0]), seconds)
     per_second = len(windows) / once(lambda: student.predict(windows), seconds)
-    one, many = sum(pushes) / len(recording), sum(pushed(student, recording, 50)) / len(recording)
-    return [per_second, 1e3 * per_window, 1e6 * one, 1e3 * max(pushes), 1e6 * many, 1 / (rate * many)]
+    (one, longest), (many, _), count = pushed(student, recording, 1), pushed(student, recording, 50), len(recording)
+    return [per_second, 1e3 * per_window, 1e6 * one / count, 1e3 * longest, 1e6 * many / count, count / (rate * many)]
 
 
 def replayed(student: Student, data: ShoulderWatch) -> tuple[int, int, float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from kdlab import export
@@ -17,6 +18,7 @@ from kdlab.data.stored import rounds_little
 from kdlab.export.formats import FORMATS
 from kdlab.export.reading import check_card
 from kdlab.export.sources import read_net
+from kdlab.export.stored import OnnxModule
 from kdlab.files import read_json
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
 from kdlab.methods.label_kinds import trained_on_many
@@ -75,7 +77,10 @@ def load(
         return _shared_object(path, card, name, trust)
     if exported:
         file = export.load(path)
-        return Student(ModuleForm(file.module), file.card, path)
+        module = file.module
+        if isinstance(module, OnnxModule):  # with as many threads as PyTorch: they wait by spinning
+            module = OnnxModule(path, threads=torch.get_num_threads())
+        return Student(ModuleForm(module), file.card, path)
     path = find_checkpoint(path, KEPT_FILES, "load")
     described, made = read_net(path, net)
     return _of_checkpoint(path, described, made)

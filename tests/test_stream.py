@@ -198,6 +198,8 @@ def test_exported_forms_predict_as_the_checkpoint(student, trained, exported, fo
     physical = np.asarray(data.data.windows["raw"][:40])
     ours, theirs = (one.probabilities(physical, channels=ALL) for one in (student, other))
     assert np.allclose(ours, theirs, atol=1e-5)
+    if form == "onnx":
+        assert other.form.module.threads == torch.get_num_threads()
 
 
 def test_the_c_form(exported, compiled):
@@ -695,7 +697,8 @@ def test_the_benchmark_compares_a_replay_with_the_windows(capsys):
 
     benchmark.main(["--quick", "--forms", "torch"])
     out = capsys.readouterr().out
-    assert re.search(r"\n +torch +\d+ +\d+\.\d+ ", out)
+    titles = r"windows/s +ms/window +us/sample, 1 +longest push, ms +us/sample, 50 +x real time"
+    assert re.search(rf"{titles}\n +torch( +[\d.e+]+){{6}}\n", out)
     count, same = re.search(r"torch: (\d+) decisions .*, (\d+) as on the windows", out).groups()
     assert count == same
     assert int(count) > 100
