@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 import yaml
 from lightning.pytorch.loggers import CSVLogger
 
@@ -35,6 +36,7 @@ from kdlab.study.plan import Job
 from kdlab.study.progress import shown
 from kdlab.study.results import check_checkpoint, clean, finished_checkpoint, identity, read_row
 from kdlab.study.starved import UPDATES
+from kdlab.study.threads import use
 from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
 from kdlab.study.windows import share
 from kdlab.study.workers import beside
@@ -241,6 +243,8 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     Raises:
         BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
     """
+    threads = torch.get_num_threads()
+    use(job.threads)
     try:
         with quiet(job.name):
             return run_job(job, runner), ""
@@ -253,6 +257,8 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
             return None, f"the command line ended with {error.code}{kept}"
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return None, f"{kind}{error}{kept}"
+    finally:
+        use(threads)
 
 
 def _keep(job: Job, text: str) -> str:
