@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from kdlab.study.starved import FEW, remedy
+from kdlab.study.validated import Validations
 
 EVERY = 30.0  # seconds between two lines of a job
 _job: ContextVar[str | None] = ContextVar("job", default=None)
@@ -37,9 +38,9 @@ def shown(name: str) -> Iterator[None]:
 
 
 def job_callbacks() -> list[Callback]:
-    """What prints the progress of a fit that is a job of a study; nothing for other fits."""
+    """What a fit that is a job of a study has more: it prints its progress, and keeps its validations."""
     name = _job.get()
-    return [] if name is None else [JobProgress(name)]
+    return [] if name is None else [JobProgress(name), Validations()]
 
 
 class JobProgress(Callback):
