@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "objective": {"types", "functional", "distributed", "fields", "pairs"},
     "labelled": {"types", "functional", "distributed", "fields", "objective"},
     "objectives": {"types", "functional", "distributed", "fields", "objective", "labelled", "pairs"},
-    "data": {"types", "views", "augment", "fingerprint"},
+    "data": {"types", "views", "augment", "fingerprint", "reuse"},
     "methods": {
         "types",
         "functional",

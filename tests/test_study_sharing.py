@@ -19,6 +19,7 @@ from kdlab.nets import WideResNet
 from kdlab.study import windows
 from kdlab.study.command import main
 from kdlab.types import InputError
+from kdlab.views import GramianAngularField
 from tests.test_study import toy
 
 
@@ -258,3 +259,31 @@ def test_several_data_sets_are_kept_within_a_bound(monkeypatch):
         for config in configs * 3:
             windows.share(BasicMotions(), config)
         assert len(read_sets) == expected
+
+
+def test_views_of_validation_are_computed_once_and_no_one_can_change_them(monkeypatch):
+    computed = Counted(monkeypatch, GramianAngularField, "compute")
+    views = {"gaf": GramianAngularField(8), "other": GramianAngularField(9)}
+    data, again = (BasicMotions(views=dict(views), batch_size=8) for _ in range(2))
+
+    def val(module):
+        return [batch.views for batch in module.val_dataloader()]
+
+    fresh = val(data)
+    once = computed.calls
+    with reuse.reusing():
+        first = val(data)
+        assert computed.calls == 2 * once
+        for batch in first:
+            batch["gaf"].zero_()
+        second = val(again)  # another module of the same data
+        assert computed.calls == 2 * once
+        next(data.batches("train"))
+        trained = computed.calls
+        next(iter(data.train_dataloader()))
+        assert computed.calls == trained + 2
+        assert reuse.find("nothing") is None
+        val(BasicMotions(views=dict(views), batch_size=8, scale="minmax"))  # other bytes
+        assert computed.calls == trained + 2 + once
+    for a, b in zip(fresh, second, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in views)
