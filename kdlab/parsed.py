@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Name
     if not all(_is_plain(value) for value in own.values()):
         return parse()
     shape = {name: type(value).__name__ for name, value in own.items()}
-    key = ("parsed", words[0], base, json.dumps([_without(content, own), shape], sort_keys=True, default=repr))
+    key = ("parsed", words[0], base, repr([_without(content, own), shape]))
     found: tuple[Namespace, dict[str, Any]] | None = reuse.find(key)
     if found is None:
         parsed = parse()

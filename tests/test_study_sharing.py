@@ -9,9 +9,9 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningCLI
 
-from kdlab import cli, reuse
+from kdlab import Supervised, cli, reuse
 from kdlab.data import BasicMotions
-from kdlab.lightning_cli import Reading
+from kdlab.lightning_cli import KdlabCLI, Reading
 from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.teacher import Teacher
@@ -287,3 +287,31 @@ def test_views_of_validation_are_computed_once_and_no_one_can_change_them(monkey
         assert computed.calls == trained + 2 + once
     for a, b in zip(fresh, second, strict=True):
         assert all(torch.equal(a[name], b[name]) for name in views)
+
+
+# ---------------------------------------------------------------- what a fit dumps
+class Keeping(Supervised):
+    """A method of a user's own that keeps its hyper-parameters."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.save_hyperparameters()
+
+
+def test_hyperparameters_are_those_of_lightning_and_dumped_only_where_they_are_kept(tmp_path, monkeypatch):
+    toy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load((tmp_path / "supervised.yaml").read_text())
+    content["trainer"] |= {"fast_dev_run": True}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(content))
+    content["model"]["class_path"] = f"{__name__}.Keeping"
+    (tmp_path / "keeping.yaml").write_text(yaml.safe_dump(content))
+    dumped = Counted(monkeypatch, LightningCLI, "_dump_config")
+    assert not cli.run(["fit", "--config", "plain.yaml"]).model.hparams
+    assert dumped.calls == 0
+    own = dict(cli.run(["fit", "--config", "keeping.yaml"]).model.hparams)
+    assert dumped.calls == 1
+    monkeypatch.setattr(KdlabCLI, "_add_instantiators", LightningCLI._add_instantiators)
+    assert own == dict(cli.run(["fit", "--config", "keeping.yaml"]).model.hparams)
+    assert own["view"] == "raw"
+    assert own["net"]["init_args"]["depth"] == 10

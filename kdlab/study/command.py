@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from kdlab import reuse
 from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
@@ -76,7 +77,10 @@ def main(
             "of them. Leave it out."
         )
     with ends.ending("study"), quiet():
-        _main(given, runner, check, build)
+        try:
+            _main(given, runner, check, build)
+        finally:
+            reuse.forget()
 
 
 def _main(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -57,7 +56,12 @@ def measured(threads: Threads, jobs: Jobs, done: Mapping[str, Any], build: Build
             continue
         key = _kind(job)
         if key not in by_net:
-            seconds = step_seconds(*_net_of(job, build), numbers, CHOOSE if threads.measure else TELL)
+            try:
+                seconds = step_seconds(*_net_of(job, build), numbers, CHOOSE if threads.measure else TELL)
+            except Exception:
+                if threads.measure:
+                    raise
+                return threads  # the jobs themselves say what is wrong
             by_net[key] = fewest(seconds)
             print(_line(title, seconds, by_net[key], threads.measure))
         rows[title] = by_net[key]
@@ -83,7 +87,7 @@ def _kind(job: Job) -> str:
     view = model.get("student_view" if student else "view", "raw")
     windows = {name: value for name, value in data.items() if name not in ("views", "seed", "test_subjects")}
     read = [model.get("student" if student else "net"), (data.get("views") or {}).get(view), windows]
-    return json.dumps([get_value(job.config, "data.class_path"), *read], sort_keys=True, default=str)
+    return repr([get_value(job.config, "data.class_path"), *read])
 
 
 def _net_of(job: Job, build: Build) -> tuple[Any, Any]:
@@ -94,10 +98,12 @@ def _net_of(job: Job, build: Build) -> tuple[Any, Any]:
         method, data = build(path)
     share(data, job.config)
     data.setup()
-    batch = next(iter(data.train_dataloader()), None)
-    if batch is None or method.view not in batch.views:
-        raise InputError(f"--threads: {job.name} has no training batch in the view {method.view!r}. Write a number.")
-    return method, batch.views[method.view]
+    if method.view not in data.view_names:
+        raise InputError(
+            f"--threads: the data of {job.name} must have the view {method.view!r} of its net, but have "
+            f"{', '.join(data.view_names)}. Add it."
+        )
+    return method, next(data.batches("train", views=[method.view])).views[method.view]
 
 
 def _line(title: str, seconds: Mapping[int, float], number: int, chosen: bool) -> str:

@@ -34,7 +34,7 @@ class Validations(Callback):
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         """Take the weights as the first batch meets them: averaged ones are in their place by now."""
-        if batch[1] == 0:
+        if batch[1] == 0 and trainer.world_size == 1:
             self._hash = weights_hash(net_state(pl_module.state_dict()))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
