@@ -27,7 +27,7 @@ def view_again(view: View, x: NDArray[Any]) -> Tensor:
     if not reuse.active() or isinstance(view, Raw) or get_worker_info() is not None:
         return view(x)
     kind = type(view)
-    digest = hashlib.blake2b(np.ascontiguousarray(x), digest_size=16).digest()
+    digest = hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest()
     key = ("view", kind.__module__, kind.__qualname__, view.digest, x.shape, str(x.dtype), digest)
     made = reuse.kept(key, lambda: view(x), lambda tensor: tensor.nbytes)
     return made.clone()  # a batch may be changed by who reads it
