@@ -7,7 +7,8 @@ each, in one process with one thread. The recordings are those of ``KDLAB_DATA``
 Inside is what training needs: forward and backward pass, optimiser, the views and augmentation of the training
 windows, and the forward passes of one validation an epoch. Outside is all else: imports, configs, reading, views that
 are computed once, filling of the teachers' cache, logging, checkpoints, evaluation. The time is the processor time of
-the process and its children. Logging in a step is outside, too. The line at the end is inside over all.
+the process and its children. Logging in a step is outside, too: what is collected of a step, and what is written. The
+table also shows where the time outside goes. The line at the end is inside over all.
 
 ``--source FOLDER`` measures another version of kdlab, whose package lies in that folder, with the same script.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import importlib
 import os
 import sys
 import tempfile
@@ -165,32 +167,93 @@ def where(loops: list[str], name: str, function: Callable[..., Any]) -> Callable
     return wrapper
 
 
+#: what is inside
+INSIDE = ("steps", "views", "validation")
+#: name of what is outside -> the functions whose time it is, without that of others in this list
+OUTSIDE: dict[str, list[str]] = {
+    "parsing": [
+        "lightning.pytorch.cli:LightningCLI.setup_parser",
+        "kdlab.lightning_cli:KdlabCLI.parse_arguments",
+        "lightning.pytorch.cli:LightningCLI._dump_config",
+        "lightning.pytorch.cli:SaveConfigCallback.setup",
+    ],
+    "making objects": ["kdlab.lightning_cli:KdlabCLI.instantiate_classes"],
+    "reading": ["kdlab.data.spswhar:SPSWHAR.load"],
+    "data": ["kdlab.data.base:WindowDataModule._prepare", "kdlab.study.windows:fingerprint"],
+    "before the fit": ["kdlab.lightning_cli:KdlabCLI._check", "kdlab.methods.preparation:Preparation.setup"],
+    "sanity check": ["lightning.pytorch:Trainer._run_sanity_check"],
+    "teacher cache": ["kdlab.methods.distillation:cached_outputs"],
+    "teacher scores": ["kdlab.methods.distillation:validation_scores"],
+    "loops": ["lightning.pytorch:Trainer.fit"],
+    "logging": [
+        "lightning.pytorch:LightningModule.log_dict",
+        "kdlab.methods.step_values:StepValues.see",
+        "kdlab.methods.step_values:StepValues.step",
+        "kdlab.methods.step_values:StepValues.epoch",
+        "kdlab.methods.epoch_means:EpochMeans.add",
+        "kdlab.methods.epoch_means:EpochMeans.read",
+        "lightning.pytorch.loggers:CSVLogger.log_metrics",
+        "lightning.pytorch.loggers:CSVLogger.save",
+    ],
+    "checkpoints": [
+        "kdlab.run_checkpoints:RunCheckpoint._save_checkpoint",
+        "kdlab.run_checkpoints:write_all",
+        "kdlab.methods.checkpoints:read_checkpoint",
+        "kdlab.study.job:read_checkpoint",
+        "kdlab.lightning_cli:read_checkpoint",
+        "kdlab.methods.preparation:read_checkpoint",
+        "kdlab.methods.teacher:read_checkpoint",
+    ],
+    "validation after": ["lightning.pytorch:Trainer.validate"],
+    "evaluation": ["kdlab.study.job:evaluate"],
+    "results": ["kdlab.study.job:run_job"],
+    "tables": ["kdlab.study.command:write"],
+}
+
+Wrapped = tuple[Any, str, Callable[[Callable[..., Any]], Callable[..., Any]]]
+
+
+def outside() -> Iterator[Wrapped]:
+    """The functions of `OUTSIDE`, as far as this version of kdlab has them."""
+    for name, places in OUTSIDE.items():
+        for place in places:
+            module, _, attribute = place.partition(":")
+            owner: Any = importlib.import_module(module)
+            *path, last = attribute.split(".")
+            for part in path:
+                owner = getattr(owner, part)
+            if hasattr(owner, last):
+                yield owner, last, functools.partial(timed, name)
+
+
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Within the block the times of steps, views, validation and logging are added up, in every fit of Lightning."""
-    from lightning.pytorch import LightningModule
+    """Within the block the times of steps, views and validation of every fit, and of all outside, are added up."""
     from lightning.pytorch.loops import _EvaluationLoop, _FitLoop
     from lightning.pytorch.loops.fetchers import _PrefetchDataFetcher
     from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
     from lightning.pytorch.strategies import Strategy
 
     fit, evaluation = ["fit"], ["fit", "evaluation"]
-    wrapped: list[tuple[Any, str, Callable[[Callable[..., Any]], Callable[..., Any]]]] = [
+    wrapped: list[Wrapped] = [
         (_FitLoop, "run", functools.partial(within, "fit")),
         (_EvaluationLoop, "run", functools.partial(within, "evaluation")),
         (_AutomaticOptimization, "run", functools.partial(where, fit, "steps")),
         (_PrefetchDataFetcher, "__next__", functools.partial(where, fit, "views")),
         (Strategy, "validation_step", functools.partial(where, evaluation, "validation")),
-        (LightningModule, "log_dict", functools.partial(timed, "logging")),
+        *outside(),
     ]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wrapped]
+    before = [(owner, name, vars(owner).get(name)) for owner, name, _ in wrapped]
     for owner, name, wrap in wrapped:
         setattr(owner, name, wrap(getattr(owner, name)))
     try:
         yield
     finally:
         for owner, name, real in before:
-            setattr(owner, name, real)
+            if real is None:  # inherited
+                delattr(owner, name)
+            else:
+                setattr(owner, name, real)
 
 
 def main(words: list[str] | None = None) -> float:
@@ -221,6 +284,7 @@ def measure(folder: Path, seeds: int, epochs: int, begin: float) -> float:
     from kdlab import cli
     from kdlab.study.command import main as run_study
 
+    SPENT["imports"] = seconds() - begin
     try:
         with watched():
             run_study([str(study), "--root", str(folder / "runs")], cli.run, cli.check)
@@ -231,11 +295,13 @@ def measure(folder: Path, seeds: int, epochs: int, begin: float) -> float:
 
 def print_shares(title: str, whole: float) -> float:
     """Print where the time went; the share that is inside."""
-    inside = sum(spent for name, spent in SPENT.items() if name != "logging")
+    spent = {name: SPENT.get(name, 0.0) for name in (*INSIDE, "imports", *OUTSIDE)}
+    spent["other"] = whole - sum(spent.values())
+    inside = sum(spent[name] for name in INSIDE)
     print(f"\n{title}; seconds of processor time")
-    for name, spent in sorted(SPENT.items()):
-        print(f"  {name:12} {spent:9.1f}  {spent / whole:5.1%}")
-    print(f"  {'all':12} {whole:9.1f}")
+    for name, part in spent.items():
+        print(f"  {'inside' if name in INSIDE else 'outside':8} {name:16} {part:9.1f}  {part / whole:5.1%}")
+    print(f"  {'':8} {'all':16} {whole:9.1f}")
     print(f"inside over all: {inside / whole:.3f}")
     return inside / whole
 

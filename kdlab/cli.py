@@ -154,7 +154,7 @@ def main() -> None:
 def _study(words: Sequence[str]) -> None:
     from kdlab.study.command import main
 
-    main(words, run, check)
+    main(words, run, check, build)
 
 
 def _tune(words: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.hyperparameters import Instantiator
 from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
@@ -31,6 +32,7 @@ from kdlab.methods.selection import Rule, Selection
 from kdlab.methods.tuning import check_finders
 from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
+from kdlab.parsed import parse_once
 from kdlab.parser import Parser, reason
 from kdlab.quiet import lean_summary, name_run
 from kdlab.resuming import METRICS, interrupted_version, logged_run, next_row, rows_before, take_best
@@ -118,10 +120,22 @@ class KdlabCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the words; refuse what the parser lets through: data or model without a class, a seed out of range."""
-        super().parse_arguments(parser, args)
+        base: Any = self.datamodule_class
+
+        def parse() -> Namespace:
+            LightningCLI.parse_arguments(self, parser, args)
+            config: Namespace = self.config
+            return config
+
+        self.config = parse_once(args, base, parse)
         name = self.config.subcommand
         config, own = self.config[name], self._parser(name)
         check_parsed(config, own)
+
+    def _add_instantiators(self) -> None:
+        """What ``save_hyperparameters`` of a user's own class keeps is dumped where it is called."""
+        for key, kind in (("model", Method), ("data", self._datamodule_class)):
+            self.parser.add_instantiator(Instantiator(self, key), kind, subclasses=True)
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights; it never changes the settings of the command line and the config."""

@@ -24,8 +24,8 @@ class RecordRun(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the nested config (the CSV logger has it as a file already)."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        self._log(trainer, config)
+        if any(not isinstance(logger, CSVLogger) for logger in trainer.loggers):
+            self._log(trainer, yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the data, the objective and the teachers of the run."""

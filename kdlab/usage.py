@@ -8,12 +8,18 @@ from collections.abc import Callable
 #: format of an exported file -> how its files end
 FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c"}
 CHECKPOINT = "CKPT"
+#: in place of a number of threads
+MEASURE = "measure"
 _TRUST = (
     "Net and view come from the checkpoint. Of the config.yaml beside it only data is read, and of that only data "
     "modules, views, augmentations and scales of kdlab itself, so that run folders of others are safe to read. Runs "
     "with classes of your own need --trust-config, or --config with a config that you name: both are programs, whose "
     "classes are imported and called."
 )
+
+
+def _threads(text: str) -> int | str:
+    return text if text == MEASURE else int(text)
 
 
 def study() -> argparse.ArgumentParser:
@@ -29,7 +35,8 @@ def study() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     add("--report", action="store_true", help="write tables and figures of what is done, and run nothing")
     add("--hours", type=float, help="begin no job that is not expected to end within these hours")
-    add("--threads", type=int, help="threads of every job on a CPU; by default 1, or OMP_NUM_THREADS")
+    threads = "threads of every job on a CPU, or measure: by the time of steps; by default 1, or OMP_NUM_THREADS"
+    add("--threads", type=_threads, metavar="NUMBER|measure", help=threads)
     add("--root", default="runs", help="folder of all runs")
     add("--hash-people", action="store_true", help="as people: hashed in the study file")
     return parser

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops import _FitLoop
 
 from benchmarks import study
@@ -49,19 +50,29 @@ def test_times_within_others_are_counted_once(monkeypatch):
 
 
 def test_parts_of_a_fit_are_seen_and_what_is_done_after_it_is_not(tmp_path):
-    real, begin = _FitLoop.run, time.process_time()
+    real, fit, log, begin = _FitLoop.run, Trainer.fit, LightningModule.log_dict, time.process_time()
     module, data = Supervised(net()), BasicMotions(batch_size=8)
     run = trainer(tmp_path, max_epochs=2)
     with study.watched():
         run.fit(module, data)
         spent = dict(study.SPENT)
         run.validate(module, data, verbose=False)
-        assert {k: v for k, v in study.SPENT.items() if k != "logging"} == {
-            k: v for k, v in spent.items() if k != "logging"
-        }
-    assert set(spent) == {"steps", "views", "validation", "logging"}
+        assert all(study.SPENT[name] == spent[name] for name in study.INSIDE)
+        assert "validation after" in study.SPENT
+    assert {*study.INSIDE, "logging", "loops", "sanity check", "before the fit"} <= set(spent)
+    assert set(spent) <= {*study.INSIDE, *study.OUTSIDE}
     assert all(seconds > 0 for seconds in spent.values())
     assert spent["steps"] > spent["logging"]
     assert sum(spent.values()) < time.process_time() - begin
     assert _FitLoop.run is real
+    assert (Trainer.fit, LightningModule.log_dict) == (fit, log)
     assert study.LOOPS == []
+
+
+def test_the_table_names_every_part_and_what_is_in_none(capsys):
+    study.SPENT.update(steps=6.0, views=1.0, validation=1.0, imports=0.5, logging=0.5)
+    assert study.print_shares("a study", 10.0) == 0.8
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["inside"] * 3
+    assert any(line.split()[:3] == ["outside", "other", "1.0"] for line in lines)
+    assert lines[-1] == "inside over all: 0.800"

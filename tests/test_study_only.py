@@ -100,9 +100,9 @@ def test_wrong_threads_and_those_beside_a_gpu(here, monkeypatch):
         main(["study.yaml", "--threads", "0"], failing, cli.check)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    number, line = threads.threads_of(None)
-    assert number is None
-    assert "each on a GPU" in line
+    found = threads.threads_of(None)
+    assert found.number is None
+    assert "each on a GPU" in found.line
 
 
 def test_the_threads_of_worker_processes():

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
+from kdlab.data.kept_views import view_again
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.physical import seen
 from kdlab.data.sampler import REPEAT, ClassPairs, stream
@@ -104,7 +105,12 @@ class WindowDataset(Dataset[Batch]):
                     versions[at] = x if mixture is None or version == "clean" else mixture.windows(x)
                 if want.physical and at not in brought_back:
                     brought_back[at] = self.scalers[want.source].physical(versions[at])
-                done[known] = seen(want.view, brought_back[at]) if want.physical else want.view(versions[at])
+                if want.physical:
+                    done[known] = seen(want.view, brought_back[at])
+                elif self.keyed_by_epoch or changes:
+                    done[known] = want.view(versions[at])
+                else:
+                    done[known] = view_again(want.view, versions[at])
             views[want.key] = done[known]
         target: NDArray[Any] = self.target[index].astype(np.int64 if self.target.ndim == 1 else np.float32)
         return Batch(

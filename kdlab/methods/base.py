@@ -21,6 +21,7 @@ from kdlab.methods.averages import before_validation, check_current, follow, kee
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
 from kdlab.methods.epoch_means import EpochMeans
+from kdlab.methods.evaluated import log_once
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
@@ -276,7 +277,7 @@ class Method(Preparation):
         metrics: Any = self.metrics[stage]
         if len(logits):  # a rank may hold repeats only; it logs all the same, because the others wait for it
             metrics.update(logits, target)
-        self.log_dict(metrics, on_epoch=True, prog_bar=stage == "val", batch_size=len(logits))
+        log_once(self, metrics, prog_bar=stage == "val", batch_size=len(logits))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss (cross-entropy), accuracy and macro F1 on validation windows."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from kdlab.cache import CachedOutputs, Request, TeacherCache, fill_cache, size
 from kdlab.distributed import world_size
 from kdlab.files import part_prefix, remove_leftovers
+from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, name_of, windows_in
 from kdlab.objective import Objective
@@ -150,7 +151,7 @@ def _requests(
             key["class_map"] = teacher.class_map
         if teacher.physical:
             key["physical"] = None if teacher.before is None else teacher.before.plain
-        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
+        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver, precision)
         zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
         probe = teacher(_deliver_view(zeros, teacher.view, deliver))
         requests[name] = Request(key, needs.get(name, {}), probe, outputs, batch_size * world_size())
@@ -162,12 +163,14 @@ def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Te
     return deliver(Batch({view: x}, nothing, nothing)).views[view]
 
 
-def _outputs(teacher: Teacher, windows: Windows, full: int, deliver: Callable[[Batch], Batch]) -> Iterator[Output]:
+def _outputs(
+    teacher: Teacher, windows: Windows, full: int, deliver: Callable[[Batch], Batch], precision: str
+) -> Iterator[Output]:
     """Outputs in batches of the training's size; the last batch is padded with zeros, whose outputs are dropped."""
     for batch in windows.batches("train", full, views=[teacher.view]):
         x = batch.views[teacher.view]
         count = len(x)
         if count < full:
             x = torch.cat([x, x.new_zeros(full - count, *x.shape[1:])])
-        output = teacher(_deliver_view(x, teacher.view, deliver))
+        output = output_of(teacher, _deliver_view(x, teacher.view, deliver), precision)
         yield Output(output.logits[:count], {tap: feature[:count] for tap, feature in output.features.items()})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from kdlab import distributed
+from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.label_kinds import is_right, patterns
 from kdlab.methods.receiving import Receiving
 from kdlab.methods.teacher import Teacher
@@ -54,7 +55,10 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
         batch = module.received(given, "teachers")
         keep = batch.index >= 0
         with precision.val_step_context():
-            logits = [teacher(batch.views[teacher.view]).logits for teacher in teachers.values()]
+            logits = [
+                output_of(teacher, batch.views[teacher.view], str(trainer.precision), logits_only=True).logits
+                for teacher in teachers.values()
+            ]
         hits = [is_right(x, batch.target, many) for x in logits] + [~x.isfinite().all(1) for x in logits]
         right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
         classes.scatter_add_(0, patterns(batch.target, batch.target.shape[-1], many)[0], keep.float())

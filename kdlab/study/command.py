@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kdlab import usage
+from kdlab import reuse, usage
 from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
@@ -28,12 +28,15 @@ from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
 from kdlab.study.run import Outcome, run_jobs
-from kdlab.study.threads import threads_of, use
+from kdlab.study.threads import record, threads_of, use
+from kdlab.study.threads_measured import Build, measured, with_threads
 from kdlab.study.tuning.run import find, fix_threads, line_of, read_settings, resolve, show
 from kdlab.types import InputError
 
 
-def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
+def main(
+    words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None], build: Build | None = None
+) -> None:
     """The command.
 
     SIGINT, SIGTERM and SIGHUP end it with status 130, 143 and 129, and every process that it started; what is done is
@@ -43,6 +46,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
         words: what comes after ``kdlab study``.
         runner: runs a command line.
         check: reads a command line without running it.
+        build: makes method and data module of a config file; None: no threads are measured.
 
     Raises:
         InputError: a wrong study file or argument, a study that another process runs, or a file that cannot be
@@ -58,10 +62,15 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
             "of them. Leave it out."
         )
     with ends.ending("study"), quiet():
-        _main(given, runner, check)
+        try:
+            _main(given, runner, check, build)
+        finally:
+            reuse.forget()
 
 
-def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None]) -> None:
+def _main(
+    given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None], build: Build | None
+) -> None:
     never_refuse()
     study = Study.read(given.file)
     if given.hash_people:
@@ -74,11 +83,11 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
     tuning, trials = resolve(settings, check)
     folds, jobs = plan(study, Path(given.root), settings)
     folder = Path(given.root) / study.name
-    threads, line = threads_of(given.threads)
+    threads = threads_of(given.threads, folder)
     if given.only is not None:
-        use(threads)
-        known = {**tuning.jobs, **({} if settings.pending else jobs)}
-        run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads)
+        use(threads.number)
+        known = with_threads({**tuning.jobs, **({} if settings.pending else jobs)}, threads)
+        run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)
         return
     if given.list and settings.pending:  # the others follow from their results
         print_commands(study, tuning.jobs, given.root, trials, ["--hash-people"] * given.hash_people)
@@ -106,12 +115,15 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
-        print(line)
-        use(threads)
+        print(threads.line)
+        use(threads.number)
         if settings.tuning is not None:
             find(settings, runner, folder, processes=given.jobs, command=f"kdlab study {given.file}")
             jobs = plan(study, Path(given.root), settings)[1]
             found = survey(jobs)
+        threads = measured(threads, jobs, found.rows, build, given.jobs)
+        record(threads, folder)
+        jobs = with_threads(jobs, threads)
         course = Course(
             *(jobs, found.rows),
             processes=given.jobs,
@@ -120,7 +132,7 @@ def _main(given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[s
             say=say,
             started=begin,
         )
-        outcome = execute(jobs, runner, given.jobs, found, course, threads)
+        outcome = execute(jobs, runner, given.jobs, found, course, threads.number)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         write(captioned, jobs, folds, outcome, folder, time.perf_counter() - begin)
         ends.check()

@@ -13,12 +13,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import torch
 import yaml
-from lightning.pytorch.loggers import CSVLogger
 
 from kdlab import __file__ as _package
+from kdlab import reuse
 from kdlab.data import WindowDataModule
 from kdlab.evaluate import evaluate
 from kdlab.files import one_line, read_json, write_text
@@ -35,19 +36,12 @@ from kdlab.study.plan import Job
 from kdlab.study.progress import shown
 from kdlab.study.results import check_checkpoint, clean, finished_checkpoint, identity, read_row
 from kdlab.study.starved import UPDATES
+from kdlab.study.threads import use
 from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
+from kdlab.study.validated import Line, same_weights, validated
 from kdlab.study.windows import share
 from kdlab.study.workers import beside
 from kdlab.types import InputError
-
-
-class Line(Protocol):
-    """A finished command line."""
-
-    model: Any
-    datamodule: Any
-    trainer: Any
-
 
 #: runs command-line words in this process; the data module is handed to ``prepare`` before it is set up
 Runner = Callable[[Sequence[str], Callable[[WindowDataModule], None]], Line]
@@ -152,22 +146,10 @@ def _words(job: Job, config: Path) -> list[str]:
     return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]
 
 
-@contextmanager
-def _no_rows(trainer: Any) -> Iterator[None]:
-    """Within the block ``metrics.csv`` gets no rows: it has those of the epochs, and no other."""
-    loggers = trainer.loggers
-    trainer.loggers = [logger for logger in loggers if not isinstance(logger, CSVLogger)]
-    try:
-        yield
-    finally:
-        trainer.loggers = loggers
-
-
 def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
     """All measurements of a job; validation first, with the weights that it chose."""
-    model, data, trainer = line.model, line.datamodule, line.trainer
-    with _no_rows(trainer):
-        validated = trainer.validate(model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
+    model, data = line.model, line.datamodule
+    validation = validated(line, path)
     more = job.measure
     found = evaluate(
         *(model, data),
@@ -176,9 +158,9 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
         times="latency" in more,
     )
     found.save(job.folder)
-    last = path.with_name("last.ckpt")
-    final = _scores(model, data, last) if last.is_file() else {}
-    described = read_checkpoint(path)[KEY]
+    chosen, last = read_checkpoint(path), path.with_name("last.ckpt")
+    final = _last_scores(model, data, last, chosen, found.scalars["accuracy"]) if last.is_file() else {}
+    described = chosen[KEY]
     known = (described.get("fingerprint") or {}).get("unlabelled_windows")  # of data without such windows, no key
     return {
         "view": model.view,
@@ -188,8 +170,8 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
         **_updates(path),
         "test_windows": len(found.target),
         "test_subjects": sorted(set(found.subjects)),
-        "val_accuracy": validated["val/accuracy"],
-        "val_f1": validated["val/f1"],
+        "val_accuracy": validation["val/accuracy"],
+        "val_f1": validation["val/f1"],
         **{f"test_{name}": value for name, value in found.scalars.items() if name not in _COSTS},
         **{name: kind(found.scalars[name]) for name, kind in _COSTS.items() if name in found.scalars},
         **({BESIDE: beside()} if "latency" in more else {}),
@@ -218,11 +200,24 @@ def _bins(reliability: Mapping[str, Any]) -> dict[str, list[float | None]]:
 _COSTS = {"parameters": int, "macs": int, "latency_ms": float, "view_ms": float}
 
 
-def _scores(model: Any, data: WindowDataModule, path: Path) -> dict[str, float]:
-    """Test accuracy of the last epoch, for comparison with the chosen one."""
-    model.load_state_dict(read_checkpoint(path)["state_dict"], strict=False)
-    found = evaluate(model, data, robustness=False, embedding=False, cost=False)
-    return {"test_accuracy_last": found.scalars["accuracy"]}
+def _last_scores(
+    model: Any, data: WindowDataModule, path: Path, chosen: Mapping[str, Any], accuracy: float
+) -> dict[str, float]:
+    """Test accuracy of the last epoch, for comparison with the chosen one, whose accuracy it has where it is the same.
+
+    Args:
+        model: of the job.
+        data: of the job.
+        path: the checkpoint of the last epoch.
+        chosen: content of the checkpoint that was chosen.
+        accuracy: on the test windows, of that one.
+    """
+    state = read_checkpoint(path)["state_dict"]
+    if not (reuse.active() and same_weights(state, chosen["state_dict"])):
+        model.load_state_dict(state, strict=False)
+        found = evaluate(model, data, robustness=False, embedding=False, cost=False)
+        accuracy = found.scalars["accuracy"]
+    return {"test_accuracy_last": accuracy}
 
 
 @functools.cache
@@ -241,8 +236,10 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     Raises:
         BaseException: a signal ended it (see :func:`kdlab.study.ends.end_of`); the job is left for the next time.
     """
+    threads = torch.get_num_threads()
+    use(job.threads)
     try:
-        with quiet(job.name):
+        with quiet(job.name), reuse.reusing():
             return run_job(job, runner), ""
     except (SystemExit, KeyboardInterrupt, Exception) as error:
         if ends.end_of(error) is not None:
@@ -253,6 +250,8 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
             return None, f"the command line ended with {error.code}{kept}"
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return None, f"{kind}{error}{kept}"
+    finally:
+        use(threads)
 
 
 def _keep(job: Job, text: str) -> str:

@@ -102,6 +102,7 @@ class Job:
     measure: tuple[str, ...] = ()  # of `kdlab.study.measured.MEASURES`
     updates: int | None = None  # in total, in a study with updates
     warm: int = 0  # those of its warm start
+    threads: int | None = None  # that it computes with; None: those of its process
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from kdlab import reuse
 from kdlab.files import write_text
 from kdlab.study import ends
 from kdlab.study.kept import check_kept
@@ -69,7 +70,8 @@ def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Sur
                 continue
             write_text(path, yaml.safe_dump(job.config, sort_keys=False))
             try:
-                check(["fit", "--config", str(path)])
+                with reuse.reusing():  # the jobs of this process find it parsed
+                    check(["fit", "--config", str(path)])
             except SystemExit as error:
                 if ends.end_of(error) is not None:
                     raise

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from kdlab.callbacks.update_budget import UpdateBudget
 from kdlab.study.starved import FEW, remedy
+from kdlab.study.validated import Validations
 
 EVERY = 30.0  # seconds between two lines of a job
 _job: ContextVar[str | None] = ContextVar("job", default=None)
@@ -38,9 +39,9 @@ def shown(name: str) -> Iterator[None]:
 
 
 def job_callbacks() -> list[Callback]:
-    """What prints the progress of a fit that is a job of a study; nothing for other fits."""
+    """What a fit that is a job of a study has more: it prints its progress, and keeps its validations."""
     name = _job.get()
-    return [] if name is None else [JobProgress(name)]
+    return [] if name is None else [JobProgress(name), Validations()]
 
 
 class JobProgress(Callback):

@@ -22,6 +22,10 @@ from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}
 _contents: dict[str, str] = {}
+#: bytes of several data sets that a process keeps at a time
+MOST = 2**30
+#: arguments of a data module that change its batches, but not its windows, split and scaling
+_OF_BATCHES = ("views", "augment", "corruption")
 
 
 def make_data(config: dict[str, Any]) -> WindowDataModule:
@@ -30,7 +34,7 @@ def make_data(config: dict[str, Any]) -> WindowDataModule:
     Raises:
         InputError: where it cannot be made.
     """
-    arguments = {k: v for k, v in _arguments(config).items() if k not in ("views", "augment", "corruption")}
+    arguments = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}
     parser = _parser()
     try:
         parsed = parser.parse_object({"data": {"class_path": _data(config)["class_path"], "init_args": arguments}})
@@ -43,12 +47,34 @@ def make_data(config: dict[str, Any]) -> WindowDataModule:
 
 
 def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
-    """Hand over the windows that this process read for an earlier run of the same data; read them the first time."""
+    """Hand over the windows that this process read for an earlier run of the same data; read them the first time.
+
+    No run can change them. Further data sets are kept where all of them fit into `MOST` bytes, and otherwise the one
+    that was used last alone.
+    """
     key = _load_key(config)
-    if key not in _loaded:
-        _loaded.clear()  # one data set at a time
-        _loaded[key] = datamodule.load()
-    datamodule.reuse(_loaded[key])
+    found = _loaded.pop(key, None)
+    if found is None:
+        while _loaded and sum(map(_bytes, _loaded.values())) > MOST // 2:  # before the next one is read
+            _loaded.pop(next(iter(_loaded)))
+        found = read_only(datamodule.load())
+    _loaded[key] = found
+    while len(_loaded) > 1 and sum(map(_bytes, _loaded.values())) > MOST:
+        _loaded.pop(next(iter(_loaded)))
+    datamodule.reuse(found)
+
+
+def read_only(data: WindowSet) -> WindowSet:
+    """The same windows, labels and names, in arrays that refuse to be written; what stays in files is left as it is."""
+    for x in (*data.windows.values(), data.target, data.subject, data.recording):
+        if type(x) is np.ndarray:
+            x.flags.writeable = False
+    return data
+
+
+def _bytes(data: WindowSet) -> int:
+    """What the windows take in memory; those in files take none."""
+    return sum(x.nbytes for x in data.windows.values() if type(x) is np.ndarray)
 
 
 def forget() -> None:
@@ -61,7 +87,9 @@ def forget() -> None:
 
 def fingerprint(config: dict[str, Any]) -> str:
     """A digest of the data of a run: every window and label, the split and the scaling."""
-    return _fingerprint(json.dumps(_data(config), sort_keys=True, default=str))
+    given = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}  # as runs share it
+    content = {"class_path": _data(config)["class_path"], "init_args": given}
+    return _fingerprint(json.dumps(content, sort_keys=True, default=str))
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.plan import NEEDED, Job
 from kdlab.study.tuning.pruning import found_in
 from kdlab.study.tuning.suggest import COMPLETE, FAILED, PRUNED
+from kdlab.study.validated import validated
 from kdlab.types import InputError
 
 
@@ -29,15 +30,15 @@ def validation_row(line: Any, path: Path) -> dict[str, Any]:
     """
     trainer, data = line.trainer, line.datamodule
     updates, pruning = trainer.global_step, found_in(trainer)
-    validated = trainer.validate(line.model, datamodule=data, ckpt_path=str(path), weights_only=True, verbose=False)[0]
+    found = validated(line, path)
     described = read_checkpoint(path)[KEY]
     return {
         "state": COMPLETE if pruning is None or pruning.pruned_at is None else PRUNED,
         "view": line.model.view,
         "best_epoch": described["provenance"]["epoch"],
-        "val_accuracy": validated["val/accuracy"],
-        "val_f1": validated["val/f1"],
-        "val_loss": validated["val/loss"],
+        "val_accuracy": found["val/accuracy"],
+        "val_f1": found["val/f1"],
+        "val_loss": found["val/loss"],
         "updates": updates,
         "points": [] if pruning is None else pruning.points,
         "pruned_at": None if pruning is None else pruning.pruned_at,

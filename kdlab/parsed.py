@@ -1,0 +1,109 @@
+"""Configs of a study's jobs that differ in seed and folders alone: parsed once, and the differences filled in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from kdlab import reuse
+from kdlab.configs import read_config
+
+#: settings that differ between the jobs of a run
+_OWN = ("seed_everything", "run", "model.init_args.init", "model.init_args.student_init")
+_TEACHERS = "model.init_args.teachers"
+
+
+def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Namespace]) -> Namespace:
+    """Parse ``<subcommand> --config FILE``; within :func:`kdlab.reuse.reusing` a config that was parsed is copied.
+
+    It is found by the content of the file without seed, name and folders, which are filled in. These are whole numbers,
+    and texts that the parser takes as they are; where it changed one of them, the config is parsed again.
+
+    Args:
+        words: of the command line; None: those of the process.
+        base: of the data modules that the parser takes.
+        parse: parses them.
+    """
+    file = _file_of(words)
+    if file is None or words is None or not reuse.active():
+        return parse()
+    content = read_config(Path(file), "--config")
+    own = dict(_own_of(content))
+    if not all(_is_plain(value) for value in own.values()):
+        return parse()
+    shape = {name: type(value).__name__ for name, value in own.items()}
+    key = ("parsed", words[0], base, repr([_without(content, own), shape]))
+    found: tuple[Namespace, dict[str, Any]] | None = reuse.find(key)
+    if found is None:
+        parsed = parse()
+        if all(_get(parsed[words[0]], name) == value for name, value in own.items()):
+            reuse.keep(key, (copy.deepcopy(parsed), own), 2**16)
+        return parsed
+    parsed = copy.deepcopy(found[0])
+    section = parsed[words[0]]
+    for name, value in own.items():
+        _set(section, name, value)
+    section.config = [type(path)(file) for path in section.config]
+    return parsed
+
+
+def _file_of(words: Sequence[str] | None) -> str | None:
+    """The config file of a command line that has nothing else."""
+    if words is None or len(words) != 3 or words[1] != "--config" or not Path(words[2]).is_file():
+        return None
+    return words[2]
+
+
+def _own_of(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name -> value of what is a job's own in its config."""
+    for name in _OWN:
+        if (value := _get(content, name)) is not None:
+            yield name, value
+    teachers = _get(content, _TEACHERS)
+    for name, teacher in teachers.items() if isinstance(teachers, Mapping) else ():
+        if isinstance(teacher, Mapping) and "class_path" not in teacher and teacher.get("checkpoint") is not None:
+            yield f"{_TEACHERS}.{name}.checkpoint", teacher["checkpoint"]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the parser takes a value as it is: a whole number, or a path that YAML reads as a text."""
+    if isinstance(value, str):
+        try:
+            return "/" in value and yaml.safe_load(value) == value
+        except yaml.YAMLError:
+            return False
+    return type(value) is int
+
+
+def _without(content: Any, own: Mapping[str, Any], at: str = "") -> Any:
+    if isinstance(content, Mapping):
+        below = {key: (f"{at}.{key}" if at else str(key), value) for key, value in content.items()}
+        return {key: _without(value, own, name) for key, (name, value) in below.items() if name not in own}
+    return content
+
+
+def _step(node: Any, part: str) -> Any:
+    """What a mapping or the arguments of a class hold under a name."""
+    if isinstance(node, Namespace) and "class_path" in node and part not in ("class_path", "init_args"):
+        node = node.get("init_args")
+    return node.get(part) if isinstance(node, Mapping | Namespace) else None
+
+
+def _get(node: Any, name: str) -> Any:
+    for part in name.split("."):
+        node = _step(node, part)
+    return node
+
+
+def _set(node: Any, name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        node = _step(node, part)
+    if isinstance(node, Namespace) and "class_path" in node:
+        node = node.init_args
+    node[last] = value

@@ -1,0 +1,317 @@
+"""What the jobs of a study share changes none of their results."""
+
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningCLI
+
+from kdlab import Supervised, cli, reuse
+from kdlab.data import BasicMotions
+from kdlab.lightning_cli import KdlabCLI, Reading
+from kdlab.methods.checkpoints import read_checkpoint
+from kdlab.methods.kept_outputs import output_of
+from kdlab.methods.teacher import Teacher
+from kdlab.nets import WideResNet
+from kdlab.study import windows
+from kdlab.study.command import main
+from kdlab.types import InputError
+from kdlab.views import GramianAngularField
+from tests.test_study import toy
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    windows.forget()
+    reuse.forget()
+    yield
+    windows.forget()
+    reuse.forget()
+
+
+class Counted:
+    """Counts the calls of a method."""
+
+    def __init__(self, monkeypatch, owner, name):
+        self.calls = 0
+        real = getattr(owner, name)
+
+        def counting(*args, **kwargs):
+            self.calls += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counting)
+
+
+def study(folder, monkeypatch, limit):
+    """Run a small study, whose jobs keep nothing in common with a limit of 0; its folder."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(reuse, "LIMIT", limit)
+    windows.forget()
+    reuse.forget()
+    path = toy(
+        folder,
+        set={"all": {"trainer.max_epochs": 3}, "students": {"model.init_args.cache": {"budget": "1GiB"}}},
+        students={
+            "kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}},
+            "at": {
+                "config": "student.yaml",
+                "teachers": {"raw": "teacher"},
+                "set": {"model.class_path": "AT"},
+                "init": "scratch",
+            },
+        },
+    )
+    main([path.name], cli.run, cli.check)
+    return folder / "runs"
+
+
+def plain(runs, name):
+    """Rows of a file of results without seconds."""
+    with (runs / "toy/study" / name).open(encoding="utf-8") as file:
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+
+
+def test_a_study_that_shares_has_the_results_of_one_that_does_not(tmp_path, monkeypatch):
+    parsed = Counted(monkeypatch, LightningCLI, "parse_arguments")
+    validated = Counted(monkeypatch, Trainer, "validate")
+    run = Counted(monkeypatch, Teacher, "forward")
+    apart = study(tmp_path / "apart", monkeypatch, 0)
+    before = parsed.calls, validated.calls, run.calls
+    shared = study(tmp_path / "shared", monkeypatch, 2**28)
+    assert before[:2] == (4 + 7, 7)
+    assert (parsed.calls - before[0], validated.calls - before[1]) == (3, 0)  # the teacher's is that of scratch
+    assert before[2] - (run.calls - before[2]) == 1 + 3  # training windows of the second row, three of four scores
+    assert plain(shared, "results.csv") == plain(apart, "results.csv")
+    checkpoints = sorted(path.relative_to(shared) for path in shared.rglob("*.ckpt"))
+    assert len(checkpoints) == 14
+    for path in checkpoints:
+        one, other = (read_checkpoint(runs / path) for runs in (shared, apart))
+        assert one["state_dict"].keys() == other["state_dict"].keys()
+        assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+    for path in sorted(shared.rglob("metrics.csv")):
+        assert path.read_text() == (apart / path.relative_to(shared)).read_text()
+    for path in sorted(shared.rglob("result.json")):
+        one, other = (json.loads((runs / path.relative_to(shared)).read_text()) for runs in (shared, apart))
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    for path in sorted(shared.rglob("config.yaml")):
+        one, other = (yaml.safe_load((runs / path.relative_to(shared)).read_text()) for runs in (shared, apart))
+        assert one == other
+
+
+# ---------------------------------------------------------------- what is shared, piece by piece
+def words(folder, name, **changes):
+    """The words of a fit, whose config file has these values at dotted names."""
+    config = yaml.safe_load((folder / "student.yaml").read_text())
+    teacher = config["model"]["init_args"]["teachers"]["raw"]
+    teacher["checkpoint"] = changes.pop("checkpoint", "runs/teacher")
+    config["model"]["init_args"] |= {"student_init": changes.pop("student_init", "runs/scratch/seed0")}
+    config |= {"seed_everything": 0, "run": "toy/kd", **changes}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return ["fit", "--config", str(path)]
+
+
+def read(given):
+    return cli._with_words(Reading, given).config.as_dict()
+
+
+def test_a_config_that_differs_in_seed_and_folders_is_parsed_once(tmp_path, monkeypatch):
+    toy(tmp_path)
+    parsed = Counted(monkeypatch, LightningCLI, "parse_arguments")
+    given = [
+        words(tmp_path, "a"),
+        words(tmp_path, "b", seed_everything=3, run="toy/other"),
+        words(tmp_path, "c", checkpoint="runs/another", student_init="runs/scratch/seed3"),
+    ]
+    fresh = [read(one) for one in given]
+    assert parsed.calls == 3
+    with reuse.reusing():
+        again = [read(one) for one in given]
+    assert parsed.calls == 4
+    assert [str(one).replace("_fsr", "_fr") for one in again] == [str(one).replace("_fsr", "_fr") for one in fresh]
+    assert len({str(one) for one in fresh}) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed_everything": True},  # another kind of value
+        {"run": "7"},  # YAML reads it as a number
+        {"run": "toy/a: b"},
+        {"trainer": {"max_epochs": 3}},
+        {"checkpoint": None},
+    ],
+)
+def test_another_config_is_parsed_again(tmp_path, changes, monkeypatch):
+    toy(tmp_path)
+    parsed = Counted(monkeypatch, LightningCLI, "parse_arguments")
+    with reuse.reusing():
+        read(words(tmp_path, "a"))
+        fine = True
+        try:
+            read(words(tmp_path, "b", **changes))
+        except (InputError, SystemExit):
+            fine = False
+    assert parsed.calls == 2, fine
+
+
+def test_a_copy_of_a_parsed_config_is_its_own(tmp_path):
+    toy(tmp_path)
+    given = words(tmp_path, "a")
+    with reuse.reusing():
+        first = cli._with_words(Reading, given).config
+        first.fit.model.init_args.student_init = "changed"
+        first.fit.data.init_args.train_per_class = 99
+        second = cli._with_words(Reading, given).config
+        second.fit.model.init_args.teachers.clear()
+        third = cli._with_words(Reading, given).config
+    assert third.fit.model.init_args.student_init == "runs/scratch/seed0"
+    assert third.fit.data.init_args.train_per_class == 2
+    assert list(third.fit.model.init_args.teachers) == ["raw"]
+
+
+def teacher(seed):
+    torch.manual_seed(seed)
+    net = WideResNet(10, 1, in_channels=6, num_classes=4)
+    net.standardize.fill()
+    return Teacher(net=net).load()
+
+
+def test_outputs_of_a_teacher_are_found_by_its_weights_and_its_input(monkeypatch):
+    run = Counted(monkeypatch, Teacher, "forward")
+    x = torch.randn(3, 6, 20)
+    with reuse.reusing():
+        first = output_of(teacher(0), x, "32-true")
+        again = output_of(teacher(0), x.clone(), "32-true")  # another object with the same weights
+        assert run.calls == 1
+        assert again.logits is first.logits
+        assert torch.equal(again.logits, teacher(0)(x).logits)
+        run.calls = 0
+        for one, batch, setting in (
+            (teacher(1), x, "32-true"),
+            (teacher(0), x.double().float() + 1e-6, "32-true"),
+            (teacher(0), x[:2], "32-true"),
+            (teacher(0), x, "16-mixed"),
+        ):
+            assert not torch.equal(output_of(one, batch, setting).logits, first.logits) or setting == "16-mixed"
+        assert run.calls == 4
+        other = output_of(teacher(0), x, "32-true", logits_only=True)
+        assert torch.equal(other.logits, first.logits)
+        assert not other.features
+    output_of(teacher(0), x, "32-true")
+    assert run.calls == 6  # outside of a study each time
+
+
+def test_outputs_that_depend_on_random_numbers_are_not_kept(monkeypatch):
+    class Noisy(WideResNet):
+        def taps(self, x):
+            found = super().taps(x)
+            return {**found, "embedding": found["embedding"] + torch.randn_like(found["embedding"])}
+
+    net = Noisy(10, 1, in_channels=6, num_classes=4)
+    net.standardize.fill()
+    noisy, x = Teacher(net=net).load(), torch.randn(3, 6, 20)
+    with reuse.reusing():
+        one, other = (output_of(noisy, x, "32-true").logits for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+def test_what_was_not_read_for_the_longest_time_is_freed_first(monkeypatch):
+    monkeypatch.setattr(reuse, "LIMIT", 100)
+    with reuse.reusing():
+        for name in "abc":
+            reuse.keep(name, name, 40)
+            reuse.find("a")
+        assert [reuse.find(name) for name in "abc"] == ["a", None, "c"]
+        reuse.keep("large", 1, 101)
+        assert reuse.find("large") is None
+        assert reuse.kept("a", lambda: 1 / 0) == "a"
+    assert reuse.find("a") is None
+    reuse.keep("d", 1)
+    with reuse.reusing():
+        assert reuse.find("d") is None
+
+
+def test_no_job_can_change_the_windows_that_others_read():
+    config = {"data": {"class_path": "BasicMotions", "init_args": {}}}
+    data = BasicMotions()
+    windows.share(data, config)
+    with pytest.raises(ValueError, match="read-only"):
+        data.data.windows["raw"][0] = 0
+    other = BasicMotions()
+    windows.share(other, config)
+    assert other.data.windows["raw"] is data.data.windows["raw"]
+
+
+def test_several_data_sets_are_kept_within_a_bound(monkeypatch):
+    read_sets, real = [], BasicMotions.load
+    monkeypatch.setattr(BasicMotions, "load", lambda self: read_sets.append(1) or real(self))
+    configs = [{"data": {"class_path": "BasicMotions", "init_args": {"labels": {"a": name}}}} for name in "ab"]
+    for bound, expected in ((2**30, 2), (1, 6)):
+        monkeypatch.setattr(windows, "MOST", bound)
+        windows.forget()
+        read_sets.clear()
+        for config in configs * 3:
+            windows.share(BasicMotions(), config)
+        assert len(read_sets) == expected
+
+
+def test_views_of_validation_are_computed_once_and_no_one_can_change_them(monkeypatch):
+    computed = Counted(monkeypatch, GramianAngularField, "compute")
+    views = {"gaf": GramianAngularField(8), "other": GramianAngularField(9)}
+    data, again = (BasicMotions(views=dict(views), batch_size=8) for _ in range(2))
+
+    def val(module):
+        return [batch.views for batch in module.val_dataloader()]
+
+    fresh = val(data)
+    once = computed.calls
+    with reuse.reusing():
+        first = val(data)
+        assert computed.calls == 2 * once
+        for batch in first:
+            batch["gaf"].zero_()
+        second = val(again)  # another module of the same data
+        assert computed.calls == 2 * once
+        next(data.batches("train"))
+        trained = computed.calls
+        next(iter(data.train_dataloader()))
+        assert computed.calls == trained + 2
+        assert reuse.find("nothing") is None
+        val(BasicMotions(views=dict(views), batch_size=8, scale="minmax"))  # other bytes
+        assert computed.calls == trained + 2 + once
+    for a, b in zip(fresh, second, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in views)
+
+
+# ---------------------------------------------------------------- what a fit dumps
+class Keeping(Supervised):
+    """A method of a user's own that keeps its hyper-parameters."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.save_hyperparameters()
+
+
+def test_hyperparameters_are_those_of_lightning_and_dumped_only_where_they_are_kept(tmp_path, monkeypatch):
+    toy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load((tmp_path / "supervised.yaml").read_text())
+    content["trainer"] |= {"fast_dev_run": True}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(content))
+    content["model"]["class_path"] = f"{__name__}.Keeping"
+    (tmp_path / "keeping.yaml").write_text(yaml.safe_dump(content))
+    dumped = Counted(monkeypatch, LightningCLI, "_dump_config")
+    assert not cli.run(["fit", "--config", "plain.yaml"]).model.hparams
+    assert dumped.calls == 0
+    own = dict(cli.run(["fit", "--config", "keeping.yaml"]).model.hparams)
+    assert dumped.calls == 1
+    monkeypatch.setattr(KdlabCLI, "_add_instantiators", LightningCLI._add_instantiators)
+    assert own == dict(cli.run(["fit", "--config", "keeping.yaml"]).model.hparams)
+    assert own["view"] == "raw"
+    assert own["net"]["init_args"]["depth"] == 10
