@@ -55,23 +55,30 @@ def forget() -> None:
     """Free all windows; they are read again when needed."""
     _loaded.clear()
     _contents.clear()
-    _fingerprint.cache_clear()
+    _described.cache_clear()
     _batches.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
     """A digest of the data of a run: every window and label, the split and the scaling."""
-    return _fingerprint(json.dumps(_data(config), sort_keys=True, default=str))
+    return _described(json.dumps(_data(config), sort_keys=True, default=str))[0]
+
+
+def trained_on(config: dict[str, Any]) -> dict[str, int]:
+    """How many people (recordings, where people are unknown) train a run: ``labelled``, and ``unlabelled``."""
+    return dict(_described(json.dumps(_data(config), sort_keys=True, default=str))[1])
 
 
 @functools.cache
-def _fingerprint(data: str) -> str:
+def _described(data: str) -> tuple[str, dict[str, int]]:
     config = {"data": json.loads(data)}
     datamodule = make_data(config)
     key = _load_key(config)
     if key not in _contents:
         _contents[key] = contents(datamodule.data)
-    return f"{datamodule.fingerprint['id']}-{_contents[key]}"
+    found = datamodule.fingerprint
+    people = {"labelled": len(found["train"]), "unlabelled": len(found.get("unlabelled", ()))}
+    return f"{found['id']}-{_contents[key]}", people
 
 
 def batches(config: dict[str, Any]) -> int:
