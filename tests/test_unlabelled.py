@@ -227,7 +227,17 @@ def test_refusals(given: Any, settings: Any, message: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"labelled": 0}, {"labelled": True}, {"labelled": 2, "ratio": 1.0}, {"people": "8"}, {"missing": False}],
+    [
+        {},
+        {"labelled": 0},
+        {"labelled": True},
+        {"labelled": 1.0},
+        {"labelled": 0.0},
+        {"labelled": -0.5},
+        {"labelled": 2, "ratio": 1.0},
+        {"people": "8"},
+        {"missing": False},
+    ],
 )
 def test_values_out_of_range(given: Any) -> None:
     with pytest.raises(InputError, match=r"^unlabelled: .*(Write|must)"):
