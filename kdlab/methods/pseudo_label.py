@@ -4,18 +4,16 @@ r"""Pseudo-labels: a net labels the windows without a label itself, and learns f
     \Big( - \sum_k q_{ik} \log p_{ik} \Big), \qquad p = \mathrm{softmax}(z)
 
 over the ``n`` windows of a batch without a label. Hard targets are ``q_k = [k = argmax p]``, soft ones
-``q = softmax(z / T)``; no gradient flows to them. ``alpha`` is 0 for ``T_1`` updates, in which the net learns from
-labels alone, grows linearly for ``T_2 - T_1`` updates, and is constant then. There is no teacher: it is the control of
-students that learn from such windows through teachers.
+``q = softmax(z / T)``, without gradient. ``alpha`` is 0 for ``T_1`` updates, grows linearly for ``T_2 - T_1``, and is
+constant then. It is the control of students that learn from such windows through teachers.
 
 References:
     D.-H. Lee, "Pseudo-label: The simple and efficient semi-supervised learning method for deep neural networks", ICML
     Workshop on Challenges in Representation Learning, 2013.
 
 Differences from the paper:
-    The threshold ``tau`` (Lee: 0, every window counts). ``alpha`` is 1 at its end and grows over updates (Lee: 3, over
-    epochs 100 to 600). Soft targets, sharpened by ``T < 1`` as in MixMatch: at ``T = 1`` they have no gradient. Windows
-    without a label are in every batch, so batch norm sees them from the first update on.
+    ``tau`` (Lee: 0, every window counts); soft targets, sharpened by ``T < 1``; ``alpha`` ends at 1 and grows over
+    updates (Lee: 3, over epochs 100 to 600). Batch norm sees windows without a label from the first update on.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from typing import ClassVar, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
@@ -35,9 +32,7 @@ from kdlab.types import Output, Windows
 
 
 class PseudoLabelObjective(Labelled):
-    """Terms ``"ce"`` and ``"pseudo"``; there are no teachers.
-
-    With mixed windows, one that has any share of a label counts as labelled.
+    """Terms ``"ce"`` and ``"pseudo"``; there are no teachers. A mixed window with a share of a label is labelled.
 
     Example:
         >>> net = Output(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.1, 0.0]]), {})
@@ -52,10 +47,7 @@ class PseudoLabelObjective(Labelled):
 
     pseudo_weight: Setting = setting("``alpha`` at its end, at least 0.", default=1.0)
     threshold: Setting = setting(
-        "``tau``, 0 to 1: the least probability of the predicted class of a window that counts.",
-        default=0.95,
-        low=0.0,
-        high=1.0,
+        "``tau``, 0 to 1: least probability of the class of a window that counts.", default=0.95, low=0.0, high=1.0
     )
     targets: Literal["hard", "soft"] = argument(
         '``"hard"``: the predicted class; ``"soft"``: its probabilities at temperature ``T``.', default="hard"
@@ -87,8 +79,7 @@ class PseudoLabelObjective(Labelled):
         """``{"ce": CE, "pseudo": alpha mean_i [max p_i >= tau] CE(p_i, q_i)}``."""
         without = target.sum(1) <= 0 if target.is_floating_point() else target < 0
         losses, sure = _self_losses(student.logits, self.temperature, self.threshold, self.targets == "soft")
-        counted = without & sure
-        count = without.sum().to(losses.dtype)
+        counted, count = without & sure, without.sum().to(losses.dtype)
         self._confident = (counted.sum() / count.clamp_min(1)).detach()
         if self.partly_labelled:  # ranks may differ in it
             count = distributed.total(count) / distributed.world_size()
@@ -99,24 +90,16 @@ class PseudoLabelObjective(Labelled):
 @functional.full_precision
 def _self_losses(logits: Tensor, temperature: Tensor, threshold: Tensor, soft: bool) -> tuple[Tensor, Tensor]:
     """Of each window ``(B,)``: its cross-entropy with its target, and whether the net is sure of it."""
-    own, log_p = logits.detach(), logits.log_softmax(1)
+    own = logits.detach()
     sure, label = own.softmax(1).max(1)
-    target = (own / temperature).softmax(1) if soft else one_hot(label, own.shape[1]).to(own.dtype)
-    return -(target * log_p).sum(1), sure >= threshold
+    target = (own / temperature).softmax(1) if soft else own.new_zeros(own.shape).scatter(1, label[:, None], 1.0)
+    return -(target * logits.log_softmax(1)).sum(1), sure >= threshold
 
 
 class PseudoLabel(TeacherFree, objective=PseudoLabelObjective, warm_up_updates=100, ramp_up_updates=100):
-    """Train a net on labels, and on the classes that it gives the windows without a label.
-
-    The data module names these windows with `Unlabelled`.
-    """
-
-    objective: PseudoLabelObjective
+    """Train a net on labels, and on the classes that it gives the windows without one, see `Unlabelled`."""
 
     def check_data(self, windows: Windows) -> None:
         """Tell where there is no window to label."""
         if not windows.unlabelled_count:
-            rank_zero_warn(
-                "PseudoLabel: no training window is without a label, so it trains as Supervised does. Give the data "
-                "module unlabelled: {...}."
-            )
+            rank_zero_warn("PseudoLabel: no training window is without a label, so it trains as Supervised does.")
