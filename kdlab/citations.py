@@ -293,6 +293,13 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {CS 231N, Stanford University}
 }
 
+@inproceedings{lee2013pseudo,
+  title = {Pseudo-label: The simple and efficient semi-supervised learning method for deep neural networks},
+  author = {Lee, Dong-Hyun},
+  booktitle = {ICML Workshop on Challenges in Representation Learning},
+  year = {2013}
+}
+
 @article{liu2021semantics,
   title = {Semantics-aware adaptive knowledge distillation for sensor-to-vision action recognition},
   author = {Liu, Yang and Wang, Keze and Li, Guanbin and Lin, Liang},

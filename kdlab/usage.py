@@ -34,6 +34,8 @@ def study() -> argparse.ArgumentParser:
     add("--only", metavar="JOB", action="append", help=only)
     add("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     add("--report", action="store_true", help="write tables and figures of what is done, and run nothing")
+    resume = "go on from the rows.jsonl of a study elsewhere: rows of the same settings and data are not run again"
+    add("--resume-from", metavar="FILE", help=resume)
     add("--hours", type=float, help="begin no job that is not expected to end within these hours")
     threads = "threads of every job on a CPU, or measure: by the time of steps; by default 1, or OMP_NUM_THREADS"
     add("--threads", type=_threads, metavar="NUMBER|measure", help=threads)
@@ -51,6 +53,8 @@ def tune() -> argparse.ArgumentParser:
     add("--out", help="the file to write; beside the trials without it")
     add("--dry-run", action="store_true", help="print the plan, check the space, and run nothing")
     add("--jobs", type=int, default=1, help="how many fits run at a time")
+    resume = "go on from the rows.jsonl of a study elsewhere: trials of the same settings and data are not run again"
+    add("--resume-from", metavar="FILE", help=resume)
     add("--root", default="runs", help="folder of all runs")
     return parser
 

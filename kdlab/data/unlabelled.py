@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Unlabelled:
 
     Args:
         labelled: so many training people (recordings, where people are unknown) keep their labels, those of the others
-            are not used. Which ones is chosen by ``seed``: the first of up to 200 random choices with every class.
+            are not used. Which ones is chosen by ``seed``: the first of up to 200 random choices with every class. A
+            share of the training people in (0, 1), such as 0.5, is rounded to people, at least one.
         people: whose labels are not used. They are in no other part, and cannot be named for one.
         recordings: likewise recordings, as ``recording`` of the data names them (``person/session`` of a folder of
             recordings).
@@ -55,7 +57,7 @@ class Unlabelled:
     ({'windows': 12, 'groups': 2}, {'windows': 24, 'groups': 4})
     """
 
-    labelled: int | None = None
+    labelled: int | float | None = None
     people: list[Name] | None = None
     recordings: list[Name] | None = None
     classes: list[Name] | None = None
@@ -69,10 +71,11 @@ class Unlabelled:
             if value is not None and (isinstance(value, str) or not isinstance(value, Sequence | np.ndarray)):
                 raise InputError(f"unlabelled: {name} must be a list, but got {value!r}. Write [{value}].")
         number = self.labelled
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        share = isinstance(number, float) and 0 < number < 1
+        if number is not None and not share and (type(number) is not int or number < 1):
             raise InputError(
-                f"unlabelled: labelled must be a whole number of people of at least 1, but got {number!r}. Write one, "
-                "or null."
+                "unlabelled: labelled must be a whole number of people of at least 1, or a share of them in (0, 1), "
+                f"but got {number!r}. Write one, or null."
             )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"unlabelled: seed must be a whole number of at least 0, but got {self.seed!r}.")
@@ -205,10 +208,12 @@ class Unlabelled:
         """The training groups that keep their labels."""
         assert self.labelled is not None
         names = group.among(train)
-        if self.labelled > len(names):
+        number = self.labelled
+        count = number if isinstance(number, int) else max(1, math.floor(number * len(names) + 0.5))
+        if count > len(names):
             raise InputError(
                 f"unlabelled: labelled must be at most {len(names)}, the number of training people, but got "
-                f"{self.labelled}. Lower it."
+                f"{number}. Lower it."
             )
         classes: dict[str, set[int]] = {}
         for name, label, _ in group.labels(data.target, train):
@@ -216,7 +221,7 @@ class Unlabelled:
         every = set().union(*classes.values())
         rng, best, chosen = generator(self.seed, 6), -1, names
         for _ in range(200):
-            candidate = [names[i] for i in sorted(rng.permutation(len(names))[: self.labelled])]
+            candidate = [names[i] for i in sorted(rng.permutation(len(names))[:count])]
             seen = len(set().union(*(classes[name] for name in candidate)))
             if seen > best:
                 best, chosen = seen, candidate

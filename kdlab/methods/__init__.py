@@ -43,6 +43,7 @@ else:
     from kdlab.methods.nkd import NKD as NKD
     from kdlab.methods.pkt import PKT as PKT
     from kdlab.methods.ps_kd import PSKD as PSKD
+    from kdlab.methods.pseudo_label import PseudoLabel as PseudoLabel
     from kdlab.methods.rkd import RKD as RKD
     from kdlab.methods.sakdn import SAKDN as SAKDN
     from kdlab.methods.sakdn_teacher import SAKDNTeacher as SAKDNTeacher

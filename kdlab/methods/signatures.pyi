@@ -32,6 +32,7 @@ from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
 from kdlab.methods.plans import Interval
 from kdlab.methods.ps_kd import PSKD as _PSKD
+from kdlab.methods.pseudo_label import PseudoLabel as _PseudoLabel
 from kdlab.methods.rkd import RKD as _RKD
 from kdlab.methods.sakdn import SAKDN as _SAKDN
 from kdlab.methods.sakdn_teacher import SAKDNTeacher as _SAKDNTeacher
@@ -738,6 +739,31 @@ class PSKD(_PSKD):
         focal_gamma: float = 0.0,
         past_weight: float = 0.8,
         epochs: int | None = None,
+        view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        init: str | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class PseudoLabel(_PseudoLabel):
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        pseudo_weight: float | Literal["auto"] = 1.0,
+        threshold: float = 0.95,
+        targets: Literal["hard", "soft"] = "hard",
+        temperature: float = 0.5,
+        warm_up_updates: int = 100,
+        ramp_up_updates: int = 100,
         view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,

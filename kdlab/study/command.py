@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -23,14 +23,15 @@ from kdlab.study.limits import check_hours
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.only import run_only
 from kdlab.study.plan import Job, Jobs, Study
-from kdlab.study.planned import check_configs, plan, print_commands, print_plan
+from kdlab.study.planned import check_configs, plan, print_again, print_commands, print_plan
 from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
+from kdlab.study.resume import Earlier, export
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.threads import record, threads_of, use
 from kdlab.study.threads_measured import Build, measured, with_threads
-from kdlab.study.tuning.run import find, fix_threads, line_of, read_settings, resolve, show
+from kdlab.study.tuning.run import Settings, find, fix_threads, line_of, look_up, read_settings, resolve, show
 from kdlab.types import InputError
 
 
@@ -80,38 +81,55 @@ def _main(
     settings = read_settings(study, Path(given.root))
     if settings.tuning is not None or settings.tuned is not None:
         fix_threads()
+    earlier = None
+    if given.resume_from is not None:
+        earlier = Earlier(given.resume_from, study, settings.folds, keep=not given.dry_run)
+        settings.row_of = earlier.row_of
     tuning, trials = resolve(settings, check)
     folds, jobs = plan(study, Path(given.root), settings)
+
+    def look(file: TextIO = sys.stdout) -> Survey:
+        """What is done, and which rows of another place were taken."""
+        found = survey(jobs, None if settings.pending else settings.row_of)
+        if earlier is not None:
+            print("\n".join(earlier.lines(settings.pending)), file=file)
+        return found
+
     folder = Path(given.root) / study.name
     threads = threads_of(given.threads, folder)
     if given.only is not None:
         use(threads.number)
         known = with_threads({**tuning.jobs, **({} if settings.pending else jobs)}, threads)
+        if earlier is not None:
+            look()
         run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)
         return
     if given.list and settings.pending:  # the others follow from their results
         print_commands(study, tuning.jobs, given.root, trials, ["--hash-people"] * given.hash_people)
         return
     if given.list or given.dry_run:
-        found = survey(jobs)
+        found = look(sys.stderr if given.list else sys.stdout)
         if given.list:
             print_commands(study, jobs, given.root, found, ["--hash-people"] * given.hash_people)
             return
         print_plan(study, jobs, folds, found)
+        print_again(jobs, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
         return
     if given.report:
-        found = survey(jobs)
+        found = look()
         print_plan(study, jobs, folds, found)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
-        write(captioned, jobs, folds, Outcome(rows=list(found.rows.values())), folder, None)
+        outcome = Outcome(rows=list(found.rows.values()))
+        write(captioned, jobs, folds, outcome, folder, None)
+        _export(study, settings, tuning.jobs, jobs, outcome, folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / LOCK, str(folder), "study"):
         begin = time.perf_counter()
         remove_leftovers(folder)
-        found = survey(jobs)
+        found = look()
         print_plan(study, jobs, folds, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
@@ -120,12 +138,13 @@ def _main(
         if settings.tuning is not None:
             find(settings, runner, folder, processes=given.jobs, command=f"kdlab study {given.file}")
             jobs = plan(study, Path(given.root), settings)[1]
-            found = survey(jobs)
+            found = look()
         threads = measured(threads, jobs, found.rows, build, given.jobs)
         record(threads, folder)
         jobs = with_threads(jobs, threads)
+        again = print_again(jobs, found)
         course = Course(
-            *(jobs, found.rows),
+            *(jobs, {name: row for name, row in found.rows.items() if name not in again}),
             processes=given.jobs,
             hours=study.hours if given.hours is None else given.hours,
             teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
@@ -135,6 +154,9 @@ def _main(
         outcome = execute(jobs, runner, given.jobs, found, course, threads.number)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         write(captioned, jobs, folds, outcome, folder, time.perf_counter() - begin)
+        _export(
+            study, settings, look_up(settings)[0].jobs if settings.tuning is not None else {}, jobs, outcome, folder
+        )
         ends.check()
     if outcome.left:
         last_line(f"{len(outcome.left)} of {len(jobs)} jobs are left ({course.rest()}); the same command runs them.")
@@ -142,6 +164,15 @@ def _main(
         sys.exit(f"error: {len(outcome.failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
     if outcome.left:
         sys.exit(LEFT)
+
+
+def _export(study: Study, settings: Settings, trials: Jobs, jobs: Jobs, outcome: Outcome, folder: Path) -> None:
+    """Write ``rows.jsonl``; where nothing is done, nothing is written."""
+    rows = [*settings.rows.values(), *outcome.rows]
+    if rows:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = trials if settings.pending else {**trials, **jobs}
+        print(f"Rows, to go on from elsewhere (--resume-from): {export(study, known, rows, settings.folds, folder)}")
 
 
 def execute(
@@ -152,7 +183,7 @@ def execute(
     with tqdm(total=len(jobs), initial=done, unit="job", smoothing=0, disable=None) as bar:
 
         def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
-            bar.update()
+            bar.update(job.name not in found.rows)
             say(outcome_line(job, row, error))
             course.end(job, row)
 

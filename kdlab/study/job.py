@@ -60,11 +60,12 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
     with alone(job.folder / "lock", str(job.folder), "job"):
         with contextlib.suppress(InputError):  # damaged: it is measured again
             row = read_row(job)
-            if row is not None:
+            if row is not None and not job.again:
                 return row
         clean(job.folder)
         before = _seconds_before(job)
-        job.result.unlink(missing_ok=True)
+        if not job.again:
+            job.result.unlink(missing_ok=True)
         row = _run_trial(job, runner) if is_trial(job) else _run_job(job, runner, before)
         write_text(job.result, json.dumps(row, indent=1))
         if is_trial(job):

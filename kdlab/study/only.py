@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kdlab.files import one_line
@@ -10,7 +11,9 @@ from kdlab.study.job import Runner, attempt
 from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Job, Jobs
-from kdlab.study.results import survey
+from kdlab.study.progress import say
+from kdlab.study.results import Survey, survey
+from kdlab.study.resume import made_again
 from kdlab.study.run import run_jobs
 from kdlab.types import InputError
 
@@ -45,21 +48,41 @@ def run_only(
         check_loggers((job.config.get("trainer") or {}).get("logger"))
         check_kept(job.config.get("trainer"), job.name)
     needed = {other: jobs[other] for job in some.values() for other in job.needs if other not in some}
-    done = survey(needed).rows
+    there = survey({**needed, **some})
     for name, job in some.items():
-        if missing := [other for other in job.needs if other in needed and other not in done]:
-            raise InputError(f"--only: {name} needs {', '.join(missing)} first.")
+        lacking = [other for other in job.needs if other in needed and (other not in there.rows or other in there.bare)]
+        if lacking:
+            raise InputError(f"--only: {name} needs {', '.join(lacking)} first.")
+    before = {name: there.rows[name] for name in some if name in there.bare}  # run for their weights
+    jobs = {name: replace(job, again=True) if name in before else job for name, job in jobs.items()}
+    some = {name: jobs[name] for name in some}
     if len(some) == 1:
         (job,) = some.values()
         row, error = attempt(job, runner)
         if row is None:
             kept = job.folder / "error.txt"
             raise InputError(f"{job.name}: {one_line(error)}" + (f" (full text in {kept})" if kept.is_file() else ""))
-        report(job, row, "")
+        _tell(report, before)(job, row, "")
         return
     together = {name: job for name, job in jobs.items() if name in some or name in needed}
-    outcome = run_jobs(together, runner, processes=processes, threads=threads, report=report)
+    found = Survey({name: row for name, row in there.rows.items() if name not in before})
+    outcome = run_jobs(
+        together, runner, processes=processes, threads=threads, report=_tell(report, before), found=found
+    )
     if outcome.failures:
         raise InputError(
             f"--only: {len(outcome.failures)} of {len(some)} jobs failed ({', '.join(outcome.failures)}). See above."
         )
+
+
+def _tell(
+    report: Callable[[Job, dict[str, Any] | None, str], None], before: Mapping[str, dict[str, Any]]
+) -> Callable[[Job, dict[str, Any] | None, str], None]:
+    """Reports an end, and whether a job that was run for its weights gave the row that it had."""
+
+    def tell(job: Job, row: dict[str, Any] | None, error: str) -> None:
+        report(job, row, error)
+        if row is not None and job.name in before:
+            say(made_again(before[job.name], row))
+
+    return tell

@@ -47,9 +47,7 @@ group, the job as their name, and ``teacher``, ``scratch``, ``student`` or ``rep
 from __future__ import annotations
 
 import difflib
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +59,7 @@ from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.digests import digest, digests_of
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
@@ -103,6 +102,8 @@ class Job:
     updates: int | None = None  # in total, in a study with updates
     warm: int = 0  # those of its warm start
     threads: int | None = None  # that it computes with; None: those of its process
+    digests: Mapping[str, str] = field(default_factory=dict)  # of the parts of its key
+    again: bool = False  # its row is known, but not its weights, which another job needs
 
     @property
     def name(self) -> str:
@@ -296,7 +297,7 @@ class Study:
             "data": fingerprint(config),
             "version": __version__,
         }
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:10]
+        key = digest(identity)
         shared = run.one_per == "fold"
         parts = [fold] if fold else []
         parts += [trial] if trial not in ("", NEEDED) else []
@@ -316,6 +317,7 @@ class Study:
             measure=self.measure,
             updates=run.updates,
             warm=run.warm,
+            digests=digests_of(identity),
         )
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:

@@ -17,6 +17,7 @@ from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.results import Survey
 from kdlab.study.tuning.run import Settings, read_settings
+from kdlab.study.weights import to_make_again
 from kdlab.study.windows import batches, fingerprint
 from kdlab.types import InputError
 
@@ -46,10 +47,20 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
         print(f"  note: {name} counts as not done: {reason}")
 
 
+def print_again(jobs: Jobs, found: Survey) -> list[str]:
+    """The jobs whose rows are known, and that run for their weights alone; printed."""
+    again = to_make_again(jobs, [name for name in jobs if name not in found.rows], found.bare)
+    names = [name for name in jobs if name in again]
+    for name in names:
+        print(f"  note: {name} is made again: its row is known, but a job that is left needs its weights")
+    return names
+
+
 def print_commands(study: Study, jobs: Jobs, root: str, found: Survey, options: Sequence[str] = ()) -> None:
     """One shell command per missing job, for a cluster's scheduler or an agent."""
+    again = to_make_again(jobs, [name for name in jobs if name not in found.rows], found.bare)
     for name in jobs:
-        if name not in found.rows:
+        if name not in found.rows or name in again:
             more = [] if root == "runs" else ["--root", root]
             print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more, *options]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -23,6 +23,7 @@ from kdlab.types import InputError, MissingFileError
 _SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
 _NUMBERS = (*_SHARES, "test_nll", "test_ece", "seconds", "test_windows", "best_epoch", "parameters", "macs")
 _BINS = {"confidence", "accuracy", "count"}
+TAKEN = "taken"  # key of a result that was made elsewhere, see `kdlab.study.resume`; no part of its row
 
 
 @dataclass
@@ -32,18 +33,29 @@ class Survey:
     Attributes:
         rows: name of a job that is done -> its row.
         damaged: name of a job that would be done -> why it is not.
+        bare: names of jobs whose rows were made elsewhere, and whose weights are not here.
     """
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
 
 
-def survey(jobs: Jobs) -> Survey:
-    """Read what is done of some jobs."""
+def survey(jobs: Jobs, row_of: Callable[[Job, dict[str, Any] | None], dict[str, Any] | None] | None = None) -> Survey:
+    """Read what is done of some jobs.
+
+    Args:
+        jobs: of a study.
+        row_of: given a job and its row, or None where it has none, the row to go on with.
+    """
     found = Survey()
     for name, job in jobs.items():
         try:
-            row = read_row(job)
+            row, taken = _read(job)
+            if row_of is not None and row is not (other := row_of(job, row)):
+                row, taken = other, True
+            if row is not None and taken and finished_checkpoint(job) is None:
+                found.bare.add(name)
         except InputError as error:
             found.damaged[name] = one_line(error)
         else:
@@ -72,25 +84,42 @@ def read_row(job: Job) -> dict[str, Any] | None:
     Raises:
         InputError: its row, its evaluation or its checkpoint is damaged.
     """
+    return _read(job)[0]
+
+
+def _read(job: Job) -> tuple[dict[str, Any] | None, bool]:
+    """The row of a job, and whether it was made elsewhere."""
     try:
         row = read_json(job.result, job.name)
     except MissingFileError:
-        return None
+        return None, False
+    taken = row.pop(TAKEN, False) is True
+    check_row(row, job, f"{job.name}: {str(job.result)!r}")
     if job.trial:
-        check_trial(row, job.key, f"{job.name}: {str(job.result)!r}")
         finished_checkpoint(job)
-        return {**row, **identity(job)}
-    _check_row(row, job)
+        return {**row, **identity(job)}, taken
     found = _check_evaluation(job, row["test_windows"])
     if finished_checkpoint(job) is not None and lacks(row, job.measure):  # it is measured again, not trained
-        return None
+        return None, False
     if found is not None and "people" not in row:  # of an earlier version
         row = {**row, **counted(found)}
-    return {**with_pseudonyms(row, job.hashed_for), **identity(job)}
+    return {**with_pseudonyms(row, job.hashed_for), **identity(job)}, taken
 
 
-def _check_row(row: Mapping[str, Any], job: Job) -> None:
-    where = f"{job.name}: {str(job.result)!r}"
+def check_row(row: Mapping[str, Any], job: Job, where: str) -> None:
+    """Refuse a row that is damaged, or another job's.
+
+    Args:
+        row: what is kept of a job.
+        job: the job.
+        where: the row stands, for messages.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    if job.trial:
+        check_trial(row, job.key, where)
+        return
     if row.get("key") != job.key:
         raise InputError(
             f"{where}: key must be {job.key!r}, but got {row.get('key')!r:.40}. It belongs to another job."

@@ -35,6 +35,9 @@ def write(
     if not outcome.rows:
         print(f"no job of {study.name} is done yet, so there are no tables")
         return
+    embeddings = write_embeddings(jobs, outcome, folder, study.paper) if "embeddings" in study.measure else []
+    if "embeddings" in study.measure and not embeddings:
+        print("note: no figure of embeddings: rows that were made elsewhere come without them")
     hashed_for = study.name if study.paper.hashed else ""
     names = hidden_folds(folds, hashed_for)
     done = {row["job"] for row in outcome.rows}
@@ -60,7 +63,7 @@ def write(
             if fold
         },
         seconds=seconds,
-        more=write_embeddings(jobs, outcome, folder, study.paper) if "embeddings" in study.measure else (),
+        more=embeddings,
         paper=study.paper,
         plan=planned(jobs.values(), done, name=lambda fold: names.get(fold, fold)),
         teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},

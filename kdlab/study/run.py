@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt
 from kdlab.study.plan import Job, Jobs, ready
+from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
+from kdlab.study.resume import made_again
+from kdlab.study.weights import to_make_again
 from kdlab.study.workers import pool_of
 
 
@@ -40,6 +43,8 @@ def run_jobs(
 ) -> Outcome:
     """Run all jobs, each as soon as what it needs is done; a failure stops only what needs it.
 
+    A job whose row was made elsewhere, and whose weights are not here, is run again where another job needs it.
+
     Args:
         jobs: in an order in which they can be run.
         runner: runs a command line; with several processes it must be importable.
@@ -56,15 +61,31 @@ def run_jobs(
     """
     found = survey(jobs) if found is None else found
     outcome, done = Outcome(rows=list(found.rows.values())), set(found.rows)
-    left = {name: job for name, job in jobs.items() if name not in done}
+    left: Jobs = {}
+    bare = set(found.bare)
+
+    def add(new: Jobs) -> None:
+        """Add jobs that are not done, and what they need whose weights are not here, in the order of all."""
+        jobs.update(new)
+        some = {*left, *(name for name in new if name not in done)}
+        again = to_make_again(jobs, [name for name in some if name not in done], bare)
+        bare.difference_update(again)
+        done.difference_update(again)
+        known = {**left, **{name: replace(jobs[name], again=True) for name in again}}
+        left.clear()
+        left.update({name: known.get(name, job) for name, job in jobs.items() if name in some or name in again})
 
     def grow() -> bool:
         new = {name: job for name, job in more(outcome).items() if name not in jobs}
-        jobs.update(new)
-        left.update({name: job for name, job in new.items() if name not in done})
+        there = survey(new)
+        bare.update(there.bare)
+        done.update(there.rows)
+        outcome.rows += there.rows.values()
+        add(new)
         return bool(new)
 
-    jobs = dict(jobs)
+    given, jobs = jobs, {}
+    add(given)
     one = processes == 1
     results = (
         _in_this_process(left, done, runner, begin, grow)
@@ -76,9 +97,11 @@ def run_jobs(
             if row is None:
                 outcome.failures[job.name] = error
             else:
-                outcome.rows.append(row)
+                told = _keep(outcome, row)
                 outcome.ran.append(job.name)
             report(job, row, error)
+            if row is not None and told:
+                say(told)
     for name, job in left.items():
         if name not in outcome.failures and name not in outcome.ran:
             lost = [other for other in job.needs if other in outcome.failures]
@@ -90,6 +113,16 @@ def run_jobs(
     order = {name: i for i, name in enumerate(jobs)}
     outcome.rows.sort(key=lambda row: order[row["job"]])
     return outcome
+
+
+def _keep(outcome: Outcome, row: dict[str, Any]) -> str:
+    """Add a row, or replace the one of a job that was run again; then whether both are equal, in one line."""
+    for place, other in enumerate(outcome.rows):
+        if other["job"] == row["job"]:
+            outcome.rows[place] = row
+            return made_again(other, row)
+    outcome.rows.append(row)
+    return ""
 
 
 End = tuple[Job, dict[str, Any] | None, str]

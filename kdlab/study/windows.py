@@ -81,25 +81,37 @@ def forget() -> None:
     """Free all windows; they are read again when needed."""
     _loaded.clear()
     _contents.clear()
-    _fingerprint.cache_clear()
+    _described.cache_clear()
     _batches.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
     """A digest of the data of a run: every window and label, the split and the scaling."""
-    given = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}  # as runs share it
+    return _described(_shared(config))[0]
+
+
+def trained_on(config: dict[str, Any]) -> dict[str, int]:
+    """How many people (recordings, where people are unknown) train a run: ``labelled``, and ``unlabelled``."""
+    return dict(_described(_shared(config))[1])
+
+
+def _shared(config: dict[str, Any]) -> str:
+    """The data module of a config, without what concerns batches alone."""
+    given = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}
     content = {"class_path": _data(config)["class_path"], "init_args": given}
-    return _fingerprint(json.dumps(content, sort_keys=True, default=str))
+    return json.dumps(content, sort_keys=True, default=str)
 
 
 @functools.cache
-def _fingerprint(data: str) -> str:
+def _described(data: str) -> tuple[str, dict[str, int]]:
     config = {"data": json.loads(data)}
     datamodule = make_data(config)
     key = _load_key(config)
     if key not in _contents:
         _contents[key] = contents(datamodule.data)
-    return f"{datamodule.fingerprint['id']}-{_contents[key]}"
+    found = datamodule.fingerprint
+    people = {"labelled": len(found["train"]), "unlabelled": len(found.get("unlabelled", ()))}
+    return f"{found['id']}-{_contents[key]}", people
 
 
 def batches(config: dict[str, Any]) -> int:

@@ -12,9 +12,10 @@ from kdlab.study.job import Runner, quiet, sources
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs, plan
-from kdlab.study.results import Survey
+from kdlab.study.results import Survey, survey
+from kdlab.study.resume import Earlier, export
 from kdlab.study.tuning.record import FOLDER, TUNED, tuned_text
-from kdlab.study.tuning.run import Settings, command_line, find, fix_threads, read_settings, resolve, show
+from kdlab.study.tuning.run import Settings, command_line, find, fix_threads, look_up, read_settings, resolve, show
 from kdlab.types import InputError
 
 _HEAD = "# Written by kdlab tune "
@@ -43,19 +44,32 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
         out = _free(given.out)
         settings = read_settings(study, Path(given.root), again=True)
         fix_threads()
+        earlier = None
+        if given.resume_from is not None:
+            earlier = Earlier(given.resume_from, study, settings.folds, keep=not given.dry_run)
+            settings.row_of = earlier.row_of
         if given.dry_run:
-            _show(study, settings, Path(given.root), check)
+            _show(study, settings, Path(given.root), check, earlier)
             return
         folder = Path(given.root) / study.name
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder / LOCK, str(folder), "study"):
             remove_leftovers(folder)
-            _show(study, settings, Path(given.root), check)
+            _show(study, settings, Path(given.root), check, earlier)
             command = command_line(["tune", *words])
             tuned = find(settings, runner, folder, processes=given.jobs, command=command)
             if out is not None:
                 write_text(out, tuned_text(tuned, command, sources()))
             print(f"Settings, to include in a study: {out or folder / FOLDER / TUNED}")
+            print(f"Trials, to go on from elsewhere (--resume-from): {_export(study, settings, Path(given.root))}")
+
+
+def _export(study: Study, settings: Settings, root: Path) -> Path:
+    """Write ``rows.jsonl`` with the trials, and with the rows of the study that are done under the settings found."""
+    jobs = plan(study, root, settings)[1]
+    known = {**look_up(settings)[0].jobs, **jobs}
+    rows = [*settings.rows.values(), *survey(jobs).rows.values()]
+    return export(study, known, rows, settings.folds, root / study.name)
 
 
 def _free(out: str | None) -> Path | None:
@@ -74,8 +88,17 @@ def _free(out: str | None) -> Path | None:
     return path
 
 
-def _show(study: Study, settings: Settings, root: Path, check: Callable[[Sequence[str]], None]) -> None:
+def _show(
+    study: Study,
+    settings: Settings,
+    root: Path,
+    check: Callable[[Sequence[str]], None],
+    earlier: Earlier | None,
+) -> None:
     """Print the plan, and check everything that can be wrong with it."""
     print(study.name)
     check_configs(plan(study, root, settings)[1], check, Survey())
-    show(settings, *resolve(settings, check), check)
+    planned, found = resolve(settings, check)
+    if earlier is not None:
+        print("\n".join(earlier.lines(pending=True)))
+    show(settings, planned, found, check)

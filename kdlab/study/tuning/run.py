@@ -38,6 +38,8 @@ class Settings:
         tuned: those that are found.
         parts: fold -> the part whose settings are used in it.
         rows: jobs of the tuning that are done.
+        bare: of these, those whose weights are not here.
+        row_of: as in `survey`.
     """
 
     folds: dict[str, list[str]]
@@ -45,6 +47,8 @@ class Settings:
     tuned: Tuned | None = None
     parts: dict[str, str] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bare: set[str] = field(default_factory=set)
+    row_of: Callable[[Job, dict[str, Any] | None], dict[str, Any] | None] | None = None
 
     @property
     def pending(self) -> bool:
@@ -92,13 +96,13 @@ def look_up(settings: Settings) -> tuple[Planned, Survey]:
     while True:
         planned = tuning.plan(settings.rows)
         new = {name: job for name, job in planned.jobs.items() if name not in settings.rows and name not in damaged}
-        found = survey(new)
+        found = survey(new, settings.row_of)
         damaged |= found.damaged
+        settings.bare |= found.bare
         settings.rows |= found.rows
         if not found.rows:
-            return planned, Survey(
-                {name: settings.rows[name] for name in planned.jobs if name in settings.rows}, damaged
-            )
+            known = {name: settings.rows[name] for name in planned.jobs if name in settings.rows}
+            return planned, Survey(known, damaged, settings.bare & set(known))
 
 
 def resolve(settings: Settings, reading: Callable[[Sequence[str]], None]) -> tuple[Planned, Survey]:
