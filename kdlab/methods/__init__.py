@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdlab.methods.base import Method as Method
+from kdlab.methods.cross_fitted_teacher import CrossFittedTeacher as CrossFittedTeacher
 from kdlab.methods.distillation import Distillation as Distillation
 from kdlab.methods.made import Distilled as Distilled
 from kdlab.methods.made import TeacherFree as TeacherFree
