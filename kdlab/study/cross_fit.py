@@ -69,9 +69,9 @@ def with_cross_fit(runs: Mapping[str, Run], where: str) -> dict[str, Run]:
         groups, seed = run.cross_fit
         config, teachers = copy.deepcopy(run.config), {}
         for teacher, other in run.teachers.items():
-            members = _members(runs[other], groups, seed, where)
+            members = added_teachers(runs[other], groups, seed, where)
             for j, member in enumerate(members, start=1):
-                if member.name in runs:
+                if member.name in runs and runs[member.name] != member:
                     raise InputError(
                         f"{where}: {member.name} must be the name of a teacher that cross_fit adds, but there is "
                         "another run of this name. Rename it."
@@ -83,12 +83,17 @@ def with_cross_fit(runs: Mapping[str, Run], where: str) -> dict[str, Run]:
     return found
 
 
-def _members(teacher: Run, groups: int, seed: int, where: str) -> list[Run]:
+def added_teachers(teacher: Run, groups: int, seed: int, where: str) -> list[Run]:
     """The teachers of the groups, each without one."""
     if teacher.needs:
         raise InputError(
             f"{where}: {teacher.name}: a teacher of cross_fit must not need other runs, which have seen everyone, but "
             f"needs {', '.join(teacher.needs)}. Name a teacher that is trained on labels alone."
+        )
+    if get_value(teacher.config, "data.init_args.cross_fit") is not None:
+        raise InputError(
+            f"{where}: {teacher.name}: a teacher of cross_fit or folds must see all groups in its own config, but is "
+            "trained without one. Leave out cross_fit, or folds."
         )
     members = []
     for j in range(1, groups + 1):
@@ -98,13 +103,13 @@ def _members(teacher: Run, groups: int, seed: int, where: str) -> list[Run]:
         given = {"groups": groups, "without": j, **({"seed": seed} if seed else {})}
         set_value(config, "data.init_args.cross_fit", given)
         name = f"{teacher.name}_without{j}of{groups}" + (f"_seed{seed}" if seed else "")
-        members.append(replace(teacher, name=name, config=config, control=True, origin=teacher.name))
+        members.append(replace(teacher, name=name, config=config, control=True, origin=teacher.origin or teacher.name))
     return members
 
 
 def _make_cross_fitted(config: dict[str, Any], teacher: str, where: str) -> None:
     """Replace a teacher of a config by a cross-fitted one with the same arguments."""
-    entry = get_value(config, f"model.init_args.teachers.{teacher}") or {}
+    entry = get_value(config, place_of(teacher)) or {}
     if "class_path" in entry and str(entry["class_path"]).rpartition(".")[2] != "Teacher":
         raise InputError(
             f"{where}: teacher {teacher!r} must be a Teacher with cross_fit, but is {entry['class_path']}. Change it."
@@ -112,7 +117,16 @@ def _make_cross_fitted(config: dict[str, Any], teacher: str, where: str) -> None
     arguments = dict((entry.get("init_args") or {}) if "class_path" in entry else entry)
     for name in ("checkpoint", "allow_other_split"):
         arguments.pop(name, None)
-    set_value(config, f"model.init_args.teachers.{teacher}", {"class_path": CLASS, "init_args": arguments})
+    set_value(config, place_of(teacher), {"class_path": CLASS, "init_args": arguments})
+
+
+def place_of(key: str) -> str:
+    """Where a config has a teacher, or a member of one.
+
+    >>> place_of("raw"), place_of("all/2")
+    ('model.init_args.teachers.raw', 'model.init_args.teachers.all.init_args.members.2')
+    """
+    return "model.init_args.teachers." + key.replace("/", ".init_args.members.")
 
 
 def connect_members(config: dict[str, Any], run: Run, folders: Mapping[str, Path], views: Mapping[str, str]) -> None:
@@ -128,7 +142,7 @@ def connect_members(config: dict[str, Any], run: Run, folders: Mapping[str, Path
     for key, other in run.teachers.items():
         entries[key.rpartition("/")[0]].append(other)
     for teacher, others in entries.items():
-        place = f"model.init_args.teachers.{teacher}.init_args"
+        place = f"{place_of(teacher)}.init_args"
         set_value(config, f"{place}.checkpoints", [str(folders[other]) for other in others])
         if get_value(config, f"{place}.view") is None:
             set_value(config, f"{place}.view", views[others[0]])

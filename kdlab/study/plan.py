@@ -35,7 +35,7 @@ A run has the axes that it names and those of the runs that it needs; an axis of
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
 ``cross_fit: 3`` of a student takes each person's soft targets from teachers that have not seen this person; the study
-adds them, see `kdlab.study.cross_fit`.
+adds them, see `kdlab.study.cross_fit`. A list of runs as a teacher is their ensemble, see `kdlab.study.ensembles`.
 
 ``tune`` declares what is tuned on validation people before the study is run (`kdlab.study.tuning.declared`), and
 ``tuned`` the settings that ``kdlab tune`` found and wrote (`kdlab.study.tuning.tuned`).
@@ -65,6 +65,7 @@ from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import connect_members, read_cross_fit, with_cross_fit
+from kdlab.study.ensembles import connect_teacher, flat_teachers, with_members
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
@@ -83,6 +84,7 @@ _STUDY_KEYS = (
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
+COPY = 10_000  # the seed of a copy of a run differs by so much
 LONGEST = 255  # bytes in the name of a folder
 _RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title", "updates", "split", "cross_fit")
 
@@ -287,7 +289,7 @@ class Study:
             if name.endswith("+"):  # it extends a list
                 name, value = name[:-1], [*as_list(get_value(config, name[:-1])), value]
             set_value(config, name, value)
-        config["seed_everything"] = seed
+        config["seed_everything"] = seed + COPY * run.copy
         if subjects:
             set_fold(config, subjects)
         if run.updates is not None:
@@ -331,10 +333,7 @@ class Study:
         if run.cross_fit is not None:
             connect_members(config, run, {other: job.folder for other, job in needed.items()}, views)
         for teacher, other in run.teachers.items() if run.cross_fit is None else ():
-            entry = f"model.init_args.teachers.{teacher}"
-            set_value(config, f"{entry}.checkpoint", str(needed[other].folder))
-            if get_value(config, f"{entry}.view") is None:
-                set_value(config, f"{entry}.view", views[other])
+            connect_teacher(config, teacher, str(needed[other].folder), views[other])
         if run.init:
             argument = "student_init" if run.teachers else "init"
             set_value(config, f"model.init_args.{argument}", str(needed[run.init].folder))
@@ -519,7 +518,7 @@ def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) 
             runs[str(name)] = _read_run(str(name), stage, entry, common, axes, path, where)
     if not runs:
         raise InputError(f"{path}: no runs. Name some under {', '.join(STAGES)}.")
-    return _in_order(runs, path)
+    return _in_order(with_members(runs, str(path)), path)
 
 
 def _read_run(
@@ -539,15 +538,16 @@ def _read_run(
     for values in (common, _mapping(entry.get("set"), f"{where}: set")):
         for dotted, value in values.items():
             set_value(config, dotted, value)
-    teachers = {str(k): str(v) for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
-    _check_teachers(config, teachers, where)
+    given = {str(k): v for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
+    _check_teachers(config, given, where)
+    teachers = flat_teachers(given, config, where)
     named = _names(entry.get("axes"), tuple(axes), f"{where}: axes")
     updates, split = read_updates(entry.get("updates"), where), read_split(entry.get("split"), where)
     crossed = read_cross_fit(entry.get("cross_fit"), where)
     return Run(name, stage, config, teachers, init, named, one_per, updates, split, cross_fit=crossed)
 
 
-def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:
+def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, Any], where: str) -> None:
     configured = get_value(config, "model.init_args.teachers") or {}
     forgotten, unknown = sorted(set(configured) - set(teachers)), sorted(set(teachers) - set(configured))
     if forgotten:
