@@ -64,7 +64,7 @@ def toy(folder, **changes):
 
 def plan(path, root="runs"):
     study = Study.read(path)
-    return study.jobs(Path(root), {"": []}, lambda config: "data")
+    return study.jobs(Path(root), {"": []}, lambda config: "data", batches=lambda config: 20)
 
 
 # ---------------------------------------------------------------------- the file

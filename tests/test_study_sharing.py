@@ -18,7 +18,7 @@ from kdlab.methods.teacher import Teacher
 from kdlab.nets import WideResNet
 from kdlab.study import windows
 from kdlab.study.command import main
-from kdlab.types import InputError
+from kdlab.types import Batch, InputError
 from kdlab.views import GramianAngularField
 from tests.test_study import toy
 
@@ -185,9 +185,14 @@ def teacher(seed):
 def test_outputs_of_a_teacher_are_found_by_its_weights_and_its_input(monkeypatch):
     run = Counted(monkeypatch, Teacher, "forward")
     x = torch.randn(3, 6, 20)
+
+    def output(teacher, x, setting, **how):
+        nothing = torch.zeros(len(x), dtype=torch.int64)
+        return output_of(teacher, Batch({"raw": x}, nothing, nothing), setting, **how)
+
     with reuse.reusing():
-        first = output_of(teacher(0), x, "32-true")
-        again = output_of(teacher(0), x.clone(), "32-true")  # another object with the same weights
+        first = output(teacher(0), x, "32-true")
+        again = output(teacher(0), x.clone(), "32-true")  # another object with the same weights
         assert run.calls == 1
         assert again.logits is first.logits
         assert torch.equal(again.logits, teacher(0)(x).logits)
@@ -198,12 +203,12 @@ def test_outputs_of_a_teacher_are_found_by_its_weights_and_its_input(monkeypatch
             (teacher(0), x[:2], "32-true"),
             (teacher(0), x, "16-mixed"),
         ):
-            assert not torch.equal(output_of(one, batch, setting).logits, first.logits) or setting == "16-mixed"
+            assert not torch.equal(output(one, batch, setting).logits, first.logits) or setting == "16-mixed"
         assert run.calls == 4
-        other = output_of(teacher(0), x, "32-true", logits_only=True)
+        other = output(teacher(0), x, "32-true", held_out=True)
         assert torch.equal(other.logits, first.logits)
         assert not other.features
-    output_of(teacher(0), x, "32-true")
+    output(teacher(0), x, "32-true")
     assert run.calls == 6  # outside of a study each time
 
 
@@ -215,9 +220,10 @@ def test_outputs_that_depend_on_random_numbers_are_not_kept(monkeypatch):
 
     net = Noisy(10, 1, in_channels=6, num_classes=4)
     net.standardize.fill()
-    noisy, x = Teacher(net=net).load(), torch.randn(3, 6, 20)
+    noisy, nothing = Teacher(net=net).load(), torch.zeros(3, dtype=torch.int64)
+    batch = Batch({"raw": torch.randn(3, 6, 20)}, nothing, nothing)
     with reuse.reusing():
-        one, other = (output_of(noisy, x, "32-true").logits for _ in range(2))
+        one, other = (output_of(noisy, batch, "32-true").logits for _ in range(2))
     assert not torch.equal(one, other)
 
 

@@ -5,6 +5,7 @@ from kdlab.data.base import WindowDataModule
 from kdlab.data.basic_motions import BasicMotions
 from kdlab.data.cifar import CIFAR10, CIFAR100
 from kdlab.data.cinic10 import CINIC10
+from kdlab.data.cross_fit import CrossFit
 from kdlab.data.cutting import slide
 from kdlab.data.geneactiv import GENEActiv
 from kdlab.data.held_out import split_groups
@@ -41,6 +42,7 @@ __all__ = [
     "UTDMHAD",
     "ArrayDataModule",
     "BasicMotions",
+    "CrossFit",
     "Csv",
     "CutMix",
     "GENEActiv",

@@ -27,6 +27,7 @@ from kdlab.data.auto_views import AutoViews, Sample
 from kdlab.data.bound_views import bound_views
 from kdlab.data.classes import dropped_classes, known_classes
 from kdlab.data.constants import channel_constants
+from kdlab.data.cross_fit import LEFT_OUT, CrossFit, with_left_out
 from kdlab.data.dataset import Wanted, WindowDataset
 from kdlab.data.fingerprint_contents import fingerprint_contents
 from kdlab.data.groups import Groups
@@ -115,6 +116,8 @@ class WindowDataModule(LightningDataModule):
             (`PSKD`, `CRD`) is that of its last time. ``class_weights: balanced`` would balance the classes twice.
         unlabelled: training windows whose label is missing or not used, see `Unlabelled`; None: a missing label is
             refused or its window dropped, as the data set says. They train a student through its teachers alone.
+        cross_fit: leave one of several groups of training people out, for teachers whose soft targets are for people
+            whom they have not seen, see `CrossFit`.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: keep batches in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -161,6 +164,7 @@ class WindowDataModule(LightningDataModule):
         subject_ids: Literal["plain", "hashed"] = "plain",
         sampling: Literal["shuffled", "balanced"] = "shuffled",
         unlabelled: Unlabelled | None = None,
+        cross_fit: CrossFit | None = None,
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -180,7 +184,7 @@ class WindowDataModule(LightningDataModule):
             raise InputError(f'sampling must be "shuffled" or "balanced", but got {sampling!r}. Choose one of them.')
         if unlabelled is not None:
             unlabelled.check_batches(batch_size, sampling, drop_last)
-        self.sampling, self.unlabelled = sampling, unlabelled
+        self.sampling, self.unlabelled, self.cross_fit = sampling, unlabelled, cross_fit
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         #: whether windows have any number of labels each, in rows of 0 and 1
         self.many_labels = many_declared(
@@ -274,8 +278,9 @@ class WindowDataModule(LightningDataModule):
             unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped) - set(no_class)),
             dropped=dropped,
             unlabelled=unlabelled,
+            cross_fit=self.cross_fit,
         )
-        train = split.rows["train"]
+        train = with_left_out(split.rows)
         rule = self.scale
         if isinstance(rule, str) and rule not in WindowDataModule.scales():
             rule = self.named_scale(rule)
@@ -324,6 +329,10 @@ class WindowDataModule(LightningDataModule):
             text += f"; unknown {len(ready.split.rows['unknown'])} test windows ({names})"
         if "unlabelled" in ready.split.rows:
             text += f"; {len(ready.split.rows['unlabelled'])} training windows without a label"
+        if LEFT_OUT in ready.split.rows:
+            text += (
+                f"; {len(ready.split.rows[LEFT_OUT])} windows of {len(ready.split.groups[LEFT_OUT])} people left out"
+            )
         return f"{self.name}: {text}"
 
     def _sampled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -389,7 +398,7 @@ class WindowDataModule(LightningDataModule):
     def counts(self) -> dict[str, dict[str, int]]:
         """Stage -> number of windows and of groups; ``train`` are those with a label, ``unlabelled`` the others."""
         split = self._ready.split
-        stages = [*STAGES, *(["unlabelled"] if "unlabelled" in split.rows else [])]
+        stages = [*STAGES, *(stage for stage in ("unlabelled", LEFT_OUT) if stage in split.rows)]
         return {s: {"windows": len(split.rows[s]), "groups": len(split.groups[s])} for s in stages}
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdlab.data.cross_fit import LEFT_OUT
 from kdlab.data.prepared import Prepared
 from kdlab.data.splits import STAGES
 
@@ -47,6 +48,8 @@ def fingerprint_contents(
     if "unlabelled" in split.groups:
         result["unlabelled"] = list(split.groups["unlabelled"])
         result["unlabelled_windows"] = len(split.rows["unlabelled"])
+    if LEFT_OUT in split.groups:
+        result[LEFT_OUT] = list(split.groups[LEFT_OUT])
     if drop_classes:
         result["drop_classes"] = sorted(drop_classes)
     if any(ready.merged.values()):  # how many windows of each class, and of people, who are not named here

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kdlab.augment import Augmentation, Constants
 from kdlab.data.classes import own_labels
+from kdlab.data.cross_fit import LEFT_OUT
 from kdlab.data.dataset import Wanted, WindowDataset
 from kdlab.data.identified import Merged
 from kdlab.data.mixing import Mixing
@@ -81,8 +82,10 @@ class Prepared:
         Raises:
             InputError: no such stage.
         """
-        if stage not in (*STAGES, "predict", "unknown"):
-            raise InputError(f"stage must be train, val, test, predict or unknown, but got {stage!r}.")
+        if stage not in (*STAGES, "predict", "unknown", LEFT_OUT):
+            raise InputError(f"stage must be train, val, test, predict, unknown or left_out, but got {stage!r}.")
+        if stage == LEFT_OUT and stage not in self.split.rows:
+            raise InputError("stage='left_out': no training people are left out; set cross_fit")
         if stage == "unknown" and stage not in self.split.rows:
             raise InputError("stage='unknown': all classes are known; name some in unknown_classes")
         if stage == "predict" and self.predict is not None:

@@ -4,6 +4,7 @@ from typing import Any, Literal, TypedDict
 from typing import Unpack as Unpack
 
 from kdlab.augment import Augmentation
+from kdlab.data.cross_fit import CrossFit
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
 from kdlab.data.unlabelled import Unlabelled
@@ -29,6 +30,7 @@ class _Rest(TypedDict, total=False):
     subject_ids: Literal["plain", "hashed"]
     sampling: Literal["shuffled", "balanced"]
     unlabelled: Unlabelled | None
+    cross_fit: CrossFit | None
     drop_last: bool
     pin_memory: bool
     multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None

@@ -10,6 +10,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
+from kdlab.data.cross_fit import CrossFit
 from kdlab.data.groups import Groups
 from kdlab.data.held_out import generator, split_groups, split_recordings
 from kdlab.data.identity import words
@@ -46,6 +47,7 @@ def make_split(
     unknown: Sequence[int] = (),
     dropped: Sequence[int] = (),
     unlabelled: Unlabelled | None = None,
+    cross_fit: CrossFit | None = None,
 ) -> Split:
     """Divide the windows of a data set.
 
@@ -65,6 +67,7 @@ def make_split(
             change, and those of the test part become the rows ``"unknown"``.
         dropped: labels whose windows are in no part, and have none in any choice.
         unlabelled: which training windows have no label; they are the rows ``"unlabelled"``.
+        cross_fit: which training people are left out; their windows are the rows ``"left_out"``.
 
     Raises:
         InputError: unknown subjects, a subject in two splits, an empty fold, a class without a training window.
@@ -95,6 +98,8 @@ def make_split(
     rows["train"] = _few(data, rows["train"], train_per_class, seed)
     if unlabelled is not None:
         rows = unlabelled.rows(data, group, rows, hidden, group.among(test))
+    if cross_fit is not None:
+        rows = cross_fit.rows(data, grouping, group, rows)
     if unknown:
         strange = _of_any(data, unknown)
         aside = rows["test"][strange[rows["test"]]]

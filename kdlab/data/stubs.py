@@ -20,6 +20,7 @@ from typing import Any, Literal, TypedDict
 from typing import Unpack as Unpack
 
 from kdlab.augment import Augmentation
+from kdlab.data.cross_fit import CrossFit
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
 from kdlab.data.unlabelled import Unlabelled

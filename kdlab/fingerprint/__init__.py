@@ -7,6 +7,7 @@ checkpoint.
 """
 
 from kdlab.fingerprint.checks import check_fingerprint, check_inputs, check_same_split, check_teacher_split, check_use
+from kdlab.fingerprint.cross_fit import member_differences, unseen
 from kdlab.fingerprint.differences import input_differences, leaks, split_differences
 from kdlab.fingerprint.make import make_fingerprint
 from kdlab.fingerprint.people import (
@@ -32,10 +33,12 @@ __all__ = [
     "is_hashed",
     "leaks",
     "make_fingerprint",
+    "member_differences",
     "salt",
     "salt_mark",
     "spelt",
     "split_differences",
+    "unseen",
     "with_hashes",
     "without_people",
 ]

@@ -12,7 +12,7 @@ from kdlab.types import InputError
 
 SALT = "KDLAB_SALT"  # the environment variable that holds a laboratory's salt
 SHORTEST_SALT = 16
-PEOPLE = ("train", "val", "test", "unknown", "unlabelled")
+PEOPLE = ("train", "val", "test", "unknown", "unlabelled", "left_out")
 REMEDY = (
     f"Set {SALT} to a secret text of your laboratory of at least {SHORTEST_SALT} characters, the same for every run, "
     f'such as export {SALT}="$(openssl rand -hex 32)", and keep it'

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from kdlab.methods.base import Method as Method
+from kdlab.methods.cross_fitted_teacher import CrossFittedTeacher as CrossFittedTeacher
 from kdlab.methods.distillation import Distillation as Distillation
+from kdlab.methods.ensemble_teacher import EnsembleTeacher as EnsembleTeacher
 from kdlab.methods.made import Distilled as Distilled
 from kdlab.methods.made import TeacherFree as TeacherFree
 from kdlab.methods.schedules import LinearWarmupCosine as LinearWarmupCosine

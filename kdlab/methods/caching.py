@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import shutil
 import tempfile
 import weakref
@@ -33,10 +35,10 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
         InputError: for batches without a data module, a teacher whose outputs depend on the batch, an augmentation
             before a teacher, or a budget that is too small.
     """
-    for name, teacher in teachers.items():
-        if teacher.net is not None and teacher.net.batch_relational:
+    for name, part in (part for key, teacher in teachers.items() for part in teacher.parts(key)):
+        if part.net is not None and part.net.batch_relational:
             raise InputError(
-                f"cache: the output of teacher {name!r} ({type(teacher.net).__name__}) for a window depends on its "
+                f"cache: the output of teacher {name!r} ({type(part.net).__name__}) for a window depends on its "
                 "batch, so it cannot be cached. Train without the cache."
             )
     with torch.no_grad():
@@ -128,49 +130,62 @@ def _requests(
         )
     needs = objective.needs_by_name(teachers)
     requests = {}
+    sizes = {"batch_size": batch_size, "processes": world_size()}
     for name, teacher in teachers.items():
-        seen = dict(windows.training_view(teacher.view))
-        changes = seen.pop("augmentation")
-        if changes is not None and cache.teacher_input != "clean":
-            raise InputError(
-                f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
-                "so its outputs cannot be cached. Set teacher_input='clean' to use the unchanged window, or leave out "
-                "the random change or the cache."
-            )
-        assert teacher.net is not None  # loaded
-        key: dict[str, Any] = {
-            **seen,
-            "teacher": teacher.hash,
-            "net": teacher.net.spec,
-            "precision": precision if teacher.precision is None else f"{teacher.precision} within {precision}",
-            "memory_format": teacher.net.memory_format,
-            "batch_size": batch_size,
-            "processes": world_size(),
-        }
-        if teacher.class_map is not None:
-            key["class_map"] = teacher.class_map
-        if teacher.physical:
-            key["physical"] = None if teacher.before is None else teacher.before.plain
-        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver, precision)
-        zeros = torch.zeros(1, *(windows.view_shape(teacher.view) or ()))
-        probe = teacher(_deliver_view(zeros, teacher.view, deliver))
-        requests[name] = Request(key, needs.get(name, {}), probe, outputs, batch_size * world_size())
+        keys = [_key(key, part, windows, cache, precision) for key, part in teacher.parts(name)]
+        made = {"made": teacher.made, "members": len(keys), "of": _digest(keys)} if teacher.made else keys[0]
+        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
+        zeros = {view: torch.zeros(1, *(windows.view_shape(view) or ())) for view in teacher.views}
+        probe = teacher.of_held_out(_deliver(zeros, torch.zeros(1, dtype=torch.int64), deliver))
+        requests[name] = Request({**made, **sizes}, needs.get(name, {}), probe, outputs, batch_size * world_size())
     return requests
 
 
-def _deliver_view(x: Tensor, view: str, deliver: Callable[[Batch], Batch]) -> Tensor:
-    nothing = torch.zeros(len(x), dtype=torch.int64)
-    return deliver(Batch({view: x}, nothing, nothing)).views[view]
+def _key(name: str, teacher: Teacher, windows: Windows, cache: TeacherCache, precision: str) -> dict[str, Any]:
+    """What the outputs of a single net depend on.
+
+    Raises:
+        InputError: for a view that is changed at random.
+    """
+    seen = dict(windows.training_view(teacher.view))
+    changes = seen.pop("augmentation")
+    if changes is not None and cache.teacher_input != "clean":
+        raise InputError(
+            f"cache: teacher {name!r} reads view {teacher.view!r}, which is different in every epoch ({changes}), "
+            "so its outputs cannot be cached. Set teacher_input='clean' to use the unchanged window, or leave out "
+            "the random change or the cache."
+        )
+    assert teacher.net is not None  # loaded
+    key: dict[str, Any] = {
+        **seen,
+        "teacher": teacher.hash,
+        "net": teacher.net.spec,
+        "precision": precision if teacher.precision is None else f"{teacher.precision} within {precision}",
+        "memory_format": teacher.net.memory_format,
+    }
+    if teacher.class_map is not None:
+        key["class_map"] = teacher.class_map
+    if teacher.physical:
+        key["physical"] = None if teacher.before is None else teacher.before.plain
+    return key
+
+
+def _digest(keys: list[dict[str, Any]]) -> str:
+    return hashlib.blake2b(json.dumps(keys, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _deliver(views: dict[str, Tensor], index: Tensor, deliver: Callable[[Batch], Batch]) -> Batch:
+    return deliver(Batch(views, torch.zeros_like(index), index))
 
 
 def _outputs(
     teacher: Teacher, windows: Windows, full: int, deliver: Callable[[Batch], Batch], precision: str
 ) -> Iterator[Output]:
     """Outputs in batches of the training's size; the last batch is padded with zeros, whose outputs are dropped."""
-    for batch in windows.batches("train", full, views=[teacher.view]):
-        x = batch.views[teacher.view]
-        count = len(x)
+    for batch in windows.batches("train", full, views=list(teacher.views)):
+        views, index, count = batch.views, batch.index, len(batch.index)
         if count < full:
-            x = torch.cat([x, x.new_zeros(full - count, *x.shape[1:])])
-        output = output_of(teacher, _deliver_view(x, teacher.view, deliver), precision)
+            views = {view: torch.cat([x, x.new_zeros(full - count, *x.shape[1:])]) for view, x in views.items()}
+            index = torch.cat([index, index[:1].expand(full - count)])
+        output = output_of(teacher, _deliver(views, index, deliver), precision)
         yield Output(output.logits[:count], {tap: feature[:count] for tap, feature in output.features.items()})

@@ -163,7 +163,7 @@ _FINGERPRINT: dict[str, tuple[str, _Test]] = {
     "dataset": ("a word", _word),
     "grouping": ("a word", _word),
     "id": ("a word", _word),
-    **dict.fromkeys(("train", "val", "test", "unlabelled"), ("a list of ids", _IDS)),
+    **dict.fromkeys(("train", "val", "test", "unlabelled", "left_out"), ("a list of ids", _IDS)),
     "unlabelled_windows": ("a count", _count),
     "classes": ("at least two words", _many(_word, 2)),
     "labels_per_window": ("one or many", lambda value: value in ("one", "many")),

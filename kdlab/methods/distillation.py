@@ -18,7 +18,8 @@ from kdlab.cache import CachedOutputs, TeacherCache
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
-from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.class_maps import ClassMap
+from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
@@ -140,25 +141,16 @@ class Distillation(Method):
         """
         for name, teacher in self.named_teachers():
             teacher.load(self.teacher_files, name)
-            assert teacher.net is not None
-            self.check_teacher(name, teacher.description.get("provenance", {}))
-            teacher.check_labels(name, self.many_labels)
-            others = teacher.num_classes != self.net.num_classes
-            if others and self.objective.needs_logits:
-                raise InputError(
-                    f"teacher {name!r} must have the {self.net.num_classes} classes of the student, but has "
-                    f"{teacher.num_classes}. Take a teacher that was trained on the same classes, give this one a "
-                    "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
-                )
-            classes = windows.num_classes if others else teacher.num_classes
-            if teacher.physical:
-                check_trainer(f"teacher {name!r}", self._trainer)
-                bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
-            check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
-            teacher.check_split(windows.fingerprint, name, others)
-            trained = teacher.description.get("view_settings")
-            teacher.check_view_settings(view_settings(windows, teacher.view, trained), name)
-            teacher.check_statistics(windows, name)
+            teacher.check_objective(self.objective, name)
+            for key, part in teacher.parts(name):
+                self.check_teacher(name, part.description.get("provenance", {}))
+                self._check_part(key, part, windows)
+            teacher.check_split(windows.fingerprint, name, teacher.num_classes != self.net.num_classes)
+            for key, part in teacher.parts(name):
+                trained = part.description.get("view_settings")
+                part.check_view_settings(view_settings(windows, part.view, trained), key)
+                part.check_statistics(windows, key)
+            teacher.bind(windows, name)
         if not windows.fingerprint:
             rank_zero_warn(
                 f"{type(self).__name__}: the split of {name_of(windows)} is not known, so it cannot be checked that no "
@@ -167,17 +159,37 @@ class Distillation(Method):
         if self.cache is not None:
             check_cache(self.cache, self.objective, dict(self.named_teachers()), windows)
 
+    def _check_part(self, name: str, teacher: Teacher, windows: Windows) -> None:
+        """Check the labels, the classes and the view of a single net."""
+        assert teacher.net is not None
+        teacher.check_labels(name, self.many_labels)
+        others = teacher.num_classes != self.net.num_classes
+        if others and self.objective.needs_logits:
+            raise InputError(
+                f"teacher {name!r} must have the {self.net.num_classes} classes of the student, but has "
+                f"{teacher.num_classes}. Take a teacher that was trained on the same classes, give this one a "
+                "class_map, or take a method that reads features alone (kd_weight=0 of AT, SP, RKD, FitNet, ...)."
+            )
+        classes = windows.num_classes if others else teacher.num_classes
+        if teacher.physical:
+            check_trainer(f"teacher {name!r}", self._trainer)
+            bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
+        check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
+
     def build(self, windows: Windows) -> None:
         """Run student, teachers and objective on all-zero windows; adapters are made from the outputs."""
         own = windows.view_shape(self.view)
         if own is None:
             return
-        nets: dict[str, tuple[Backbone, tuple[int, ...]]] = {}
+        nets: dict[str, tuple[Backbone | LogitsAlone, tuple[int, ...]]] = {}
+        maps: dict[str, ClassMap] = {}
         for name, teacher in self.named_teachers():
-            shape = windows.view_shape(teacher.view)
-            if teacher.net is not None and shape is not None:
-                nets[name] = (teacher.net, shape)
-        maps = {name: teacher.class_map for name, teacher in self.named_teachers() if teacher.class_map is not None}
+            first = teacher.parts(name)[0][1]  # those of a teacher made of several have the same classes
+            shape = windows.view_shape(first.view)
+            if first.net is not None and shape is not None:
+                nets[name] = (first.net if first is teacher else LogitsAlone(first.net), shape)
+            if first.class_map is not None:
+                maps[name] = first.class_map
         tried = try_objective(self.objective, (self.net, own), nets, maps, self.many_labels)
         own_output, others, self._term_names = tried
         self.tried = own_output, others
@@ -195,7 +207,8 @@ class Distillation(Method):
     def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:
         """Also the views of the teachers in training, and these alone where they are scored."""
         taught = dict(self.named_teachers()) if stage in ("train", "teachers") else {}
-        views = {t.view: (f"teacher {name!r}", t.net if t.loaded else None) for name, t in taught.items()}
+        parts = [part for name, teacher in taught.items() for part in teacher.parts(name)]
+        views = {t.view: (f"teacher {name!r}", t.net if t.loaded else None) for name, t in parts}
         return views if stage == "teachers" else views | super().read_views(stage)
 
     def named_teachers(self) -> list[tuple[str, Teacher]]:
@@ -210,7 +223,8 @@ class Distillation(Method):
         self._filter = warnings.filters[0]
         if self.cache is not None:
             self._cached = cached_outputs(self.cache, self.objective, dict(self.named_teachers()), self)
-            windows_in(self.trainer).skip_views({teacher.view for _, teacher in self.named_teachers()} - {self.view})
+            read = {view for _, teacher in self.named_teachers() for view in teacher.views}
+            windows_in(self.trainer).skip_views(read - {self.view})
 
     def on_fit_end(self) -> None:
         """Free the cached outputs."""
@@ -229,7 +243,8 @@ class Distillation(Method):
             teachers[name].check_outputs(name, accuracy, majority, broken)
             if math.isnan(accuracy):  # it has other classes
                 continue
-            rank_zero_info(f"teacher {name!r} ({teachers[name].view}): validation accuracy {accuracy:.4f}")
+            read = ", ".join(teachers[name].views)
+            rank_zero_info(f"teacher {name!r} ({read}): validation accuracy {accuracy:.4f}")
             for logger in self.trainer.loggers:
                 logger.log_metrics({f"teacher/{name}/val_accuracy": accuracy}, step=self.trainer.global_step)
 
@@ -244,7 +259,7 @@ class Distillation(Method):
     def teacher_outputs(self, batch: Batch) -> dict[str, Output]:
         """The outputs of the teachers for a batch, computed or cached."""
         if self._cached is None:
-            return {name: teacher(batch.views[teacher.view]) for name, teacher in self.named_teachers()}
+            return {name: teacher.of_training(batch) for name, teacher in self.named_teachers()}
         gathered = None if distributed.world_size() == 1 else distributed.gather(batch.index)
         return dict(self._cached.read(batch.index, gathered))
 
@@ -259,19 +274,7 @@ class Distillation(Method):
 
     def describe(self) -> dict[str, Any]:
         """Also the provenance of the teachers."""
-        teachers = {
-            name: {
-                "view": t.view,
-                "view_settings": t.description.get("view_settings"),
-                "file": t.file,
-                "hash": t.hash,
-                "provenance": t.description.get("provenance", {}),
-                **({} if t.class_map is None else {"class_map": t.class_map}),
-                **({"units": "physical"} if t.physical else {}),
-            }
-            for name, t in self.named_teachers()
-        }
-        return super().describe() | {"teachers": teachers}
+        return super().describe() | {"teachers": {name: t.described() for name, t in self.named_teachers()}}
 
 
 def batch_sizes(windows: Windows) -> list[int | None]:

@@ -34,11 +34,27 @@ def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+class LogitsAlone(torch.nn.Module):
+    """The net of a teacher that is made of several, as it is tried: logits and no features."""
+
+    def __init__(self, net: Backbone) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Output:
+        """The logits."""
+        return Output(self.net(x).logits, {})
+
+    def classify(self, stage3: Tensor) -> Tensor:
+        """As the net does."""
+        return self.net.classify(stage3)
+
+
 @torch.no_grad()
 def try_objective(
     objective: Objective,
     student: tuple[Backbone, tuple[int, ...]],
-    teachers: Mapping[str, tuple[Backbone, tuple[int, ...]]],
+    teachers: Mapping[str, tuple[Backbone | LogitsAlone, tuple[int, ...]]],
     class_maps: Mapping[str, ClassMap] = MappingProxyType({}),
     many_labels: bool = False,
 ) -> tuple[Output, dict[str, Output], tuple[str, ...]]:
@@ -65,7 +81,7 @@ def try_objective(
     nets = [student[0], *(net for net, _ in teachers.values())]
     device = next(student[0].parameters()).device
 
-    def run(net: Backbone, shape: tuple[int, ...]) -> Output:
+    def run(net: Backbone | LogitsAlone, shape: tuple[int, ...]) -> Output:
         output: Output = net(next(net.parameters()).new_zeros(windows, *shape))
         return output
 

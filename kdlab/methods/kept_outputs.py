@@ -10,31 +10,35 @@ from torch import Tensor
 
 from kdlab import reuse
 from kdlab.methods.teacher import Teacher
-from kdlab.types import Output
+from kdlab.types import Batch, Output
 
 
-def output_of(teacher: Teacher, x: Tensor, setting: str, *, logits_only: bool = False) -> Output:
+def output_of(teacher: Teacher, batch: Batch, setting: str, *, held_out: bool = False) -> Output:
     """The output of a teacher for a batch; within :func:`kdlab.reuse.reusing` it is computed once.
 
     It is found by the weights of the teacher and the bytes of the batch. Outputs on a GPU are computed each time, and
-    so are those of a class of the user's own, and of a net that draws random numbers in evaluation mode.
+    so are those of a teacher of several members, of a class of the user's own, and of a net that draws random numbers
+    in evaluation mode.
 
     Args:
         teacher: loaded.
-        x: the batch in its view, ``(B, ...)``.
+        batch: with its view, or with those of its members.
         setting: precision of the trainer.
-        logits_only: keep the logits alone; the features are left out of the output.
+        held_out: the windows are those of other people than in training, and the logits alone are needed.
 
     Returns:
         An output that no one changes.
     """
-    if not reuse.active() or x.device.type != "cpu" or type(teacher) is not Teacher or teacher.net is None:
-        return _made(teacher, x, logits_only)
-    key = _key(teacher, x, setting, logits_only)
+    if type(teacher) is not Teacher or teacher.net is None:
+        return teacher.of_held_out(batch) if held_out else teacher.of_training(batch)
+    x = batch.views[teacher.view]
+    if not reuse.active() or x.device.type != "cpu":
+        return _made(teacher, x, held_out)
+    key = _key(teacher, x, setting, held_out)
     found: Output | None = reuse.find(key)
     if found is None:
         before = torch.get_rng_state()
-        found = _made(teacher, x, logits_only)
+        found = _made(teacher, x, held_out)
         if torch.equal(before, torch.get_rng_state()):
             reuse.keep(key, found, _bytes(found))
     return found

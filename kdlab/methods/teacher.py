@@ -26,7 +26,8 @@ from kdlab.methods.label_kinds import check_same_labels
 from kdlab.methods.physical import Before, given_statistics, own_scaling, scale_hint, warn_of_units
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
-from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, Output, Windows
+from kdlab.objective import Objective
+from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, Batch, InputError, Output, Windows
 
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -301,6 +302,48 @@ class Teacher(nn.Module):
             x = x if self.before is None else self.before(x)
             output: Output = self.net(x)
         return output if self.class_map is None else output._replace(logits=mapped(output.logits, self.class_map))
+
+    # ---- what methods and the cache read, which a teacher made of several overrides (`kdlab.methods.members`) --------
+    @property
+    def made(self) -> str:
+        """What its output depends on besides its parts; empty: on nothing."""
+        return ""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The keys of a batch that it reads."""
+        return (self.view,)
+
+    def parts(self, name: str) -> list[tuple[str, Teacher]]:
+        """The single nets that it is made of, each with its name: itself."""
+        return [(name, self)]
+
+    def bind(self, windows: Windows, name: str) -> None:
+        """Learn which windows it will see, before a fit."""
+
+    def check_objective(self, objective: Objective, name: str) -> None:
+        """Refuse an objective that reads what it does not give."""
+
+    def of_training(self, batch: Batch) -> Output:
+        """The output for a batch of training windows."""
+        output: Output = self(batch.views[self.view])
+        return output
+
+    def of_held_out(self, batch: Batch) -> Output:
+        """The output for a batch of other people's windows, such as those of validation."""
+        return self.of_training(batch)
+
+    def described(self) -> dict[str, Any]:
+        """What a student's checkpoint holds of it, in plain values."""
+        return {
+            "view": self.view,
+            "view_settings": self.description.get("view_settings"),
+            "file": self.file,
+            "hash": self.hash,
+            "provenance": self.description.get("provenance", {}),
+            **({} if self.class_map is None else {"class_map": self.class_map}),
+            **({"units": "physical"} if self.physical else {}),
+        }
 
     def zeros(self, scaled: Tensor) -> Tensor:
         """The window that the teacher reads where one in scaled units is zero throughout.

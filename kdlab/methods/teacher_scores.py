@@ -44,7 +44,7 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
     trainer, windows = module.trainer, windows_in(module.trainer)
     loader: Any = trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
     if not lacks(windows, "ordered_loader"):
-        loader = windows.ordered_loader("val", sorted({teacher.view for teacher in teachers.values()}))
+        loader = windows.ordered_loader("val", sorted({view for t in teachers.values() for view in t.views}))
     right = torch.zeros(2 * len(teachers) + 1, device=module.device)  # and windows with outputs that are not finite
     many, count = windows.many_labels is True, _classes(module, teachers)
     none = torch.zeros((0, count) if many else 0)
@@ -55,10 +55,8 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
         batch = module.received(given, "teachers")
         keep = batch.index >= 0
         with precision.val_step_context():
-            logits = [
-                output_of(teacher, batch.views[teacher.view], str(trainer.precision), logits_only=True).logits
-                for teacher in teachers.values()
-            ]
+            setting = str(trainer.precision)
+            logits = [output_of(t, batch, setting, held_out=True).logits for t in teachers.values()]
         hits = [is_right(x, batch.target, many) for x in logits] + [~x.isfinite().all(1) for x in logits]
         right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
         classes.scatter_add_(0, patterns(batch.target, batch.target.shape[-1], many)[0], keep.float())

@@ -16,6 +16,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 STAGES = ("teacher", "scratch", "student")
+LEFT_OUT = "left_out"  # begins the keys of what a teacher measures on people whom it has not seen
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Condition:
     def short(self) -> str:
         """The title without the names of the axes, for figures."""
         return " · ".join((self.run, *self.labels.values()))
+
+    @property
+    def partial(self) -> bool:
+        """Whether these are teachers of ``cross_fit``, trained without some of the training people."""
+        return any(f"{LEFT_OUT}_windows" in row for row in self.rows)
 
     def values(self, metric: str) -> list[float]:
         """The metric of every row that has it."""

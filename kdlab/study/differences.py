@@ -88,8 +88,11 @@ def comparisons(
 
 
 def compared(known: Sequence[Condition], baselines: Sequence[str]) -> Iterator[tuple[Condition, str, Condition]]:
-    """The comparisons of a table: (condition, baseline, the baseline's condition), none of them twice."""
-    for condition in known:
+    """The comparisons of a table: (condition, baseline, the baseline's condition), none of them twice.
+
+    Teachers of ``cross_fit`` are in none.
+    """
+    for condition in (one for one in known if not one.partial):
         stop = baselines.index(condition.run) if condition.run in baselines else len(baselines)
         for baseline in baselines[:stop]:
             if (other := partner(condition, known, baseline)) is not None:

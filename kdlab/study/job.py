@@ -29,6 +29,7 @@ from kdlab.quiet import quieted
 from kdlab.study import ends
 from kdlab.study.chosen import chosen_by, spent
 from kdlab.study.columns import BESIDE
+from kdlab.study.cross_fit import left_out_row
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.people import counted, with_pseudonyms
@@ -159,6 +160,7 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
         times="latency" in more,
     )
     found.save(job.folder)
+    unseen = left_out_row(model, data)
     chosen, last = read_checkpoint(path), path.with_name("last.ckpt")
     final = _last_scores(model, data, last, chosen, found.scalars["accuracy"]) if last.is_file() else {}
     described = chosen[KEY]
@@ -176,6 +178,7 @@ def _measure(line: Line, path: Path, job: Job) -> dict[str, Any]:
         **{f"test_{name}": value for name, value in found.scalars.items() if name not in _COSTS},
         **{name: kind(found.scalars[name]) for name, kind in _COSTS.items() if name in found.scalars},
         **({BESIDE: beside()} if "latency" in more else {}),
+        **unseen,
         **final,
         "reliability": _bins(found.reliability),
         **counted(found),

@@ -34,6 +34,9 @@ the option ``--hours`` begin no job that is not expected to end in time, as fini
 A run has the axes that it names and those of the runs that it needs; an axis of the same name is the same axis. A
 teacher with ``one_per: fold`` is shared by the seeds of its fold; without it each seed has its own.
 
+``cross_fit: 3`` of a student takes each person's soft targets from teachers that have not seen this person; the study
+adds them, see `kdlab.study.cross_fit`. A list of runs as a teacher is their ensemble, see `kdlab.study.ensembles`.
+
 ``tune`` declares what is tuned on validation people before the study is run (`kdlab.study.tuning.declared`), and
 ``tuned`` the settings that ``kdlab tune`` found and wrote (`kdlab.study.tuning.tuned`).
 
@@ -59,7 +62,9 @@ from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.cross_fit import connect_members, read_cross_fit, with_cross_fit
 from kdlab.study.digests import digest, digests_of
+from kdlab.study.ensembles import connect_teacher, flat_teachers, with_members
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
@@ -78,8 +83,9 @@ _STUDY_KEYS = (
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
+COPY = 10_000  # the seed of a copy of a run differs by so much
 LONGEST = 255  # bytes in the name of a folder
-_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title", "updates", "split")
+_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title", "updates", "split", "cross_fit")
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ class Study:
                 f"{path}: study must be <data set>/<name>, the folder of its runs, but got {name!r}. Name it."
             )
         axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
-        runs = _read_runs(content, path, axes)
+        runs = with_cross_fit(_read_runs(content, path, axes), str(path))
         own, updates = list(runs), read_updates(content.get("updates"), str(path))
         published = _mapping(content.get("published"), f"{path}: published")
         _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
@@ -237,7 +243,7 @@ class Study:
                 chosen = dict(zip(axes, labels, strict=True))
                 for seed in self.seeds if run.one_per == "seed" else self.seeds[:1]:
                     needed = {other: jobs[self._needed(other, chosen, fold, seed)] for other in run.needs}
-                    settings = tuned(name, chosen, fold)
+                    settings = tuned(run.origin or name, chosen, fold)
                     job = self.job(
                         *(run, chosen, fold, folds[fold], seed, needed, root, fingerprint, settings), batches=batches
                     )
@@ -285,7 +291,7 @@ class Study:
             if name.endswith("+"):  # it extends a list
                 name, value = name[:-1], [*as_list(get_value(config, name[:-1])), value]
             set_value(config, name, value)
-        config["seed_everything"] = seed
+        config["seed_everything"] = seed + COPY * run.copy
         if subjects:
             set_fold(config, subjects)
         if run.updates is not None:
@@ -326,11 +332,11 @@ class Study:
 
     def _connect(self, config: dict[str, Any], run: Run, needed: Mapping[str, Job], root: Path) -> None:
         """Put the folders of what a run needs into its config, and quiet its trainer: the study shows the progress."""
-        for teacher, other in run.teachers.items():
-            entry = f"model.init_args.teachers.{teacher}"
-            set_value(config, f"{entry}.checkpoint", str(needed[other].folder))
-            if get_value(config, f"{entry}.view") is None:
-                set_value(config, f"{entry}.view", get_value(needed[other].config, "model.init_args.view", "raw"))
+        views = {other: get_value(needed[other].config, "model.init_args.view", "raw") for other in needed}
+        if run.cross_fit is not None:
+            connect_members(config, run, {other: job.folder for other, job in needed.items()}, views)
+        for teacher, other in run.teachers.items() if run.cross_fit is None else ():
+            connect_teacher(config, teacher, str(needed[other].folder), views[other])
         if run.init:
             argument = "student_init" if run.teachers else "init"
             set_value(config, f"model.init_args.{argument}", str(needed[run.init].folder))
@@ -515,7 +521,7 @@ def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) 
             runs[str(name)] = _read_run(str(name), stage, entry, common, axes, path, where)
     if not runs:
         raise InputError(f"{path}: no runs. Name some under {', '.join(STAGES)}.")
-    return _in_order(runs, path)
+    return _in_order(with_members(runs, str(path)), path)
 
 
 def _read_run(
@@ -535,14 +541,16 @@ def _read_run(
     for values in (common, _mapping(entry.get("set"), f"{where}: set")):
         for dotted, value in values.items():
             set_value(config, dotted, value)
-    teachers = {str(k): str(v) for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
-    _check_teachers(config, teachers, where)
+    given = {str(k): v for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
+    _check_teachers(config, given, where)
+    teachers = flat_teachers(given, config, where)
     named = _names(entry.get("axes"), tuple(axes), f"{where}: axes")
     updates, split = read_updates(entry.get("updates"), where), read_split(entry.get("split"), where)
-    return Run(name, stage, config, teachers, init, named, one_per, updates, split)
+    crossed = read_cross_fit(entry.get("cross_fit"), where)
+    return Run(name, stage, config, teachers, init, named, one_per, updates, split, cross_fit=crossed)
 
 
-def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, str], where: str) -> None:
+def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, Any], where: str) -> None:
     configured = get_value(config, "model.init_args.teachers") or {}
     forgotten, unknown = sorted(set(configured) - set(teachers)), sorted(set(teachers) - set(configured))
     if forgotten:

@@ -20,6 +20,7 @@ from kdlab.study.paper import Paper
 from kdlab.study.plot_people import people_figures
 from kdlab.study.plots import figures_of
 from kdlab.study.report_cells import Findings
+from kdlab.study.report_cross_fit import cross_fit_section
 from kdlab.study.report_csv import csv_text
 from kdlab.study.report_details import (
     difference_section,
@@ -126,6 +127,7 @@ def write_report(
         how_to_read(study),
         *unfinished_section(study.plan),
         *starved_section(study.known),
+        *cross_fit_section(study),
         *teachers_section(weak_teachers(study.known, teachers or {})),
         *difference_section(study),
         *people_section(study),

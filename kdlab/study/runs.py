@@ -12,7 +12,8 @@ class Run:
 
     ``updates`` is the number of its optimiser updates, those of its warm start included, of which ``warm`` are the warm
     start's; None in a study without ``updates``. ``split`` is the warm start's share as the file declares it. A control
-    is a run that the study added.
+    is a run that the study added. ``cross_fit`` is the number of groups and the seed of its out-of-person teachers.
+    They, and copies with other seeds, whose number is ``copy``, use the settings of the run ``origin``.
     """
 
     name: str
@@ -26,6 +27,9 @@ class Run:
     split: float | None = None
     warm: int = 0
     control: bool = False
+    cross_fit: tuple[int, int] | None = None
+    origin: str = ""
+    copy: int = 0
 
     @property
     def needs(self) -> list[str]:

@@ -151,6 +151,8 @@ def _own(study: Study, given: Any, where: str) -> dict[str, Space]:
     stages = {_PARTS[part]: part for part in _PARTS}
     own, used = {}, set()
     for name, run in study.runs.items():
+        if run.origin:  # it has the settings of the run that it is a copy of
+            continue
         entry = name if name in given else stages[run.stage]
         if entry in given:
             used.add(entry)

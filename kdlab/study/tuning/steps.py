@@ -99,7 +99,8 @@ class Tuning:
         own: dict[str, list[str]] = {}  # run -> its own steps
 
         def before(run: str) -> list[str]:
-            found = [name for other in self.study.runs[run].needs for name in (*own.get(other, []), *before(other))]
+            needs = [(self.study.runs[other].origin or other, other) for other in self.study.runs[run].needs]
+            found = [name for like, other in needs for name in (*own.get(like, []), *before(other))]
             return list(dict.fromkeys(found))
 
         def add(stage: str, name: str, more: Sequence[str] = ()) -> None:
@@ -134,6 +135,7 @@ class Tuning:
     ) -> dict[str, Any]:
         """What is chosen for a run, with the people of a part: the common settings, and over them its own."""
         found: dict[str, Any] = {}
+        run = self.study.runs[run].origin or run
         stages = ("teacher",) if self.study.runs[run].stage == "teacher" else (COMMON, "own")
         for stage in stages:
             title = COMMON if stage == COMMON else title_of(run, labels)
