@@ -245,7 +245,7 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
-        self._prepared.labels_only = False
+        self._prepared.labels_only = self.unlabelled is not None and self.unlabelled.left_out
         self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
@@ -324,6 +324,7 @@ class WindowDataModule(LightningDataModule):
             text += f"; unknown {len(ready.split.rows['unknown'])} test windows ({names})"
         if "unlabelled" in ready.split.rows:
             text += f"; {len(ready.split.rows['unlabelled'])} training windows without a label"
+            text += ", left out" if ready.labels_only else ""
         return f"{self.name}: {text}"
 
     def _sampled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
