@@ -26,8 +26,8 @@ COMPOSED = [f"basic_motions/{m}" for m in METHODS if m not in OF_RUNS and f"basi
 CONFIGS = sorted([*RUNS, *COMPOSED])
 #: runs that are trained here, beside those on BasicMotions: a student of each data set, each kind of teacher and sensor
 TRAINED = {
-    "demo": ("teacher_raw", "eskd"),
-    "shoulder_watch": ("teacher_raw", "student"),
+    "demo": ("teacher_raw", "teacher_pi", "kd", "tpkd"),
+    "shoulder_watch": ("teacher_raw", "teacher_pi", "student"),
     "sp_sw_har": ("scratch", "teacher_raw", "teacher_pi", "teacher_gaf", "teacher_fusion", "sakdn", "three_teachers"),
     "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn", "dask"),
     "pamap2": ("scratch", "teacher_raw", "teacher_pi", "topological_kd"),
@@ -83,7 +83,7 @@ def files_of(name):
     if name in COMPOSED:
         parts = ["alone"] if run in ALONE else ["student", *(["raw_and_pi"] if run in SEVERAL else [])]
         return [f"methods/{run}.yaml", *(f"{folder}/{part}.yaml" for part in ("data", *parts))]
-    shared = [f"{folder}/data.yaml"] if folder in ("demo", "shoulder_watch") else []
+    shared = [f"{folder}/data.yaml"] if folder == "shoulder_watch" else []
     return [*shared, f"{name}.yaml"]
 
 

@@ -1,10 +1,10 @@
-"""The configs of basic_motions, demo: trained and used, or made, in one process."""
+"""The configs of basic_motions: trained and used, or made, in one process."""
 
 import pytest
 
 from tests.configs import configs_of, walk
 
-FOLDERS = ("basic_motions", "demo")
+FOLDERS = ("basic_motions",)
 
 
 @pytest.mark.parametrize("name", configs_of(*FOLDERS))

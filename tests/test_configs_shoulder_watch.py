@@ -1,4 +1,4 @@
-"""The configs of shoulder_watch: trained and used, or made, in one process."""
+"""The configs of shoulder_watch and of the demo: trained and used, or made, in one process."""
 
 import importlib.util
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.configs import configs_of, walk
 
-FOLDERS = ("shoulder_watch",)
+FOLDERS = ("shoulder_watch", "demo")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("seglearn") is None, reason="seglearn is not installed")

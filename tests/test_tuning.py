@@ -136,6 +136,15 @@ def without_folder(files, folder):
     return [content.replace(str(folder).encode(), b"") for content in files]
 
 
+def test_on_needs_no_quotes(tmp_path):
+    """YAML 1.1 reads an unquoted ``on`` as true."""
+    file = write_tuned(tmp_path, tune={"on": ["kd"]})
+    text = file.read_text()
+    assert "'on':" in text
+    file.write_text(text.replace("'on':", "on:"))
+    assert read_tune(Study.read(file)).on == ("kd",)
+
+
 def test_neither_kills_nor_the_order_of_ends_change_what_is_found(tmp_path, monkeypatch):
     settings, whole, ran = found_in(tmp_path / "whole", monkeypatch)
     assert len(ran) == len(set(ran)) == 2 + 2 * 6 * (2 + 1 + 1)  # two teachers; two halves of three searches

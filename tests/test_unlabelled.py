@@ -89,6 +89,25 @@ def test_so_many_people_keep_their_labels(count: int) -> None:
         assert len(others) > 1
 
 
+def test_left_out_for_comparison() -> None:
+    """The same labels, people and scaling as with the windows without a label, and none of these in a batch."""
+    with_them, module = data(Unlabelled(labelled=2)), data(Unlabelled(labelled=2, left_out=True))
+    for _ in range(2):  # a second setup changes nothing
+        with_them.setup()
+        module.setup()
+        assert with_them.unlabelled_count == 48
+        assert module.unlabelled_count == 0
+    assert module.fingerprint == with_them.fingerprint
+    assert module.train_index.tolist() == with_them.train_index[:24].tolist()
+    read = torch.cat([b.index for b in module.train_dataloader()]).tolist()
+    assert sorted(read) == sorted(module.train_index.tolist())
+    ratio = data(Unlabelled(labelled=2, left_out=True, ratio=0.5))
+    assert all((b.target >= 0).all() for b in ratio.train_dataloader())
+    assert len(ratio.train_dataloader()) == 3
+    with pytest.raises(InputError, match="unlabelled: left_out must be true or false, but got 'yes'"):
+        Unlabelled(labelled=2, left_out="yes")  # type: ignore[arg-type]
+
+
 def test_the_people_who_keep_their_labels_have_every_class() -> None:
     rng = np.random.default_rng(0)
     who = np.arange(120) // 12
@@ -535,3 +554,6 @@ def test_checkpoint_and_evaluation_know_how_many(tmp_path: Path) -> None:
     trainer(tmp_path).test(read, data(Unlabelled(labelled=2)), ckpt_path=tmp_path / "s.ckpt")
     assert read.unlabelled == 48
     assert "unlabelled" not in KD(net(), teacher()).describe()
+    alone = KD(net(), teacher())
+    fitted(tmp_path, alone, data(Unlabelled(labelled=2, left_out=True)))
+    assert alone.unlabelled == 0

@@ -249,7 +249,7 @@ class WindowDataModule(LightningDataModule):
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
-        self._prepared.labels_only = False
+        self._prepared.labels_only = self.unlabelled is not None and self.unlabelled.left_out
         self._prepared.views.reset()  # to the ranges that were found, in place of those of a net
         self.views = self._prepared.views.as_given()
         if first:
@@ -329,6 +329,7 @@ class WindowDataModule(LightningDataModule):
             text += f"; unknown {len(ready.split.rows['unknown'])} test windows ({names})"
         if "unlabelled" in ready.split.rows:
             text += f"; {len(ready.split.rows['unlabelled'])} training windows without a label"
+            text += ", left out" if ready.labels_only else ""
         if LEFT_OUT in ready.split.rows:
             text += (
                 f"; {len(ready.split.rows[LEFT_OUT])} windows of {len(ready.split.groups[LEFT_OUT])} people left out"

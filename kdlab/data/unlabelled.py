@@ -45,6 +45,8 @@ class Unlabelled:
             is then one pass over the windows with labels, and takes the others in turn, in a new order each time all
             of them were taken. None: an epoch is one pass over all windows, in random order.
         seed: of the choice by ``labelled``.
+        left_out: leave them out of training batches: the run for comparison, which has the same labels, people and
+            scaling, and nothing more.
 
     Raises:
         InputError: for a value out of range, or if no window is meant.
@@ -64,6 +66,7 @@ class Unlabelled:
     missing: bool = False
     ratio: float | None = None
     seed: int = 0
+    left_out: bool = False
 
     def __post_init__(self) -> None:
         for name in ("people", "recordings", "classes"):
@@ -79,6 +82,8 @@ class Unlabelled:
             )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"unlabelled: seed must be a whole number of at least 0, but got {self.seed!r}.")
+        if not isinstance(self.left_out, bool):
+            raise InputError(f"unlabelled: left_out must be true or false, but got {self.left_out!r}. Write one.")
         if self.ratio is not None and not (isinstance(self.ratio, int | float) and 0 < self.ratio < 1):
             raise InputError(
                 f"unlabelled: ratio must be a share of the batch in (0, 1), such as 0.5, but got {self.ratio!r}. Write "

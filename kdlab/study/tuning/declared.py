@@ -96,6 +96,8 @@ def read_tune(study: Study) -> Tune | None:
     if study.tune is None:
         return None
     where, content = f"{study.file}: tune", study.tune
+    if isinstance(content, Mapping) and True in content and "on" not in content:
+        content = {"on" if name is True else name: value for name, value in content.items()}  # on, unquoted in YAML
     _check_names(content, _KEYS, where)
     trials = _whole(content.get("trials", 20), f"{where}: trials", 1)
     people = content.get("people", HALVES)
