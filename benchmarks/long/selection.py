@@ -153,7 +153,8 @@ def fit(method: Any, data: WindowDataModule, epochs: int, seed: int) -> dict[str
     }
 
 
-def _cosine(epochs: int) -> Callable[[Any], Any]:
+def cosine(epochs: int) -> Callable[[Any], Any]:
+    """Makes a cosine over all epochs."""
     return lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
 
@@ -174,10 +175,10 @@ def run(task: Task, folder: Path, split: int, seed: int, epochs: int, depth: int
             teacher = WideResNet(depth, 1, in_channels=task.channels[0], num_classes=task.classes)
             teacher.load_state_dict(torch.load(teacher_file, weights_only=True))
             teachers = {"raw": kdlab.Teacher(net=teacher, view="raw")}
-            method: Any = kdlab.KD(net, teachers, student_view="student", scheduler=_cosine(epochs))
+            method: Any = kdlab.KD(net, teachers, student_view="student", scheduler=cosine(epochs))
         else:
             view = "raw" if row == "teacher" else "student"
-            method = kdlab.Supervised(net, view=view, scheduler=_cosine(epochs))
+            method = kdlab.Supervised(net, view=view, scheduler=cosine(epochs))
         kept = fit(method, data, epochs, seed)
         if row == "teacher":
             with replacing(teacher_file) as part, part.open("wb") as out:
