@@ -3,8 +3,8 @@
 Teachers of the lengths and with the `EarlyStoppedTeacher` of the shipped configs are trained with a cosine, with the
 wearable papers' steps (early ones), with those that are usual on CIFAR (late ones), and with a constant learning rate,
 and validated after every epoch. The peak is that of the callback: the lowest mean of three validation losses. Where it
-is the last epoch, ESKD and full KD distil from the same weights. Test people are never read. What is done is kept in the
-folder: the same command resumes.
+is the last epoch, ESKD and full KD distil from the same weights. Test people are never read. What is done is kept in
+the folder: the same command resumes.
 """
 
 from __future__ import annotations
