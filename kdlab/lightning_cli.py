@@ -13,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
 
 from kdlab.callbacks import (
     EarlyStoppedTeacher,
@@ -20,6 +21,7 @@ from kdlab.callbacks import (
 )
 from kdlab.config_checks import check_parsed, data_class
 from kdlab.data import WindowDataModule, check_fingerprint
+from kdlab.default_rule import rule_in, rule_of
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
@@ -28,7 +30,7 @@ from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import plan_of, planned
-from kdlab.methods.selection import Rule, Selection
+from kdlab.methods.selection import Rule, Selection, in_words
 from kdlab.methods.tuning import check_finders
 from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
@@ -96,7 +98,9 @@ class KdlabCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``run``, and what chooses ``best.ckpt``."""
         parser.add_argument("--run", type=str | None, default=None, help="Run folder, <data set>/<run>.")
-        parser.add_argument("--monitor", type=str, default="val/loss", help="Metric that chooses best.ckpt.")
+        parser.add_argument(
+            "--monitor", type=str | None, default=None, help="Metric that chooses best.ckpt; val/loss where one has to."
+        )
         parser.add_argument(
             "--mode",
             type=Literal["min", "max"] | None,
@@ -111,10 +115,11 @@ class KdlabCLI(LightningCLI):
         )
         parser.add_argument(
             "--selection",
-            type=Selection,
-            default="best",
+            type=Selection | None,
+            default=None,
             help="Weights in best.ckpt: those with the best metric, with the best mean of it over the last validations "
-            "(smoothed), of the last epoch, or averaged over the last epochs.",
+            "(smoothed), of the last epoch, or averaged over the last epochs; null: of the last epoch, unless monitor, "
+            "or a callback that stops early, names a metric.",
         )
         parser.add_argument("--smoothing", type=int, default=3, help="Validations in the mean of selection: smoothed.")
 
@@ -183,10 +188,21 @@ class KdlabCLI(LightningCLI):
         if logger.init_args.get("name") is None:
             logger.init_args.name = f"{self.run_name}/seed{config.seed_everything}"
 
-    @property
-    def _rule(self) -> Rule:
-        chosen = self.config[self.config.subcommand]
-        return Rule(chosen.selection, chosen.monitor, chosen.mode, chosen.smoothing)
+    def _choose_rule(self, callbacks: Any) -> Rule:
+        """How the weights of the run are chosen; the config that a fit keeps says it."""
+        chosen, fit = self.config[self.config.subcommand], self.config.subcommand == "fit"
+        given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+        named = (chosen.selection, chosen.monitor, chosen.mode)
+        read = named == (None, None, None) and chosen.get("ckpt_path") is not None
+        rule = rule_of(*named, chosen.smoothing, given, rule_in(chosen.ckpt_path) if read else None)
+        if not fit:
+            return rule
+        if read and rule != rule_of(*named, chosen.smoothing, given):
+            rank_zero_info(f"best.ckpt: {in_words(rule.described([]))}, the rule of the fit that is resumed.")
+        chosen.selection = rule.selection
+        if rule.chooses:
+            chosen.monitor, chosen.mode, chosen.smoothing = rule.monitor, rule.mode, rule.smoothing
+        return rule
 
     def instantiate_classes(self) -> None:
         """Make data module, method and trainer; what is wrong with their arguments is raised as an `InputError`."""
@@ -216,6 +232,7 @@ class KdlabCLI(LightningCLI):
         chosen = self.config[self.config.subcommand]
         config = self.config_init[self.config.subcommand].trainer
         interval = chosen.checkpoint_interval
+        self._rule = self._choose_rule(config.callbacks)
         own = watching(self.trainer_defaults["callbacks"], self._rule, config.callbacks, interval=interval)
         self.trainer_defaults["callbacks"] = (
             own if chosen.trainer.enable_checkpointing is not False else without_checkpoints(own)

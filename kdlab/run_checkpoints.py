@@ -202,8 +202,8 @@ def write_all(trainer: Trainer) -> None:
 
 
 def checkpoint_callbacks(interval: float = INTERVAL) -> list[ModelCheckpoint]:
-    """The two checkpoints of every fit: ``best.ckpt`` (lowest validation loss) and ``last.ckpt`` (the last epoch)."""
-    return [RunCheckpoint("best", "val/loss", interval=interval), RunCheckpoint("last", interval=interval)]
+    """The two checkpoints of every fit: ``best.ckpt`` (by the usual rule) and ``last.ckpt`` (the last epoch)."""
+    return [RunCheckpoint("best", *Rule().watched, interval=interval), RunCheckpoint("last", interval=interval)]
 
 
 def watching(callbacks: Iterable[Any], rule: Rule, further: Any = None, interval: float = INTERVAL) -> list[Any]:

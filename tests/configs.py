@@ -32,7 +32,7 @@ TRAINED = {
     "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn", "dask"),
     "pamap2": ("scratch", "teacher_raw", "teacher_pi", "topological_kd"),
     "geneactiv": ("teacher_raw", "eskd"),
-    "cifar10": ("scratch", "scratch_long", "teacher_raw", "teacher_pi", "tgd"),
+    "cifar10": ("scratch", "teacher_raw", "teacher_pi", "tgd"),
     "cinic10": ("teacher_raw", "amd"),
     "tiny_imagenet": ("teacher_raw", "amd"),
     "imagenet": ("teacher_raw", "amd"),

@@ -21,6 +21,7 @@ from tests.conftest import REPOSITORY, net, trainer
 SCRATCH = str(REPOSITORY / "experiments/basic_motions/scratch.yaml")
 WORDS = [
     "fit",
+    "--monitor=val/loss",
     "--config",
     SCRATCH,
     "--model.init_args.net.init_args.depth=10",
@@ -54,12 +55,15 @@ def epochs_of(here, version=0):
         (["--trainer.num_sanity_val_steps=0"], range(3), 2),
         (["--trainer.check_val_every_n_epoch=2"], [1], 2),  # last.ckpt was of epoch 1, the last one validated
         (["--trainer.check_val_every_n_epoch=2", "--monitor=train/loss"], range(3), 2),
+        (["--trainer.check_val_every_n_epoch=2", "--selection=last"], [2], 2),
         (["--trainer.check_val_every_n_epoch=9"], None, 2),  # nothing at all was kept
         (["--trainer.val_check_interval=99", "--trainer.check_val_every_n_epoch=null"], None, 2),
         (["--trainer.val_check_interval=6", "--trainer.check_val_every_n_epoch=null"], [1, 2], 2),
         (["--trainer.val_check_interval=2"], range(3), 2),
         (["--trainer.limit_val_batches=0"], None, 2),
         (["--trainer.limit_val_batches=0", "--monitor=train/loss"], range(3), 2),
+        (["--trainer.limit_val_batches=0", "--selection=last"], [2], 2),  # which needs no validation
+        (["--trainer.max_steps=3", "--monitor=null"], [0], 0),  # nor does a fit that names no rule
         (["--trainer.max_steps=3"], None, 0),  # ends before the first validation
         (["--trainer.max_steps=6"], [0], 1),
         (["--trainer.overfit_batches=1"], range(3), 2),

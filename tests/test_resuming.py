@@ -59,7 +59,7 @@ def here(tmp_path, monkeypatch):
 
 def words(run="a/b", epochs=5, model="tests.test_resuming.Scripted"):
     fit = ["fit", "--config", SCRATCH, *FAST, f"--run={run}", f"--trainer.max_epochs={epochs}"]
-    return [*fit, f"--model.class_path={model}"]
+    return [*fit, f"--model.class_path={model}", "--monitor=val/loss"]  # its best is epoch 1 of 5
 
 
 def cut_off(*more, epoch=3, **kwargs):
@@ -82,6 +82,7 @@ def best_epoch(folder):
     ("more", "epoch"),
     [
         ([], 1),
+        (["--monitor=null"], 4),  # none is named: the last epoch
         (["--monitor=val/f1"], 3),
         (["--monitor=val/f1", "--mode=min"], 0),
         (["--monitor=val/loss", "--mode=max"], 0),

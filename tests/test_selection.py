@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from kdlab import cli
+from kdlab.callbacks import EarlyStoppedTeacher
+from kdlab.default_rule import rule_in, rule_of
 from kdlab.evaluate.command import main as evaluate
 from kdlab.evaluate.tables import summary
+from kdlab.files import read_yaml
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
-from kdlab.methods.selection import Rule, in_words
+from kdlab.methods.selection import EARLIER, Rule, in_words
 from kdlab.study.chosen import chosen_by
 from kdlab.study.report import write_report
 from kdlab.types import InputError
@@ -71,11 +75,46 @@ def test_each_rule_keeps_the_epoch_that_its_metrics_name(here):
     assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
 
 
-def test_the_usual_rule_is_the_lowest_loss_and_is_described(here):
-    line = fit()
-    assert kept(line)["epoch"] == np.argmin(column(line, "val/loss"))
-    assert kept(line)[KEY]["selection"] == {"rule": "best", "monitor": "val/loss", "mode": "min"}
+def test_the_usual_rule_is_the_last_epoch_and_is_described(here):
+    line = fit("--trainer.max_steps=25", epochs=-1)  # it ends within an epoch
+    assert kept(line)["global_step"] == kept(line, "last")["global_step"] == 25
+    assert kept(line)[KEY]["selection"] == {"rule": "last"}
     assert not [name for name in line.trainer.callback_metrics if "smoothed" in name]
+    said = read_yaml(line.trainer.log_dir + "/config.yaml", "config")
+    assert (said["selection"], said["monitor"], said["mode"]) == ("last", None, None)
+
+
+def test_a_monitor_that_is_named_chooses_as_it_did(here):
+    line = fit("--monitor=val/loss")
+    assert kept(line)["epoch"] == np.argmin(column(line, "val/loss"))
+    assert kept(line)[KEY]["selection"] == EARLIER
+    said = read_yaml(line.trainer.log_dir + "/config.yaml", "config")
+    assert (said["selection"], said["monitor"], said["mode"]) == ("best", "val/loss", "min")
+
+
+def test_the_rule_of_a_config_that_names_none():
+    stop, teacher = EarlyStopping("val/kappa", mode="max"), EarlyStoppedTeacher("val/f1")
+    known = {"rule": "smoothed", "monitor": "val/f1", "mode": "max", "smoothing": 5}
+    none = (None, None, None, 3)
+    assert rule_of(*none) == rule_of("last", "val/loss", None, 3) == Rule()
+    assert rule_of(None, "val/loss", None, 3) == rule_of(None, None, "min", 3) == Rule.read(EARLIER)
+    assert rule_of(*none, [EarlyStopping("train/loss")]).selection == "last"
+    assert rule_of(*none, [EarlyStopping("train/loss"), stop]).watched == ("val/kappa", "max")
+    assert rule_of(*none, [teacher]).watched == ("val/f1", "max")
+    assert rule_of(*none, [EarlyStoppedTeacher()]).described([]) == EARLIER
+    assert rule_of("last", None, None, 3, [teacher], EARLIER).selection == "last"
+    assert rule_of(None, "val/loss", None, 3, [teacher], known).described([]) == EARLIER
+    assert rule_of(*none, [teacher], known).described([]) == known
+    with pytest.raises(InputError, match="selection: must be one of best"):
+        rule_of(*none, [], {"rule": 3})
+
+
+def test_a_fit_that_stops_early_keeps_the_best_by_what_it_monitors(here):
+    stop = "{class_path: EarlyStopping, init_args: {monitor: val/accuracy, mode: max, patience: 2}}"
+    line = fit(f"--trainer.callbacks+={stop}", epochs=30)
+    accuracy = column(line, "val/accuracy")
+    assert kept(line)["epoch"] == np.argmax(accuracy) == len(accuracy) - 3
+    assert kept(line)[KEY]["selection"] == {"rule": "best", "monitor": "val/accuracy", "mode": "max"}
 
 
 def test_averaged_weights_are_the_mean_over_the_last_epochs(here):
@@ -95,18 +134,15 @@ def test_averaged_weights_are_the_mean_over_the_last_epochs(here):
     )
 
 
-@pytest.mark.parametrize("rule", ["smoothed", "last"])
-def test_a_resumed_fit_chooses_as_an_uninterrupted_one(here, rule, monkeypatch):
-    words = [f"--selection={rule}", "--monitor=val/accuracy", "--run=toy/run"]
-    whole = fit(*words, "--trainer.default_root_dir=whole")
+class Cut(Exception):
+    """In place of a kill."""
 
-    class Cut(Exception):
-        pass
 
+def cut_off(monkeypatch, *words, epoch=4):
     real = Method.on_train_epoch_start
 
     def cut(self):
-        if self.trainer.current_epoch == 4:
+        if self.trainer.current_epoch == epoch:
             raise Cut
         real(self)
 
@@ -114,12 +150,36 @@ def test_a_resumed_fit_chooses_as_an_uninterrupted_one(here, rule, monkeypatch):
         patch.setattr(Method, "on_train_epoch_start", cut)
         with pytest.raises(Cut):
             fit(*words, "--trainer.default_root_dir=cut")
+    return Path("cut/toy/run/version_0/checkpoints/last.ckpt")
+
+
+@pytest.mark.parametrize("rule", ["smoothed", "last"])
+def test_a_resumed_fit_chooses_as_an_uninterrupted_one(here, rule, monkeypatch):
+    words = [f"--selection={rule}", "--monitor=val/accuracy", "--run=toy/run"]
+    whole = fit(*words, "--trainer.default_root_dir=whole")
+    cut_off(monkeypatch, *words)
     resumed = fit(*words, "--trainer.default_root_dir=cut", "--ckpt_path=cut/toy/run")
     assert kept(resumed)["epoch"] == kept(whole)["epoch"]
     a, b = kept(resumed)["state_dict"], kept(whole)["state_dict"]
     assert all(torch.equal(a[name], b[name]) for name in a)
     if rule == "smoothed":
         assert column(resumed, "val/accuracy_smoothed") == pytest.approx(column(whole, "val/accuracy_smoothed"))
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["described", "of an earlier version"])
+def test_a_resumed_fit_keeps_the_rule_that_it_was_begun_with(here, earlier, monkeypatch):
+    """Its words name none, and those of the fit that was cut off were another version's default."""
+    best = ["--monitor=val/f1", "--run=toy/run"]
+    whole = fit(*best, "--trainer.default_root_dir=whole")
+    last = cut_off(monkeypatch, *best)
+    if earlier:
+        content = torch.load(last, weights_only=True)
+        del content[KEY]["selection"]
+        torch.save(content, last)
+    assert rule_in(last) == {"rule": "best", "monitor": "val/f1", "mode": "max"}
+    resumed = fit("--run=toy/run", "--trainer.default_root_dir=cut", "--ckpt_path=cut/toy/run")
+    assert kept(resumed)["epoch"] == kept(whole)["epoch"] == np.argmax(column(whole, "val/f1"))
+    assert kept(resumed)[KEY]["selection"] == {"rule": "best", "monitor": "val/f1", "mode": "max"}
 
 
 def test_evaluate_shows_the_rule(here, capsys):
@@ -145,8 +205,8 @@ def test_a_rule_that_cannot_choose_is_refused_before_the_fit(here, words, messag
 
 
 def test_rules_in_words():
-    assert in_words(Rule().described([])) == "lowest val/loss"
-    assert in_words(Rule("last").described([])) == "last epoch"
+    assert in_words(EARLIER) == in_words(Rule("best").described([])) == "lowest val/loss"
+    assert in_words(Rule().described([])) == in_words(Rule("last").described([])) == "last epoch"
     assert in_words(Rule("best", "val/kappa", "max").described([])) == "highest val/kappa"
     with pytest.raises(InputError, match=r"^selection: must be one of best, smoothed, last, averaged, but got 'first'"):
         Rule("first")
@@ -173,6 +233,9 @@ def test_a_study_says_how_weights_were_chosen_and_where_a_peak_is_the_end(tmp_pa
     plain = write_report([study_row()], [], tmp_path, name="s", draw=False).read_text()
     assert "chosen on validation windows by: lowest val/loss." in plain
     assert "Peaks of the teachers" not in plain
+    rows = [study_row("kd", selection="last epoch"), study_row("scratch", selection="last epoch")]
+    text = write_report(rows, [], tmp_path, name="s", draw=False).read_text()
+    assert "All weights are those of the last epoch; no epoch was chosen." in text
 
 
 def test_the_row_of_a_job_has_its_rule_and_the_last_epoch_of_a_teacher(here):
@@ -185,5 +248,7 @@ def test_the_row_of_a_job_has_its_rule_and_the_last_epoch_of_a_teacher(here):
     described = read_checkpoint(path)[KEY]
     assert chosen_by(described, path) == {"last_epoch": 1}
     assert "selection" not in described  # its provenance names its own metric
-    usual = path.with_name("best.ckpt")
-    assert chosen_by(read_checkpoint(usual)[KEY], usual) == {}
+    loss = path.with_name("best.ckpt")
+    assert chosen_by(read_checkpoint(loss)[KEY], loss) == {}  # as rows of earlier versions, which had one rule
+    path = Path(fit(epochs=1).trainer.log_dir, "checkpoints/best.ckpt")
+    assert chosen_by(read_checkpoint(path)[KEY], path) == {"selection": "last epoch"}

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 import kdlab
 from kdlab.callbacks.epoch_averaging import refresh_statistics
-from kdlab.data import SPSWHAR, BasicMotions, ShoulderWatch, WindowDataModule
+from kdlab.data import SPSWHAR, UTDMHAD, BasicMotions, ShoulderWatch, WindowDataModule
 from kdlab.files import replacing, write_text
 from kdlab.methods.dry_run import evaluating
 from kdlab.nets import Backbone, WideResNet
@@ -67,10 +67,19 @@ def _basic_motions(split: int, seed: int) -> WindowDataModule:
     return BasicMotions(views=views, val_fraction=0.6, split_seed=split, seed=seed)
 
 
+def _utd_mhad(split: int, seed: int) -> WindowDataModule:
+    root = Path(os.environ["KDLAB_DATA"]) / "utd_mhad_original.tar.xz"
+    views = {"raw": Raw(source="both"), "student": Raw(source="inertial")}
+    return UTDMHAD(
+        root, skeleton_origin="start", views=views, val_fraction=0.5, split_seed=split, batch_size=16, seed=seed
+    )
+
+
 TASKS = {
     "basic_motions": Task(_basic_motions, 4, (6, 3), 100),
     "shoulder_watch": Task(_shoulder_watch, 7, (6, 3), 40),
     "sp_sw_har": Task(_sp_sw_har, 5, (12, 6), 24),
+    "utd_mhad": Task(_utd_mhad, 27, (66, 6), 40),
 }
 
 
@@ -144,7 +153,8 @@ def fit(method: Any, data: WindowDataModule, epochs: int, seed: int) -> dict[str
     }
 
 
-def _cosine(epochs: int) -> Callable[[Any], Any]:
+def cosine(epochs: int) -> Callable[[Any], Any]:
+    """Makes a cosine over all epochs."""
     return lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
 
@@ -165,10 +175,10 @@ def run(task: Task, folder: Path, split: int, seed: int, epochs: int, depth: int
             teacher = WideResNet(depth, 1, in_channels=task.channels[0], num_classes=task.classes)
             teacher.load_state_dict(torch.load(teacher_file, weights_only=True))
             teachers = {"raw": kdlab.Teacher(net=teacher, view="raw")}
-            method: Any = kdlab.KD(net, teachers, student_view="student", scheduler=_cosine(epochs))
+            method: Any = kdlab.KD(net, teachers, student_view="student", scheduler=cosine(epochs))
         else:
             view = "raw" if row == "teacher" else "student"
-            method = kdlab.Supervised(net, view=view, scheduler=_cosine(epochs))
+            method = kdlab.Supervised(net, view=view, scheduler=cosine(epochs))
         kept = fit(method, data, epochs, seed)
         if row == "teacher":
             with replacing(teacher_file) as part, part.open("wb") as out:

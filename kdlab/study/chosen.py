@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.methods.checkpoints import read_checkpoint
-from kdlab.methods.selection import USUAL, in_words
+from kdlab.methods.selection import EARLIER, in_words
 from kdlab.study.conditions import Condition, Row, natural
 
 
@@ -19,10 +19,11 @@ def chosen_by(described: Mapping[str, Any], path: Path) -> dict[str, Any]:
         path: of the checkpoint; that of an early-stopped teacher has its last epoch beside it.
 
     Returns:
-        ``selection`` in words, where it is not the usual rule, and ``last_epoch`` of teachers with a peak.
+        ``selection`` in words, where it is not the rule of earlier versions, whose rows have no such key, and
+        ``last_epoch`` of teachers with a peak.
     """
     rule, last = described.get("selection"), path.with_name("last.ckpt")
-    found: dict[str, Any] = {} if rule is None or rule == USUAL else {"selection": in_words(rule)}
+    found: dict[str, Any] = {} if rule is None or rule == EARLIER else {"selection": in_words(rule)}
     if path.name.startswith("teacher") and last.is_file():
         found["last_epoch"] = int(read_checkpoint(last)["epoch"])
     return found
@@ -47,9 +48,11 @@ def rules_in_words(rows: Iterable[Row]) -> str:
     """How the weights of all rows were chosen, as one sentence."""
     by_rule: dict[str, dict[str, None]] = {}
     for row in rows:
-        rule = str(row.get("selection") or in_words(USUAL))
+        rule = str(row.get("selection") or in_words(EARLIER))
         rule = "the peak of the teacher" if row.get("last_epoch") is not None else rule
         by_rule.setdefault(rule, {})[row["run"]] = None
+    if list(by_rule) == [in_words({"rule": "last"})]:
+        return "All weights are those of the last epoch; no epoch was chosen."
     if len(by_rule) == 1:
         return f"Weights were chosen on validation windows by: {next(iter(by_rule))}."
     each = "; ".join(f"{rule} ({', '.join(runs)})" for rule, runs in by_rule.items())

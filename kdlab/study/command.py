@@ -23,7 +23,7 @@ from kdlab.study.limits import check_hours
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.only import run_only
 from kdlab.study.plan import Job, Jobs, Study
-from kdlab.study.planned import check_configs, plan, print_again, print_commands, print_plan
+from kdlab.study.planned import check_configs, plan, print_again, print_commands, print_plan, under_its_rule
 from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
 from kdlab.study.results_files import write
@@ -78,6 +78,7 @@ def _main(
         study = replace(study, paper=replace(study.paper, hashed=True))
     if study.paper.hashed:
         salt("people")
+    study = under_its_rule(study, Path(given.root), run=not (given.list or given.dry_run or given.report))
     settings = read_settings(study, Path(given.root))
     if settings.tuning is not None or settings.tuned is not None:
         fix_threads()

@@ -71,6 +71,7 @@ from kdlab.study.loggers import check_setting, name_runs
 from kdlab.study.measured import read_measure
 from kdlab.study.paper import KEYS as PAPER_KEYS
 from kdlab.study.paper import Paper, read_paper
+from kdlab.study.rules import in_identity, rule_of_job
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
@@ -152,6 +153,7 @@ class Study:
     tuned: Mapping[str, Any] | None = None
     hours: float | None = None
     measure: tuple[str, ...] = ()
+    earlier: bool = False  # begun with a version that chose weights by another rule, see `kdlab.study.rules`
 
     @property
     def order(self) -> list[str]:
@@ -296,8 +298,9 @@ class Study:
             set_fold(config, subjects)
         if run.updates is not None:
             set_length(config, run.updates - run.warm, batches(config), f"{self.file}: {run.name}")
+        rule = rule_of_job(config, self.earlier)
         identity = {
-            "config": _identity(config),
+            "config": _identity({**config, **in_identity(rule)}),
             "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
             "init": needed[run.init].key if run.init else None,
             "data": fingerprint(config),
@@ -314,7 +317,7 @@ class Study:
         self._connect(config, run, needed, root)
         if (logger := get_value(config, "trainer.logger")) is not None:
             set_value(config, "trainer.logger", name_runs(logger, self.name, name, run.stage))
-        config["run"] = place.as_posix()
+        config |= {"run": place.as_posix(), **rule}
         set_value(config, "trainer.default_root_dir", str(root))
         names = tuple(job.name for job in needed.values())
         hashed_for = self.name if self.paper.hashed else ""

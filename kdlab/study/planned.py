@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from kdlab import reuse
 from kdlab.files import write_text
+from kdlab.methods.selection import EARLIER, USUAL, in_words
 from kdlab.study import ends
 from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.results import Survey
+from kdlab.study.rules import begun_earlier, note_earlier, rule_of_job
 from kdlab.study.tuning.run import Settings, read_settings
 from kdlab.study.weights import to_make_again
 from kdlab.study.windows import batches, fingerprint
 from kdlab.types import InputError
+
+
+def under_its_rule(study: Study, root: Path, *, run: bool) -> Study:
+    """The study; one that was begun with an earlier version keeps that version's rule for weights, and a line says so.
+
+    Args:
+        study: as it was read.
+        root: the folder of all runs.
+        run: jobs are to be run, so that the rule is noted.
+    """
+    folder = root / study.name
+    unnamed = any(rule_of_job(run.config, earlier=True) for run in study.runs.values())
+    if not unnamed or not begun_earlier(folder, study.runs):
+        return study
+    if run:
+        note_earlier(folder)
+    print(
+        f"note: {study.name} was begun with a version of kdlab that kept the epoch with the {in_words(EARLIER)}, and "
+        f"goes on under that rule. For the {in_words({'rule': USUAL})} write set: {{all: {{selection: {USUAL}}}}}, or "
+        "give the study another name.",
+        file=sys.stderr,
+    )
+    return replace(study, earlier=True)
 
 
 def plan(study: Study, root: Path, settings: Settings | None = None) -> tuple[dict[str, list[str]], Jobs]:

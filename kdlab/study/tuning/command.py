@@ -11,7 +11,7 @@ from kdlab.study import ends
 from kdlab.study.job import Runner, quiet, sources
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.plan import Study
-from kdlab.study.planned import check_configs, plan
+from kdlab.study.planned import check_configs, plan, under_its_rule
 from kdlab.study.results import Survey, survey
 from kdlab.study.resume import Earlier, export
 from kdlab.study.tuning.record import FOLDER, TUNED, tuned_text
@@ -42,6 +42,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
                 f"{given.file}: must have a section tune, but has none. Write tune: {{trials: 20, own: ...}}."
             )
         out = _free(given.out)
+        study = under_its_rule(study, Path(given.root), run=not given.dry_run)
         settings = read_settings(study, Path(given.root), again=True)
         fix_threads()
         earlier = None
