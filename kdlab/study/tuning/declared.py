@@ -95,7 +95,8 @@ def read_tune(study: Study) -> Tune | None:
     """
     if study.tune is None:
         return None
-    where, content = f"{study.file}: tune", study.tune
+    where = f"{study.file}: tune"
+    content: Any = study.tune
     if isinstance(content, Mapping) and True in content and "on" not in content:
         content = {"on" if name is True else name: value for name, value in content.items()}  # on, unquoted in YAML
     _check_names(content, _KEYS, where)
