@@ -15,6 +15,9 @@ from torch import nn
 from kdlab import export
 from kdlab.data.scaling import Scaler
 from kdlab.data.stored import rounds_little
+from kdlab.export.c.compiled import Compiled
+from kdlab.export.c.compiled import load as load_compiled
+from kdlab.export.c.text import identifier
 from kdlab.export.formats import FORMATS
 from kdlab.export.reading import check_card
 from kdlab.export.sources import read_net
@@ -23,8 +26,7 @@ from kdlab.files import read_json
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.nets import Backbone
-from kdlab.stream import ModuleForm, ScaledNet, SharedObject, Student
-from kdlab.stream.shared_object import identifier
+from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, MissingFileError
 
 SHARED = (".so", ".dylib", ".dll")
@@ -94,6 +96,9 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
             f"load: trust must be True for a shared object, which is code that runs when it is loaded, but got False "
             f"for {str(path)!r}. Pass trust=True if you compiled it."
         )
+    if card is None and name is None:
+        file = load_compiled(path)
+        return Student(ModuleForm(file.module), file.card, path)
     place = path.with_name(f"{path.stem.removeprefix('lib')}.c.json") if card is None else Path(card)
     if not place.is_file():
         raise MissingFileError(
@@ -102,10 +107,11 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
     content = check_card(read_json(place, "card"), place)
     about = content.get("c")
     known = about.get("function") if isinstance(about, Mapping) else None
-    word = identifier(str(content.get("name", "student"))) if name is None else name
-    function = str(known) if known and name is None else f"{word}_predict"
+    function = (
+        str(known) if known and name is None else f"{name or identifier(str(content.get('name', 'student')))}_predict"
+    )
     shape = tuple(int(n) for n in content["input"]["shape"][1:])
-    return Student(SharedObject(path, function, shape, len(content["classes"])), content, path)
+    return Student(ModuleForm(Compiled(path, function, shape, len(content["classes"]))), content, path)
 
 
 def _of_checkpoint(path: Path, described: Mapping[str, Any], net: Backbone) -> Student:

@@ -20,8 +20,9 @@ import torch
 import kdlab
 import kdlab.export
 from kdlab.data import RecordingDataModule, Scale
+from kdlab.export.c.compiled import Compiled, probe
 from kdlab.nets import WideResNet
-from kdlab.stream import ModuleForm, ScaledNet, SharedObject, Student
+from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.stream.pushed import Pushed
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
@@ -204,7 +205,7 @@ def test_exported_forms_predict_as_the_checkpoint(student, trained, exported, fo
 
 def test_the_c_form(exported, compiled):
     other = loaded("c", exported, compiled)
-    assert isinstance(other.form, SharedObject)
+    assert isinstance(other.form.module, Compiled)
     x = np.random.default_rng(0).normal(size=(5, 2, WINDOW)).astype(np.float32)
     sign = np.where(np.arange(WINDOW) % 2, -0.01, 0.03)
     expected = np.stack([x[:, 0].sum(1) * 0.02 - x[:, 1].sum(1) * 0.01, 0.1 + (x @ sign).sum(1)], 1)
@@ -215,9 +216,11 @@ def test_the_c_form(exported, compiled):
 def test_the_card_beside_a_library_names_its_function(exported, compiled, tmp_path):
     shutil.copy(compiled, tmp_path / "libmine.so")
     card = json.loads((exported["onnx"].parent / "student.onnx.json").read_text())
-    (tmp_path / "mine.c.json").write_text(json.dumps(card | {"c": {"function": "hand_written_predict"}}))
+    named = loaded("c", exported, compiled)
+    about = {"function": "hand_written_predict", "probe": named.form.module(probe(card))[0].tolist()}
+    (tmp_path / "mine.c.json").write_text(json.dumps(card | {"c": about}))
     x = np.ones((2, WINDOW))
-    beside, named = kdlab.load(tmp_path / "libmine.so", trust=True), loaded("c", exported, compiled)
+    beside = kdlab.load(tmp_path / "libmine.so", trust=True)
     assert np.array_equal(beside.logits(x), named.logits(x))
 
 
@@ -251,12 +254,12 @@ def test_files_that_do_not_fit_are_refused(trained, exported, compiled, tmp_path
         kdlab.load(tmp_path / "none.so", card=card, trust=True)
     with pytest.raises(InputError, match=r"trust must be True for a shared object, which is code .* but got False"):
         kdlab.load(compiled, card=card)
-    with pytest.raises(MissingFileError, match=r"card must be the JSON .* but '.*student\.c\.json' does not exist"):
+    with pytest.raises(MissingFileError, match=r"must have a card \(NAME\.c\.json\) beside it, but has none"):
         kdlab.load(compiled, trust=True)
-    with pytest.raises(InputError, match=r"must be a shared object with the function \w+_predict, .* pass name="):
+    with pytest.raises(InputError, match=r"must be a shared library .* with the function \w+_predict"):
         kdlab.load(compiled, card=card, trust=True)
     (tmp_path / "other.so").write_bytes(b"no library")
-    with pytest.raises(InputError, match=r"must be a shared object with the function mine_predict"):
+    with pytest.raises(InputError, match=r"must be a shared library .* with the function mine_predict"):
         kdlab.load(tmp_path / "other.so", card=card, trust=True, name="mine")
     with pytest.raises(InputError, match=r"load: trust must be left out but for a shared object"):
         kdlab.load(exported["onnx"], trust=True)

@@ -6,8 +6,7 @@
 
 from kdlab.stream.decision import Decision
 from kdlab.stream.forms import Form, ModuleForm, ScaledNet
-from kdlab.stream.shared_object import SharedObject
 from kdlab.stream.stream import Stream
 from kdlab.stream.student import Student
 
-__all__ = ["Decision", "Form", "ModuleForm", "ScaledNet", "SharedObject", "Stream", "Student"]
+__all__ = ["Decision", "Form", "ModuleForm", "ScaledNet", "Stream", "Student"]
