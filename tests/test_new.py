@@ -145,6 +145,10 @@ def test_a_split_of_the_file_is_kept_and_halves_are_tuned_on(here):
     main(["f", "--data", "w.npz", "--rate", "20", "--set", "batch_size=12"])
     assert "folds" not in read("f/study.yaml")
     assert read("f/data.yaml")["data"]["init_args"]["batch_size"] == 12
+    np.savez("words.npz", x=x, y=np.array(["sit", "walk", "Walk"])[np.arange(192) % 3], subject=who)
+    main(["merged", "--data", "words.npz", "--rate", "20", "--set", "labels={Walk: walk}"])
+    assert read("merged/kd.yaml")["include"] == ["data.yaml", "student.yaml"]
+    assert read("merged/student.yaml")["model"]["init_args"]["student"]["init_args"]["num_classes"] == 2
     np.savez("all.npz", x=x, y=y, subject=who)
     main(["g", "--data", "all.npz", "--rate", "20"])
     text = Path("g/study.yaml").read_text(encoding="utf-8")
@@ -158,7 +162,7 @@ def test_a_split_of_the_file_is_kept_and_halves_are_tuned_on(here):
 
 
 def found_of(n, people, length=40):
-    return described("ArrayDataModule", {}, ArrayDataModule(*windows(n, people, length)).load(), "20")
+    return described({}, ArrayDataModule(*windows(n, people, length)), "20")
 
 
 @pytest.mark.parametrize(

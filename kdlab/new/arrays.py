@@ -64,9 +64,8 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     stored.clear()  # the data module reads the file itself
     if damaged:
         arguments.setdefault("missing", "drop")
-    windows = ArrayDataModule(**arguments).load()
-    found = described("ArrayDataModule", arguments, windows, rate)
-    own = ", with a split of its own" if windows.test is not None else ""
+    found = described(arguments, ArrayDataModule(**arguments), rate)
+    own = ", with a split of its own" if found.windows.test is not None else ""
     found.lines.insert(0, f"file      {path.name}: {', '.join(f'{o} = {n}' for o, n in keys.items())}; {layout}{own}")
     found.lines.append(f"gaps      {damaged} windows with missing samples")
     if damaged:

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kdlab.data import WindowDataModule
 from kdlab.data.groups import Groups
+from kdlab.data.identified import identified
 from kdlab.data.moments import chunk_size
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
@@ -54,10 +56,11 @@ class Found:
         return Groups.of(self.windows.subject).among(np.flatnonzero(self.windows.target == label))
 
 
-def described(class_path: str, init_args: dict[str, Any], windows: WindowSet, rate: str) -> Found:
+def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) -> Found:
     """Windows, people, classes and channels in words, with the doubts that every kind of data can raise."""
+    windows, _ = identified(module.load(), module.merge_labels, module.merge_subjects)
     x, lines, doubts = windows.windows["raw"], list[str](), list[str]()
-    found = Found(class_path, init_args, windows, lines, doubts)
+    found = Found(type(module).__name__, init_args, windows, lines, doubts)
     _, width, length = x.shape
     seconds = f" ({length / float(rate):.3g} s at {rate} Hz)" if rate != UNKNOWN else " (rate unknown)"
     lines.append(f"windows   {len(x)}, of {length} samples{seconds}")

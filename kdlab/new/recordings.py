@@ -65,15 +65,12 @@ def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any])
         **more,
     }
     module = RecordingDataModule(**arguments)
-    windows = module.load()
-    return _described(module, arguments, windows, rate, files)
+    return _with_gaps(module, described(arguments, module, rate), files)
 
 
-def _described(
-    module: RecordingDataModule, arguments: dict[str, Any], windows: Any, rate: str, files: list[Path]
-) -> Found:
-    found = described("RecordingDataModule", arguments, windows, rate)
-    counts = windows.windows["raw"].counts
+def _with_gaps(module: RecordingDataModule, found: Found, files: list[Path]) -> Found:
+    windows: Any = found.windows.windows["raw"]
+    counts = windows.counts
     lost = counts["windows left out"]
     found.lines.insert(0, f"folder    {module.root}: {counts['recordings']} recordings, such as {files[0].name}")
     found.lines.append(
@@ -84,7 +81,7 @@ def _described(
         found.doubts.append(f"{lost['missing']} windows have missing samples, {len(windows)} are left")
     if lost["label"] > len(windows):
         found.doubts.append(f"{lost['label']} windows have no label, {len(windows)} have one")
-    if "units" not in arguments and not _raw(files):
+    if "units" not in found.init_args and not _raw(files):
         found.doubts.append("units are not declared: --set 'units=[g, g, g]' keeps them with every student")
     return found
 

@@ -66,9 +66,10 @@ def sizes_of(found: Found) -> Sizes:
     updates = min(MOST, max(LEAST, EPOCHS * max(1, train // batch)))
     length, small = windows.windows["raw"].shape[2], train <= SMALL
     given = found.init_args.get("drop_classes", [])
+    out = {*dropped, *map(str, given), *map(str, found.init_args.get("unknown_classes", []))}
     return Sizes(
         folds=folds,
-        classes=len(windows.classes) - len({*dropped, *map(str, given)}),
+        classes=len(windows.classes) - len(out),
         channels=windows.windows["raw"].shape[1],
         batch_size=batch,
         updates=round(updates, -2),
