@@ -228,6 +228,11 @@ def test_one_recording_is_of_one_person_and_names_its_folder(here):
     said = refusal("f", "--data", "rec/P1/am_imu.csv")
     assert f"--data {here.resolve() / 'rec/P1'}" in said
     assert "--data.predict_root" in said
+    Path("rec/week.cwa").write_bytes(b"MD")
+    assert "one recording of a device with x (g), y (g), z (g), gx (deg/s)" in refusal("f", "--data", "rec/week.cwa")
+    assert "must be of one kind, but got .csv, .cwa" in refusal("f", "--data", "rec")
+    Path("empty").mkdir()
+    assert "but got no files" in refusal("f", "--data", "empty")
 
 
 def test_raw_files_of_a_device_have_labels_in_tables_beside_them(here, capsys):

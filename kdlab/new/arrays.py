@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     number_of, questions = len(stored[x]), Questions()
     keys = {"x": x, "y": questions.ask(_key, stored, "--labels", given.labels, "y", 1, number_of, default="")}
     if given.people != NONE:
-        keys["subject"] = questions.ask(_key, stored, "--people", given.people, "subject", 1, number_of, default="")
+        keys["subject"] = questions.ask(
+            _key, stored, "--people", given.people, "subject", 1, number_of, [keys["y"]], default=""
+        )
     layout = more.get("layout") or questions.ask(_layout, stored[x], default="")
     hint = _scalars(stored) + f", and {UNKNOWN!r} is an answer"
     rate = questions.ask(read_rate, given.rate, hint, default="")
@@ -94,7 +97,13 @@ def _stored(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _key(
-    stored: dict[str, NDArray[Any]], option: str, given: str | None, ours: str, axes: int, length: int | None = None
+    stored: dict[str, NDArray[Any]],
+    option: str,
+    given: str | None,
+    ours: str,
+    axes: int,
+    length: int | None = None,
+    taken: Sequence[str] = (),
 ) -> str:
     """The array that an option names, or the one that has our name; otherwise the lines to choose from."""
     for name in (given,) if given is not None else (ours, f"{ours}_train"):
@@ -103,7 +112,7 @@ def _key(
     fits = [
         name
         for name, values in stored.items()
-        if values.ndim == axes and (length is None or len(values) == length) and name not in _OF_TEST
+        if values.ndim == axes and (length is None or len(values) == length) and name not in (*_OF_TEST, *taken)
     ]
     lines = [f"{option} {name}" for name in fits]
     if option == "--people":

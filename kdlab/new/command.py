@@ -13,6 +13,8 @@ from typing import Any
 
 from kdlab import usage
 from kdlab.data import ArrayDataModule, RecordingDataModule, WindowDataModule
+from kdlab.data.recordings.raw import UNITS
+from kdlab.data.recordings.where import suffix_of
 from kdlab.files import parse_yaml
 from kdlab.new.arrays import from_arrays
 from kdlab.new.examples import example
@@ -77,8 +79,10 @@ def look(given: argparse.Namespace) -> Found:
         return from_recordings(path, given, more)
     if path.suffix.lower() in _ARRAYS:
         return from_arrays(path, given, more)
+    channels = ", ".join(f"{name} ({unit})" for name, unit in UNITS.get(suffix_of(path), {}).items())
+    kind = f"one recording of a device with {channels}" if channels else "one recording"
     raise InputError(
-        f"--data must be an npz file of windows or the folder of all recordings, but got {path.name}, one recording, "
+        f"--data must be an npz file of windows or the folder of all recordings, but got {path.name}, {kind}, "
         "which is of one person: a study trains on some people and tests others. Write --data "
         f"{shlex.quote(place(path.parent))}. A student predicts this file by: kdlab predict --config RUN.yaml "
         f"--ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."

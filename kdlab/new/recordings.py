@@ -167,6 +167,8 @@ def _in_paths(root: Path, files: list[Path], option: str) -> list[str]:
     found = candidates([file.relative_to(base) for file in files])
     lines = []
     for at, ids in found.items():
+        if "" in ids:  # a part that some files lack
+            continue
         key, value = ("folder", at.folder) if at.folder is not None else ("part", at.part)
         finer = [f"{key}:{value},name:{one.name}" for one in fused_pieces(at, ids)]
         for text in [f"{key}:{value}", *(f"'{one}'" for one in finer)]:
