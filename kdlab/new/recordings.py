@@ -82,7 +82,7 @@ def _with_gaps(module: RecordingDataModule, found: Found, files: list[Path]) -> 
     if lost["label"] > len(windows):
         found.doubts.append(f"{lost['label']} windows have no label, {len(windows)} have one")
     if "units" not in found.init_args and not _raw(files):
-        found.doubts.append("units are not declared: --set 'units=[g, g, g]' keeps them with every student")
+        found.doubts.append("units are not declared: --set 'units=[g, ...]', one for each channel, keeps them")
     return found
 
 
