@@ -151,6 +151,12 @@ def main() -> None:
                 KdlabCLI()
 
 
+def _new(words: Sequence[str]) -> None:
+    from kdlab.new.command import main
+
+    main(words)
+
+
 def _study(words: Sequence[str]) -> None:
     from kdlab.study.command import main
 
@@ -199,6 +205,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
     "validate": ("metrics of a checkpoint on the validation windows", None),
     "test": ("metrics of a checkpoint on the test windows", None),
     "predict": ("write a checkpoint's predictions on the test windows as predictions.csv", None),
+    "new": ("write a study of your own data, or a shipped experiment", _new),
     "study": ("run teachers and students over seeds, folds and grids, and write the tables", _study),
     "tune": ("find the settings of a study's rows on validation people", _tune),
     "evaluate": ("compare checkpoints: accuracy, calibration, robustness, cost", _evaluate),

@@ -44,6 +44,34 @@ def study() -> argparse.ArgumentParser:
     return parser
 
 
+def new() -> argparse.ArgumentParser:
+    """The options of ``kdlab new``."""
+    text = "Look at your data, print what they are, and write a study of them: data, teachers, students, study.yaml."
+    epilog = "What your data leave open is asked for, with the lines to choose from. No file is replaced."
+    parser = argparse.ArgumentParser(prog="kdlab new", description=text, epilog=epilog, allow_abbrev=False)
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", help="where the files are written")
+    add(
+        "--data",
+        metavar="PATH",
+        help="an npz file of windows, or a folder of recordings (tables, arrays, device files)",
+    )
+    add("--example", metavar="NAME", help="a shipped experiment in place of data, such as shoulder_watch")
+    people = "who was recorded: an array, a column, folder:0, part:0 of the file name; none: unknown"
+    add("--people", metavar="WHERE", help=people)
+    labels = "the activity: an array, a column, folder:0, part:1, or file:{name}_labels.csv with start,end,label"
+    add("--labels", metavar="WHERE", help=labels)
+    add("--rate", metavar="HZ", help="sampling rate, to which recordings are resampled")
+    add("--channels", metavar="A,B,C", help="columns of the signal; names of the channels of windows")
+    add("--time", metavar="COLUMN", help="of recordings: column of the times; none: samples at the constant rate")
+    add("--window", type=int, metavar="SAMPLES", help="of recordings: samples of a window (default: two seconds)")
+    add("--step", type=int, metavar="SAMPLES", help="of recordings: from window to window (default: half a window)")
+    add("--windows", metavar="KEY", help="of an npz file: the array of windows (default: x)")
+    more = "a further argument of ArrayDataModule or RecordingDataModule, as in YAML: layout=NTC, time_unit=ms"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=more)
+    return parser
+
+
 def tune() -> argparse.ArgumentParser:
     """The options of ``kdlab tune``."""
     text = "Find the settings of a study's rows on validation people, and write a file to include."
@@ -127,6 +155,7 @@ def cite() -> argparse.ArgumentParser:
 
 #: command -> its parser; fit, validate, test and predict have Lightning's
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "new": new,
     "study": study,
     "tune": tune,
     "evaluate": evaluate,

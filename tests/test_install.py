@@ -29,7 +29,8 @@ def clone(folder):
     folder.mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder)
-    shutil.copytree(REPOSITORY / "kdlab", folder / "kdlab", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("kdlab", "experiments"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -42,8 +43,11 @@ def test_the_wheel_holds_every_module_and_the_mark_of_types(tmp_path):
     modules = {
         p.relative_to(source).as_posix() for p in (source / "kdlab").rglob("*.py*") if p.suffix in (".py", ".pyi")
     }
+    shipped = (source / "experiments").rglob("*.yaml")
+    examples = {f"kdlab/examples/{p.relative_to(source / 'experiments').as_posix()}" for p in shipped}
     assert len(modules) > 100
-    assert {name for name in held if ".dist-info" not in name} == {*modules, "kdlab/py.typed"}
+    assert len(examples) > 100
+    assert {name for name in held if ".dist-info" not in name} == {*modules, *examples, "kdlab/py.typed"}
     scripts = zipfile.ZipFile(wheel).read(next(n for n in held if n.endswith("entry_points.txt"))).decode()
     assert {"kdlab = kdlab.cli:main", "lightning = kdlab.cli:main"} <= set(scripts.splitlines())
     assert any(name.endswith("licenses/LICENSE") for name in held)

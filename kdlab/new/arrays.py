@@ -1,0 +1,141 @@
+"""An npz file of windows: which arrays are what, never guessed."""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdlab.data import ArrayDataModule
+from kdlab.data.complete import without_gaps
+from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, number, place, read_rate
+from kdlab.types import InputError
+
+_OF_TEST = ("x_test", "y_test", "subject_test")
+
+
+def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> Found:
+    """What an npz file holds.
+
+    Args:
+        path: the file.
+        given: the options of ``kdlab new``.
+        more: further arguments of the data module (``--set``).
+
+    Raises:
+        InputError: what cannot be known is not given, with the line to write; or the file cannot be read.
+    """
+    for option in ("time", "step", "window"):
+        if getattr(given, option) is not None:
+            raise InputError(f"--{option} must be left out for an npz file of windows, which are cut. Leave it out.")
+    stored = _stored(path)
+    x = _key(stored, "--windows", given.windows, "x", 3)
+    number_of, questions = len(stored[x]), Questions()
+    keys = {"x": x, "y": questions.ask(_key, stored, "--labels", given.labels, "y", 1, number_of, default="")}
+    if given.people != NONE:
+        keys["subject"] = questions.ask(
+            _key, stored, "--people", given.people, "subject", 1, number_of, [keys["y"]], default=""
+        )
+    layout = more.get("layout") or questions.ask(_layout, stored[x], default="")
+    hint = _scalars(stored) + f", and {UNKNOWN!r} is an answer"
+    rate = questions.ask(read_rate, given.rate, hint, default="")
+    questions.end()
+    renamed = {ours: name for ours, name in keys.items() if name not in (ours, f"{ours}_train")}
+    if "subject" not in keys and {"subject", "subject_train"} & set(stored):
+        raise InputError(f"--people must name the people that {path.name} holds, but got {NONE}. Leave it out.")
+    channels = given.channels.split(",") if given.channels else None
+    arguments: dict[str, Any] = {
+        "path": place(path),
+        **({"keys": renamed} if renamed else {}),
+        **({"layout": layout} if layout != "NCT" else {}),
+        **({"channels": channels} if channels else {}),
+        **({"sampling_rate": number(rate)} if rate != UNKNOWN else {}),
+        **more,
+    }
+    if stored[keys["y"]].ndim > 1 or more.get("labels") == "many":
+        raise InputError(
+            "--labels must be one label for each window, because the views and methods of this study need one, but got "
+            f"{stored[keys['y']].shape}. Windows with several activities are declared by hand: labels: many."
+        )
+    damaged = sum(int((~without_gaps(stored[name])).sum()) for name in (x, "x_test") if name in stored)
+    unnamed = channels is None and "channels" not in stored
+    stored.clear()  # the data module reads the file itself
+    if damaged:
+        arguments.setdefault("missing", "drop")
+    found = described(arguments, ArrayDataModule(**arguments), rate)
+    own = ", with a split of its own" if found.windows.test is not None else ""
+    found.lines.insert(0, f"file      {path.name}: {', '.join(f'{o} = {n}' for o, n in keys.items())}; {layout}{own}")
+    found.lines.append(f"gaps      {damaged} windows with missing samples")
+    if damaged:
+        found.doubts.append(f"{damaged} windows with missing samples are left out (missing: drop)")
+    if unnamed:
+        found.doubts.append("channels have no names: give them with --channels a,b,c")
+    if rate == UNKNOWN:
+        found.doubts.append("the sampling rate is unknown, and so it is to whoever gets a student")
+    return found
+
+
+def _stored(path: Path) -> dict[str, NDArray[Any]]:
+    if path.suffix.lower() == ".npy":
+        raise InputError(
+            f"--data: {path.name} is one array, but windows, labels and people are needed. Write them as one file: "
+            'np.savez("windows.npz", x=np.load(...), y=labels, subject=people).'
+        )
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        raise InputError(
+            f"--data: {path.name} must be an npz file of arrays, but it cannot be read ({error}). Write it with "
+            "np.savez, without Python objects."
+        ) from error
+
+
+def _key(
+    stored: dict[str, NDArray[Any]],
+    option: str,
+    given: str | None,
+    ours: str,
+    axes: int,
+    length: int | None = None,
+    taken: Sequence[str] = (),
+) -> str:
+    """The array that an option names, or the one that has our name; otherwise the lines to choose from."""
+    for name in (given,) if given is not None else (ours, f"{ours}_train"):
+        if name in stored:
+            return name
+    fits = [
+        name
+        for name, values in stored.items()
+        if values.ndim == axes and (length is None or len(values) == length) and name not in (*_OF_TEST, *taken)
+    ]
+    lines = [f"{option} {name}" for name in fits]
+    if option == "--people":
+        lines.append(f"{option} {NONE} (people are unknown)")
+    what = {"--windows": "the windows", "--labels": "the label of each window", "--people": "who was recorded"}[option]
+    shapes = ", ".join(f"{name} {values.shape}" for name, values in stored.items())
+    raise InputError(
+        f"{option}: {what} must be an array of the file, but got {given or NONE}; there are {shapes or 'no arrays'}. "
+        f"Write {' | '.join(lines) or 'the array into the file'}."
+    )
+
+
+def _layout(x: NDArray[Any]) -> str:
+    if x.ndim == 3 and x.shape[1] > x.shape[2]:
+        raise InputError(
+            f"--set layout must be given where it is not plain, but got windows of shape {x.shape}. Write "
+            f"--set layout=NTC ({x.shape[1]} samples of {x.shape[2]} channels) | --set layout=NCT ({x.shape[1]} "
+            f"channels of {x.shape[2]} samples)."
+        )
+    return "NCT"
+
+
+def _scalars(stored: dict[str, NDArray[Any]]) -> str:
+    """Single numbers of the file, of which one may be the rate."""
+    single = [f"{name} = {values.item()}" for name, values in stored.items() if values.size == 1]
+    return f"; the file has {', '.join(single)}" if single else ""

@@ -1,0 +1,132 @@
+"""``kdlab new FOLDER``: look at a user's data, and write a study of them; or copy a shipped experiment."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlab import usage
+from kdlab.data import ArrayDataModule, RecordingDataModule, WindowDataModule
+from kdlab.data.recordings.raw import UNITS
+from kdlab.data.recordings.where import suffix_of
+from kdlab.files import parse_yaml
+from kdlab.new.arrays import from_arrays
+from kdlab.new.examples import example
+from kdlab.new.examples import names as example_names
+from kdlab.new.found import Found, place
+from kdlab.new.recordings import from_recordings
+from kdlab.new.sizes import Sizes, sizes_of
+from kdlab.new.texts import texts
+from kdlab.new.writing import refuse_taken, write
+from kdlab.types import InputError, MissingFileError
+
+#: arguments that are classes, which are written into data.yaml by hand, or that options set
+_WRITTEN = (
+    *("views", "augment", "mix", "corruption", "unlabelled", "cross_fit", "path", "root", "keys", "channels"),
+    *("sampling_rate", "x", "y", "x_test", "y_test", "x_unlabelled", "subject_test", "subject_unlabelled", "x_predict"),
+)
+_ARRAYS = (".npz", ".npy")
+
+
+def main(words: Sequence[str]) -> None:
+    """The command; nothing is written before all questions are answered.
+
+    Args:
+        words: what comes after ``kdlab new``.
+
+    Raises:
+        InputError: an option that is missing, with the lines to choose from; data that cannot be read; a folder that
+            holds files already.
+    """
+    given = usage.new().parse_args(list(words))
+    folder = Path(given.folder).expanduser()
+    if (given.data is None) == (given.example is None):
+        raise InputError(
+            f"--data, --example: one of them must be given, but got {'none' if given.data is None else 'both'}. Write "
+            f"--data FILE_OR_FOLDER | --example {', '.join(example_names())}."
+        )
+    refuse_taken(folder)
+    if given.example is not None:
+        _copy(given, folder)
+        return
+    name = re.sub(r"[^\w.-]+", "_", folder.resolve().name).strip("._") or "study"
+    command = shlex.join(["kdlab", "study", str(folder / "study.yaml")])
+    found = look(given)
+    sizes = sizes_of(found)
+    print("\n".join(["found", *(f"  {line}" for line in found.lines)]))
+    for line in [*found.doubts, *_of_sizes(found, sizes)]:
+        print(f"  doubt: {line}")
+    written = texts(found, sizes, name, command)
+    write(folder, written)
+    print(f"written  {folder}: {', '.join(written)}")
+    print(f"next     {command} --dry-run")
+    print(f"         {command}    (its runs are in runs/{name}/study below the working directory)")
+
+
+def look(given: argparse.Namespace) -> Found:
+    """What the data are; the questions that they leave open are refusals with the lines to choose from."""
+    path = Path(given.data).expanduser()
+    if not path.exists():
+        raise MissingFileError(f"--data: {given.data!r} is not there. Name an npz file or a folder of recordings.")
+    more = _more(given.set, RecordingDataModule if path.is_dir() else ArrayDataModule)
+    if path.is_dir():
+        return from_recordings(path, given, more)
+    if path.suffix.lower() in _ARRAYS:
+        return from_arrays(path, given, more)
+    channels = ", ".join(f"{name} ({unit})" for name, unit in UNITS.get(suffix_of(path), {}).items())
+    kind = f"one recording of a device with {channels}" if channels else "one recording"
+    raise InputError(
+        f"--data must be an npz file of windows or the folder of all recordings, but got {path.name}, {kind}, "
+        "which is of one person: a study trains on some people and tests others. Write --data "
+        f"{shlex.quote(place(path.parent))}. A student predicts this file by: kdlab predict --config RUN.yaml "
+        f"--ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
+    )
+
+
+def _more(given: Sequence[str], kind: type[WindowDataModule]) -> dict[str, Any]:
+    """``KEY=VALUE``, the value written as in YAML."""
+    found: dict[str, Any] = {}
+    known = {name for cls in (kind, WindowDataModule) for name in inspect.signature(cls.__init__).parameters}
+    known -= {"self", "common", *_WRITTEN}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key.isidentifier():
+            raise InputError(f"--set must be KEY=VALUE, an argument of the data, but got {text!r}. Write step=50, say.")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "Write it into data.yaml, if it is a class."
+            raise InputError(
+                f"--set must name an argument of {kind.__name__} that is no class, but got {key!r}. {hint}"
+            )
+        found[key] = parse_yaml(value, f"--set {key}")
+    return found
+
+
+def _of_sizes(found: Found, sizes: Sizes) -> list[str]:
+    doubts = []
+    if sizes.dropped:
+        who = {name: found.people_of(found.windows.classes.index(name))[0] for name in sizes.dropped}
+        each = ", ".join(f"{name} ({person})" for name, person in who.items())
+        doubts.append(f"classes of one person alone are left out (drop_classes in data.yaml): {each}")
+    if found.init_args.get("split") == "random_windows":
+        doubts.append("split: random_windows has windows of one person in training and test; results are too high")
+    return doubts
+
+
+def _copy(given: argparse.Namespace, folder: Path) -> None:
+    """A shipped experiment."""
+    written = example(given.example, folder.as_posix())
+    write(folder, written)
+    print(f"written  {folder}: {', '.join(written)}")
+    if "study.yaml" in written:
+        print(f"next     {shlex.join(['kdlab', 'study', str(folder / 'study.yaml')])}")
+        return
+    first = next(name for name in ("scratch.yaml", *sorted(written)) if name in written)
+    stacked = [] if "include:" in written[first] else ["--config", str(folder / "data.yaml")]
+    print(f"next     {shlex.join(['kdlab', 'fit', *stacked, '--config', str(folder / first)])}")

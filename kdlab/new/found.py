@@ -1,0 +1,164 @@
+"""What was found in a user's data, and what is doubtful about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdlab.data import WindowDataModule
+from kdlab.data.groups import Groups
+from kdlab.data.identified import identified
+from kdlab.data.moments import chunk_size
+from kdlab.data.windows import WindowSet
+from kdlab.types import InputError
+
+T = TypeVar("T")
+FEW_PEOPLE, FEW_WINDOWS = 8, 20
+#: of ``--people``, ``--rate`` and ``--time``: there is none, or it is not known
+NONE, UNKNOWN = "none", "unknown"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data module's arguments, its windows, and what a user should read about them.
+
+    Args:
+        class_path: of the data module.
+        init_args: that are written into ``data.yaml``.
+        windows: what it loads.
+        lines: what was found.
+        doubts: what may be wrong.
+    """
+
+    class_path: str
+    init_args: dict[str, Any]
+    windows: WindowSet
+    lines: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def people(self) -> dict[str, int]:
+        """Person -> number of windows, in natural order; empty where people are unknown."""
+        if self.windows.subject is None:
+            return {}
+        groups = Groups.of(self.windows.subject)
+        return dict(zip(groups.names, np.bincount(groups.code, minlength=len(groups.names)).tolist(), strict=True))
+
+    def people_of(self, label: int) -> list[str]:
+        """The people with windows of a class."""
+        if self.windows.subject is None:
+            return []
+        return Groups.of(self.windows.subject).among(np.flatnonzero(self.windows.target == label))
+
+
+def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) -> Found:
+    """Windows, people, classes and channels in words, with the doubts that every kind of data can raise."""
+    windows, _ = identified(module.load(), module.merge_labels, module.merge_subjects)
+    x, lines, doubts = windows.windows["raw"], list[str](), list[str]()
+    found = Found(type(module).__name__, init_args, windows, lines, doubts)
+    _, width, length = x.shape
+    seconds = f" ({length / float(rate):.3g} s at {rate} Hz)" if rate != UNKNOWN else " (rate unknown)"
+    lines.append(f"windows   {len(x)}, of {length} samples{seconds}")
+    lines.append(f"channels  {width}: {_few(windows.channels['raw'])}")
+    people = found.people
+    each = _few([f"{name} {count}" for name, count in people.items()])
+    lines.append(f"people    {len(people)}, windows each: {each}" if people else "people    unknown")
+    counts = np.bincount(windows.target, minlength=len(windows.classes))
+    lines.append(f"classes   {len(counts)}, windows each: {_few(list(map(_counted, windows.classes, counts)))}")
+    if not people:
+        doubts.append("people are unknown: the table will not show how it would be with new people")
+    elif len(people) < FEW_PEOPLE:
+        doubts.append(f"{len(people)} people are few: intervals over people will be wide")
+    for label, name in enumerate(windows.classes):
+        if 0 < counts[label] < FEW_WINDOWS:
+            doubts.append(f"class {name} has {counts[label]} windows")
+    if flat := _constant(x):
+        names = ", ".join(windows.channels["raw"][c] for c in flat)
+        doubts.append(f"channel {names} has one value throughout")
+    return found
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name} {count}"
+
+
+def _constant(x: Any) -> list[int]:
+    """Channels with one value in all windows, read some windows at a time."""
+    low: NDArray[Any] = np.full(x.shape[1], np.inf)
+    high: NDArray[Any] = np.full(x.shape[1], -np.inf)
+    size = chunk_size(x)
+    for start in range(0, len(x), size):
+        part = np.asarray(x[start : start + size])
+        low, high = np.minimum(low, part.min(axis=(0, 2))), np.maximum(high, part.max(axis=(0, 2)))
+    return np.flatnonzero(low == high).tolist()
+
+
+def _few(words: Sequence[str], most: int = 12) -> str:
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
+
+
+class Questions:
+    """What the data leave open, gathered, so that one refusal asks for all of it.
+
+    >>> questions = Questions()
+    >>> questions.ask(read_rate, "50", default="")
+    '50'
+    """
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+
+    def ask(self, question: Callable[..., T], *arguments: Any, default: T) -> T:
+        """The answer, or ``default`` where there is none yet."""
+        try:
+            return question(*arguments)
+        except InputError as error:
+            self.open.append(str(error))
+            return default
+
+    def end(self) -> None:
+        """Refuse what is open.
+
+        Raises:
+            InputError: a line for each question.
+        """
+        if len(self.open) == 1:
+            raise InputError(self.open[0])
+        if self.open:
+            lines = "".join(f"\n  {line}" for line in self.open)
+            raise InputError(f"kdlab new: {len(self.open)} options must be given, but got none that fits.{lines}")
+
+
+def read_rate(text: str | None, hint: str = "") -> str:
+    """The sampling rate that was given, in hertz.
+
+    Raises:
+        InputError: none was given, or no positive number.
+    """
+    if text is None:
+        raise InputError(
+            f"--rate: the sampling rate must be given in hertz, but got none{hint}. Write, for example, --rate 50."
+        )
+    try:
+        fine = text == UNKNOWN or 0 < float(text) < float("inf")
+    except ValueError:
+        fine = False
+    if not fine:
+        raise InputError(f"--rate must be a number of hertz above 0, but got {text!r}. Write, for example, --rate 50.")
+    return text
+
+
+def number(text: str) -> int | float:
+    """A number as YAML writes it best: 50 in place of 50.0."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def place(path: Path) -> str:
+    """The absolute path of data, so that a study runs from any working directory."""
+    return str(path.expanduser().resolve())
