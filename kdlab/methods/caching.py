@@ -134,7 +134,7 @@ def _requests(
     for name, teacher in teachers.items():
         keys = [_key(key, part, windows, cache, precision) for key, part in teacher.parts(name)]
         made = {"made": teacher.made, "members": len(keys), "of": _digest(keys)} if teacher.made else keys[0]
-        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver)
+        outputs = functools.partial(_outputs, teacher, windows, batch_size, deliver, precision)
         zeros = {view: torch.zeros(1, *(windows.view_shape(view) or ())) for view in teacher.views}
         probe = teacher.of_held_out(_deliver(zeros, torch.zeros(1, dtype=torch.int64), deliver))
         requests[name] = Request({**made, **sizes}, needs.get(name, {}), probe, outputs, batch_size * world_size())
