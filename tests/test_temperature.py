@@ -166,6 +166,25 @@ def test_in_half_precision_and_double():
     assert objective.adapters[NAME].logit.grad.isfinite().all()
 
 
+def on_meta(out):
+    moved = {tap: feature.to("meta").requires_grad_() for tap, feature in out.features.items()}
+    return Output(out.logits.to("meta").requires_grad_(), moved)
+
+
+@pytest.mark.parametrize("cls", having("learn_temperature"))
+def test_nothing_waits_for_a_device(cls):
+    """On the meta device, where reading a number raises and no tensor may be left behind."""
+    objective = made(cls, learn_temperature=True, **({"standardise": True} if cls in having("standardise") else {}))
+    others = teachers(objective)
+    objective.adapt(student=output(1), teachers=others)
+    objective.to("meta").advance(3, 8, step=2, epochs=20)
+    moved = {name: on_meta(out) for name, out in others.items()}
+    terms = objective(student=on_meta(output(1)), teachers=moved, target=TARGET.to("meta"))
+    torch.stack(list(terms.values())).sum().backward()
+    assert objective.adapters[NAME].logit.grad.is_meta
+    assert objective.settings()["temperature"].is_meta
+
+
 def test_the_value_is_back_after_an_error():
     objective = SoftTargets(learn_temperature=True)
     run(objective, output(1), {"raw": output(2)})
