@@ -384,6 +384,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1409.1556}
 }
 
+@inproceedings{li2023curriculum,
+  title = {Curriculum temperature for knowledge distillation},
+  author = {Li, Zheng and Li, Xiang and Yang, Lingfeng and Zhao, Borui and Song, Renjie and Luo, Lei and Li, Jun and
+            Yang, Jian},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2023},
+  note = {arXiv:2211.16231}
+}
+
 @inproceedings{sun2024logit,
   title = {Logit standardization in knowledge distillation},
   author = {Sun, Shangquan and Ren, Wenqi and Li, Jingzhi and Wang, Rui and Cao, Xiaochun},

@@ -104,6 +104,8 @@ class Field:
         if (choices := self.choices) and not any(isinstance(value, type(c)) and value == c for c in choices):
             allowed = (*choices, None) if type(None) in get_args(self.type) else choices
             raise _refused(who, name, " or ".join(map(repr, allowed)), value)
+        if self._kinds == [bool] and not isinstance(value, bool):
+            raise _refused(who, name, "true or false", value)
         if constraint := self._number():
             number = isinstance(value, numbers.Integral if self._integer else numbers.Real | Tensor)
             if not number or isinstance(value, bool) or not self._contains(float(value)):
@@ -210,6 +212,34 @@ def argument(
     return Field(text, default, low, high, above, check, init, annealed=False)
 
 
+def _switch(text: str) -> Field:
+    return Field(text, False, None, None, None, None, init=True, annealed=False, type=bool)
+
+
+#: the arguments that a class with a declared setting ``temperature`` has besides
+OF_A_TEMPERATURE: dict[str, Field] = {
+    "learn_temperature": _switch(
+        "learn the temperature against the student, from 15.6 within 1 to 21, in place of ``temperature`` (CTKD); see "
+        ":class:`kdlab.temperature.LearntTemperature`."
+    ),
+    "temperature_epochs": Field(
+        "epochs in which the gradient of a learnt temperature grows to its full, reversed size, at least 1.",
+        10,
+        1,
+        None,
+        None,
+        None,
+        init=True,
+        annealed=False,
+        type=int,
+    ),
+    "standardise": _switch(
+        "standardise the logits of student and teachers (z-score over the classes of a window) in the terms of "
+        "distillation, not in the label term; ``temperature`` is then that of the z-scores."
+    ),
+}
+
+
 def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
     """Take the declarations out of a class body, where they would hide the attributes of instances.
 
@@ -243,6 +273,8 @@ def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
         if kind is Setting and name.endswith("_weight") and completed.high is None:
             completed = replace(completed, type=_WEIGHT)
         fields[name] = completed
+    if (temperature := fields.get("temperature")) is not None and temperature.annealed and temperature.init:
+        fields |= {n: f for n, f in OF_A_TEMPERATURE.items() if n not in fields and not callable(getattr(cls, n, None))}
     return fields
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdlab import distributed, functional
 from kdlab.fields import AUTO, Field, accepted, argument, declare, documented, in_words, parameters, setting, texts
 from kdlab.pairs import MissingTapError, by_teacher, checked_pairs, renamed, student_taps, what_nets_have
+from kdlab.temperature import NAME, PAPER, START, LearntTemperature
 from kdlab.types import InputError, Output
 
 #: what a term reads of a teacher's tap: the feature itself, its sum of squares over channels, or its Gram matrix
@@ -101,6 +102,10 @@ class Objective(nn.Module, ABC):
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
+    #: arguments of every objective that declares a setting ``temperature``, see `kdlab.fields`
+    learn_temperature: bool = False
+    temperature_epochs: int = 10
+    standardise: bool = False
     _fields: ClassVar[dict[str, Field]] = {}
     _pairs: Mapping[str, Any] | None = None  # of its argument ``pairs``, where that is of taps
 
@@ -159,6 +164,27 @@ class Objective(nn.Module, ABC):
         self.__post_init__()
         if not self._complete:
             raise TypeError(f"{who}.__post_init__ must call super().__post_init__(), but does not. Call it first.")
+        if self.learn_temperature:
+            self._learn_temperature(values)
+        if self.standardise:
+            self.paper = (*self.paper, "sun2024logit")  # type: ignore[misc]
+
+    def _learn_temperature(self, values: Mapping[str, Any]) -> None:
+        """Check what is given beside ``learn_temperature``, and begin with the temperature that is learnt."""
+        who, default = type(self).__name__, self._fields["temperature"].default
+        if (given := values.get("temperature", default)) != default:
+            raise InputError(
+                f"{who}: temperature must be left out (or {default:g}) where learn_temperature is true, but got "
+                f"{given!r}. Choose one of the two."
+            )
+        if not self.needs_logits:
+            raise InputError(
+                f"{who}: learn_temperature must be false where no logits of teachers are read, but got True with "
+                "kd_weight=0. Raise kd_weight."
+            )
+        self.moves, self.paper = (*self.moves, "temperature"), (*self.paper, PAPER)  # type: ignore[misc]
+        self._initial["temperature"] = START
+        self.settings()["temperature"].fill_(START)
 
     def _take_taps(self, pairs: Any, values: Mapping[str, Any]) -> None:
         """The taps of the student are those that are paired."""
@@ -180,12 +206,37 @@ class Objective(nn.Module, ABC):
         """
         given: dict[str, Output] = kwargs.get("teachers", {})
         try:
-            if self._pairs is not None:
+            if self._pairs is not None or self.learn_temperature:
                 self.adapt(student=kwargs["student"], teachers=given)  # under the teachers' own names
+            if self._pairs is not None:
                 kwargs["teachers"] = self.paired(given)
-            return super().__call__(*args, **kwargs)
+            with self._learnt_temperature():
+                return super().__call__(*args, **kwargs)
         except MissingTapError as error:
             raise self._missing(error, kwargs.get("student"), given) from error
+
+    @contextmanager
+    def _learnt_temperature(self) -> Iterator[None]:
+        """Within it the setting ``temperature`` is the learnt one, with its gradient, and afterwards its value."""
+        if not self.learn_temperature:
+            yield
+            return
+        value, learnt = self._buffers["temperature"], self.adapters[NAME]()
+        assert value is not None
+        value.copy_(learnt.detach())
+        self._buffers["temperature"] = learnt
+        try:
+            yield
+        finally:
+            self._buffers["temperature"] = value
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """The logits that a term of distillation reads: with ``standardise`` their z-scores over the classes.
+
+        Args:
+            logits: ``(B, K)``.
+        """
+        return functional.standardise_logits(logits) if self.standardise else logits
 
     def _missing(self, error: MissingTapError, student: Output | None, teachers: Mapping[str, Output]) -> InputError:
         """The refusal of a tap that a net lacks, with what each net has."""
@@ -241,7 +292,7 @@ class Objective(nn.Module, ABC):
         """
 
     def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
-        """Set what the objective's own schedule changes; called before every training step.
+        """Set what the objective's own schedule changes; :meth:`advance` calls it before every training step.
 
         It is a function of its arguments alone, so that a resumed fit equals an uninterrupted one.
 
@@ -251,6 +302,16 @@ class Objective(nn.Module, ABC):
             step: steps of the optimiser before this one, from 0.
             epochs: planned epochs; ``None`` where the fit has no planned end.
         """
+
+    def advance(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """Call before every training step: :meth:`at`, and how far the gradient of a learnt temperature is reversed.
+
+        Arguments as of :meth:`at`, which subclasses override in its place.
+        """
+        if self.learn_temperature and self.ready:
+            temperature: Any = self.adapters[NAME]
+            temperature.at(epoch)
+        self.at(epoch, batch_size, step=step, epochs=epochs)
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise before the first step when batches of this size or these teachers cannot be used.
@@ -289,7 +350,7 @@ class Objective(nn.Module, ABC):
     @property
     def ready(self) -> bool:
         """Whether the adapters are made; true where features fit without any."""
-        return self._adapted or len(self.adapters) > 0 or not self.adapts
+        return self._adapted or len(self.adapters) > 0 or not (self.adapts or self.learn_temperature)
 
     def adapt(
         self,
@@ -300,14 +361,28 @@ class Objective(nn.Module, ABC):
     ) -> None:
         """Make the adapters, unless they are made already; see :meth:`make_adapters`."""
         if not self.ready:
-            like = functional.promote(student.logits)
+            made: Mapping[str, nn.Module] = {}
             try:
-                made = self.make_adapters(student, self.paired(teachers), classifiers or {})
+                if self.adapts:
+                    made = self.make_adapters(student, self.paired(teachers), classifiers or {})
             except MissingTapError as error:
                 raise self._missing(error, student, teachers) from error
-            self.adapters.update(made)
-            self.adapters.to(like.device, like.dtype).train(self.training)
-            self._adapted = True
+            self._keep(made, functional.promote(student.logits))
+
+    def adapt_without_features(self) -> None:
+        """Make the adapters where none depends on the shape of a feature: a learnt temperature by itself."""
+        if not self.ready and not self.adapts:
+            self._keep({}, self.settings()["temperature"])
+
+    def _keep(self, made: Mapping[str, nn.Module], like: Tensor) -> None:
+        """Take adapters in type and on the device of a tensor, and a learnt temperature after them."""
+        self.adapters.update(made)
+        if self.learn_temperature:
+            if NAME in self.adapters:
+                raise InputError(f"{type(self).__name__}: a teacher must not be named {NAME!r}. Rename it.")
+            self.adapters[NAME] = LearntTemperature(self.temperature_epochs)
+        self.adapters.to(like.device, like.dtype).train(self.training)
+        self._adapted = True
 
     def adapted(self, name: str, *features: Tensor) -> Tensor:
         """The output of an adapter for features, in at least float32.
@@ -350,6 +425,11 @@ class Objective(nn.Module, ABC):
                 f"{', '.join(map(repr, self._ranges)) or 'none'}, but got {name!r}. Choose one of them."
             )
         self._check_value(name, value)
+        if name == "temperature" and self.learn_temperature:
+            raise InputError(
+                f"{type(self).__name__}: temperature must not be set where learn_temperature is true, but got {value}. "
+                "Leave one of the two out."
+            )
         self._buffers[name].fill_(value)  # type: ignore[union-attr]
 
     def fix(self, name: str, value: float) -> None:

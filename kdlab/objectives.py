@@ -109,10 +109,16 @@ class WeightedTeachers(Labelled):
         """``KD`` of the logits of student and teacher: of all classes together, or of each where a window has many.
 
         Raises:
-            InputError: for ``reduction="mean"`` with many labels, whose divergence is a mean over classes already.
+            InputError: with many labels for ``reduction="mean"``, whose divergence is a mean over classes already, and
+                for ``standardise``, since their logits are not compared with each other.
         """
         if not self.many:
-            return functional.soft_target_kl(student, teacher, temperature, reduction)
+            return functional.soft_target_kl(self.scaled(student), self.scaled(teacher), temperature, reduction)
+        if self.standardise:
+            raise InputError(
+                f"{type(self).__name__}: standardise must be false with any number of labels per window, whose classes "
+                "have a probability each, but got True. Leave it out."
+            )
         if reduction != "batchmean":
             raise InputError(
                 f"{type(self).__name__}: kl_reduction must be 'batchmean' with any number of labels per window, whose "

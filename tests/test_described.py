@@ -45,6 +45,8 @@ def test_all_arguments_are_described(cls: type[Objective]) -> None:
 
 #: of the label term
 LABELS = {"class_weights": None, "label_smoothing": 0.0, "focal_gamma": 0.0}
+#: of a temperature
+OPTIONS = {"learn_temperature": False, "temperature_epochs": 10, "standardise": False}
 
 
 def test_what_was_given_and_what_moved() -> None:
@@ -57,6 +59,7 @@ def test_what_was_given_and_what_moved() -> None:
         "class": "TGDObjective",
         "arguments": {
             **LABELS,
+            **OPTIONS,
             "temperature": 2.6,
             "kd_weight": 0.9,
             "similarity_weight": 3000.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kdlab import distributed
 from kdlab.data import BasicMotions
+from kdlab.methods.dkd import DKDObjective
 from kdlab.methods.rkd import RKDObjective
 from kdlab.methods.sp import SPObjective
 from kdlab.methods.tgd import TGDObjective
 from kdlab.methods.tpkd import TPKDObjective
 from kdlab.objective import Objective
+from kdlab.objectives import SoftTargets
 from kdlab.types import Output
 from tests.conftest import trainer
 from tests.test_adapters import METHODS as ADAPTED
@@ -41,6 +44,18 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "SP with logits": lambda: SPObjective(taps=TAPS, kd_weight=0.5),
     "RKD on maps": lambda: RKDObjective(taps=TAPS, kd_weight=0.5),
 }
+
+
+def learnt_temperature(cls: type[Objective]) -> Objective:
+    """An objective of standardised logits whose temperature is learnt, with its gradient reversed."""
+    objective = cls(learn_temperature=True, standardise=True)
+    objective.adapt_without_features()
+    objective.adapters.double()
+    objective.advance(4)
+    return objective
+
+
+OBJECTIVES |= {f"{cls.__name__} learnt": partial(learnt_temperature, cls) for cls in (SoftTargets, DKDObjective)}
 #: read the first half of a batch as one distortion, and the second as the other
 HALVES = {"DDGSDObjective"}
 #: the terms that every process computes on the whole batch

@@ -130,7 +130,8 @@ def signature(cls: Any) -> dict[str, Any]:
 
 
 LABELS = {"class_weights": None, "label_smoothing": 0.0, "focal_gamma": 0.0}
-SOFT = {**LABELS, "weights": None, "temperature": 4.0, "kd_weight": 0.9, "kl_reduction": "batchmean"}
+OPTIONS = {"learn_temperature": False, "temperature_epochs": 10, "standardise": False}  # of a temperature
+SOFT = {**LABELS, "weights": None, "temperature": 4.0, "kd_weight": 0.9, "kl_reduction": "batchmean", **OPTIONS}
 OWN = {
     "power": 1.0,
     "extra": None,

@@ -80,6 +80,9 @@ def test_checkpoints_name_what_such_a_constructor_passes_on():
             "temperature": 4.0,
             "kd_weight": 0.25,
             "kl_reduction": "batchmean",
+            "learn_temperature": False,
+            "temperature_epochs": 10,
+            "standardise": False,
         },
     }
 

@@ -59,8 +59,9 @@ class AdaptiveTargets(SoftTargets):
         scale = self.scale(len(teachers))
         weights = self.adaptive_weights(student=student, teachers=teachers, target=target)
         self.found = {f"weight_{name}": scale * weight.mean() for name, weight in weights.items()}
+        own = self.scaled(student.logits)
         values = [
-            weights[name] * functional.soft_target_kl(student.logits, output.logits, self.temperature, "none")
+            weights[name] * functional.soft_target_kl(own, self.scaled(output.logits), self.temperature, "none")
             for name, output in teachers.items()
         ]
         kd = self.kd_weight * scale * torch.stack(values).sum(0).mean()

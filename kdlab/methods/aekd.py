@@ -73,8 +73,8 @@ class AEKDObjective(AdaptiveTargets):
 
     def adaptive_weights(self, *, student: Output, teachers: dict[str, Output], target: Tensor) -> dict[str, Tensor]:
         """By gradients."""
-        logits = {name: output.logits for name, output in teachers.items()}
-        gradients = functional.logit_gradients(student.logits, logits, self.temperature)
+        logits = {name: self.scaled(output.logits) for name, output in teachers.items()}
+        gradients = functional.logit_gradients(self.scaled(student.logits), logits, self.temperature)
         # ranks hold equally many samples: the sum of their means has the direction of the mean of the complete batch
         weights = functional.least_norm_weights(distributed.total(gradients), self.max_weight)
         return dict(zip(teachers, weights, strict=True))

@@ -21,7 +21,7 @@ def objective_arguments(objective: Objective | None) -> dict[str, Any] | None:
 
     Example:
         >>> from kdlab.objectives import SoftTargets
-        >>> list(objective_arguments(SoftTargets(kl_reduction="mean"))["arguments"].items())[3:]
+        >>> list(objective_arguments(SoftTargets(kl_reduction="mean"))["arguments"].items())[3:7]
         [('weights', None), ('temperature', 4.0), ('kd_weight', 0.9), ('kl_reduction', 'mean')]
     """
     if objective is None:

@@ -65,7 +65,7 @@ class CSKDObjective(WeightedTeachers):
         kd = self.weighted(
             teachers,
             lambda partner: functional.soft_target_kl(
-                student.logits, partner.logits, self.temperature, self.kl_reduction
+                self.scaled(student.logits), self.scaled(partner.logits), self.temperature, self.kl_reduction
             ),
         )
         return {"ce": self.label_loss(student.logits, target), "kd": self.kd_weight * kd}

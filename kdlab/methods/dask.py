@@ -90,7 +90,7 @@ class DASKObjective(WeightedTeachers):
         kd = self.weighted(
             teachers,
             lambda teacher: functional.soft_target_kl(
-                student.logits, teacher.logits, self.temperature, self.kl_reduction
+                self.scaled(student.logits), self.scaled(teacher.logits), self.temperature, self.kl_reduction
             ),
         )
         relation = self.over_taps(student, teachers, _relations, gathered=True)

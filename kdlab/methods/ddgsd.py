@@ -115,7 +115,7 @@ class DDGSDObjective(Labelled):
         }
 
     def _divergence(self, a: Tensor, b: Tensor) -> Tensor:
-        settings = (self.temperature, self.kl_reduction)
+        a, b, settings = self.scaled(a), self.scaled(b), (self.temperature, self.kl_reduction)
         if self.detach_targets:
             return functional.soft_target_kl(a, b, *settings) + functional.soft_target_kl(b, a, *settings)
         return symmetric_kl(a, b, *settings)

@@ -78,10 +78,10 @@ class DISTObjective(WeightedTeachers):
     ) -> dict[str, Tensor]:
         """``{"ce": CE, "inter": beta T^2 (1 - rho), "intra": gamma T^2 (1 - rho)}``."""
         gathered = gather(student)
-        own = gathered(student.logits)
+        own = gathered(self.scaled(student.logits))
 
         def distances(teacher: Output) -> Tensor:
-            logits = (own, gathered(teacher.logits.detach()), self.temperature, self.eps)
+            logits = (own, gathered(self.scaled(teacher.logits.detach())), self.temperature, self.eps)
             return torch.stack([functional.inter_class_distance(*logits), functional.intra_class_distance(*logits)])
 
         inter, intra = self.weighted(teachers, distances)

@@ -180,6 +180,7 @@ class Distillation(Method):
         """Run student, teachers and objective on all-zero windows; adapters are made from the outputs."""
         own = windows.view_shape(self.view)
         if own is None:
+            self.objective.adapt_without_features()
             return
         nets: dict[str, tuple[Backbone | LogitsAlone, tuple[int, ...]]] = {}
         maps: dict[str, ClassMap] = {}

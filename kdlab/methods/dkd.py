@@ -60,11 +60,6 @@ class DKDObjective(WeightedTeachers):
         '``"batchmean"`` as in the equation, or ``"mean"``: ``TCKD`` 2 times smaller, ``NCKD`` ``K - 1``.',
         default="batchmean",
     )
-    standardise: bool = argument(
-        "standardise the logits of student and teachers (z-score over the classes of a window) before the divergences; "
-        "``temperature`` is then that of the z-scores.",
-        default=False,
-    )
     warm_up: int = argument(
         "epochs in which ``r`` grows, at least 0; 0: ``r`` is 1. The original has 20 of 240 on CIFAR-100 and 1 on "
         "ImageNet.",
@@ -87,12 +82,10 @@ class DKDObjective(WeightedTeachers):
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"ce": CE, "target": r alpha TCKD, "others": r beta NCKD}``."""
-
-        def of(output: Output) -> Tensor:
-            return functional.standardise_logits(output.logits) if self.standardise else output.logits
+        own = self.scaled(student.logits)
 
         def divergences(teacher: Output) -> Tensor:
-            logits = (of(student), of(teacher), target, self.temperature, self.kl_reduction)
+            logits = (own, self.scaled(teacher.logits), target, self.temperature, self.kl_reduction)
             return torch.stack([functional.target_class_kl(*logits), functional.other_classes_kl(*logits)])
 
         true_class, others = self.weighted(teachers, divergences)

@@ -22,7 +22,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from kdlab import functional
-from kdlab.fields import Setting, setting
+from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import Distilled
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -53,6 +53,8 @@ class LogitStandardisationObjective(SoftTargets):
     factor: Setting = setting(
         "``c``, at least 0: standardised logits differ little, and so do their probabilities.", default=10.0
     )
+
+    standardise: bool = argument(init=False)  # always
 
     @property
     def needs_logits(self) -> bool:

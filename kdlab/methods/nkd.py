@@ -57,10 +57,10 @@ class NKDObjective(WeightedTeachers):
         mixed = target.is_floating_point()
         own = classes == (classes[None, :, None] if mixed else target[:, None, None])
         share = target if mixed else torch.ones_like(student.logits[:, :1])  # of each class in the label
-        p_own, q_own = _log_softmaxes(student.logits, own, self.temperature)
+        p_own, q_own = _log_softmaxes(self.scaled(student.logits), own, self.temperature)
 
         def both(teacher: Output) -> Tensor:
-            p, q = _log_softmaxes(teacher.logits.detach(), own, self.temperature)
+            p, q = _log_softmaxes(self.scaled(teacher.logits.detach()), own, self.temperature)
             entropies = torch.stack([-p.exp() * p_own, -(q.exp() * q_own).sum(2)])
             return (share * entropies).sum(2).mean(1)
 

@@ -14,7 +14,7 @@ def run_schedule(method: LightningModule, objective: Objective, batch: Batch) ->
     """Set what an objective's own schedule changes, before a training step."""
     trainer = method.trainer
     epochs = None if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
-    objective.at(trainer.current_epoch, len(batch.index), step=trainer.global_step, epochs=epochs)
+    objective.advance(trainer.current_epoch, len(batch.index), step=trainer.global_step, epochs=epochs)
 
 
 def terms_of(objective: Objective, batch: Batch, student: Output, teachers: dict[str, Output]) -> dict[str, Tensor]:

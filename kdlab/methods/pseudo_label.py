@@ -53,6 +53,9 @@ class PseudoLabelObjective(Labelled):
         '``"hard"``: the predicted class; ``"soft"``: its probabilities at temperature ``T``.', default="hard"
     )
     temperature: Setting = setting("``T > 0`` of soft targets; at 1 they have no gradient.", default=0.5, low=1e-3)
+    learn_temperature: bool = argument(default=False, init=False)  # it is no temperature of a divergence
+    temperature_epochs: int = argument(default=10, init=False)
+    standardise: bool = argument(default=False, init=False)
     warm_up_updates: int = argument("``T_1``: updates with labels alone, at least 0.", default=0, low=0)
     ramp_up_updates: int = argument("``T_2 - T_1``: updates in which the weight grows.", default=0, low=0)
 

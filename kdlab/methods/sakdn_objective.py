@@ -126,7 +126,8 @@ class SAKDNObjective(WeightedTeachers):
                 who, share = f"teacher {name!r}", weight / len(sensors)
                 logits = logits_of(output, sensor)
                 vector = self.feature(output, vector_of(output, sensor), who).detach()
-                kd = functional.soft_target_kl(student.logits, logits, self.temperature, self.kl_reduction)
+                pair = self.scaled(student.logits), self.scaled(logits)
+                kd = functional.soft_target_kl(*pair, self.temperature, self.kl_reduction)
                 terms["kd"].append(share * kd)
                 terms["semantic"].append(share * functional.mean_square(translated, vector))
                 for mine, tap in zip(own, self.taps, strict=True):

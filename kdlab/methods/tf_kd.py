@@ -134,6 +134,9 @@ class TFKDVirtualObjective(Labelled):
 
     kd_weight: Setting = setting("``alpha``, 0 to 1.", default=0.1, high=1.0)
     temperature: Setting = setting("``T > 0``, of the virtual teacher alone.", default=20.0, low=1e-3)
+    learn_temperature: bool = argument(default=False, init=False)  # it is no temperature of a divergence
+    temperature_epochs: int = argument(default=10, init=False)
+    standardise: bool = argument(default=False, init=False)
     multiplier: Setting = setting("``m``, at least 0.", default=1.0)
     correct: float = argument(
         "the virtual teacher's probability of the true class, above 0 and below 1.", default=0.99, check=_between
