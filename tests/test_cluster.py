@@ -226,7 +226,10 @@ def test_options_that_do_not_go_together(here, monkeypatch):
             submitting.check(SimpleNamespace(**{**BARE, **changes}))
     with pytest.raises(InputError, match=r"^--submit: must be given with a number of threads"):
         submitting.check(SimpleNamespace(**{**BARE, "threads": "measure"}))
+    with pytest.raises(InputError, match=r"^--jobs: must be left out with --submit slurm, .* slurm: \{at_once: 8\}"):
+        submitting.check(SimpleNamespace(**{**BARE, "jobs": 8}))
     submitting.check(SimpleNamespace(**BARE))
+    submitting.check(SimpleNamespace(**{**BARE, "submit": "local", "jobs": 8}))
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(InputError, match=r"^--submit: the package submitit .* pip install 'kdlab\[cluster\]'\.$"):
         submitting.submit(SimpleNamespace(**BARE), None, {}, None, None)
@@ -236,7 +239,7 @@ def test_options_that_do_not_go_together(here, monkeypatch):
 
 BARE = {
     **{"submit": "slurm", "stage": None, "list": False, "dry_run": False, "report": False, "only": None},
-    **{"hours": None, "threads": None, "file": "s.yaml", "root": "runs"},
+    **{"hours": None, "threads": None, "jobs": 1, "file": "s.yaml", "root": "runs"},
 }
 
 
@@ -354,6 +357,24 @@ def test_a_job_that_runs_out_of_time_ends_with_what_it_started(here):
     assert "timed-out too many times" in str(job.exception())
     assert (here / "told").exists()
     assert not (here / "done").exists()
+
+
+def test_a_job_ends_with_the_process_that_gave_it_out(here):
+    """Also where that one was killed, or SIGINT is ignored, as in the background of a script."""
+    text = """
+import os, sys, submitit
+from kdlab.study.cluster.element import Element
+executor = submitit.LocalExecutor("cluster")
+executor.submit(Element(("words",), os.getcwd(), program=sys.argv[1], owner=os.getpid()))
+import time
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    owner = subprocess.Popen([sys.executable, "-c", text, TWICE], env=environment)
+    wait_for((here / "began").exists)
+    owner.kill()
+    owner.wait()
+    wait_for((here / "told").exists)
 
 
 # ---------------------------------------------------------------- local

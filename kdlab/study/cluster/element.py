@@ -31,12 +31,14 @@ class Element:
         folder: where it is run.
         gpu: of the machine, which it alone sees; None: those that its process sees.
         program: in Python, which reads the words.
+        owner: a process of this machine with whose end the command ends, however that came; None: of no process.
     """
 
     words: tuple[str, ...]
     folder: str
     gpu: str | None = None
     program: str = PROGRAM
+    owner: int | None = None
 
     def __call__(self) -> None:
         """Run the command.
@@ -53,6 +55,8 @@ class Element:
         _running.add(process)
         try:
             while not _has_ended(process.pid):
+                if self.owner is not None and not _is_there(self.owner):
+                    end(process)
                 time.sleep(_OFTEN)
             status = process.wait()
         finally:
@@ -94,3 +98,11 @@ def _has_ended(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):  # another user's process has its number
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def run_local(
         while left or running:
             for place, gpu in enumerate(places):
                 if place not in running and (name := _next(left, stages, ended)) is not None:
-                    running[place] = name, executor.submit(element(name, gpu))
+                    running[place] = name, executor.submit(replace(element(name, gpu), owner=os.getpid()))
             time.sleep(_OFTEN)
             for place, (name, handle) in list(running.items()):
                 if handle.done():

@@ -73,6 +73,11 @@ def check(given: argparse.Namespace) -> None:
         if getattr(given, name) not in (None, False):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"--submit: must be given without {option}, but got both. Leave one out.")
+    if given.submit == "slurm" and given.jobs != 1:
+        raise InputError(
+            f"--jobs: must be left out with --submit slurm, but got {given.jobs}. "
+            f"Write slurm: {{at_once: {given.jobs}}}."
+        )
     if given.threads == MEASURE:
         raise InputError(f"--submit: must be given with a number of threads, but got {MEASURE}. Write --threads 1.")
 
