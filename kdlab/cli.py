@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlab import __version__, usage
 from kdlab.ends import ending, restart_in_utf8
+from kdlab.slurm import one_process
 from kdlab.types import InputError
 
 if TYPE_CHECKING:  # help and version start without Lightning and torch: what needs them imports them
@@ -141,6 +142,8 @@ def main() -> None:
         if {"-h", "--help"} & set(words) and name in usage.PARSERS:
             usage.PARSERS[name]().print_help()
             return
+        if name in ("study", "tune"):  # a job is one process, whatever SLURM started
+            one_process()
         from kdlab.lightning_cli import KdlabCLI
         from kdlab.quiet import quieted
 

@@ -30,6 +30,7 @@ def study() -> argparse.ArgumentParser:
     add("file", help="a study file, such as experiments/basic_motions/study.yaml")
     add("--dry-run", action="store_true", help="print the plan and run nothing")
     add("--list", action="store_true", help="print one command per missing job, in order")
+    add("--stage", type=int, metavar="NUMBER", help="with --list: the jobs of this stage alone, for an array of them")
     only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
     add("--only", metavar="JOB", action="append", help=only)
     add("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
@@ -39,6 +40,10 @@ def study() -> argparse.ArgumentParser:
     add("--hours", type=float, help="begin no job that is not expected to end within these hours")
     threads = "threads of every job on a CPU, or measure: by the time of steps; by default 1, or OMP_NUM_THREADS"
     add("--threads", type=_threads, metavar="NUMBER|measure", help=threads)
+    submit = (
+        "give the jobs to a cluster, one array per stage and the report last, or to processes here (--jobs at a time)"
+    )
+    add("--submit", choices=("slurm", "local"), help=submit)
     add("--root", default="runs", help="folder of all runs")
     add("--hash-people", action="store_true", help="as people: hashed in the study file")
     return parser

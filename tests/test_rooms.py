@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "files": {"types"},
     "remedies": {"types"},
     "streams": set(),
+    "slurm": set(),
     "ends": {"remedies", "streams"},
     "configs": {"types"},
     "dropped": {"types"},

@@ -17,6 +17,8 @@ from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
+from kdlab.study.cluster import submit as submitting
+from kdlab.study.cluster.queue import refuse_while_queued
 from kdlab.study.course import LEFT, Course
 from kdlab.study.job import Runner, quiet
 from kdlab.study.limits import check_hours
@@ -62,6 +64,7 @@ def main(
             f"--hours: must be given without --dry-run, --list, --only and --report, but got {given.hours:g} and one "
             "of them. Leave it out."
         )
+    submitting.check(given)
     with ends.ending("study"), quiet():
         try:
             _main(given, runner, check, build)
@@ -106,29 +109,47 @@ def _main(
         run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)
         return
     if given.list and settings.pending:  # the others follow from their results
-        print_commands(study, tuning.jobs, given.root, trials, ["--hash-people"] * given.hash_people)
+        names = submitting.listed(tuning.jobs, trials, given.stage)
+        print_commands(study, names, given.root, ["--hash-people"] * given.hash_people)
         return
     if given.list or given.dry_run:
         found = look(sys.stderr if given.list else sys.stdout)
         if given.list:
-            print_commands(study, jobs, given.root, found, ["--hash-people"] * given.hash_people)
+            names = submitting.listed(jobs, found, given.stage)
+            print_commands(study, names, given.root, ["--hash-people"] * given.hash_people)
             return
         print_plan(study, jobs, folds, found)
         print_again(jobs, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
         return
-    if given.report:
+    seconds = None
+    if given.submit is not None:
+        begin = time.perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder / LOCK, str(folder), "study"):
+            found = look()
+            print_plan(study, jobs, folds, found)
+            check_configs(jobs, check, found)
+            submitting.submit(given, study, jobs, found, _print_outcome, pending=settings.pending)
+        seconds = time.perf_counter() - begin
+    if given.submit == "slurm":
+        return
+    if given.report or given.submit is not None:
         found = look()
         print_plan(study, jobs, folds, found)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
-        outcome = Outcome(rows=list(found.rows.values()))
-        write(captioned, jobs, folds, outcome, folder, None)
+        failures = submitting.missing(jobs, found) if given.submit is not None else {}
+        outcome = Outcome(list(found.rows.values()), failures)
+        write(captioned, jobs, folds, outcome, folder, seconds)
         _export(study, settings, tuning.jobs, jobs, outcome, folder)
+        if failures:
+            sys.exit(f"error: {len(failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
         return
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / LOCK, str(folder), "study"):
         begin = time.perf_counter()
+        refuse_while_queued(folder / submitting.FOLDER, "study", known=False)
         remove_leftovers(folder)
         found = look()
         print_plan(study, jobs, folds, found)

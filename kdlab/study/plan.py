@@ -40,6 +40,8 @@ adds them, see `kdlab.study.cross_fit`. A list of runs as a teacher is their ens
 ``tune`` declares what is tuned on validation people before the study is run (`kdlab.study.tuning.declared`), and
 ``tuned`` the settings that ``kdlab tune`` found and wrote (`kdlab.study.tuning.tuned`).
 
+`kdlab.study.cluster.settings` has ``slurm``, which ``--submit`` reads.
+
 `kdlab.study.paper` has the keys that change no job: ``people``, ``compare``, ``title``, ``columns`` and ``figures``.
 
 ``logger`` replaces the loggers of the run configs (``false``: none); without it the configs keep theirs. What logs
@@ -61,6 +63,7 @@ from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
+from kdlab.study.cluster.settings import Slurm, read_slurm
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import connect_members, read_cross_fit, with_cross_fit
 from kdlab.study.digests import digest, digests_of
@@ -80,7 +83,7 @@ LEAVE_ONE_OUT = "leave_one_subject_out"
 _STUDY_KEYS = (
     *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
     *("baselines", "published", "logger", "updates", "controls", "tune", "tuned", *PAPER_KEYS),
-    *("budget", "measure"),
+    *("budget", "measure", "slurm"),
 )
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
@@ -153,6 +156,7 @@ class Study:
     tuned: Mapping[str, Any] | None = None
     hours: float | None = None
     measure: tuple[str, ...] = ()
+    slurm: Slurm = field(default_factory=Slurm)
     earlier: bool = False  # begun with a version that chose weights by another rule, see `kdlab.study.rules`
 
     @property
@@ -211,6 +215,7 @@ class Study:
             content.get("tuned"),
             hours=read_hours(content.get("budget"), str(path)),
             measure=read_measure(content.get("measure"), str(path)),
+            slurm=read_slurm(content.get("slurm"), str(path)),
         )
 
     # ------------------------------------------------------------------ runs and their axes

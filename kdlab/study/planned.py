@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,13 +83,11 @@ def print_again(jobs: Jobs, found: Survey) -> list[str]:
     return names
 
 
-def print_commands(study: Study, jobs: Jobs, root: str, found: Survey, options: Sequence[str] = ()) -> None:
-    """One shell command per missing job, for a cluster's scheduler or an agent."""
-    again = to_make_again(jobs, [name for name in jobs if name not in found.rows], found.bare)
-    for name in jobs:
-        if name not in found.rows or name in again:
-            more = [] if root == "runs" else ["--root", root]
-            print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more, *options]))
+def print_commands(study: Study, names: Iterable[str], root: str, options: Sequence[str] = ()) -> None:
+    """One shell command per job, for a cluster's scheduler or an agent."""
+    more = [] if root == "runs" else ["--root", root]
+    for name in names:
+        print(shlex.join(["kdlab", "study", str(study.file), "--only", name, *more, *options]))
 
 
 def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Survey) -> None:
