@@ -149,7 +149,9 @@ def _predict(program: Program, plan: Plan, name: str, layers: list[Written]) -> 
     for layer, written in zip(program.layers, layers, strict=True):
         x = ", ".join(place(value.name) for value in layer.inputs)
         call = written.call.replace("{x}", x).replace("{y}", place(layer.output.name) if "{y}" in written.call else "")
-        calls.append(f"    {call:<86}/* {written.note} */\n")
+        calls.append((call, written.note))
+    width = max(len(call) for call, _ in calls)
+    lines = "".join(f"    {call:<{width}}  /* {note} */\n" for call, note in calls)
     return f"""\
 void {name}_predict(const float *window, float *logits)
 {{
@@ -159,7 +161,7 @@ void {name}_predict(const float *window, float *logits)
         }}
         return;
     }}
-{"".join(calls)}}}
+{lines}}}
 """
 
 
