@@ -18,6 +18,7 @@ from torch import nn
 
 import kdlab
 import kdlab.export
+from benchmarks import c_form
 from benchmarks.c_form import STRICT, strange, through_sanitizers
 from kdlab.data import ArrayDataModule, BasicMotions
 from kdlab.export import command
@@ -383,6 +384,19 @@ def test_the_header_is_read_by_cpp_and_twice(tmp_path):
     )
     gcc(tmp_path, *STRICT, "net.c", "user.c", "-o", "user")
     assert subprocess.run([tmp_path / "user"]).returncode == 0
+
+
+@needs_gcc
+def test_the_benchmark(tmp_path, capsys):
+    """What `python -m benchmarks.c_form` prints, at a size whose figures mean nothing."""
+    case = (lambda: BasicMotions(batch_size=16), lambda: WideResNet(10, 1, in_channels=6, num_classes=4), 1)
+    found = c_form.measure("WRN10-1", case, count=24, fuzz=24, folder=tmp_path)
+    assert set(found) == {"checkpoint", "c"}
+    out = capsys.readouterr().out
+    assert "WRN10-1: 6 x 100, basic_motions, 24 test windows" in out
+    for row in ("PyTorch", "ONNX float32", "ONNX int8", "C int8"):
+        assert re.search(rf"{row} +[\d.]+ %  equal decisions +[\d.]+ % +[\d.]+ kB +[\d.]+ ms", out)
+    assert re.search(r"24 strange windows under the sanitizers, \d+ of them not finite .*equal bits, no finding", out)
 
 
 def test_words_in_c():

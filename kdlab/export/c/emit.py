@@ -14,7 +14,7 @@ from kdlab.export.c.layers import Written, shared, write_layers
 from kdlab.export.c.plan import Plan
 from kdlab.export.c.text import array, comment, identifier
 
-#: most bytes of the stack that a call takes, the frames of its callees included
+#: most bytes of the stack that a call takes at -O2, the frames of its callees included
 STACK = 512
 
 
@@ -95,7 +95,7 @@ def _head(name: str, card: Mapping[str, Any], ram: int, tables: int, description
  * Plain C99 without allocation and without the mathematics library; {name}_predict is the only symbol.
  *
 {_lists(card)} *
- * RAM: {ram} bytes of static scratch, and less than {STACK} bytes of stack.
+ * RAM: {ram} bytes of static scratch, and at -O2 less than {STACK} bytes of stack.
  * Flash: {tables} bytes of weights and tables, {descriptions} bytes of layer descriptions (with 32-bit pointers), and
  * the code, 1 to 4 kB by compiler.
  * Threads: the scratch is static, so one call at a time; calls from several threads need a lock around them.
@@ -149,7 +149,9 @@ def _predict(program: Program, plan: Plan, name: str, layers: list[Written]) -> 
     for layer, written in zip(program.layers, layers, strict=True):
         x = ", ".join(place(value.name) for value in layer.inputs)
         call = written.call.replace("{x}", x).replace("{y}", place(layer.output.name) if "{y}" in written.call else "")
-        calls.append(f"    {call:<86}/* {written.note} */\n")
+        calls.append((call, written.note))
+    width = max(len(call) for call, _ in calls)
+    lines = "".join(f"    {call:<{width}}  /* {note} */\n" for call, note in calls)
     return f"""\
 void {name}_predict(const float *window, float *logits)
 {{
@@ -159,7 +161,7 @@ void {name}_predict(const float *window, float *logits)
         }}
         return;
     }}
-{"".join(calls)}}}
+{lines}}}
 """
 
 
