@@ -13,7 +13,7 @@ import yaml
 
 import kdlab
 from kdlab import cli
-from kdlab.data import BasicMotions, Intervals, Unlabelled, WindowDataModule
+from kdlab.data import BasicMotions, Intervals, PredictRoot, Sensor, Sensors, Unlabelled, WindowDataModule
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.where import Where
 from kdlab.evaluate import command, trust
@@ -215,6 +215,30 @@ def test_how_tables_are_written_is_read(folder):
         assert "\n" not in str(error.value)
 
 
+def test_sensors_and_recordings_to_predict_are_read(folder):
+    config, args = folder / "config.yaml", {"root": "recordings", "sampling_rate": 50.0, "channels": ["x"], "window": 9}
+    args |= {
+        "channels": ["ax", "gx"],
+        "time": "t",
+        "sensors": {
+            "by": [{"part": 0}, {"folder": 0, "part": None, "name": "[0-9]+", "column": None}],
+            "files": {"acc": {"file": "Acc", "columns": {"ax": "x"}}, "gyro": {"file": "Gyro", "columns": ["gx"]}},
+        },
+        "predict_root": {"root": "field", "suffixes": [".cwa"], "csv": {"quote": "'"}, "step": 3},
+    }
+    text = yaml.safe_dump({"data": {"class_path": "RecordingDataModule", "init_args": args}})
+    config.write_text(text)
+    made = trust.data_module(config)
+    assert made.sensors.by == [Where(part=0), Where(folder=0, name="[0-9]+")]
+    assert made.sensors.each["acc"].column_of == {"ax": "x"}
+    assert (made.predict_root.root, made.predict_root.step) == ("field", 3)
+    for old, new in (("file: Acc", "file: {class_path: os.system}"), ("step: 3", "class_path: os.system")):
+        assert old in text
+        config.write_text(text.replace(old, new))
+        with pytest.raises(InputError):
+            trust.data_module(config)
+
+
 def test_arguments_of_kdlab_take_no_callables():
     """All that a config can say is plain values and kdlab's own classes, so the reader knows every kind of argument."""
 
@@ -237,12 +261,8 @@ def test_arguments_of_kdlab_take_no_callables():
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150
-    assert set(trust.settings()) == {
-        Where,
-        Csv,
-        Intervals,
-        Unlabelled,
-    }  # of the signatures, and nothing else that they name
+    known = {Where, Csv, Intervals, PredictRoot, Sensor, Sensors, Unlabelled}
+    assert set(trust.settings()) == known  # of the signatures, and nothing else that they name
 
 
 @pytest.mark.parametrize("name", RUNS)

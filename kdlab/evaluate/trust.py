@@ -96,6 +96,8 @@ def settings() -> tuple[type[Any], ...]:
     """Dataclasses among the arguments of kdlab's data modules: several values under names, and no class in a config."""
     hints = [hint for module in own_classes(WindowDataModule) for hint in arguments(module).values()]
     kinds = dict.fromkeys(kind for hint in hints for kind in leaves(hint) if dataclasses.is_dataclass(kind))
+    inner = [hint for kind in kinds if isinstance(kind, type) for hint in arguments(kind).values()]
+    kinds |= dict.fromkeys(kind for hint in inner for kind in leaves(hint) if dataclasses.is_dataclass(kind))
     return tuple(kind for kind in kinds if isinstance(kind, type) and not issubclass(kind, KINDS))
 
 

@@ -32,7 +32,7 @@ class Sensor:
     """
 
     file: str
-    columns: Mapping[str, str] | Sequence[str]
+    columns: dict[str, str] | list[str]
     recorded_at: float | None = None
     time: str | None = None
     time_unit: str | None = None
@@ -74,8 +74,8 @@ class Sensors:
         InputError: fewer than two sensors, a channel in two of them, no ``by``.
     """
 
-    by: Sequence[Where | Mapping[str, Any]]
-    files: Mapping[str, Sensor | Mapping[str, Any]]
+    by: list[Where | dict[str, Any]]
+    files: dict[str, Sensor | dict[str, Any]]
     alone: Literal["error", "drop"] = "error"
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Sensors:
             raise InputError(
                 f"sensors: by must be a list of parts of path or name, but got {self.by!r}. Write by: [{{part: 0}}]."
             )
-        object.__setattr__(self, "by", tuple(places))
+        object.__setattr__(self, "by", list(places))
         object.__setattr__(self, "files", {str(name): _sensor(name, one) for name, one in self.files.items()})
         found = Counter(channel for one in self.each.values() for channel in one.column_of)
         if twice := [channel for channel, count in found.items() if count > 1]:
