@@ -374,7 +374,10 @@ def tables(folder):
     kept = {}
     for path in (folder / "runs/toy/people").iterdir():
         if path.is_file() and path.name not in ("times.csv", "times.md", ".study.lock"):
-            kept[path.name] = path.read_bytes()
+            lines = (
+                path.read_bytes().splitlines() if path.suffix == ".jsonl" else []
+            )  # of rows, the last ones are times
+            kept[path.name] = [line for line in lines if b'"kind":"times"' not in line] or path.read_bytes()
     return kept
 
 

@@ -155,7 +155,8 @@ def test_without_the_package_the_line_that_installs_it(monkeypatch: pytest.Monke
 
 
 @needs
-def test_the_package_is_found_and_not_imported() -> None:
+def test_the_package_is_found_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "seglearn", raising=False)  # of another test
     ShoulderWatch().setup()
     assert "seglearn" not in sys.modules
 

@@ -73,6 +73,8 @@ class Unlabelled:
             value = getattr(self, name)
             if value is not None and (isinstance(value, str) or not isinstance(value, Sequence | np.ndarray)):
                 raise InputError(f"unlabelled: {name} must be a list, but got {value!r}. Write [{value}].")
+        if isinstance(self.labelled, float) and self.labelled.is_integer():  # 2.0, as a parser may give 2
+            object.__setattr__(self, "labelled", int(self.labelled))
         number = self.labelled
         share = isinstance(number, float) and 0 < number < 1
         if number is not None and not share and (type(number) is not int or number < 1):

@@ -52,6 +52,8 @@ _METHODS: dict[str, dict[str, Any]] = {
     "PSKD": {"epochs": None},
     "AnnealingKD": {"regression_epochs": None},
 }
+#: the same of any method, where its temperature is learnt
+_LEARNT: dict[str, Any] = {"temperature_epochs": 10}
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def _stretched_callback(callback: Any, length: Length) -> Any:
 def _stretch_method(config: dict[str, Any], length: Length) -> None:
     name = str(get_value(config, "model.class_path") or "").rpartition(".")[2]
     arguments = dict(get_value(config, _MODEL) or {})
-    names = _METHODS.get(name, {})
+    names = _METHODS.get(name, {}) | (_LEARNT if arguments.get("learn_temperature") else {})
     if names:
         _changed(arguments, names, length.in_epochs)
         set_value(config, _MODEL, arguments)
