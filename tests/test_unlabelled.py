@@ -244,13 +244,19 @@ def test_refusals(given: Any, settings: Any, message: str) -> None:
         data(Unlabelled(**given), **settings).setup()
 
 
+def test_a_whole_number_in_float_form_is_a_number_of_people() -> None:
+    """A parser of ``int | float`` may give 1.0 for 1."""
+    made = Unlabelled(labelled=1.0)
+    assert (made, type(made.labelled)) == (Unlabelled(labelled=1), int)
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {},
         {"labelled": 0},
         {"labelled": True},
-        {"labelled": 1.0},
+        {"labelled": 1.5},
         {"labelled": 0.0},
         {"labelled": -0.5},
         {"labelled": 2, "ratio": 1.0},
