@@ -13,7 +13,7 @@ def one_process(environment: MutableMapping[str, str] | None = None) -> None:
     """Have Lightning take this process as the only one of its fit, whatever SLURM started beside it.
 
     With these variables Lightning takes each task of a step as a process of one distributed fit (only the first writes
-    files), and puts the SLURM job back into the queue by itself at a SIGUSR1, and goes on at a SIGTERM. A job of a
+    files), and puts the SLURM job back into the queue by itself at a SIGUSR1, and continues after a SIGTERM. A job of a
     study is one process, and what began it puts it back. It has to be called before Lightning is imported.
 
     Args:

@@ -52,7 +52,7 @@ def study() -> argparse.ArgumentParser:
 def new() -> argparse.ArgumentParser:
     """The options of ``kdlab new``."""
     text = "Look at your data, print what they are, and write a study of them: data, teachers, students, study.yaml."
-    epilog = "What your data leave open is asked for, with the lines to choose from. No file is replaced."
+    epilog = "What your data leave open must be given; the error lists the options. No file is replaced."
     parser = argparse.ArgumentParser(prog="kdlab new", description=text, epilog=epilog, allow_abbrev=False)
     add = parser.add_argument
     add("folder", metavar="FOLDER", help="where the files are written")

@@ -1,6 +1,6 @@
 """By which rule the jobs of a study choose their weights where their configs name none.
 
-A study that was begun with an earlier version goes on under the rule of that version, so that no table mixes two.
+A study that was begun with an earlier version keeps the rule of that version, so that no table mixes two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kdlab.methods.selection import EARLIER, USUAL
 from kdlab.study.configs import get_value
 
 KEYS = ("selection", "monitor", "mode")
-NOTE = "rule.json"  # in the folder of a study that goes on under the earlier rule
+NOTE = "rule.json"  # in the folder of a study that keeps the earlier rule
 #: callbacks that end a fit by a metric -> what they monitor, and in which direction, where the config does not say
 _ENDS: dict[str, tuple[str | None, Callable[[str], str]]] = {
     "EarlyStopping": (None, lambda monitor: "min"),
@@ -59,7 +59,7 @@ def in_identity(rule: Mapping[str, str]) -> dict[str, str]:
 def begun_earlier(folder: Path, runs: Iterable[str]) -> bool:
     """Whether a study was begun with a version that had the earlier rule.
 
-    Its jobs name no rule in their ``job.yaml``, and those of this version do. What goes on under the earlier rule is
+    Its jobs name no rule in their ``job.yaml``, and those of this version do. What keeps the earlier rule is
     noted (`note_earlier`), since its further jobs name theirs.
 
     Args:
@@ -77,7 +77,7 @@ def begun_earlier(folder: Path, runs: Iterable[str]) -> bool:
 
 
 def note_earlier(folder: Path) -> None:
-    """Note that a study goes on under the earlier rule."""
+    """Note that a study keeps the earlier rule."""
     if not (folder / NOTE).is_file():
         write_json(folder / NOTE, EARLIER)
 

@@ -27,7 +27,7 @@ MANY = 100
 
 
 def measured(threads: Threads, jobs: Jobs, done: Mapping[str, Any], build: Build | None, processes: int) -> Threads:
-    """The threads of a study with those of its rows, measured where that is asked for and they are not recorded.
+    """The threads of a study with those of its rows, measured with ``--threads measure`` where they are not recorded.
 
     By default the number stays as it is, and one line for each net and batch tells what more threads would bring.
 
