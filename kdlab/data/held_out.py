@@ -65,8 +65,7 @@ def split_groups(
     >>> split_groups(["1", "2", "3", "4", "5", "6"], seed=0)
     (['2', '3', '4', '6'], ['1', '5'])
     """
-    if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
+    check_fraction(val_fraction)
     names = sorted(set(groups), key=natural_key)
     held = max(minimum, math.ceil(val_fraction * len(names) - 1e-9)) if count is None else count
     if held >= len(names):
@@ -114,6 +113,18 @@ def _unbalanced(windows: Mapping[str, Mapping[int, int]], held: Collection[str],
     return round(max(0.0, 0.5 - size, size - most) + max(0.0, mix - 0.25), 9)
 
 
+def check_fraction(val_fraction: object) -> None:
+    """Refuse a ``val_fraction`` that is no number in (0, 1), such as ``null`` in a config.
+
+    Raises:
+        InputError: with the value.
+    """
+    number = isinstance(val_fraction, int | float | np.integer | np.floating) and not isinstance(val_fraction, bool)
+    if not number or not 0.0 < float(val_fraction) < 1.0:
+        remedy = "Leave it out where val_count is given." if val_fraction is None else "Write a share such as 0.15."
+        raise InputError(f"val_fraction must be a number in (0, 1), but got {val_fraction}. {remedy}")
+
+
 def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -> tuple[list[str], list[str]]:
     """Hold out complete recordings, the same part of every class: at least one per class, at least two altogether.
 
@@ -131,8 +142,7 @@ def split_recordings(label: Mapping[str, int], val_fraction: float, seed: int) -
     >>> split_recordings({"a": 0, "b": 0, "c": 1, "d": 1, "e": 2}, 0.15, seed=0)[1]
     ['a', 'd']
     """
-    if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
+    check_fraction(val_fraction)
     rng, held = generator(seed, 2), set[str]()
     spare: list[str] = []
     for k in sorted(set(label.values())):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kdlab.data.cross_fit import CrossFit
 from kdlab.data.groups import Groups
-from kdlab.data.held_out import generator, split_groups, split_recordings
+from kdlab.data.held_out import check_fraction, generator, split_groups, split_recordings
 from kdlab.data.identity import words
 from kdlab.data.label_rows import count_classes, has_class
 from kdlab.data.spelling import likeness, yaml_word
@@ -74,8 +74,7 @@ def make_split(
     """
     if split not in ("group", "random_windows"):
         raise InputError(f'split must be "group" or "random_windows", but got {split!r}.')
-    if not 0.0 < val_fraction < 1.0:
-        raise InputError(f"val_fraction must be a number in (0, 1), such as 0.15, but got {val_fraction}.")
+    check_fraction(val_fraction)
     if val_choice not in ("balanced", "random"):
         raise InputError(f'val_choice must be "balanced" or "random", but got {val_choice!r}. Choose one of them.')
     _check_count(data, split, val_subjects, val_count)
