@@ -152,7 +152,11 @@ def test_named_subjects():
         ({"subjects": 3}, {}, "3 subjects .* too few"),
         ({"subjects": 10}, {"split": "by_day"}, "by_day"),
         ({"subjects": 10}, {"val_fraction": 0.0}, "val_fraction must be .*, but got 0.0"),
-        ({"subjects": 10}, {"val_fraction": None, "val_count": 2}, "val_fraction must be .*, but got None. Leave it out"),
+        (
+            {"subjects": 10},
+            {"val_fraction": None, "val_count": 2},
+            "val_fraction must be .*, but got None. Leave it out",
+        ),
         ({"subjects": 10}, {"val_fraction": "0.2"}, "val_fraction must be .*, but got 0.2. Write a share"),
         ({"subjects": 10}, {"train_per_class": 0}, "train_per_class must be at least one, or null for all, but got 0"),
         ({}, {"test_subjects": [1]}, "subjects of this data set are unknown"),
