@@ -72,6 +72,13 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ICIP.2015.7350781}
 }
 
+@misc{chen2025comodo,
+  title = {{COMODO}: Cross-modal video-to-{IMU} distillation for efficient egocentric human activity recognition},
+  author = {Chen, Baiyu and Wongso, Wilson and Li, Zechen and Khaokaew, Yonchanok and Xue, Hao and Salim, Flora},
+  year = {2025},
+  note = {arXiv:2503.07259}
+}
+
 @inproceedings{chen2022knowledge,
   title = {Knowledge distillation with the reused teacher classifier},
   author = {Chen, Defang and Mei, Jian-Ping and Zhang, Hailin and Wang, Can and Feng, Yan and Chen, Chun},

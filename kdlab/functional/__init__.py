@@ -77,6 +77,7 @@ from kdlab.functional.precision import (
     shape_of,
     unit,
 )
+from kdlab.functional.references import reference_cross_entropy
 from kdlab.functional.semantics import (
     ablation_distance,
     ablation_map,
@@ -155,6 +156,7 @@ __all__ = [
     "other_classes_kl",
     "pooled_attention_map",
     "promote",
+    "reference_cross_entropy",
     "relational_angle",
     "relational_distance",
     "semantic_weight",

@@ -15,6 +15,7 @@ from kdlab.methods.annealing_kd import AnnealingKD as _AnnealingKD
 from kdlab.methods.at import AT as _AT
 from kdlab.methods.aver import AVER as _AVER
 from kdlab.methods.ca_mkd import CAMKD as _CAMKD
+from kdlab.methods.comodo import COMODO as _COMODO
 from kdlab.methods.crd import CRD as _CRD
 from kdlab.methods.cs_kd import CSKD as _CSKD
 from kdlab.methods.dask import DASK as _DASK
@@ -336,6 +337,35 @@ class CAMKD(_CAMKD):
         relu: bool = True,
         resize: Literal["resample"] | None = None,
         distill_decay: bool = False,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class COMODO(_COMODO):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        ce_weight: float | Literal["auto"] = 0.0,
+        instances_weight: float | Literal["auto"] = 1.0,
+        tap: str = "embedding",
+        queue: int = 16384,
+        teacher_temperature: float = 0.1,
+        student_temperature: float = 0.05,
+        hidden: int = 0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
