@@ -112,6 +112,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2004.09805}
 }
 
+@inproceedings{choi2023understanding,
+  title = {Understanding the role of mixup in knowledge distillation: An empirical study},
+  author = {Choi, Hongjun and Jeon, Eun Som and Shukla, Ankita and Turaga, Pavan},
+  booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
+  year = {2023},
+  note = {arXiv:2211.03946}
+}
+
 @inproceedings{clark2019bam,
   title = {{BAM}! {B}orn-again multi-task networks for natural language understanding},
   author = {Clark, Kevin and Luong, Minh-Thang and Khandelwal, Urvashi and Manning, Christopher D. and Le, Quoc V.},

@@ -21,6 +21,7 @@ from kdlab.methods.cs_kd import CSKD as _CSKD
 from kdlab.methods.dask import DASK as _DASK
 from kdlab.methods.dcd import DCD as _DCD
 from kdlab.methods.ddgsd import DDGSD as _DDGSD
+from kdlab.methods.diff_kd import DiffKD as _DiffKD
 from kdlab.methods.dist import DIST as _DIST
 from kdlab.methods.dkd import DKD as _DKD
 from kdlab.methods.ebkd import EBKD as _EBKD
@@ -29,6 +30,7 @@ from kdlab.methods.fitnet import FitNet as _FitNet
 from kdlab.methods.full_kd import FullKD as _FullKD
 from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
+from kdlab.methods.mix_kd import MixKD as _MixKD
 from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
 from kdlab.methods.plans import Interval
@@ -752,6 +754,30 @@ class LogitStandardisation(_LogitStandardisation):
         learn_temperature: bool = False,
         temperature_epochs: int = 10,
         factor: float = 10.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class MixKD(_MixKD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        kd_weight: float = 0.9,
+        eps: float = 0.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
