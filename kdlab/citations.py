@@ -200,6 +200,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2205.10536}
 }
 
+@inproceedings{huang2023knowledge,
+  title = {Knowledge diffusion for distillation},
+  author = {Huang, Tao and Zhang, Yuan and Zheng, Mingkai and You, Shan and Wang, Fei and Qian, Chen and Xu, Chang},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2023},
+  note = {arXiv:2305.15712}
+}
+
 @inproceedings{izmailov2018averaging,
   title = {Averaging weights leads to wider optima and better generalization},
   author = {Izmailov, Pavel and Podoprikhin, Dmitrii and Garipov, Timur and Vetrov, Dmitry and Wilson, Andrew Gordon},

@@ -66,6 +66,7 @@ from kdlab.functional.logits import (
     target_class_kl,
 )
 from kdlab.functional.maps import angular_margin, attention_map, attention_transfer
+from kdlab.functional.noise import keyed_normal, keyed_uniform
 from kdlab.functional.open_set import SCORES, auroc, known_score
 from kdlab.functional.precision import (
     EPS,
@@ -134,6 +135,8 @@ __all__ = [
     "gram_distance",
     "inter_class_distance",
     "intra_class_distance",
+    "keyed_normal",
+    "keyed_uniform",
     "known_score",
     "label_divisor",
     "label_losses",

@@ -35,6 +35,7 @@ else:
     from kdlab.methods.dask import DASK as DASK
     from kdlab.methods.dcd import DCD as DCD
     from kdlab.methods.ddgsd import DDGSD as DDGSD
+    from kdlab.methods.diff_kd import DiffKD as DiffKD
     from kdlab.methods.dist import DIST as DIST
     from kdlab.methods.dkd import DKD as DKD
     from kdlab.methods.ebkd import EBKD as EBKD

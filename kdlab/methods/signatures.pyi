@@ -593,6 +593,37 @@ class DKD(_DKD):
         init_lr: float | None = None,
     ) -> None: ...
 
+class DiffKD(_DiffKD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        feature_weight: float | Literal["auto"] = 1.0,
+        logits_weight: float | Literal["auto"] = 1.0,
+        diffusion_weight: float | Literal["auto"] = 1.0,
+        taps: tuple[str, ...] = ("stage3",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        pooled: bool = False,
+        code_channels: int = 0,
+        steps: int = 5,
+        seed: int = 0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class EBKD(_EBKD):
     def __init__(
         self,
@@ -1288,6 +1319,7 @@ class WKDF(_WKDF):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
+        decay_from: float = 0.625,
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
@@ -1298,7 +1330,6 @@ class WKDF(_WKDF):
         pairs: dict[str, str | dict[str, str]] | None = None,
         moments_weight: float | Literal["auto"] = 0.08,
         mean_weight: float | Literal["auto"] = 4.0,
-        decay_from: float = 0.625,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
