@@ -112,6 +112,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2004.09805}
 }
 
+@article{choi2025intra,
+  title = {Intra-class patch swap for self-distillation},
+  author = {Choi, Hongjun and Jeon, Eun Som and Shukla, Ankita and Turaga, Pavan},
+  journal = {Neurocomputing},
+  volume = {645},
+  pages = {130408},
+  year = {2025},
+  note = {arXiv:2505.14124}
+}
+
 @inproceedings{choi2023understanding,
   title = {Understanding the role of mixup in knowledge distillation: An empirical study},
   author = {Choi, Hongjun and Jeon, Eun Som and Shukla, Ankita and Turaga, Pavan},

@@ -70,7 +70,7 @@ def with_a_queue() -> Objective:
 OBJECTIVES["COMODO with a queue"] = with_a_queue
 OBJECTIVES |= {f"{cls.__name__} learnt": partial(learnt_temperature, cls) for cls in (SoftTargets, DKDObjective)}
 #: read the first half of a batch as one distortion, and the second as the other
-HALVES = {"DDGSDObjective"}
+HALVES = {"DDGSDObjective", "IPSObjective"}
 #: the terms that every process computes on the whole batch
 WHOLE = {"similarity", "distance", "angle", "affinity", "inter", "intra", "geodesic", "map", "relation"}
 

@@ -42,6 +42,7 @@ else:
     from kdlab.methods.eskd import ESKD as ESKD
     from kdlab.methods.fitnet import FitNet as FitNet
     from kdlab.methods.full_kd import FullKD as FullKD
+    from kdlab.methods.ips import IPS as IPS
     from kdlab.methods.kd import KD as KD
     from kdlab.methods.logit_standardisation import LogitStandardisation as LogitStandardisation
     from kdlab.methods.mix_kd import MixKD as MixKD

@@ -28,6 +28,7 @@ from kdlab.methods.ebkd import EBKD as _EBKD
 from kdlab.methods.eskd import ESKD as _ESKD
 from kdlab.methods.fitnet import FitNet as _FitNet
 from kdlab.methods.full_kd import FullKD as _FullKD
+from kdlab.methods.ips import IPS as _IPS
 from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
 from kdlab.methods.mix_kd import MixKD as _MixKD
@@ -734,6 +735,36 @@ class FullKD(_FullKD):
         scheduler: ScheduleCallable | None = None,
         student_init: str | None = None,
         cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class IPS(_IPS):
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        kd_weight: float | Literal["auto"] = 1.0,
+        temperature: float = 4.0,
+        ce_weight: float | Literal["auto"] = 1.0,
+        segments: int = 8,
+        swapped: int = 4,
+        probability: float = 1.0,
+        seed: int = 0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        init: str | None = None,
         compile: bool | str = False,
         memory_format: MemoryFormat | None = None,
         num_classes: int | None = None,
