@@ -253,6 +253,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   year = {2022}
 }
 
+@article{jeon2023constrained,
+  title = {Constrained adaptive distillation based on topological persistence for wearable sensor data},
+  author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Wang, Yuan and Buman, Matthew P. and Turaga, Pavan},
+  journal = {IEEE Transactions on Instrumentation and Measurement},
+  year = {2023},
+  doi = {10.1109/TIM.2023.3329818}
+}
+
 @article{jeon2023leveraging,
   title = {Leveraging angular distributions for improved knowledge distillation},
   author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Turaga, Pavan},

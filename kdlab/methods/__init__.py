@@ -29,6 +29,7 @@ else:
     from kdlab.methods.at import AT as AT
     from kdlab.methods.aver import AVER as AVER
     from kdlab.methods.ca_mkd import CAMKD as CAMKD
+    from kdlab.methods.cad import CAD as CAD
     from kdlab.methods.comodo import COMODO as COMODO
     from kdlab.methods.crd import CRD as CRD
     from kdlab.methods.cs_kd import CSKD as CSKD

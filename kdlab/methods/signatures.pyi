@@ -15,6 +15,7 @@ from kdlab.methods.annealing_kd import AnnealingKD as _AnnealingKD
 from kdlab.methods.at import AT as _AT
 from kdlab.methods.aver import AVER as _AVER
 from kdlab.methods.ca_mkd import CAMKD as _CAMKD
+from kdlab.methods.cad import CAD as _CAD
 from kdlab.methods.comodo import COMODO as _COMODO
 from kdlab.methods.crd import CRD as _CRD
 from kdlab.methods.cs_kd import CSKD as _CSKD
@@ -308,6 +309,38 @@ class AnnealingKD(_AnnealingKD):
         class_weights: list[float] | Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class CAD(_CAD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.7,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        taps: tuple[str, ...] = ("stage3",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        batch_weight: float | Literal["auto"] = 100.0,
+        channel_weight: float | Literal["auto"] = 100.0,
+        least: float = 0.3,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
