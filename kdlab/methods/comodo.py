@@ -96,8 +96,7 @@ class COMODOObjective(WeightedTeachers):
     ) -> dict[str, Tensor]:
         """``{"ce": mu CE, "instances": beta sum_m w_m H_m}``."""
         self.adapt(student=student, teachers=teachers)
-        together, values = gather(student), []
-        own = self.feature(student, self.tap, "the student").flatten(1)
+        together, values, own = gather(student), [], self.feature(student, self.tap, "the student").flatten(1)
         for name, weight in self.nonzero_weights(teachers).items():
             other = self.feature(teachers[name], self.tap, f"teacher {name!r}").detach().flatten(1)
             v, u = functional.unit(functional.promote(other)), functional.unit(self.adapted(name, own))
