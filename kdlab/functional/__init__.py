@@ -99,6 +99,7 @@ from kdlab.functional.transformed import (
     moment_distance,
     transformed_teacher_kl,
 )
+from kdlab.functional.transport import class_costs, transport_cost
 
 __all__ = [
     "EPS",
@@ -122,6 +123,7 @@ __all__ = [
     "check_labels",
     "check_same_batch",
     "check_same_names",
+    "class_costs",
     "class_losses",
     "class_semantic_distance",
     "confidence_weights",
@@ -169,6 +171,7 @@ __all__ = [
     "standardise_logits",
     "target_class_kl",
     "transformed_teacher_kl",
+    "transport_cost",
     "unit",
     "variational_information",
 ]

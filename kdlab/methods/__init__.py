@@ -65,6 +65,7 @@ else:
     from kdlab.methods.ttm import TTM as TTM
     from kdlab.methods.vid import VID as VID
     from kdlab.methods.wkdf import WKDF as WKDF
+    from kdlab.methods.wkdl import WKDL as WKDL
     from kdlab.methods.wttm import WTTM as WTTM
 
     __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

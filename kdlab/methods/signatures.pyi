@@ -54,6 +54,7 @@ from kdlab.methods.tpkd import TPKD as _TPKD
 from kdlab.methods.ttm import TTM as _TTM
 from kdlab.methods.vid import VID as _VID
 from kdlab.methods.wkdf import WKDF as _WKDF
+from kdlab.methods.wkdl import WKDL as _WKDL
 from kdlab.methods.wttm import WTTM as _WTTM
 from kdlab.nets.base import Backbone, MemoryFormat
 
@@ -1394,6 +1395,39 @@ class WKDF(_WKDF):
         pairs: dict[str, str | dict[str, str]] | None = None,
         moments_weight: float | Literal["auto"] = 0.08,
         mean_weight: float | Literal["auto"] = 4.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class WKDL(_WKDL):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        decay_from: float = 0.625,
+        transport_weight: float | Literal["auto"] = 600.0,
+        temperature: float = 8.0,
+        costs: list[list[float]] | None = None,
+        tap: str = "embedding",
+        cost_windows: int = 100,
+        regularisation: float = 0.05,
+        iterations: int = 10,
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
