@@ -72,6 +72,13 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1109/ICIP.2015.7350781}
 }
 
+@misc{chen2025comodo,
+  title = {{COMODO}: Cross-modal video-to-{IMU} distillation for efficient egocentric human activity recognition},
+  author = {Chen, Baiyu and Wongso, Wilson and Li, Zechen and Khaokaew, Yonchanok and Xue, Hao and Salim, Flora},
+  year = {2025},
+  note = {arXiv:2503.07259}
+}
+
 @inproceedings{chen2022knowledge,
   title = {Knowledge distillation with the reused teacher classifier},
   author = {Chen, Defang and Mei, Jian-Ping and Zhang, Hailin and Wang, Can and Feng, Yan and Chen, Chun},
@@ -103,6 +110,24 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition Workshops (CVPRW)},
   year = {2020},
   note = {arXiv:2004.09805}
+}
+
+@article{choi2025intra,
+  title = {Intra-class patch swap for self-distillation},
+  author = {Choi, Hongjun and Jeon, Eun Som and Shukla, Ankita and Turaga, Pavan},
+  journal = {Neurocomputing},
+  volume = {645},
+  pages = {130408},
+  year = {2025},
+  note = {arXiv:2505.14124}
+}
+
+@inproceedings{choi2023understanding,
+  title = {Understanding the role of mixup in knowledge distillation: An empirical study},
+  author = {Choi, Hongjun and Jeon, Eun Som and Shukla, Ankita and Turaga, Pavan},
+  booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
+  year = {2023},
+  note = {arXiv:2211.03946}
 }
 
 @inproceedings{clark2019bam,
@@ -185,6 +210,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2205.10536}
 }
 
+@inproceedings{huang2023knowledge,
+  title = {Knowledge diffusion for distillation},
+  author = {Huang, Tao and Zhang, Yuan and Zheng, Mingkai and You, Shan and Wang, Fei and Qian, Chen and Xu, Chang},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2023},
+  note = {arXiv:2305.15712}
+}
+
 @inproceedings{izmailov2018averaging,
   title = {Averaging weights leads to wider optima and better generalization},
   author = {Izmailov, Pavel and Podoprikhin, Dmitrii and Garipov, Timur and Vetrov, Dmitry and Wilson, Andrew Gordon},
@@ -218,6 +251,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Wang, Yuan and Buman, Matthew P. and Turaga, Pavan},
   booktitle = {Asilomar Conference on Signals, Systems, and Computers},
   year = {2022}
+}
+
+@article{jeon2023constrained,
+  title = {Constrained adaptive distillation based on topological persistence for wearable sensor data},
+  author = {Jeon, Eun Som and Choi, Hongjun and Shukla, Ankita and Wang, Yuan and Buman, Matthew P. and Turaga, Pavan},
+  journal = {IEEE Transactions on Instrumentation and Measurement},
+  year = {2023},
+  doi = {10.1109/TIM.2023.3329818}
 }
 
 @article{jeon2023leveraging,

@@ -18,7 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import kdlab
-from kdlab import AFD, AFDS, CAMKD, CRD, VID, Distillation, FitNet, SimKD, Supervised, Teacher, functional
+from kdlab import (
+    AFD,
+    AFDS,
+    CAMKD,
+    COMODO,
+    CRD,
+    VID,
+    DiffKD,
+    Distillation,
+    FitNet,
+    SimKD,
+    Supervised,
+    Teacher,
+    functional,
+)
 from kdlab.data import BasicMotions
 from kdlab.evaluate.cost import macs, parameters
 from kdlab.export.make import export
@@ -765,6 +779,8 @@ METHODS: dict[str, Callable[..., Distillation]] = {
     "AFDS": lambda student, teachers, **kw: AFDS(student, teachers, **kw),
     "SimKD": lambda student, teachers, **kw: SimKD(ReusedClassifier(student, net()), teachers, **kw),
     "CRD": lambda student, teachers, **kw: CRD(student, teachers, width=16, negatives=10, **kw),
+    "DiffKD": lambda student, teachers, **kw: DiffKD(student, teachers, **kw),
+    "COMODO": lambda student, teachers, **kw: COMODO(student, teachers, queue=20, hidden=8, **kw),
 }
 each = pytest.mark.parametrize("name", METHODS)
 
@@ -798,7 +814,8 @@ def test_adapters_learn_and_are_left_behind(name: str, teachers: dict[str, str],
     assert len(set(watched.held)) == len(watched.held)
     adapters = [k for k in learnt if k.startswith("objective.adapters.")]
     assert bool(adapters) == (name != "SimKD")
-    assert all(not torch.equal(p, watched.before[k]) for k, p in learnt.items() if "norm" not in k)
+    untrained = ("norm", "head.bias") if name == "COMODO" else ("norm",)  # without labels nothing reaches the head
+    assert all(not torch.equal(p, watched.before[k]) for k, p in learnt.items() if not any(u in k for u in untrained))
     assert all(p.isfinite().all() for p in learnt.values())
     if name == "CRD":  # the dry run before the fit has not touched it
         assert watched.memory["objective.adapters.memory_raw.log_z"].isnan().all()
@@ -845,7 +862,7 @@ def test_a_student_is_exported_without_its_adapters(name: str, teachers: dict[st
     assert made_file.card["size"]["weights"] == size
 
 
-@pytest.mark.parametrize("name", ["FitNet", "CRD", "CAMKD", "SimKD"])
+@pytest.mark.parametrize("name", ["FitNet", "CRD", "CAMKD", "COMODO", "DiffKD", "SimKD"])
 @pytest.mark.parametrize("stop", [{"max_epochs": 1}, {"max_steps": 4}], ids=["epoch", "middle"])
 def test_interrupted_equals_uninterrupted(
     name: str, stop: dict[str, int], teachers: dict[str, str], tmp_path: Path

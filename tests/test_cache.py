@@ -21,6 +21,7 @@ from kdlab import (
     TGD,
     TPKD,
     VID,
+    DiffKD,
     Distillation,
     FitNet,
     SimKD,
@@ -113,6 +114,7 @@ OBJECTIVES = {
     "SAKDN": (SAKDN, {"collapse": "rows"}),
     "FitNet": (FitNet, {}),
     "FitNet pooled": (FitNet, {"resize": "pool"}),
+    "DiffKD": (DiffKD, {"pooled": True}),
     "CAMKD": (CAMKD, {}),
     "CAMKD on maps": (CAMKD, {"feature_weight": 50.0}),
 }

@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kdlab import distributed
 from kdlab.data import BasicMotions
+from kdlab.functional import unit
+from kdlab.methods.comodo import COMODOObjective
 from kdlab.methods.dkd import DKDObjective
 from kdlab.methods.rkd import RKDObjective
 from kdlab.methods.sp import SPObjective
@@ -55,9 +57,20 @@ def learnt_temperature(cls: type[Objective]) -> Objective:
     return objective
 
 
+def with_a_queue() -> Objective:
+    """COMODO in the middle of a fit, about to queue a batch."""
+    made = COMODOObjective(queue=40, hidden=5)
+    student, teacher = (Output(torch.zeros(2, 4).double(), {"embedding": torch.randn(2, n).double()}) for n in (10, 12))
+    made.adapt(student=student, teachers={"raw": teacher})
+    made.adapters["raw"].write(unit(torch.randn(30, 12).double()))  # type: ignore[operator]
+    made.advance(0)
+    return made
+
+
+OBJECTIVES["COMODO with a queue"] = with_a_queue
 OBJECTIVES |= {f"{cls.__name__} learnt": partial(learnt_temperature, cls) for cls in (SoftTargets, DKDObjective)}
 #: read the first half of a batch as one distortion, and the second as the other
-HALVES = {"DDGSDObjective"}
+HALVES = {"DDGSDObjective", "IPSObjective"}
 #: the terms that every process computes on the whole batch
 WHOLE = {"similarity", "distance", "angle", "affinity", "inter", "intra", "geodesic", "map", "relation"}
 
@@ -105,6 +118,7 @@ def step(name: str, rows: list[int], parallel: bool = False) -> dict[str, Any]:
         "terms": {key: term.detach() for key, term in terms.items()},
         "grad": torch.cat([p.grad.flatten() for p in net.parameters()]),
         "adapters": torch.cat([torch.zeros(0), *(p.grad.flatten() for p in objective.adapters.parameters())]),
+        "held": torch.cat([torch.zeros(0), *(b.flatten().double() for b in objective.adapters.buffers())]),
     }
 
 
@@ -158,6 +172,7 @@ def test_two_processes_equal_one(name: str, processes: list[dict[str, Any]]) -> 
         assert distance(found[name]["grad"], one["grad"]) < 1e-9
     mean = torch.stack([found[name]["adapters"] for found in processes]).mean(0)  # as DistributedDataParallel takes it
     assert distance(mean, one["adapters"]) < 1e-9
+    assert all(distance(found[name]["held"], one["held"]) < 1e-9 for found in processes)  # such as a queue
     whole = [{k: float(v) for k, v in found[name]["terms"].items() if k in WHOLE} for found in processes]
     assert whole[0] == whole[1]
 

@@ -236,6 +236,26 @@ def test_settings_are_buffers_that_are_set_and_not_saved(cls: type[Objective]) -
     assert all(b.dtype == torch.float32 for b in objective.settings().values())
 
 
+@each
+@ranks
+def test_nothing_waits_for_a_device(cls: type[Objective], ndim: str) -> None:
+    """On the meta device, where reading a number raises and no tensor may be left behind."""
+    objective = cls()
+
+    def move(out: Output) -> Output:
+        return Output(out.logits.to("meta"), {k: v.to("meta") for k, v in out.features.items()})
+
+    objective.adapt(student=output(1, ndim), teachers=teachers(objective, ndim))
+    objective.to("meta").advance(3, 8, step=2, epochs=20)
+    others = {k: move(v) for k, v in teachers(objective, ndim).items()}
+    for _ in range(2):
+        terms = objective(student=learn(move(output(1, ndim))), teachers=others, target=TARGET.to("meta"))
+        assert all(term.is_meta for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    for name in objective.settings():
+        objective.set(name, 0.5)
+
+
 @pytest.mark.gpu
 @each
 def test_no_synchronisation(cls: type[Objective]) -> None:

@@ -376,7 +376,7 @@ def test_with_all_labels_it_is_the_mean_of_torch_bit_for_bit(mixed: bool) -> Non
 
 
 #: objectives that read labels elsewhere: in the choice of the partner, in past targets, in the weights of teachers
-PARTNERS = ("CSKDObjective", "PSKDObjective", "CAMKDObjective")
+PARTNERS = ("CSKDObjective", "IPSObjective", "PSKDObjective", "CAMKDObjective")
 
 
 @pytest.mark.parametrize("cls", OBJECTIVES)

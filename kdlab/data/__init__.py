@@ -13,6 +13,7 @@ from kdlab.data.image_folder import ImageFolder
 from kdlab.data.images import ImageDataModule
 from kdlab.data.mixing import CutMix, Mixing, Mixup
 from kdlab.data.pamap2 import PAMAP2
+from kdlab.data.partial_mixup import PartialMixup
 from kdlab.data.partners import RandomPartner
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.intervals import Intervals
@@ -51,6 +52,7 @@ __all__ = [
     "Intervals",
     "Mixing",
     "Mixup",
+    "PartialMixup",
     "PredictRoot",
     "RandomPartner",
     "RecordingDataModule",

@@ -78,8 +78,8 @@ class WindowDataModule(LightningDataModule):
             constant in training is 1.
         augment: applied to training windows after scaling; strengths that refer to the training mean and standard
             deviation do so for every ``scale``.
-        mix: `Mixup` or `CutMix`: mixes the windows of a training batch with each other, after their augmentation and
-            before their views; labels of training batches become class probabilities ``(B, K)``.
+        mix: `Mixup`, `PartialMixup` or `CutMix`: mixes the windows of a training batch with each other, after their
+            augmentation and before their views; labels of training batches become class probabilities ``(B, K)``.
         corruption: applied to test and prediction windows, as ``augment`` is; the same for every run on one split.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.

@@ -20,14 +20,14 @@ class Mixture:
 
     Args:
         partner: the place in the batch of each window's partner, ``(B,)``.
-        weight: ``lambda``, the share of a window that stays its own, 0 to 1.
+        weight: ``lambda``, the share of a window that stays its own, 0 to 1: one of all windows, or ``(B,)`` one each.
         box: on each axis the first position that comes from the partner, and the one behind the last; None: all
             positions are blended.
         shape: the axes that ``box`` is counted on; a source of another length is cut at the same fractions of it.
     """
 
     partner: NDArray[np.int64]
-    weight: float
+    weight: float | NDArray[np.float64]
     box: tuple[tuple[int, int], ...] | None = None
     shape: tuple[int, ...] = ()
 
@@ -38,7 +38,7 @@ class Mixture:
             InputError: if a box is to be cut from axes of another number.
         """
         if self.box is None:
-            own = x.dtype.type(self.weight)
+            own = self._own(x.dtype, x.ndim)
             blended: NDArray[Any] = own * x + (x.dtype.type(1) - own) * x[self.partner]
             return blended
         if x.ndim != len(self.shape) + 2:
@@ -62,12 +62,17 @@ class Mixture:
         [[0.75, 0.0, 0.25], [0.25, 0.0, 0.75]]
         """
         own = np.eye(classes + 1, classes, dtype=np.float32)[target] if target.ndim == 1 else target.astype(np.float32)
-        weight = np.float32(self.weight)
+        weight = self._own(np.dtype(np.float32), 2)
         probabilities: NDArray[np.float32] = weight * own + (np.float32(1) - weight) * own[self.partner]
-        if target.ndim > 1 and self.weight < 1:
+        if target.ndim > 1:
             without: NDArray[np.bool_] = np.asarray((target < 0).any(axis=1))
-            probabilities[without | without[self.partner]] = -1
+            probabilities[(without | without[self.partner]) & (np.asarray(self.weight) < 1)] = -1
         return probabilities
+
+    def _own(self, dtype: np.dtype[Any], ndim: int) -> NDArray[Any]:
+        """The weight in a type, in the shape that multiplies windows of so many axes."""
+        weight = np.asarray(self.weight, dtype)
+        return weight.reshape(-1, *(1,) * (ndim - 1)) if weight.ndim else weight
 
 
 @dataclass(frozen=True)

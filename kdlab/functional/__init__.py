@@ -66,6 +66,7 @@ from kdlab.functional.logits import (
     target_class_kl,
 )
 from kdlab.functional.maps import angular_margin, attention_map, attention_transfer
+from kdlab.functional.noise import keyed_normal, keyed_uniform
 from kdlab.functional.open_set import SCORES, auroc, known_score
 from kdlab.functional.precision import (
     EPS,
@@ -77,6 +78,7 @@ from kdlab.functional.precision import (
     shape_of,
     unit,
 )
+from kdlab.functional.references import reference_cross_entropy
 from kdlab.functional.semantics import (
     ablation_distance,
     ablation_map,
@@ -97,6 +99,7 @@ from kdlab.functional.transformed import (
     moment_distance,
     transformed_teacher_kl,
 )
+from kdlab.functional.transport import class_costs, transport_cost
 
 __all__ = [
     "EPS",
@@ -120,6 +123,7 @@ __all__ = [
     "check_labels",
     "check_same_batch",
     "check_same_names",
+    "class_costs",
     "class_losses",
     "class_semantic_distance",
     "confidence_weights",
@@ -133,6 +137,8 @@ __all__ = [
     "gram_distance",
     "inter_class_distance",
     "intra_class_distance",
+    "keyed_normal",
+    "keyed_uniform",
     "known_score",
     "label_divisor",
     "label_losses",
@@ -155,6 +161,7 @@ __all__ = [
     "other_classes_kl",
     "pooled_attention_map",
     "promote",
+    "reference_cross_entropy",
     "relational_angle",
     "relational_distance",
     "semantic_weight",
@@ -164,6 +171,7 @@ __all__ = [
     "standardise_logits",
     "target_class_kl",
     "transformed_teacher_kl",
+    "transport_cost",
     "unit",
     "variational_information",
 ]

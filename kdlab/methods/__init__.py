@@ -29,19 +29,24 @@ else:
     from kdlab.methods.at import AT as AT
     from kdlab.methods.aver import AVER as AVER
     from kdlab.methods.ca_mkd import CAMKD as CAMKD
+    from kdlab.methods.cad import CAD as CAD
+    from kdlab.methods.comodo import COMODO as COMODO
     from kdlab.methods.crd import CRD as CRD
     from kdlab.methods.cs_kd import CSKD as CSKD
     from kdlab.methods.dask import DASK as DASK
     from kdlab.methods.dcd import DCD as DCD
     from kdlab.methods.ddgsd import DDGSD as DDGSD
+    from kdlab.methods.diff_kd import DiffKD as DiffKD
     from kdlab.methods.dist import DIST as DIST
     from kdlab.methods.dkd import DKD as DKD
     from kdlab.methods.ebkd import EBKD as EBKD
     from kdlab.methods.eskd import ESKD as ESKD
     from kdlab.methods.fitnet import FitNet as FitNet
     from kdlab.methods.full_kd import FullKD as FullKD
+    from kdlab.methods.ips import IPS as IPS
     from kdlab.methods.kd import KD as KD
     from kdlab.methods.logit_standardisation import LogitStandardisation as LogitStandardisation
+    from kdlab.methods.mix_kd import MixKD as MixKD
     from kdlab.methods.nkd import NKD as NKD
     from kdlab.methods.pkt import PKT as PKT
     from kdlab.methods.ps_kd import PSKD as PSKD
@@ -60,6 +65,7 @@ else:
     from kdlab.methods.ttm import TTM as TTM
     from kdlab.methods.vid import VID as VID
     from kdlab.methods.wkdf import WKDF as WKDF
+    from kdlab.methods.wkdl import WKDL as WKDL
     from kdlab.methods.wttm import WTTM as WTTM
 
     __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.fields import argument
+from kdlab.nets.base import CONV
 from kdlab.objective import PAIRS, Classifier, checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.pairs import Pairs
@@ -23,6 +24,20 @@ def adapter_name(teacher: str, tap: str) -> str:
         'raw_stage2'
     """
     return f"{teacher}_{tap}".replace(".", "_")
+
+
+def to_channels(who: str, student: Tensor, teacher: Tensor) -> nn.Module:
+    """A 1x1 convolution from a map of the student ``(B, C, *S)`` to the channels of a teacher's ``(B, C', *S')``.
+
+    Raises:
+        InputError: for a feature that is no map.
+    """
+    if student.ndim - 2 not in CONV:
+        raise InputError(
+            f"{who}: taps must name maps (B, C, T) or (B, C, H, W), but the student's has {tuple(student.shape)}. "
+            "Choose a tap before the pooling."
+        )
+    return CONV[student.ndim - 2](student.shape[1], teacher.shape[1], 1)
 
 
 class HintTargets(SoftTargets):

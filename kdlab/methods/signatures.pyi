@@ -15,19 +15,24 @@ from kdlab.methods.annealing_kd import AnnealingKD as _AnnealingKD
 from kdlab.methods.at import AT as _AT
 from kdlab.methods.aver import AVER as _AVER
 from kdlab.methods.ca_mkd import CAMKD as _CAMKD
+from kdlab.methods.cad import CAD as _CAD
+from kdlab.methods.comodo import COMODO as _COMODO
 from kdlab.methods.crd import CRD as _CRD
 from kdlab.methods.cs_kd import CSKD as _CSKD
 from kdlab.methods.dask import DASK as _DASK
 from kdlab.methods.dcd import DCD as _DCD
 from kdlab.methods.ddgsd import DDGSD as _DDGSD
+from kdlab.methods.diff_kd import DiffKD as _DiffKD
 from kdlab.methods.dist import DIST as _DIST
 from kdlab.methods.dkd import DKD as _DKD
 from kdlab.methods.ebkd import EBKD as _EBKD
 from kdlab.methods.eskd import ESKD as _ESKD
 from kdlab.methods.fitnet import FitNet as _FitNet
 from kdlab.methods.full_kd import FullKD as _FullKD
+from kdlab.methods.ips import IPS as _IPS
 from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
+from kdlab.methods.mix_kd import MixKD as _MixKD
 from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
 from kdlab.methods.plans import Interval
@@ -49,6 +54,7 @@ from kdlab.methods.tpkd import TPKD as _TPKD
 from kdlab.methods.ttm import TTM as _TTM
 from kdlab.methods.vid import VID as _VID
 from kdlab.methods.wkdf import WKDF as _WKDF
+from kdlab.methods.wkdl import WKDL as _WKDL
 from kdlab.methods.wttm import WTTM as _WTTM
 from kdlab.nets.base import Backbone, MemoryFormat
 
@@ -316,6 +322,38 @@ class AnnealingKD(_AnnealingKD):
         init_lr: float | None = None,
     ) -> None: ...
 
+class CAD(_CAD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.7,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        taps: tuple[str, ...] = ("stage3",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        batch_weight: float | Literal["auto"] = 100.0,
+        channel_weight: float | Literal["auto"] = 100.0,
+        least: float = 0.3,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class CAMKD(_CAMKD):
     def __init__(
         self,
@@ -336,6 +374,35 @@ class CAMKD(_CAMKD):
         relu: bool = True,
         resize: Literal["resample"] | None = None,
         distill_decay: bool = False,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class COMODO(_COMODO):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        ce_weight: float | Literal["auto"] = 0.0,
+        instances_weight: float | Literal["auto"] = 1.0,
+        tap: str = "embedding",
+        queue: int = 16384,
+        teacher_temperature: float = 0.1,
+        student_temperature: float = 0.05,
+        hidden: int = 0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
@@ -561,6 +628,37 @@ class DKD(_DKD):
         init_lr: float | None = None,
     ) -> None: ...
 
+class DiffKD(_DiffKD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        feature_weight: float | Literal["auto"] = 1.0,
+        logits_weight: float | Literal["auto"] = 1.0,
+        diffusion_weight: float | Literal["auto"] = 1.0,
+        taps: tuple[str, ...] = ("stage3",),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        pooled: bool = False,
+        code_channels: int = 0,
+        steps: int = 5,
+        seed: int = 0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class EBKD(_EBKD):
     def __init__(
         self,
@@ -678,6 +776,36 @@ class FullKD(_FullKD):
         init_lr: float | None = None,
     ) -> None: ...
 
+class IPS(_IPS):
+    def __init__(
+        self,
+        net: Backbone,
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        kd_weight: float | Literal["auto"] = 1.0,
+        temperature: float = 4.0,
+        ce_weight: float | Literal["auto"] = 1.0,
+        segments: int = 8,
+        swapped: int = 4,
+        probability: float = 1.0,
+        seed: int = 0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        init: str | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class KD(_KD):
     def __init__(
         self,
@@ -722,6 +850,30 @@ class LogitStandardisation(_LogitStandardisation):
         learn_temperature: bool = False,
         temperature_epochs: int = 10,
         factor: float = 10.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class MixKD(_MixKD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        kd_weight: float = 0.9,
+        eps: float = 0.0,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
@@ -1232,6 +1384,7 @@ class WKDF(_WKDF):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
+        decay_from: float = 0.625,
         temperature: float = 4.0,
         kd_weight: float = 0.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
@@ -1242,7 +1395,39 @@ class WKDF(_WKDF):
         pairs: dict[str, str | dict[str, str]] | None = None,
         moments_weight: float | Literal["auto"] = 0.08,
         mean_weight: float | Literal["auto"] = 4.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class WKDL(_WKDL):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
         decay_from: float = 0.625,
+        transport_weight: float | Literal["auto"] = 600.0,
+        temperature: float = 8.0,
+        costs: list[list[float]] | None = None,
+        tap: str = "embedding",
+        cost_windows: int = 100,
+        regularisation: float = 0.05,
+        iterations: int = 10,
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,

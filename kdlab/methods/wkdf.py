@@ -20,21 +20,20 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
-from kdlab.methods.hints import HintTargets
+from kdlab.methods.decay import Decaying
+from kdlab.methods.hints import HintTargets, to_channels
 from kdlab.methods.made import Distilled
-from kdlab.nets.base import CONV
 from kdlab.objective import checked_taps
-from kdlab.types import InputError, Output
+from kdlab.types import Output
 
 
-class WKDFObjective(HintTargets):
+class WKDFObjective(HintTargets, Decaying):
     """Terms ``"ce"``, ``"kd"`` and ``"moments"``, and the setting ``"decay"``, a factor on the last.
 
     Example:
@@ -58,30 +57,10 @@ class WKDFObjective(HintTargets):
     moments_weight: Setting = setting("``beta``, at least 0.", default=0.08)
     mean_weight: Setting = setting("``r`` of the means, at least 0.", default=4.0)
     taps: tuple[str, ...] = argument("names of the features, maps.", default=("stage3",), check=checked_taps)
-    decay_from: float = argument(
-        "share of the planned epochs after which ``rho`` falls, 0 to 1; 1: never.", default=0.625, low=0.0, high=1.0
-    )
-    decay: Setting = setting("``rho``.", default=1.0, high=1.0, init=False)
-
-    def __post_init__(self) -> None:
-        """Let callbacks change the factor where it has no schedule."""
-        super().__post_init__()
-        self.moves = ("decay",) if self.decay_from < 1 else ()
-
-    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
-        """``rho = (1 + cos(pi max(0, e / E - s) / (1 - s))) / 2`` in epoch ``e`` of ``E``; 1 without a planned end."""
-        if self.decay_from < 1 and epochs:
-            passed = max(0.0, epoch / epochs - self.decay_from) / (1 - self.decay_from)
-            self.set("decay", (1 + math.cos(math.pi * min(passed, 1.0))) / 2)
 
     def make_adapter(self, student: Tensor, teacher: Tensor) -> nn.Module:
         """A 1x1 convolution to the teacher's channels."""
-        if student.ndim - 2 not in CONV:
-            raise InputError(
-                f"{type(self).__name__}: taps must name maps (B, C, T) or (B, C, H, W), but the student's has "
-                f"{tuple(student.shape)}. Choose a tap before the pooling."
-            )
-        return CONV[student.ndim - 2](student.shape[1], teacher.shape[1], 1)
+        return to_channels(type(self).__name__, student, teacher)
 
     def distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         """Of the moments of the adapted map and the teacher's."""
