@@ -185,6 +185,19 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2205.10536}
 }
 
+@article{ismailfawaz2020inceptiontime,
+  title = {{InceptionTime}: Finding {AlexNet} for time series classification},
+  author = {Ismail Fawaz, Hassan and Lucas, Benjamin and Forestier, Germain and Pelletier, Charlotte and Schmidt, Daniel
+    F. and Weber, Jonathan and Webb, Geoffrey I. and Idoumghar, Lhassane and Muller, Pierre-Alain and Petitjean,
+    Fran{\c c}ois},
+  journal = {Data Mining and Knowledge Discovery},
+  volume = {34},
+  number = {6},
+  pages = {1936--1962},
+  year = {2020},
+  doi = {10.1007/s10618-020-00710-y}
+}
+
 @inproceedings{izmailov2018averaging,
   title = {Averaging weights leads to wider optima and better generalization},
   author = {Izmailov, Pavel and Podoprikhin, Dmitrii and Garipov, Timur and Vetrov, Dmitry and Wilson, Andrew Gordon},
@@ -445,6 +458,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   pages = {3939--3945},
   year = {2015},
   note = {arXiv:1506.00327}
+}
+
+@inproceedings{wang2017time,
+  title = {Time series classification from scratch with deep neural networks: A strong baseline},
+  author = {Wang, Zhiguang and Yan, Weizhong and Oates, Tim},
+  booktitle = {International Joint Conference on Neural Networks (IJCNN)},
+  year = {2017},
+  doi = {10.1109/IJCNN.2017.7966039}
 }
 
 @inproceedings{wang2020pay,

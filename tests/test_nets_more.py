@@ -17,10 +17,12 @@ from kdlab.evaluate import macs, nets_table, parameters
 from kdlab.functional import attention_transfer, gram, similarity_preserving
 from kdlab.methods.view_checks import check_view
 from kdlab.nets import (
+    FCN,
     VGG,
     Adapter,
     AttentionLSTM,
     CifarResNet,
+    InceptionTime,
     MobileNetV2,
     RecurrentNet,
     ResNet,
@@ -98,6 +100,8 @@ FAMILIES = {
     "attention": (AttentionLSTM, {"hidden": 8, "attention": 4}, (30,), (30,) * 3),
     "transformer": (TransformerEncoder, {"dim": 16}, (30,), (4,) * 3),
     "token": (TransformerEncoder, {"dim": 16, "pool": "token", "positions": "learned"}, (30,), (4,) * 3),
+    "fcn": (FCN, {"width": 8}, (30,), (30,) * 3),
+    "inception": (InceptionTime, {"filters": 4, "bottleneck": 5}, (30,), (30,) * 3),
 }
 
 
@@ -151,7 +155,7 @@ def test_channels_last_changes_nothing_but_the_layout(name):
     assert ours.features["stage1"].stride(1) == 1
 
 
-@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token"])
+@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token", "inception"])
 def test_a_family_is_captured_as_one_graph(name):
     net, x = family(name)
     torch._dynamo.reset()
@@ -186,6 +190,9 @@ def test_windows_that_are_too_short_are_refused():
         (AttentionLSTM, {"dropout": 1.0}),
         (AttentionLSTM, {"attention": 0}),
         (TransformerEncoder, {"dim": 30}),
+        (FCN, {"width": 0}),
+        (InceptionTime, {"depth": 4}),
+        (InceptionTime, {"kernel": 3}),
         (TransformerEncoder, {"positions": "none"}),
         (TransformerEncoder, {"pool": "max"}),
     ],
@@ -575,7 +582,15 @@ def test_adapted_nets_teach_and_learn(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- from YAML
 
 
-NAMED = {"ResNet": 18, "CifarResNet": 8, "VGG": 8, "MobileNetV2": 0, "RecurrentNet": 0, "TransformerEncoder": 0}
+NAMED = {
+    "ResNet": 18,
+    "CifarResNet": 8,
+    "VGG": 8,
+    "MobileNetV2": 0,
+    "RecurrentNet": 0,
+    "TransformerEncoder": 0,
+    "FCN": 0,
+}
 
 
 def test_nets_from_yaml(tmp_path):

@@ -4,7 +4,9 @@ from kdlab.nets.adapter import Adapter
 from kdlab.nets.angular import AngularHead, AngularNet
 from kdlab.nets.base import Backbone, Standardize, build
 from kdlab.nets.described import register
+from kdlab.nets.fcn import FCN
 from kdlab.nets.fusion import SPAMFM, SensorFusion
+from kdlab.nets.inception import InceptionTime
 from kdlab.nets.mobilenet import MobileNetV2
 from kdlab.nets.plain import as_backbone
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
@@ -15,6 +17,7 @@ from kdlab.nets.vgg import VGG
 from kdlab.nets.wide_resnet import WideResNet
 
 __all__ = [
+    "FCN",
     "SPAMFM",
     "VGG",
     "Adapter",
@@ -23,6 +26,7 @@ __all__ = [
     "AttentionLSTM",
     "Backbone",
     "CifarResNet",
+    "InceptionTime",
     "MobileNetV2",
     "RecurrentNet",
     "ResNet",

@@ -33,11 +33,13 @@ class Conv1d(nn.Conv1d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if isinstance(padding, str):  # torch pads even kernels so too, with a warning
+            input, padding = F.pad(input, self._reversed_padding_repeated_twice), (0,)
         if input.ndim < 4:
-            return F.conv1d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        padding = self.padding if isinstance(self.padding, str) else (0, self.padding[0])
+            return F.conv1d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
         stride, dilation = (1, self.stride[0]), (1, self.dilation[0])
-        return F.conv2d(input, weight.unsqueeze(2), bias, stride, padding, dilation, self.groups)
+        return F.conv2d(input, weight.unsqueeze(2), bias, stride, (0, padding[0]), dilation, self.groups)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
