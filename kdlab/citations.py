@@ -498,6 +498,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   year = {2017}
 }
 
+@article{yuan2025foot,
+  title = {Foot pressure-based abnormal gait recognition with multi-scale cross-attention fusion},
+  author = {Yuan, Menghao and Wang, Yan and Zhou, Xiaohu and Gui, Meijiang and Wang, Aihui and Wang, Chen and Li, Guotao
+    and Yu, Hongnian and Meng, Lin and Hou, Zengguang},
+  journal = {IEEE Transactions on Neural Systems and Rehabilitation Engineering},
+  year = {2025},
+  doi = {10.1109/TNSRE.2025.3597639}
+}
+
 @inproceedings{yuan2020revisiting,
   title = {Revisiting knowledge distillation via label smoothing regularization},
   author = {Yuan, Li and Tay, Francis E. H. and Li, Guilin and Wang, Tao and Feng, Jiashi},

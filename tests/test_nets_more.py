@@ -24,6 +24,7 @@ from kdlab.nets import (
     CifarResNet,
     InceptionTime,
     MobileNetV2,
+    MultiScaleAttention,
     RecurrentNet,
     ResNet,
     ResNet8x4,
@@ -102,6 +103,8 @@ FAMILIES = {
     "token": (TransformerEncoder, {"dim": 16, "pool": "token", "positions": "learned"}, (30,), (4,) * 3),
     "fcn": (FCN, {"width": 8}, (30,), (30,) * 3),
     "inception": (InceptionTime, {"filters": 4, "bottleneck": 5}, (30,), (30,) * 3),
+    "scales": (MultiScaleAttention, {"channels": 6, "dim": 8}, (30,), (30, 7, 4)),
+    "two sources": (MultiScaleAttention, {"groups": {"a": 1, "b": 2}, "dim": 8}, (30,), (30, 7, 4)),
 }
 
 
@@ -155,7 +158,7 @@ def test_channels_last_changes_nothing_but_the_layout(name):
     assert ours.features["stage1"].stride(1) == 1
 
 
-@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token", "inception"])
+@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token", "inception", "two sources"])
 def test_a_family_is_captured_as_one_graph(name):
     net, x = family(name)
     torch._dynamo.reset()
@@ -191,6 +194,8 @@ def test_windows_that_are_too_short_are_refused():
         (AttentionLSTM, {"attention": 0}),
         (TransformerEncoder, {"dim": 30}),
         (FCN, {"width": 0}),
+        (MultiScaleAttention, {"heads": 3}),
+        (MultiScaleAttention, {"in_channels": 4, "groups": {"a": 1, "b": 2}}),
         (InceptionTime, {"depth": 4}),
         (InceptionTime, {"kernel": 3}),
         (TransformerEncoder, {"positions": "none"}),

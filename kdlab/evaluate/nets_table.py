@@ -33,8 +33,16 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     "Transformer": (nets.TransformerEncoder, {}),
     "FCN": (nets.FCN, {}),
     "InceptionTime": (nets.InceptionTime, {}),
+    "MultiScaleAttention": (nets.MultiScaleAttention, {}),
 }
-_SIGNALS_ONLY = (nets.RecurrentNet, nets.AttentionLSTM, nets.TransformerEncoder, nets.FCN, nets.InceptionTime)
+_SIGNALS_ONLY = (
+    nets.RecurrentNet,
+    nets.AttentionLSTM,
+    nets.TransformerEncoder,
+    nets.FCN,
+    nets.InceptionTime,
+    nets.MultiScaleAttention,
+)
 
 
 def main(words: Sequence[str]) -> str:

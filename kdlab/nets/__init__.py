@@ -8,6 +8,7 @@ from kdlab.nets.fcn import FCN
 from kdlab.nets.fusion import SPAMFM, SensorFusion
 from kdlab.nets.inception import InceptionTime
 from kdlab.nets.mobilenet import MobileNetV2
+from kdlab.nets.multi_scale import MultiScaleAttention
 from kdlab.nets.plain import as_backbone
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
 from kdlab.nets.resnet import CifarResNet, ResNet, ResNet8x4, ResNet32x4
@@ -28,6 +29,7 @@ __all__ = [
     "CifarResNet",
     "InceptionTime",
     "MobileNetV2",
+    "MultiScaleAttention",
     "RecurrentNet",
     "ResNet",
     "ResNet8x4",
