@@ -149,6 +149,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1207/s15516709cog1402_1}
 }
 
+@misc{feofanov2025mantis,
+  title = {Mantis: Lightweight calibrated foundation model for user-friendly time series classification},
+  author = {Feofanov, Vasilii and Wen, Songkang and Alonso, Marius and Ilbert, Romain and Guo, Hongbo and Tiomoko, Malik
+    and Pan, Lujia and Zhang, Jianfeng and Redko, Ievgen},
+  year = {2025},
+  note = {arXiv:2502.15637}
+}
+
 @inproceedings{he2016deep,
   title = {Deep residual learning for image recognition},
   author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
@@ -330,6 +338,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1016/j.dib.2023.109809}
 }
 
+@inproceedings{luong2015effective,
+  title = {Effective approaches to attention-based neural machine translation},
+  author = {Luong, Minh-Thang and Pham, Hieu and Manning, Christopher D.},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing (EMNLP)},
+  year = {2015},
+  doi = {10.18653/v1/D15-1166}
+}
+
 @inproceedings{ni2022cross,
   title = {Cross-modal knowledge distillation for vision-to-sensor action recognition},
   author = {Ni, Jianyuan and Sarbajna, Raunak and Liu, Yang and Ngu, Anne H. H. and Yan, Yan},
@@ -414,6 +430,22 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2403.01427}
 }
 
+@inproceedings{srivastava2015unsupervised,
+  title = {Unsupervised learning of video representations using {LSTMs}},
+  author = {Srivastava, Nitish and Mansimov, Elman and Salakhutdinov, Ruslan},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2015},
+  note = {arXiv:1502.04681}
+}
+
+@inproceedings{sutskever2014sequence,
+  title = {Sequence to sequence learning with neural networks},
+  author = {Sutskever, Ilya and Vinyals, Oriol and Le, Quoc V.},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2014},
+  note = {arXiv:1409.3215}
+}
+
 @inproceedings{tian2020contrastive,
   title = {Contrastive representation distillation},
   author = {Tian, Yonglong and Krishnan, Dilip and Isola, Phillip},
@@ -483,6 +515,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1609/aaai.v33i01.33015565}
 }
 
+@inproceedings{xu2021limu,
+  title = {{LIMU-BERT}: Unleashing the potential of unlabeled data for {IMU} sensing applications},
+  author = {Xu, Huatao and Zhou, Pengfei and Tan, Rui and Li, Mo and Shen, Guobin},
+  booktitle = {ACM Conference on Embedded Networked Sensor Systems (SenSys)},
+  pages = {220--233},
+  year = {2021},
+  doi = {10.1145/3485730.3485937}
+}
+
 @inproceedings{yang2016hierarchical,
   title = {Hierarchical attention networks for document classification},
   author = {Yang, Zichao and Yang, Diyi and Dyer, Chris and He, Xiaodong and Smola, Alex and Hovy, Eduard},
@@ -496,6 +537,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   author = {You, Shan and Xu, Chang and Xu, Chao and Tao, Dacheng},
   booktitle = {ACM SIGKDD International Conference on Knowledge Discovery and Data Mining (KDD)},
   year = {2017}
+}
+
+@article{yuan2024self,
+  title = {Self-supervised learning for human activity recognition using 700,000 person-days of wearable data},
+  author = {Yuan, Hang and Chan, Shing and Creagh, Andrew P. and Tong, Catherine and Acquah, Aidan and Clifton, David A.
+    and Doherty, Aiden},
+  journal = {npj Digital Medicine},
+  volume = {7},
+  year = {2024},
+  doi = {10.1038/s41746-024-01062-3}
 }
 
 @article{yuan2025foot,

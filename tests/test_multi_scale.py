@@ -19,7 +19,8 @@ def numbers(module, name):
 
 
 def linear(layer, x):
-    return x @ numbers(layer, "weight").T + numbers(layer, "bias")
+    weight = numbers(layer, "weight")
+    return x @ weight.reshape(len(weight), -1).T + numbers(layer, "bias")
 
 
 def sigmoid(x):

@@ -170,6 +170,7 @@ class AMC(_AMC):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -230,6 +231,7 @@ class ASoftmax(_ASoftmax):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -406,6 +408,7 @@ class CSKD(_CSKD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -498,6 +501,7 @@ class DDGSD(_DDGSD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -812,6 +816,7 @@ class PSKD(_PSKD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class PseudoLabel(_PseudoLabel):
@@ -837,6 +842,7 @@ class PseudoLabel(_PseudoLabel):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -924,6 +930,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -1071,6 +1078,7 @@ class TFKDVirtual(_TFKDVirtual):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class TGD(_TGD):

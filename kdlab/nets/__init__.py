@@ -10,6 +10,7 @@ from kdlab.nets.inception import InceptionTime
 from kdlab.nets.mobilenet import MobileNetV2
 from kdlab.nets.multi_scale import MultiScaleAttention
 from kdlab.nets.plain import as_backbone
+from kdlab.nets.pretrained import LIMUBERT, HARNet, Mantis, Published
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
 from kdlab.nets.resnet import CifarResNet, ResNet, ResNet8x4, ResNet32x4
 from kdlab.nets.reused import ReusedClassifier
@@ -19,6 +20,7 @@ from kdlab.nets.wide_resnet import WideResNet
 
 __all__ = [
     "FCN",
+    "LIMUBERT",
     "SPAMFM",
     "VGG",
     "Adapter",
@@ -27,9 +29,12 @@ __all__ = [
     "AttentionLSTM",
     "Backbone",
     "CifarResNet",
+    "HARNet",
     "InceptionTime",
+    "Mantis",
     "MobileNetV2",
     "MultiScaleAttention",
+    "Published",
     "RecurrentNet",
     "ResNet",
     "ResNet8x4",

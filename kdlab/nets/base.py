@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -196,6 +196,8 @@ class Backbone(nn.Module):
     holds_any_net: ClassVar[bool] = False
     #: keys of `kdlab.citations.BIBTEX`
     paper: ClassVar[tuple[str, ...]] = ()
+    #: paths of parts that stay in evaluation mode, a setting of this run, in no checkpoint
+    frozen: tuple[str, ...] = ()
     #: the argument with which it reads shorter windows and smaller images, where there is one, for messages
     smaller: str = ""
 
@@ -234,6 +236,13 @@ class Backbone(nn.Module):
     def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
         """Make the net again from the arguments in a checkpoint: plain values within bounds, but untrusted."""
         return cls(**init_args)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for path in self.frozen:
+            self.get_submodule(path).eval()
+        return self
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Named features of the standardised view ``x``, the last one ``"embedding"`` ``(B, D)``."""

@@ -24,13 +24,13 @@ class _Branch(nn.Module):
         narrow = max(1, channels // reduction)
         self.conv = nn.Conv1d(inputs, channels, kernel, padding=kernel // 2)
         self.norm = nn.BatchNorm1d(channels)
-        self.squeeze, self.excite = nn.Linear(channels, narrow), nn.Linear(narrow, channels)
+        self.squeeze, self.excite = nn.Conv1d(channels, narrow, 1), nn.Conv1d(narrow, channels, 1)
         self.gate = nn.Conv1d(2, 1, _GATE, padding=_GATE // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.conv(x)))
-        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(2))))).unsqueeze(2)
-        out: Tensor = x * torch.sigmoid(self.gate(torch.stack([x.mean(1), x.amax(1)], 1)))
+        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(2, keepdim=True)))))
+        out: Tensor = x * torch.sigmoid(self.gate(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)))
         return out
 
 
@@ -156,7 +156,7 @@ class MultiScaleAttention(Backbone):
             layer(F.avg_pool1d(one, _TOKEN).transpose(1, 2)) for layer, one in zip(self.tokens, gated, strict=True)
         ]
         read = [layer(tokens[i], self._others(tokens, i)) for i, layer in enumerate(self.attention)]
-        stage2 = torch.stack(read).sum(0).transpose(1, 2)
+        stage2 = sum(read[1:], read[0]).transpose(1, 2)
         stage3: Tensor = self.down(stage2)
         return {"stage1": torch.cat(gated, 1), "stage2": stage2, "stage3": stage3, "embedding": self.embed(stage3)}
 
