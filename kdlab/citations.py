@@ -174,6 +174,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1207/s15516709cog1402_1}
 }
 
+@misc{feofanov2025mantis,
+  title = {Mantis: Lightweight calibrated foundation model for user-friendly time series classification},
+  author = {Feofanov, Vasilii and Wen, Songkang and Alonso, Marius and Ilbert, Romain and Guo, Hongbo and Tiomoko, Malik
+    and Pan, Lujia and Zhang, Jianfeng and Redko, Ievgen},
+  year = {2025},
+  note = {arXiv:2502.15637}
+}
+
 @inproceedings{he2016deep,
   title = {Deep residual learning for image recognition},
   author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
@@ -216,6 +224,19 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   year = {2023},
   note = {arXiv:2305.15712}
+}
+
+@article{ismailfawaz2020inceptiontime,
+  title = {{InceptionTime}: Finding {AlexNet} for time series classification},
+  author = {Ismail Fawaz, Hassan and Lucas, Benjamin and Forestier, Germain and Pelletier, Charlotte and Schmidt, Daniel
+    F. and Weber, Jonathan and Webb, Geoffrey I. and Idoumghar, Lhassane and Muller, Pierre-Alain and Petitjean,
+    Fran{\c c}ois},
+  journal = {Data Mining and Knowledge Discovery},
+  volume = {34},
+  number = {6},
+  pages = {1936--1962},
+  year = {2020},
+  doi = {10.1007/s10618-020-00710-y}
 }
 
 @inproceedings{izmailov2018averaging,
@@ -358,6 +379,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1016/j.dib.2023.109809}
 }
 
+@inproceedings{luong2015effective,
+  title = {Effective approaches to attention-based neural machine translation},
+  author = {Luong, Minh-Thang and Pham, Hieu and Manning, Christopher D.},
+  booktitle = {Conference on Empirical Methods in Natural Language Processing (EMNLP)},
+  year = {2015},
+  doi = {10.18653/v1/D15-1166}
+}
+
 @inproceedings{ni2022cross,
   title = {Cross-modal knowledge distillation for vision-to-sensor action recognition},
   author = {Ni, Jianyuan and Sarbajna, Raunak and Liu, Yang and Ngu, Anne H. H. and Yan, Yan},
@@ -442,6 +471,22 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2403.01427}
 }
 
+@inproceedings{srivastava2015unsupervised,
+  title = {Unsupervised learning of video representations using {LSTMs}},
+  author = {Srivastava, Nitish and Mansimov, Elman and Salakhutdinov, Ruslan},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year = {2015},
+  note = {arXiv:1502.04681}
+}
+
+@inproceedings{sutskever2014sequence,
+  title = {Sequence to sequence learning with neural networks},
+  author = {Sutskever, Ilya and Vinyals, Oriol and Le, Quoc V.},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2014},
+  note = {arXiv:1409.3215}
+}
+
 @inproceedings{tian2020contrastive,
   title = {Contrastive representation distillation},
   author = {Tian, Yonglong and Krishnan, Dilip and Isola, Phillip},
@@ -488,6 +533,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1506.00327}
 }
 
+@inproceedings{wang2017time,
+  title = {Time series classification from scratch with deep neural networks: A strong baseline},
+  author = {Wang, Zhiguang and Yan, Weizhong and Oates, Tim},
+  booktitle = {International Joint Conference on Neural Networks (IJCNN)},
+  year = {2017},
+  doi = {10.1109/IJCNN.2017.7966039}
+}
+
 @inproceedings{wang2020pay,
   title = {Pay attention to features, transfer learn faster {CNN}s},
   author = {Wang, Kafeng and Gao, Xitong and Zhao, Yiren and Li, Xingjian and Dou, Dejing and Xu, Cheng-Zhong},
@@ -503,6 +556,15 @@ _ENTRIES = r"""@article{adams2017persistence,
   doi = {10.1609/aaai.v33i01.33015565}
 }
 
+@inproceedings{xu2021limu,
+  title = {{LIMU-BERT}: Unleashing the potential of unlabeled data for {IMU} sensing applications},
+  author = {Xu, Huatao and Zhou, Pengfei and Tan, Rui and Li, Mo and Shen, Guobin},
+  booktitle = {ACM Conference on Embedded Networked Sensor Systems (SenSys)},
+  pages = {220--233},
+  year = {2021},
+  doi = {10.1145/3485730.3485937}
+}
+
 @inproceedings{yang2016hierarchical,
   title = {Hierarchical attention networks for document classification},
   author = {Yang, Zichao and Yang, Diyi and Dyer, Chris and He, Xiaodong and Smola, Alex and Hovy, Eduard},
@@ -516,6 +578,25 @@ _ENTRIES = r"""@article{adams2017persistence,
   author = {You, Shan and Xu, Chang and Xu, Chao and Tao, Dacheng},
   booktitle = {ACM SIGKDD International Conference on Knowledge Discovery and Data Mining (KDD)},
   year = {2017}
+}
+
+@article{yuan2024self,
+  title = {Self-supervised learning for human activity recognition using 700,000 person-days of wearable data},
+  author = {Yuan, Hang and Chan, Shing and Creagh, Andrew P. and Tong, Catherine and Acquah, Aidan and Clifton, David A.
+    and Doherty, Aiden},
+  journal = {npj Digital Medicine},
+  volume = {7},
+  year = {2024},
+  doi = {10.1038/s41746-024-01062-3}
+}
+
+@article{yuan2025foot,
+  title = {Foot pressure-based abnormal gait recognition with multi-scale cross-attention fusion},
+  author = {Yuan, Menghao and Wang, Yan and Zhou, Xiaohu and Gui, Meijiang and Wang, Aihui and Wang, Chen and Li, Guotao
+    and Yu, Hongnian and Meng, Lin and Hou, Zengguang},
+  journal = {IEEE Transactions on Neural Systems and Rehabilitation Engineering},
+  year = {2025},
+  doi = {10.1109/TNSRE.2025.3597639}
 }
 
 @inproceedings{yuan2020revisiting,

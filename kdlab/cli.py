@@ -188,12 +188,16 @@ def _cite(words: Sequence[str]) -> None:
     """Print the BibTeX of the papers behind a config's method, net, views, data, augmentation and callbacks."""
     from kdlab.citations import bibtex, papers
     from kdlab.data import WindowDataModule
+    from kdlab.nets import Published
 
     config = usage.cite().parse_args(list(words)).config
     model, data = build(config)
     changes = [getattr(data, name, None) for name in ("augment", "mix", "corruption")]
     views = data.views.values() if isinstance(data, WindowDataModule) else ()
     print(bibtex(papers([*model.modules(), data, *changes, *views, *build_callbacks(config)])))
+    for net in model.modules():
+        if isinstance(net, Published) and net.licence:
+            print(f"\n% Licence of the published weights of {net.licence}")
 
 
 def _nets(words: Sequence[str]) -> None:

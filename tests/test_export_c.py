@@ -34,8 +34,10 @@ from kdlab.export.c.text import comment, identifier
 from kdlab.export.c.write import quantised
 from kdlab.export.physical import PhysicalNet
 from kdlab.nets import (
+    FCN,
     VGG,
     CifarResNet,
+    InceptionTime,
     MobileNetV2,
     RecurrentNet,
     TransformerEncoder,
@@ -75,6 +77,7 @@ NETS = {
     "mobilenet relu": lambda: MobileNetV2(0.125, expansion=2, in_channels=3, num_classes=5, activation="relu"),
     "cifar resnet": lambda: CifarResNet(8, ndim=1, in_channels=3, num_classes=5),
     "odd": Odd,
+    "fcn": lambda: FCN(8, in_channels=3, num_classes=5),
 }
 SCALE = {"offset": [1013.0, 0.0, -9.81], "divisor": [4.0, 0.2, 3.0], "clip": False}
 
@@ -162,6 +165,7 @@ REFUSED = {
         r"\w+[\w.]* \(\w+\)",
     ),
     "vgg": (lambda: VGG(8, in_channels=3, num_classes=5), r"[\w.]+ \(MaxPool1d\)"),
+    "inception": (lambda: InceptionTime(3, 4, in_channels=3, num_classes=5), r"[\w.]+ \(MaxPool1d\)"),
     "images": (lambda: WideResNet(10, 1, 2, in_channels=3, num_classes=5), "WideResNet for images"),
     "gelu": (lambda: Between(nn.GELU()), r"middle\.1 \(GELU\)"),
     "leaky": (lambda: Between(nn.LeakyReLU()), r"middle\.1 \(LeakyReLU\)"),
@@ -171,6 +175,10 @@ REFUSED = {
     "circular": (
         lambda: Between(nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular")),
         r"middle\.1 \(Conv1d\) with .*circular",
+    ),
+    "same": (
+        lambda: Between(nn.Conv1d(4, 4, 3, padding="same", dilation=3)),
+        r"middle\.1 \(Conv1d\) with .*dilation=3",
     ),
     "padding": (lambda: Between(nn.Conv1d(4, 4, 3, padding=3)), r"middle\.1 \(Conv1d\) with padding=3"),
     "too short": (lambda: Between(nn.Conv1d(4, 4, 70)), r"middle\.1 \(Conv1d\), which finds a window of 59 samples"),

@@ -110,6 +110,8 @@ NETS = {
         lambda: kdlab.nets.TransformerEncoder(in_channels=6, num_classes=4, dim=16, layers=1, heads=2),
         None,
     ),
+    "inception": (lambda: kdlab.nets.InceptionTime(3, 8, in_channels=6, num_classes=4), None),
+    "fcn": (lambda: kdlab.nets.FCN(8, in_channels=6, num_classes=4), None),
     "grouped": (lambda: signals(nn.Conv1d(6, 12, 3, groups=6), nn.Conv1d(12, 16, 1), nn.BatchNorm1d(16)), None),
     "images": (lambda: Around(nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3)), ndim=2), None),
     "positions": (lambda: Around(Positions()), None),

@@ -17,11 +17,14 @@ from kdlab.evaluate import macs, nets_table, parameters
 from kdlab.functional import attention_transfer, gram, similarity_preserving
 from kdlab.methods.view_checks import check_view
 from kdlab.nets import (
+    FCN,
     VGG,
     Adapter,
     AttentionLSTM,
     CifarResNet,
+    InceptionTime,
     MobileNetV2,
+    MultiScaleAttention,
     RecurrentNet,
     ResNet,
     ResNet8x4,
@@ -98,6 +101,10 @@ FAMILIES = {
     "attention": (AttentionLSTM, {"hidden": 8, "attention": 4}, (30,), (30,) * 3),
     "transformer": (TransformerEncoder, {"dim": 16}, (30,), (4,) * 3),
     "token": (TransformerEncoder, {"dim": 16, "pool": "token", "positions": "learned"}, (30,), (4,) * 3),
+    "fcn": (FCN, {"width": 8}, (30,), (30,) * 3),
+    "inception": (InceptionTime, {"filters": 4, "bottleneck": 5}, (30,), (30,) * 3),
+    "scales": (MultiScaleAttention, {"channels": 6, "dim": 8}, (30,), (30, 7, 4)),
+    "two sources": (MultiScaleAttention, {"groups": {"a": 1, "b": 2}, "dim": 8}, (30,), (30, 7, 4)),
 }
 
 
@@ -151,7 +158,7 @@ def test_channels_last_changes_nothing_but_the_layout(name):
     assert ours.features["stage1"].stride(1) == 1
 
 
-@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token"])
+@pytest.mark.parametrize("name", ["cifar-1", "vgg-2", "token", "inception", "two sources"])
 def test_a_family_is_captured_as_one_graph(name):
     net, x = family(name)
     torch._dynamo.reset()
@@ -186,6 +193,11 @@ def test_windows_that_are_too_short_are_refused():
         (AttentionLSTM, {"dropout": 1.0}),
         (AttentionLSTM, {"attention": 0}),
         (TransformerEncoder, {"dim": 30}),
+        (FCN, {"width": 0}),
+        (MultiScaleAttention, {"heads": 3}),
+        (MultiScaleAttention, {"in_channels": 4, "groups": {"a": 1, "b": 2}}),
+        (InceptionTime, {"depth": 4}),
+        (InceptionTime, {"kernel": 3}),
         (TransformerEncoder, {"positions": "none"}),
         (TransformerEncoder, {"pool": "max"}),
     ],
@@ -575,7 +587,15 @@ def test_adapted_nets_teach_and_learn(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- from YAML
 
 
-NAMED = {"ResNet": 18, "CifarResNet": 8, "VGG": 8, "MobileNetV2": 0, "RecurrentNet": 0, "TransformerEncoder": 0}
+NAMED = {
+    "ResNet": 18,
+    "CifarResNet": 8,
+    "VGG": 8,
+    "MobileNetV2": 0,
+    "RecurrentNet": 0,
+    "TransformerEncoder": 0,
+    "FCN": 0,
+}
 
 
 def test_nets_from_yaml(tmp_path):

@@ -31,8 +31,18 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     **{kind.upper(): (nets.RecurrentNet, {"kind": kind}) for kind in ("rnn", "gru", "lstm")},
     "AttentionLSTM": (nets.AttentionLSTM, {}),
     "Transformer": (nets.TransformerEncoder, {}),
+    "FCN": (nets.FCN, {}),
+    "InceptionTime": (nets.InceptionTime, {}),
+    "MultiScaleAttention": (nets.MultiScaleAttention, {}),
 }
-_SIGNALS_ONLY = (nets.RecurrentNet, nets.AttentionLSTM, nets.TransformerEncoder)
+_SIGNALS_ONLY = (
+    nets.RecurrentNet,
+    nets.AttentionLSTM,
+    nets.TransformerEncoder,
+    nets.FCN,
+    nets.InceptionTime,
+    nets.MultiScaleAttention,
+)
 
 
 def main(words: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``provenance``       ``checkpoint`` and its ``sha256`` (null of a net of this process), ``weights`` (a hash of names and
                      values), ``method``, ``net``, ``view``, ``view_settings``, ``training`` (epoch, why it stopped),
                      ``teachers`` (view, file, hash, provenance), ``fingerprint`` of the data (id, seed, ...; of people
-                     their salted hashes, or else their number)
+                     their salted hashes, or else their number); of published weights that it or a teacher began
+                     with, ``published`` (net, file, sha256, licence) and ``licences``
 ``c``                of a net in C: ``function``, ``header`` (``name``, ``sha256``, ``bytes``), ``self_test`` (file or
                      null), ``ram`` and ``flash`` in bytes (``static``, ``stack_below``; ``tables``, ``descriptions``
                      with 32-bit pointers), ``compiler`` that checked it (or null), ``probe``: logits of the window

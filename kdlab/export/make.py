@@ -38,6 +38,7 @@ from kdlab.files import remove_leftovers, replacing
 from kdlab.fingerprint import check_same_split, without_people
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.label_kinds import trained_on_many
+from kdlab.methods.origins import licences
 from kdlab.nets.base import Backbone
 from kdlab.nets.recorded import is_complete
 from kdlab.types import InputError
@@ -227,4 +228,6 @@ def _provenance(described: Mapping[str, Any], net: Backbone, path: Path | None) 
         **known | {"fingerprint": without_people(described["fingerprint"] or {})},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
         "teachers": described.get("teachers", {}),
+        **({"published": described["published"]} if described.get("published") else {}),
+        **({"licences": found} if (found := licences(described)) else {}),
     }

@@ -330,6 +330,7 @@ class Method(Preparation):
             **described_weights(objective_of(self)),
             **described_auto(objective_of(self)),
             **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
+            **({"published": dict(self.published)} if self.published else {}),
             **({"selection": self.selection} if self.selection and not self.provenance else {}),
         }
 
@@ -375,5 +376,6 @@ class Method(Preparation):
         restore_weights(objective_of(self), described)
         restore_auto(objective_of(self), described)
         self.unlabelled = described.get("unlabelled", 0)
+        self.published = described.get("published")
         self._check_view_settings("ckpt_path: this net", windows)
         check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)

@@ -156,6 +156,7 @@ _DESCRIPTION: dict[str, tuple[str, _Test]] = {
     "selection": _PLAIN,
     "provenance": ("a mapping of plain values", lambda value: value is None or _plain_mapping(value)),
     "unlabelled": ("a count", _or_none(_count)),
+    "published": ("words by name", _or_none(_by_name(lambda value: type(value) is str))),
     "auto_weights": ("finite numbers by name", _or_none(_by_name(_number))),
     "teachers": ("a mapping of mappings", _or_none(_by_name(_plain_mapping))),
 }

@@ -15,13 +15,16 @@ from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
+from kdlab.methods.origins import published_origin
 from kdlab.methods.plans import plan_of
 from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
+from kdlab.methods.tensor_files import SUFFIX, read_safetensors
 from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
+from kdlab.nets.pretrained import Published
 from kdlab.types import InputError, Windows
 
 #: the files that a run folder to start from is searched for, in this order
@@ -54,6 +57,8 @@ class Preparation(Receiving):
     _initialised: bool
     #: training windows without a label in the batches
     unlabelled: int = 0
+    #: the published weights that the training began with: net, file, hash and licence
+    published: Mapping[str, Any] | None = None
     #: random states of the checkpoint that the fit resumes from
     _random: dict[str, Any] | None
 
@@ -179,14 +184,19 @@ class Preparation(Receiving):
     def _load_init(self, init: str, windows: Windows) -> None:
         what = self.init_argument
         path = find_checkpoint(init, INIT_FILES, what)
-        checkpoint = read_checkpoint(path, what)
+        checkpoint = read_safetensors(path, what) if path.suffix == SUFFIX else read_checkpoint(path, what)
         described = description(checkpoint, what)
         who = f"{what}: {str(path)!r}"
+        if described is None and isinstance(self.net, Published):
+            self.net.take_published(checkpoint, who)
+            self.published = published_origin(self.net, path)
+            return
         if described is None:
             raise InputError(
                 f"{who} must be a checkpoint of kdlab, but was not written by kdlab. Train one with kdlab."
             )
         check_same_labels(who, described, self.many_labels)
+        self.published = described.get("published")
         remedy = "Start from a net of the same fold"
         check_same_split(described.get("fingerprint"), windows.fingerprint, who, remedy)
         state = {k.removeprefix("net."): v for k, v in checkpoint["state_dict"].items() if k.startswith("net.")}

@@ -176,6 +176,7 @@ class AMC(_AMC):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class AMD(_AMD):
@@ -236,6 +237,7 @@ class ASoftmax(_ASoftmax):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class AT(_AT):
@@ -473,6 +475,7 @@ class CSKD(_CSKD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class DASK(_DASK):
@@ -565,6 +568,7 @@ class DDGSD(_DDGSD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class DIST(_DIST):
@@ -964,6 +968,7 @@ class PSKD(_PSKD):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class PseudoLabel(_PseudoLabel):
@@ -989,6 +994,7 @@ class PseudoLabel(_PseudoLabel):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class RKD(_RKD):
@@ -1076,6 +1082,7 @@ class SAKDNTeacher(_SAKDNTeacher):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class SP(_SP):
@@ -1223,6 +1230,7 @@ class TFKDVirtual(_TFKDVirtual):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class TGD(_TGD):

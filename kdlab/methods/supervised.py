@@ -12,6 +12,8 @@ from torch import Tensor
 from kdlab.fields import documented, parameters, texts
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
+from kdlab.methods.freezing import freeze as freeze_parts
+from kdlab.methods.freezing import unfreeze
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import ScheduleCallable
@@ -30,12 +32,15 @@ class Supervised(Method):
         objective: turns the output into terms; `CrossEntropy` with the arguments of the label term by default.
         optimizer: makes the optimiser from the parameters (SGD .05, momentum .9, weight decay 1e-4 by default).
         scheduler: makes the learning-rate schedule from the optimiser, stepped once an epoch.
-        init: checkpoint or run folder of the same net to start from.
+        init: checkpoint or run folder of the same net to start from; of a net of `kdlab.nets.pretrained` also the file
+            of its published weights.
         compile: compile the net for the fit, see `Method`.
         memory_format: how the net's features lie in memory, see `Method`.
         num_classes: number of classes of a plain ``torch.nn.Module``, see `Method`.
         scheduler_interval: step the schedule once an ``"epoch"`` or with every ``"step"``, see `Method`.
         init_lr: learning rate of a fit that starts from ``init``, see `Method`.
+        freeze: parts of the net that are not trained and stay in evaluation mode during the fit: ``"body"``, all but
+            the head, or paths of modules and parameters, such as ``["stem", "stages.0"]``; ``None``: no part.
 
     Example:
         >>> from kdlab.nets import WideResNet
@@ -59,14 +64,32 @@ class Supervised(Method):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
         **labels: Any,
     ) -> None:
         super().__init__(
             net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval, init_lr
         )
         self.objective = _objective(type(self).__name__, objective, labels)
+        self.freeze = freeze
+        self._frozen: list[str] = []
+        if freeze is not None:  # refuse a wrong path here
+            unfreeze(self.net, freeze_parts(self.net, freeze, type(self).__name__))
         if type(self) is Supervised and type(self.objective) is CrossEntropy:
             self._term_names = ("ce",)
+
+    def start_weights(self, windows: Windows) -> None:
+        """Load the weights to start from, and take the frozen parts out of training."""
+        super().start_weights(windows)
+        if self.freeze is not None and not self._frozen:
+            self._frozen = freeze_parts(self.net, self.freeze, type(self).__name__)
+
+    def on_fit_end(self) -> None:
+        """Put the frozen parts back into training."""
+        super().on_fit_end()
+        if self._frozen:
+            unfreeze(self.net, self._frozen)
+            self._frozen = []
 
     def build(self, windows: Windows) -> None:
         """Make the objective's adapters, where it has some that are not made yet."""

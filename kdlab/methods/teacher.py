@@ -23,6 +23,7 @@ from kdlab.methods.class_maps import groups_of, mapped
 from kdlab.methods.finite import check_finite
 from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.methods.label_kinds import check_same_labels
+from kdlab.methods.origins import licences
 from kdlab.methods.physical import Before, given_statistics, own_scaling, scale_hint, warn_of_units
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -341,6 +342,7 @@ class Teacher(nn.Module):
             "file": self.file,
             "hash": self.hash,
             "provenance": self.description.get("provenance", {}),
+            **({"licences": found} if (found := licences(self.description)) else {}),
             **({} if self.class_map is None else {"class_map": self.class_map}),
             **({"units": "physical"} if self.physical else {}),
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +33,13 @@ class Conv1d(nn.Conv1d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if isinstance(padding, str):  # torch pads even kernels so too, with a warning
+            input, padding = F.pad(input, self._reversed_padding_repeated_twice), (0,)
         if input.ndim < 4:
-            return F.conv1d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        padding = self.padding if isinstance(self.padding, str) else (0, self.padding[0])
+            return F.conv1d(input, weight, bias, self.stride, padding, self.dilation, self.groups)
         stride, dilation = (1, self.stride[0]), (1, self.dilation[0])
-        return F.conv2d(input, weight.unsqueeze(2), bias, stride, padding, dilation, self.groups)
+        return F.conv2d(input, weight.unsqueeze(2), bias, stride, (0, padding[0]), dilation, self.groups)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -194,6 +196,8 @@ class Backbone(nn.Module):
     holds_any_net: ClassVar[bool] = False
     #: keys of `kdlab.citations.BIBTEX`
     paper: ClassVar[tuple[str, ...]] = ()
+    #: paths of parts that stay in evaluation mode, a setting of this run, in no checkpoint
+    frozen: tuple[str, ...] = ()
     #: the argument with which it reads shorter windows and smaller images, where there is one, for messages
     smaller: str = ""
 
@@ -232,6 +236,13 @@ class Backbone(nn.Module):
     def rebuild(cls, init_args: Mapping[str, Any]) -> Backbone:
         """Make the net again from the arguments in a checkpoint: plain values within bounds, but untrusted."""
         return cls(**init_args)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for path in self.frozen:
+            self.get_submodule(path).eval()
+        return self
 
     def taps(self, x: Tensor) -> dict[str, Tensor]:
         """Named features of the standardised view ``x``, the last one ``"embedding"`` ``(B, D)``."""

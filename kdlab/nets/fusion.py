@@ -197,7 +197,7 @@ class SensorFusion(Backbone):
         given = {"acc": 3, "gyro": 3} if groups is None else dict(groups)
         total = sum(given.values())
         super().__init__(max(total, 1), num_classes, ndim, stride=4)
-        _check_groups(given, in_channels)
+        check_groups("SensorFusion", given, in_channels)
         self.groups = given
         self.semantic_size = num_classes if semantic_size is None else semantic_size
         if self.semantic_size < 1:
@@ -244,16 +244,25 @@ class SensorFusion(Backbone):
         return self._vectors(stage3.chunk(len(self.groups), 1))["embedding"]
 
 
-def _check_groups(groups: Mapping[str, int], in_channels: int | None) -> None:
+def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -> None:
+    """Check the channel groups of a net of several sensors.
+
+    Args:
+        who: the net, for messages.
+        groups: sensor -> number of its channels.
+        in_channels: channels of the view, or None.
+
+    Raises:
+        InputError: for no group, a name that is no word, an empty group, or ``in_channels`` that is not their sum.
+    """
     wrong = [n for n in groups if not re.fullmatch(r"[A-Za-z]\w*", n) or n in dir(nn.ModuleDict)]
     if not groups or wrong or min(groups.values()) < 1:
         raise InputError(
-            "SensorFusion: groups must be {sensor: number of channels} with names of letters, digits and _ (and not "
+            f"{who}: groups must be {{sensor: number of channels}} with names of letters, digits and _ (and not "
             f"train, keys, ...) and at least one channel each, but got {dict(groups)}. Correct them."
         )
     if in_channels is not None and in_channels != sum(groups.values()):
         raise InputError(
-            f"SensorFusion: in_channels must be the sum of the groups, {sum(groups.values())} ({dict(groups)}), "
-            "but got "
-            f"{in_channels}. Leave in_channels out, or name a group for every channel."
+            f"{who}: in_channels must be the sum of the groups, {sum(groups.values())} ({dict(groups)}), "
+            f"but got {in_channels}. Leave in_channels out, or name a group for every channel."
         )

@@ -43,7 +43,8 @@ def _layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
     if isinstance(layer, Convolution):
         weight, bias, geometry = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias), layer.geometry
         groups = len(weight) if geometry.depthwise else 1
-        return F.conv1d(inputs[0], weight, bias, geometry.stride, geometry.padding, 1, groups)
+        x = F.pad(inputs[0], (0, 1)) if geometry.odd else inputs[0]
+        return F.conv1d(x, weight, bias, geometry.stride, geometry.padding, 1, groups)
     if isinstance(layer, Addition):
         return inputs[0] + inputs[1]
     if isinstance(layer, Average):

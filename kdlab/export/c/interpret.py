@@ -64,7 +64,7 @@ def _layer(layer: IntLayer, values: dict[str, Whole]) -> Whole:
 
 def _convolve(layer: IntConvolution, x: Whole) -> Whole:
     geometry = layer.geometry
-    padded = np.pad(x, ((0, 0), (0, 0), (geometry.padding, geometry.padding))).astype(np.float64)
+    padded = np.pad(x, ((0, 0), (0, 0), geometry.ends)).astype(np.float64)
     taps = sliding_window_view(padded, geometry.kernel, axis=2)[:, :, :: geometry.stride]  # (B, C, T', K)
     weight = layer.weight.astype(np.float64)
     if geometry.depthwise:

@@ -31,16 +31,25 @@ class Value:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a 1-D convolution moves over its input; ``depthwise``: each channel by itself."""
+    """How a 1-D convolution moves over its input; ``depthwise``: each channel by itself.
+
+    ``padding`` zeros come before the input; behind it as many, or one more where ``odd``.
+    """
 
     kernel: int
     stride: int = 1
     padding: int = 0
     depthwise: bool = False
+    odd: bool = False
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Zeros before and behind the input."""
+        return self.padding, self.padding + self.odd
 
     def length(self, samples: int) -> int:
         """Samples of the output."""
-        return (samples + 2 * self.padding - self.kernel) // self.stride + 1
+        return (samples + sum(self.ends) - self.kernel) // self.stride + 1
 
 
 @dataclass

@@ -35,7 +35,7 @@ def lower(net: Backbone, length: int) -> Graph:
     depthwise convolution with one tap. Both are exact.
 
     Args:
-        net: `WideResNet`, `MobileNetV2`, or another whose layers are of the same kinds.
+        net: `WideResNet`, `MobileNetV2`, `FCN`, or another whose layers are of the same kinds.
         length: samples of a window.
 
     Raises:
@@ -169,12 +169,15 @@ class _Lowering:
     def _conv(self, node: fx.Node, conv: nn.Conv1d) -> None:
         source, kernel, groups = self._input(node), conv.kernel_size[0], conv.groups
         padding = conv.padding if isinstance(conv.padding, str) else conv.padding[0]
+        if isinstance(padding, str):
+            padding = (kernel - 1) // 2 if padding == "same" else 0
+        odd = conv.padding == "same" and kernel % 2 == 0
         depthwise = groups > 1 and groups == conv.in_channels == conv.out_channels
         if conv.dilation[0] != 1 or conv.padding_mode != "zeros" or (groups > 1 and not depthwise):
             raise _refused(self._name(node), f" with groups={groups}, dilation={conv.dilation[0]}, {conv.padding_mode}")
-        if isinstance(padding, str) or padding >= kernel:
+        if padding >= kernel:
             raise _refused(self._name(node), f" with padding={padding!r} at a kernel of {kernel}")
-        geometry = Geometry(kernel, conv.stride[0], padding, depthwise)
+        geometry = Geometry(kernel, conv.stride[0], padding, depthwise, odd)
         output = self._output(self._path(node), conv.out_channels, geometry.length(source.length))
         if output.length < 1:
             raise _refused(self._name(node), f", which finds a window of {source.length} samples too short")
