@@ -22,6 +22,7 @@ from kdlab.views import (
     PersistenceImage,
     Raw,
     RecurrencePlot,
+    Resampled,
     ScanPersistenceImage,
     Spectrogram,
     View,
@@ -50,6 +51,9 @@ KINDS = [
     RecurrencePlot(size=None, dimension=3, delay=2),
     RecurrencePlot(size=40, threshold=0.5),
     Spectrogram(segment=25, step=7, transform=50, floor=None),
+    Raw(samples=40, part="centre"),
+    Resampled(rate=30.0, source_rate=100.0),
+    Resampled(rate=100, length=300, scale=0.5, source_rate=62.5, border="mean"),
 ]
 
 
@@ -351,6 +355,8 @@ views:
   mtf: MarkovTransitionField
   plot: RecurrencePlot
   spectrogram: Spectrogram
+  far/physical: {class_path: Resampled, init_args: {rate: 30, length: 300, scale: 0.102}}
+  last: {class_path: Raw, init_args: {samples: 100}}
   later: null
 view: PersistenceImage
 """
@@ -377,6 +383,8 @@ def test_yaml_with_bare_class_names():
             "mtf": MarkovTransitionField(),
             "plot": RecurrencePlot(),
             "spectrogram": Spectrogram(),
+            "far/physical": Resampled(rate=30, length=300, scale=0.102),
+            "last": Raw(samples=100),
             "later": None,
         }
         assert holder.view == PersistenceImage()

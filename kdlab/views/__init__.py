@@ -6,6 +6,7 @@ from kdlab.views.gaf import GramianAngularField
 from kdlab.views.persistence import PersistenceImage, ScanPersistenceImage
 from kdlab.views.raw import Raw, RawImage
 from kdlab.views.recurrence import RecurrencePlot
+from kdlab.views.resampled import Resampled
 from kdlab.views.spectrogram import Spectrogram
 from kdlab.views.transitions import MarkovTransitionField
 
@@ -16,6 +17,7 @@ __all__ = [
     "Raw",
     "RawImage",
     "RecurrencePlot",
+    "Resampled",
     "ScanPersistenceImage",
     "Spectrogram",
     "View",

@@ -13,7 +13,7 @@ from kdlab.views.base import View, check_number, check_size
 from kdlab.views.segments import bounds, means, side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecurrencePlot(View):
     r"""Recurrence plot of each channel of a window.
 

@@ -13,7 +13,7 @@ from kdlab.types import InputError
 from kdlab.views.base import View, check, check_number, check_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spectrogram(View):
     r"""Spectrogram of each channel of a window: its power density in overlapping segments, in decibels.
 

@@ -16,7 +16,7 @@ from kdlab.views.segments import bounds, side
 _EQUAL = 1e-8  # quantiles that are no further apart are one edge
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MarkovTransitionField(View):
     r"""Markov transition field of each channel of a window.
 
