@@ -28,6 +28,17 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:1904.05835}
 }
 
+@article{allen1977short,
+  title = {Short term spectral analysis, synthesis, and modification by discrete {Fourier} transform},
+  author = {Allen, Jont B.},
+  journal = {IEEE Transactions on Acoustics, Speech, and Signal Processing},
+  volume = {25},
+  number = {3},
+  pages = {235--238},
+  year = {1977},
+  doi = {10.1109/TASSP.1977.1162950}
+}
+
 @inproceedings{anguita2013public,
   title = {A public domain dataset for human activity recognition using smartphones},
   author = {Anguita, Davide and Ghio, Alessandro and Oneto, Luca and Parra, Xavier and Reyes-Ortiz, Jorge L.},
@@ -161,6 +172,17 @@ _ENTRIES = r"""@article{adams2017persistence,
     Changshui},
   booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
   year = {2020}
+}
+
+@article{eckmann1987recurrence,
+  title = {Recurrence plots of dynamical systems},
+  author = {Eckmann, Jean-Pierre and Oliffson Kamphorst, Sylvie and Ruelle, David},
+  journal = {Europhysics Letters},
+  volume = {4},
+  number = {9},
+  pages = {973--977},
+  year = {1987},
+  doi = {10.1209/0295-5075/4/9/004}
 }
 
 @article{elman1990finding,

@@ -121,6 +121,7 @@ def _of_checkpoint(path: Path, described: Mapping[str, Any], net: Backbone) -> S
     window, rate = fingerprint["window"], fingerprint.get("sampling_rate")
     rate = rate.get(source) if isinstance(rate, Mapping) else rate
     axes, classes = [window] if isinstance(window, int) else list(window), [str(c) for c in fingerprint["classes"]]
+    axes[-1] = read_samples(described, axes[-1], what)
     if (net.in_channels, net.num_classes) != (len(picked), len(classes)):
         raise InputError(
             f"{what}: the net must read {len(picked)} channels and return {len(classes)} classes, as its description "
@@ -180,6 +181,26 @@ def read_channels(described: Mapping[str, Any], what: str) -> tuple[str, list[in
             f"{what}: its view must read channels of {', '.join(names)}, but is {settings}. Train it again."
         )
     return source, [c % len(names) for c in found]
+
+
+def read_samples(described: Mapping[str, Any], length: int, what: str) -> int:
+    """How many of the samples of a window the net of a checkpoint reads.
+
+    Raises:
+        InputError: more than there are.
+
+    >>> read_samples({"view_settings": "Raw(channels=None, source=None, samples=100)"}, 1000, "")
+    100
+    """
+    samples = _parsed(described.get("view_settings"))[1].get("samples")
+    if samples is None:
+        return length
+    if type(samples) is not int or not 1 <= samples <= length:
+        raise InputError(
+            f"{what}: its view must read 1 to {length} samples of a window, but is {described['view_settings']}. Train "
+            "it again."
+        )
+    return samples
 
 
 def _parsed(settings: str | None) -> tuple[str, dict[str, Any]]:

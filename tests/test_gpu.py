@@ -8,7 +8,14 @@ import torch
 from kdlab import AMD, TGD, TPKD, Teacher
 from kdlab.callbacks import TemperatureAnnealing, WeightAnnealing
 from kdlab.data import BasicMotions
-from kdlab.views import GramianAngularField, PersistenceImage, Raw
+from kdlab.views import (
+    GramianAngularField,
+    MarkovTransitionField,
+    PersistenceImage,
+    Raw,
+    RecurrencePlot,
+    Spectrogram,
+)
 from tests.conftest import net, trainer
 
 pytestmark = pytest.mark.gpu
@@ -33,7 +40,17 @@ def test_a_fit_on_the_device(method, precision, teachers, tmp_path):
     assert torch.isfinite(run.callback_metrics["train/loss"])
 
 
-@pytest.mark.parametrize("view", [Raw(), GramianAngularField(size=32), PersistenceImage(size=32)])
+@pytest.mark.parametrize(
+    "view",
+    [
+        Raw(),
+        GramianAngularField(size=32),
+        PersistenceImage(size=32),
+        MarkovTransitionField(),
+        RecurrencePlot(dimension=2),
+        Spectrogram(floor=None),
+    ],
+)
 def test_views_on_the_device_equal_the_host(view):
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 3, 100)).astype("float32"))
     on_device = view(x.cuda())

@@ -16,7 +16,17 @@ import torch
 
 import kdlab.views
 from kdlab.types import InputError
-from kdlab.views import GramianAngularField, PersistenceImage, Raw, ScanPersistenceImage, View
+from kdlab.views import (
+    GramianAngularField,
+    MarkovTransitionField,
+    PersistenceImage,
+    Raw,
+    RecurrencePlot,
+    Resampled,
+    ScanPersistenceImage,
+    Spectrogram,
+    View,
+)
 from tests.conftest import PATIENCE
 
 
@@ -37,6 +47,13 @@ KINDS = [
     GramianAngularField(size=32, floor=4.5),
     PersistenceImage(size=9, floor=4.5),
     PersistenceImage(size=9, weight="absolute", normalize=False),
+    MarkovTransitionField(size=9, bins=3, strategy="uniform", floor=1.0),
+    RecurrencePlot(size=None, dimension=3, delay=2),
+    RecurrencePlot(size=40, threshold=0.5),
+    Spectrogram(segment=25, step=7, transform=50, floor=None),
+    Raw(samples=40, part="centre"),
+    Resampled(rate=30.0, source_rate=100.0),
+    Resampled(rate=100, length=300, scale=0.5, source_rate=62.5, border="mean"),
 ]
 
 
@@ -228,6 +245,18 @@ BAD = [
     (PersistenceImage, {"grid": "legacy", "persistence": (1.0, 2.0)}),
     (PersistenceImage, {"grid": "legacy", "backend": "persim"}),
     (ScanPersistenceImage, {"sigma": 0}),
+    (MarkovTransitionField, {"bins": 1}),
+    (MarkovTransitionField, {"bins": None}),
+    (MarkovTransitionField, {"strategy": "normal"}),
+    (MarkovTransitionField, {"floor": -1.0}),
+    (RecurrencePlot, {"dimension": 0}),
+    (RecurrencePlot, {"delay": 1.5}),
+    (RecurrencePlot, {"threshold": 0.0}),
+    (Spectrogram, {"segment": 1}),
+    (Spectrogram, {"step": 33}),
+    (Spectrogram, {"step": None}),
+    (Spectrogram, {"transform": 16}),
+    (Spectrogram, {"floor": float("nan")}),
 ]
 
 
@@ -243,6 +272,16 @@ def test_gaf_needs_enough_samples():
         GramianAngularField(97)(np.zeros((3, 96)))
     with pytest.raises(InputError, match="size"):
         GramianAngularField(97).shape(3, 96)
+
+
+def test_plots_and_spectrograms_need_enough_samples():
+    with pytest.raises(InputError, match=r"size: expected at most the 96 samples .* got 98"):
+        RecurrencePlot(94, dimension=3, delay=2)(np.zeros((3, 96)))
+    with pytest.raises(InputError, match=r"dimension must be so small .* 2 points are left of 4 samples, but got 4"):
+        RecurrencePlot(None, dimension=4).shape(3, 4)
+    for call in (lambda view: view(np.zeros((3, 31))), lambda view: view.shape(3, 31)):
+        with pytest.raises(InputError, match="segment must be at most the 31 samples of a window, but got 32"):
+            call(Spectrogram())
 
 
 def test_equal_settings_have_equal_digests():
@@ -313,6 +352,11 @@ views:
   pi: {class_path: PersistenceImage, init_args: {size: 32, birth: [-4, 4]}}
   gaf: {class_path: GramianAngularField, init_args: {method: difference, size: null, source: phone}}
   scan: ScanPersistenceImage
+  mtf: MarkovTransitionField
+  plot: RecurrencePlot
+  spectrogram: Spectrogram
+  far/physical: {class_path: Resampled, init_args: {rate: 30, length: 300, scale: 0.102}}
+  last: {class_path: Raw, init_args: {samples: 100}}
   later: null
 view: PersistenceImage
 """
@@ -336,6 +380,11 @@ def test_yaml_with_bare_class_names():
             "pi": PersistenceImage(size=32),
             "gaf": GramianAngularField(None, "difference", source="phone"),
             "scan": ScanPersistenceImage(),
+            "mtf": MarkovTransitionField(),
+            "plot": RecurrencePlot(),
+            "spectrogram": Spectrogram(),
+            "far/physical": Resampled(rate=30, length=300, scale=0.102),
+            "last": Raw(samples=100),
             "later": None,
         }
         assert holder.view == PersistenceImage()

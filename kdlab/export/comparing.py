@@ -17,6 +17,7 @@ from torch import Tensor
 from kdlab.data import WindowDataModule
 from kdlab.evaluate.cost import latency
 from kdlab.export.c.compiled import Interpreted
+from kdlab.export.card import Reads
 from kdlab.export.formats import quiet
 from kdlab.export.module import Exported
 from kdlab.export.physical import PhysicalNet
@@ -33,10 +34,15 @@ _BATCH = 256
 
 
 def physical_windows(
-    datamodule: WindowDataModule, source: str, channels: list[int], rows: NDArray[np.int64]
+    datamodule: WindowDataModule,
+    source: str,
+    channels: list[int],
+    rows: NDArray[np.int64],
+    samples: slice = slice(None),
 ) -> NDArray[np.float32]:
-    """Windows of a source in physical units, with the channels that a net reads."""
-    return np.ascontiguousarray(np.asarray(datamodule.data.windows[source][rows])[:, channels], dtype=np.float32)
+    """Windows of a source in physical units, with the channels and samples that a net reads."""
+    windows = np.asarray(datamodule.data.windows[source][rows])[:, channels]
+    return np.ascontiguousarray(windows[..., samples], dtype=np.float32)
 
 
 @torch.no_grad()
@@ -56,8 +62,7 @@ def logit_tolerance(
     datamodule: WindowDataModule,
     stage: str,
     logits: Tensor,
-    source: str,
-    channels: list[int],
+    reads: Reads,
     divisor: list[float],
 ) -> float:
     """The difference of logits up to which a float file is the same as its checkpoint.
@@ -73,13 +78,13 @@ def logit_tolerance(
         datamodule: the data.
         stage: ``"val"`` or ``"test"``.
         logits: of the checkpoint on the windows of the stage.
-        source: that the net reads.
-        channels: of the source.
+        reads: source, channels and samples that the net reads.
         divisor: of the scaling, one per channel.
     """
     rounding = relative = RELATIVE_TOLERANCE * float(logits.abs().max())
     batch = next(iter(datamodule.batches(stage, _BATCH, [view])))
-    stored = np.asarray(datamodule.data.windows[source][batch.index.numpy()])[:, channels]
+    source, channels, samples = reads
+    stored = np.asarray(datamodule.data.windows[source][batch.index.numpy()])[:, channels][..., samples]
     lost = torch.from_numpy(stored.astype(np.float32).astype(np.float64) - stored).transpose(1, -1)
     try:
         x = batch.views[view].double() + (lost / torch.tensor(divisor, dtype=torch.float64)).transpose(1, -1)
@@ -96,13 +101,13 @@ def compare(
     expected: Tensor,
     labels: Tensor,
     datamodule: WindowDataModule,
-    source: str,
-    channels: list[int],
+    reads: Reads,
     stage: str,
 ) -> dict[str, Any]:
     """The file against its checkpoint on the windows of a stage."""
-    batches = datamodule.batches(stage, _BATCH, [])
-    got = torch.cat([ready(physical_windows(datamodule, source, channels, batch.index.numpy())) for batch in batches])
+    source, channels, samples = reads
+    rows = (batch.index.numpy() for batch in datamodule.batches(stage, _BATCH, []))
+    got = torch.cat([ready(physical_windows(datamodule, source, channels, some, samples)) for some in rows])
     many = datamodule.many_labels
     right, was = (is_right(logits, labels, many) for logits in (got, expected))
     same = is_right(got, predicted(probabilities_of(expected, many), many), many)

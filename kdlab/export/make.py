@@ -15,7 +15,7 @@ from torch import nn
 from kdlab.data import WindowDataModule
 from kdlab.data.spread import spread
 from kdlab.export.c.write import write_c
-from kdlab.export.card import describe, metrics, source_of
+from kdlab.export.card import Reads, describe, metrics, source_of
 from kdlab.export.comparing import (
     compare,
     judge,
@@ -113,10 +113,10 @@ def export(
     # of another origin, what is read of the data is the same
     data: Any = OutsideWindows(datamodule, described, made_net) if outside else datamodule
     _check_data(described, data)
-    source, channels = data.source if outside else source_of(described, data)
+    reads = Reads(*data.source) if outside else source_of(described, data)
     many = trained_on_many(described)
     logits, labels = reference(made_net, described["view"], data, windows)
-    card = (data.card(format) if outside else describe(described, data, source, channels, format)) | {
+    card = (data.card(format) if outside else describe(described, data, reads, format)) | {
         "name": target.name.partition(".")[0] if found is None else run_name(found.absolute()),
         "provenance": _provenance(described, made_net, found),
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
@@ -130,9 +130,9 @@ def export(
             "calibrated_on": {"windows": "train", "count": len(rows)},
             "int8_minimum": int8_minimum,
         }
-    shown = None if rows is None else physical_windows(data, source, channels, rows)
-    where = (source, channels, card["scale"]["divisor"])
-    exact = None if quantize else logit_tolerance(made_net, described["view"], data, windows, logits, *where)
+    shown = None if rows is None else physical_windows(data, reads.source, reads.channels, rows, reads.samples)
+    divisor = card["scale"]["divisor"]
+    exact = None if quantize else logit_tolerance(made_net, described["view"], data, windows, logits, reads, divisor)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with replacing(card_path(target)) as beside, replacing(target) as made, _parts(files, made) as parts:
@@ -141,7 +141,7 @@ def export(
         else:
             write(module, made, format, card, shown)
             ready = open_exported(made, check=False)
-        check = compare(ready, logits, labels, data, source, channels, windows) | {"logit_tolerance": exact}
+        check = compare(ready, logits, labels, data, reads, windows) | {"logit_tolerance": exact}
         before = None if found is None else found.stat().st_size
         card |= {
             "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},

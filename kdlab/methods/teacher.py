@@ -121,6 +121,7 @@ class Teacher(nn.Module):
         #: the description in its checkpoint: net, view, data fingerprint, provenance
         self.description: dict[str, Any] = {}
         self.file, self.hash = "", ""
+        self.reads: str | None = None  # its view, as the data module of this run computes it
         self._prefix = ""
         self.register_load_state_dict_post_hook(_expect_no_keys)  # type: ignore[no-untyped-call]
         self.eval()
@@ -280,6 +281,7 @@ class Teacher(nn.Module):
         Raises:
             InputError: naming both views.
         """
+        self.reads = settings
         trained = self.description.get("view_settings")
         if trained and self.physical:
             trained = trained.removesuffix(IN_PHYSICAL_UNITS) + IN_PHYSICAL_UNITS
@@ -338,7 +340,7 @@ class Teacher(nn.Module):
         """What a student's checkpoint holds of it, in plain values."""
         return {
             "view": self.view,
-            "view_settings": self.description.get("view_settings"),
+            "view_settings": self.description.get("view_settings") or self.reads,
             "file": self.file,
             "hash": self.hash,
             "provenance": self.description.get("provenance", {}),

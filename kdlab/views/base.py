@@ -124,7 +124,7 @@ class View(ABC):
 
     @property
     def unresolved(self) -> tuple[str, ...]:
-        """Fields that are ``"auto"``: a data module finds their numbers at setup; before, nothing is computed."""
+        """Fields whose numbers a data module finds at setup (``"auto"``, a rate); before, nothing is computed."""
         return ()
 
     def resolve(self, x: Tensor) -> Self:
@@ -134,14 +134,18 @@ class View(ABC):
     def __call__(self, x: npt.ArrayLike | Tensor) -> Tensor:
         """The view of one sample or of a batch."""
         for name in self.unresolved:
-            raise InputError(
-                f"{type(self).__name__}: {name} must be numbers before the view is computed, but got 'auto'. Give a "
-                "range (low, high), or use the view in a data module, which finds it in its training windows."
-            )
+            raise InputError(self._unknown(name))
         batch = self._batch(x)
         single = batch.ndim == self.sample_ndim
         out = self.compute(batch[None] if single else batch)
         return out[0] if single else out
+
+    def _unknown(self, name: str) -> str:
+        """The message where a field must be known and is not."""
+        return (
+            f"{type(self).__name__}: {name} must be numbers before the view is computed, but got 'auto'. Give a range "
+            "(low, high), or use the view in a data module, which finds it in its training windows."
+        )
 
     @property
     def digest(self) -> str:
@@ -170,6 +174,10 @@ class View(ABC):
             if isinstance(one, int) and one >= len(names):
                 raise InputError(f"channels: no channel {one}; the recording has {len(names)}: {', '.join(names)}")
         return replace(self, channels=tuple(names.index(c) if isinstance(c, str) else c for c in self.channels))
+
+    def at_rate(self, rate: float | None) -> Self:
+        """The same view of windows at this sampling rate in hertz, None where it is not known; most do not read it."""
+        return self
 
     def selected(self, channels: int) -> int:
         """How many of ``channels`` channels the view reads."""

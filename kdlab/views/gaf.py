@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,16 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlab.types import InputError
 from kdlab.views.base import View, added, check, check_number, check_size, still
+from kdlab.views.segments import bounds, means, side
 
 _TINY = 10 * np.finfo(np.float64).eps  # a smaller spread counts as constant
-
-
-@lru_cache(maxsize=64)
-def _bounds(length: int, size: int) -> npt.NDArray[np.int64]:
-    """Ends of ``size`` segments of a window, truncated as floating point has them."""
-    return np.linspace(0, length, size + 1).astype(np.int64)
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,41 +82,28 @@ class GramianAngularField(View):
 
     def shape(self, channels: int, length: int) -> tuple[int, ...]:
         """``(channels, n, n)``."""
-        size = self._side(length)
+        size = side(self.size, length)
         return (self.selected(channels), size, size)
-
-    def _side(self, length: int) -> int:
-        size = length if self.size is None else self.size
-        if size > length:
-            raise InputError(
-                f"size: expected at most the {length} samples of a window, got {size}; use a smaller size, or "
-                f"size=None to keep every sample"
-            )
-        return size
 
     def compute(self, x: Tensor) -> Tensor:
         """Compiled on the CPU, in torch on a CUDA device."""
-        bounds = _bounds(x.shape[-1], self._side(x.shape[-1]))
+        ends = bounds(x.shape[-1], side(self.size, x.shape[-1]))
         x = still(x, self.floor)
         if self.backend == "pyts":
             return self._pyts(x)
         if x.is_cuda:
-            return self._torch(x, bounds)
+            return self._torch(x, ends)
         from kdlab.views.kernels import blank, gramian, run_rows
 
-        size = bounds.size - 1
+        size = ends.size - 1
         out = blank(*x.shape[:2], size, size)
         rows = x.cpu().numpy().reshape(-1, x.shape[-1])
-        run_rows(gramian, len(rows), rows, bounds, self.method == "difference", out.view(-1, size, size).numpy())
+        run_rows(gramian, len(rows), rows, ends, self.method == "difference", out.view(-1, size, size).numpy())
         return out.to(x.device)
 
-    def _torch(self, x: Tensor, bounds: npt.NDArray[np.int64]) -> Tensor:
+    def _torch(self, x: Tensor, ends: npt.NDArray[np.int64]) -> Tensor:
         """The same in torch, on whatever device ``x`` is."""
-        lengths = np.diff(bounds)
-        steps = np.arange(lengths.max())
-        inside = torch.as_tensor(steps < lengths[:, None], device=x.device)
-        places = torch.as_tensor(np.minimum(bounds[:-1, None] + steps, x.shape[-1] - 1), device=x.device)
-        mean = (x.double()[..., places] * inside).sum(-1) / torch.as_tensor(lengths, device=x.device)
+        mean = means(x, ends)
         low, high = mean.aminmax(dim=-1, keepdim=True)
         spread = high - low
         scale = 2.0 / torch.where(spread < _TINY, torch.ones_like(spread), spread)
@@ -136,6 +116,6 @@ class GramianAngularField(View):
     def _pyts(self, x: Tensor) -> Tensor:
         from pyts.image import GramianAngularField as Reference
 
-        reference: Any = Reference(image_size=self._side(x.shape[-1]), method=self.method)
+        reference: Any = Reference(image_size=side(self.size, x.shape[-1]), method=self.method)
         images = reference.transform(x.double().cpu().numpy().reshape(-1, x.shape[-1]))
         return torch.as_tensor(images, dtype=torch.float32, device=x.device).view(*x.shape[:2], *images.shape[1:])
