@@ -1,5 +1,5 @@
 # make install: .venv from constraints.txt; make demo: the main job in a few minutes; make study: seven runs over three
-# seeds, resumable; make test: everything that CI runs
+# seeds, resumable; make test: everything that CI runs; make lowest: the tests with the lowest versions (gigabytes)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -7,7 +7,7 @@ KDLAB_DATA ?= $(abspath $(wildcard ../shared/data))
 export KDLAB_DATA
 export WANDB_MODE ?= offline
 
-.PHONY: install demo study test lint clean
+.PHONY: install demo study test lint lowest clean
 
 install: $(STAMP)
 
@@ -30,6 +30,9 @@ lint: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+
+lowest: $(STAMP)
+	$(BIN)/python -m benchmarks.long.lowest build/lowest
 
 clean:
 	rm -rf .venv build *.egg-info

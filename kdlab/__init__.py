@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kdlab.cache import TeacherCache as TeacherCache
     from kdlab.loading import load as load
     from kdlab.methods import *
+    from kdlab.pretrained import from_pretrained as from_pretrained
+    from kdlab.pretrained import save_pretrained as save_pretrained
     from kdlab.stream import Stream as Stream
     from kdlab.types import Batch as Batch
     from kdlab.types import InputError as InputError
@@ -41,6 +43,7 @@ _COMMANDS = ("evaluate", "export", "study")
 _HOMES = {
     **dict.fromkeys(["Batch", "InputError", "MissingFileError", "Output"], "types"),
     **{"Stream": "stream", "TeacherCache": "cache", "load": "loading"},
+    **dict.fromkeys(["from_pretrained", "save_pretrained"], "pretrained"),
 }
 
 

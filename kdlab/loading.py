@@ -19,6 +19,7 @@ from kdlab.export.c.compiled import Compiled
 from kdlab.export.c.compiled import load as load_compiled
 from kdlab.export.c.text import identifier
 from kdlab.export.formats import FORMATS
+from kdlab.export.pretrained import is_pretrained, read_folder
 from kdlab.export.reading import check_card
 from kdlab.export.sources import read_net
 from kdlab.export.stored import OnnxModule
@@ -47,7 +48,8 @@ def load(
 
     Args:
         run_or_file: a run folder (its newest finished version), a checkpoint, a ``.pt``, ``.pt2`` or ``.onnx`` of
-            ``kdlab export``, or a shared object that was compiled from its C form.
+            ``kdlab export``, a folder of :func:`kdlab.save_pretrained`, or a shared object that was compiled from its
+            C form.
         card: of a shared object: the JSON beside the exported file; None: ``NAME.c.json`` beside ``NAME.so``.
         name: of a shared object: what its function ``NAME_predict`` begins with; None: as the card says.
         trust: load a shared object, which runs the code in it.
@@ -65,16 +67,18 @@ def load(
     """
     path = Path(run_or_file)
     compiled = path.suffix in SHARED and not path.is_dir()
-    exported = path.suffix in FORMATS.values() and not path.is_dir()
+    exported, folder = path.suffix in FORMATS.values() and not path.is_dir(), is_pretrained(path)
     for argument, given, fits in (
         ("card", card is not None, compiled),
         ("name", name is not None, compiled),
         ("trust", trust, compiled),
-        ("net", net is not None, not compiled and not exported),
+        ("net", net is not None, not compiled and not exported and not folder),
     ):
         if given and not fits:
             kind = "a checkpoint" if argument == "net" else "a shared object"
             raise InputError(f"load: {argument} must be left out but for {kind}, but got {str(path)!r}. Leave it out.")
+    if folder:
+        return of_folder(path)
     if compiled:
         return _shared_object(path, card, name, trust)
     if exported:
@@ -85,7 +89,21 @@ def load(
         return Student(ModuleForm(module), file.card, path)
     path = find_checkpoint(path, KEPT_FILES, "load")
     described, made = read_net(path, net)
-    return _of_checkpoint(path, described, made)
+    return of_net(described, made, f"load: {str(path)!r}", path)
+
+
+def of_folder(folder: Path) -> Student:
+    """The student of a folder of `kdlab.save_pretrained`.
+
+    Raises:
+        MissingFileError: a file of it is missing.
+        InputError: it is damaged, or the class of its net is not loaded.
+    """
+    card, net = read_folder(folder)
+    scale = card["scale"]
+    offset, divisor = (np.array(scale[key], np.float64) for key in ("offset", "divisor"))
+    scaler = Scaler(offset, divisor, scale["clip"])
+    return Student(ScaledNet(net, scaler, exact=not rounds_little(offset, divisor)), card, folder)
 
 
 def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | None, trust: bool) -> Student:
@@ -114,8 +132,19 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
     return Student(ModuleForm(Compiled(path, function, shape, len(content["classes"]))), content, path)
 
 
-def _of_checkpoint(path: Path, described: Mapping[str, Any], net: Backbone) -> Student:
-    what, fingerprint = f"load: {str(path)!r}", described["fingerprint"]
+def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | None) -> Student:
+    """The student of a net with its description.
+
+    Args:
+        described: as in a checkpoint.
+        net: in evaluation mode.
+        what: its name in a message.
+        path: of its checkpoint, if it has one.
+
+    Raises:
+        InputError: the net reads another view than the raw signal, or does not fit its description.
+    """
+    fingerprint = described["fingerprint"]
     source, picked = read_channels(described, what)
     names, numbers = fingerprint["channels"][source], (fingerprint.get("scale") or {}).get(source)
     window, rate = fingerprint["window"], fingerprint.get("sampling_rate")

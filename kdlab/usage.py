@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-#: format of an exported file -> how its files end
-FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c"}
+#: format of an exported file -> how its files end; pretrained is a folder, which may be called as one likes
+FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c", "pretrained": ".pretrained"}
 CHECKPOINT = "CKPT"
 #: in place of a number of threads
 MEASURE = "measure"
@@ -122,7 +122,9 @@ def export() -> argparse.ArgumentParser:
     add("--quantize", choices=("int8",), help="of onnx, calibrated on training windows; c is always int8")
     add("--name", help="of a net in C, with which its function's name begins; default: its run")
     add("--self-test", action="store_true", help="c only: a program beside it that checks it")
-    add("--output", metavar="FILE", help="default: beside the checkpoint, called by its run")
+    add("--output", metavar="FILE", help="or folder, of pretrained; default: beside the checkpoint, called by its run")
+    about = "what the card says: licence, data_licence, data_citation, intended_use, limits; may be repeated"
+    add("--about", action="append", default=[], metavar="KEY=TEXT", help=about)
     add("--config", metavar="FILE", help=own)
     add("--trust-config", action="store_true", help="import and call what the config.yaml of the run folder names")
     add("--windows", choices=("val", "test"), default="val", help="checked on; default: %(default)s")

@@ -34,7 +34,7 @@ CHOSEN = ["gyroscope_z", "accelerometer_x", "accelerometer_y", "gyroscope_x"]  #
 FLOAT = [("torch", ".pt"), ("torch.export", ".pt2"), ("onnx", ".onnx")]
 KEYS = {
     *("card_version", "kdlab", "torch", "name", "format", "quantisation", "classes", "channels", "sampling_rate"),
-    *("window", "input", "output", "scale", "provenance", "metrics", "file", "check", "size", "latency"),
+    *("window", "input", "output", "scale", "provenance", "sharing", "metrics", "file", "check", "size", "latency"),
 }
 
 

@@ -66,9 +66,10 @@ MAY_IMPORT = {
         "figures",
         "fingerprint",
     },
-    "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint"},
+    "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint", "citations"},
     "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
     "loading": {"types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
+    "pretrained": {"types", "data", "nets", "methods", "export", "stream", "loading"},
     "new": {"types", "data", "study"},
     # the files of the command line, which no room above imports
     "citations": {"types"},

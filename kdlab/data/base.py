@@ -129,6 +129,8 @@ class WindowDataModule(LightningDataModule):
     name: str = "windows"
     #: keys in `kdlab.citations.BIBTEX`
     paper: tuple[str, ...] = ()
+    #: of the data, as their authors state it, for the cards of students; empty: none is known
+    licence: str = ""
     #: the argument that names the test subjects
     fold_argument: str = "test_subjects"
     #: the most training windows, evenly spread, whose numbers scale and standardise; None: all

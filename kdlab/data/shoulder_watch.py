@@ -62,6 +62,7 @@ class ShoulderWatch(WindowDataModule):
 
     name = "shoulder_watch"
     paper = ("burns2018shoulder",)
+    licence = "BSD-3-Clause (seglearn)"
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class SPSWHAR(WindowDataModule):
 
     name = "sp_sw_har"
     paper = ("mateysanz2023dataset",)
+    licence = "CC BY 4.0"
 
     def __init__(
         self,

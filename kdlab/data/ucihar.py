@@ -49,6 +49,7 @@ class UCIHAR(WindowDataModule):
 
     name = "uci_har"
     paper = ("anguita2013public",)
+    licence = "CC BY 4.0"
 
     def __init__(self, root: str | Path, **common: Unpack[Shared]) -> None:
         super().__init__(**common)

@@ -70,6 +70,7 @@ class UTDMHAD(WindowDataModule):
 
     name = "utd_mhad"
     paper = ("chen2015utd",)
+    licence = "no formal licence; freely available by its authors"
 
     def __init__(
         self,

@@ -1,13 +1,15 @@
 """Trained students as one file for the device: physical units in, logits out, with a card that describes it.
 
 The scaling of the data set and the net's own standardisation are inside the file, so it takes windows as the sensor
-gives them. Four formats:
+gives them. Five formats:
 
 - ``torch`` (``.pt``): weights and card, read with ``weights_only=True``; :func:`load` builds the net again, so kdlab
   (and a net class of your own) must be importable. TorchScript, which needed neither, is deprecated in PyTorch.
 - ``torch.export`` (``.pt2``): the traced program; runs with PyTorch alone (``torch.export.load(path).module()``).
 - ``onnx`` (``.onnx``): runs with any ONNX runtime, in float32 or int8. Needs
   ``pip install 'kdlab[export]'``.
+- ``pretrained``: a folder of weights (safetensors), card and ``README.md``, to be shared; :func:`kdlab.from_pretrained`
+  builds the net again. See :mod:`kdlab.export.pretrained`.
 - ``c`` (``.c`` and ``.h``): plain C99 in int8 for a microcontroller, see :mod:`kdlab.export.c`. It is written and not
   loaded; what was compiled from it is loaded by :func:`kdlab.export.c.load`.
 

@@ -6,7 +6,7 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``card_version``     1
 ``kdlab``, ``torch`` versions that exported it
 ``name``             of the run that trained it
-``format``           ``torch``, ``torch.export``, ``onnx`` or ``c``
+``format``           ``torch``, ``torch.export``, ``onnx``, ``c`` or ``pretrained``
 ``quantisation``     null (float32), or ``scheme``, ``calibrated_on`` (``windows``: stage, ``count``), ``int8_share`` of
                      the weights (by number of parameters), ``int8_minimum`` that was required, and ``float32``: the
                      layers with weights that are not int8, ``{"layer", "class", "weights"}``
@@ -20,11 +20,12 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``output``           ``name``, ``shape`` (``["batch", K]``), ``dtype``; logits, whose softmax are probabilities; with
                      ``labels`` ``many`` their sigmoid, and a class above one half is present
 ``scale``            ``offset``, ``divisor`` (one per channel) and ``clip``: what is done to the input first, inside
-``provenance``       ``checkpoint`` and its ``sha256`` (null of a net of this process), ``weights`` (a hash of names and
-                     values), ``method``, ``net``, ``view``, ``view_settings``, ``training`` (epoch, why it stopped),
-                     ``teachers`` (view, file, hash, provenance), ``fingerprint`` of the data (id, seed, ...; of people
-                     their salted hashes, or else their number); of published weights that it or a teacher began
-                     with, ``published`` (net, file, sha256, licence) and ``licences``
+``provenance``       ``checkpoint`` (run and name, without its folders) and its ``sha256`` (null of a net of this
+                     process), ``weights`` (a hash of names and values), ``method``, ``net``, ``view``,
+                     ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
+                     provenance), ``fingerprint`` of the data (id, seed, ...; of people their number); of published
+                     weights that it or a teacher began with, ``published`` (net, file, sha256, licence), ``licences``
+``sharing``          licence, data, people (counts), evidence, intended use and limits: :mod:`kdlab.export.sharing`
 ``c``                of a net in C: ``function``, ``header`` (``name``, ``sha256``, ``bytes``), ``self_test`` (file or
                      null), ``ram`` and ``flash`` in bytes (``static``, ``stack_below``; ``tables``, ``descriptions``
                      with 32-bit pointers), ``compiler`` that checked it (or null), ``probe``: logits of the window
@@ -33,7 +34,8 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
                      ``loss`` (cross-entropy); with ``labels`` ``many`` exact matches and binary cross-entropy
 ==================== ================================================================================================
 
-Only in the card beside the file, since they are measured on it:
+Only in the card beside the file, since they are measured on it (in the folder of a student ``digest``, too, a hash of
+the card without it; there, the entries from ``metrics`` on are left out where it was saved without its data):
 
 =========== =========================================================================================================
 ``file``    ``name``, ``sha256``, ``bytes``

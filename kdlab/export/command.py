@@ -13,6 +13,7 @@ from kdlab.evaluate import trust
 from kdlab.export.make import export
 from kdlab.export.module import Exported, card_path
 from kdlab.export.origins import Quantised
+from kdlab.export.pretrained import CARD
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, description, find_checkpoint, read_checkpoint
 from kdlab.nets.recorded import is_complete, same_net
@@ -53,9 +54,22 @@ def main(words: Sequence[str], build: Build) -> Exported:
         net=net,
         name=given.name,
         self_test=given.self_test,
+        about=_about(given.about),
     )
     print(summary(exported))
     return exported
+
+
+def _about(words: Sequence[str]) -> dict[str, str]:
+    """``KEY=TEXT`` as a mapping.
+
+    >>> _about(["licence=MIT", "limits=right wrist only"])
+    {'licence': 'MIT', 'limits': 'right wrist only'}
+    """
+    pairs = [word.partition("=") for word in words]
+    if wrong := [word for word, (_, equals, _) in zip(words, pairs, strict=True) if not equals]:
+        raise InputError(f"--about: must be KEY=TEXT, but got {wrong[0]!r}. Write --about licence=MIT.")
+    return {key.strip(): text for key, _, text in pairs}
 
 
 def _net_of(method: Method | None, checkpoint: Path) -> nn.Module | None:
@@ -90,9 +104,10 @@ def summary(exported: Exported) -> str:
     before_kb = "" if size["before"] is None else f"checkpoint {size['before'] / 1000:.0f} kB, of which "
     after_ms = "not measured (no compiler)" if time["after"] is None else f"{time['after']:.3f} ms"
     difference = f"largest logit difference {check['largest_logit_difference']:.2g}"
+    own = CARD if exported.path.is_dir() else card_path(exported.path).name
     return "\n".join(
         [
-            f"{exported.path} (card: {card_path(exported.path).name})",
+            f"{exported.path} (card: {own})",
             f"size: {size['after'] / 1000:.0f} kB; {before_kb}weights {size['weights'] / 1000:.0f} kB",
             f"latency, batch 1, one thread: {after_ms}; checkpoint in PyTorch {time['before']:.3f} ms",
             f"on {check['count']} {check['windows']} windows: {100 * check['agreement']:.1f} % equal predictions, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
@@ -28,14 +28,17 @@ from kdlab.export.comparing import (
 )
 from kdlab.export.formats import FORMATS, need
 from kdlab.export.module import Exported, card_path, load, open_exported, sha256
-from kdlab.export.naming import CFiles, c_files, run_name, target_of
+from kdlab.export.naming import CFiles, c_files, run_name, shown_file, target_of
 from kdlab.export.outside import OutsideWindows
 from kdlab.export.physical import PhysicalNet
+from kdlab.export.pretrained import FORMAT as PRETRAINED
+from kdlab.export.pretrained import about_file, finish, net_from, replaced, to_bytes
+from kdlab.export.sharing import check_about, sharing_of
 from kdlab.export.sources import find_source, read_source
 from kdlab.export.sources import read_net as read_net
 from kdlab.export.writing import write
 from kdlab.files import remove_leftovers, replacing
-from kdlab.fingerprint import check_same_split, without_people
+from kdlab.fingerprint import check_same_split, only_counts
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.methods.origins import licences
@@ -60,6 +63,7 @@ def export(
     net: nn.Module | None = None,
     name: str | None = None,
     self_test: bool = False,
+    about: Mapping[str, str] | None = None,
 ) -> Exported:
     """Write a trained net as one file that reads physical units, checked against its checkpoint, with a card.
 
@@ -76,7 +80,7 @@ def export(
             known: the file then reads windows as its loaders give them.
         path: the file; None: beside the checkpoint, called by its run: ``tpkd.pt2``, ``tpkd.int8.onnx``, ...
             (``tpkd.last.pt2`` of a checkpoint that is not the one that a run is read by).
-        format: ``"torch"``, ``"torch.export"``, ``"onnx"`` or ``"c"``, see :mod:`kdlab.export`.
+        format: ``"torch"``, ``"torch.export"``, ``"onnx"``, ``"c"`` or ``"pretrained"``, see :mod:`kdlab.export`.
         quantize: ``"int8"`` (onnx; ``c`` is always int8) or None.
         windows: ``"val"`` or ``"test"``: what metrics and comparison are made on. Choose formats on validation windows.
         tolerance: accuracy that int8 may differ by, in points (hundredths).
@@ -85,6 +89,8 @@ def export(
         net: a net of the checkpoint's kind, where it was trained as a module that cannot be built again.
         name: of a net in C, with which its function's name begins; None: its run.
         self_test: write a program beside a net in C that checks it on the device.
+        about: what the card says to those who get the student, see :mod:`kdlab.export.sharing`: ``licence``,
+            ``data_licence``, ``data_citation``, ``intended_use``, ``limits``.
 
     Returns:
         The file, loaded, with its card; a net in C compiled, where there is a compiler.
@@ -101,6 +107,7 @@ def export(
     """
     _check_arguments(format, quantize, windows, tolerance, int8_minimum, datamodule)
     _check_c(format, name, self_test)
+    check_about(about)
     quantize = "int8" if format == "c" else quantize
     found = find_source(checkpoint)
     target = target_of(found, path, format, quantize, overwrite, name)
@@ -109,7 +116,7 @@ def export(
         need("format='onnx'", "onnx", "onnxscript", "onnxruntime")
     outside = not isinstance(datamodule, WindowDataModule)
     described, made_net, _ = read_source(checkpoint, found, datamodule, net)
-    _check_rebuilt(format, described)
+    check_rebuilt(format, described)
     # of another origin, what is read of the data is the same
     data: Any = OutsideWindows(datamodule, described, made_net) if outside else datamodule
     _check_data(described, data)
@@ -118,9 +125,10 @@ def export(
     logits, labels = reference(made_net, described["view"], data, windows)
     card = (data.card(format) if outside else describe(described, data, reads, format)) | {
         "name": target.name.partition(".")[0] if found is None else run_name(found.absolute()),
-        "provenance": _provenance(described, made_net, found),
+        "provenance": provenance(described, made_net, found),
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
     }
+    card["sharing"] = sharing_of(described, card, found, about, datamodule)
     module = PhysicalNet(made_net, **card["scale"]).eval()
     rows = None
     if quantize:
@@ -133,6 +141,20 @@ def export(
     shown = None if rows is None else physical_windows(data, reads.source, reads.channels, rows, reads.samples)
     divisor = card["scale"]["divisor"]
     exact = None if quantize else logit_tolerance(made_net, described["view"], data, windows, logits, reads, divisor)
+
+    def measured(ready: Exported, file: dict[str, Any], made: Path) -> dict[str, Any]:
+        check = compare(ready, logits, labels, data, reads, windows) | {"logit_tolerance": exact}
+        before = None if found is None else found.stat().st_size
+        return {
+            "file": file,
+            "check": check | judge(check, bool(quantize), tolerance),
+            "size": {"before": before, "weights": net_bytes(made_net), "after": size_of(made, card)},
+            "latency": latencies(module, ready),
+        }
+
+    if format == PRETRAINED:
+        _write_folder(target, made_net, card, measured)
+        return load(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent)
     with replacing(card_path(target)) as beside, replacing(target) as made, _parts(files, made) as parts:
@@ -141,20 +163,28 @@ def export(
         else:
             write(module, made, format, card, shown)
             ready = open_exported(made, check=False)
-        check = compare(ready, logits, labels, data, reads, windows) | {"logit_tolerance": exact}
-        before = None if found is None else found.stat().st_size
-        card |= {
-            "file": {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size},
-            "check": check | judge(check, bool(quantize), tolerance),
-            "size": {"before": before, "weights": net_bytes(made_net), "after": size_of(made, card)},
-            "latency": latencies(module, ready),
-        }
+        file = {"name": target.name, "sha256": sha256(made), "bytes": made.stat().st_size}
+        card |= measured(ready, file, made)
         beside.write_text(json.dumps(card, indent=2), encoding="utf-8")
     if files is None:
         return load(target)
     if not self_test:  # that of the files that were replaced
         target.with_name(f"{target.stem}_self_test.c").unlink(missing_ok=True)
     return Exported(target, card, ready.module)
+
+
+def _write_folder(
+    target: Path,
+    net: Backbone,
+    card: dict[str, Any],
+    measured: Callable[[Exported, dict[str, Any], Path], dict[str, Any]],
+) -> None:
+    """A folder with the weights, which are read again and compared before it is kept."""
+    content = to_bytes(net.state_dict())
+    again = PhysicalNet(net_from(content, card, f"export: {str(target)!r}"), **card["scale"]).eval()
+    with replaced(target) as parts:
+        parts.weights.write_bytes(content)
+        finish(parts, card | measured(Exported(target, card, again), about_file(content), parts.weights))
 
 
 @contextmanager
@@ -205,11 +235,16 @@ def _check_arguments(
         )
 
 
-def _check_rebuilt(format: str, described: Mapping[str, Any]) -> None:
-    if format == "torch" and not is_complete(described["net"]):
+def check_rebuilt(format: str, described: Mapping[str, Any]) -> None:
+    """Refuse a net that a file cannot describe, for the formats that build it again.
+
+    Raises:
+        InputError: its class or its arguments are not known.
+    """
+    if format in ("torch", PRETRAINED) and not is_complete(described["net"]):
         raise InputError(
-            "format='torch': the net must be known by its class and arguments, from which it is built again, but was "
-            "passed as a module. Use format='torch.export' or 'onnx', or call kdlab.nets.register with its class "
+            f"format={format!r}: the net must be known by its class and arguments, from which it is built again, but "
+            "was passed as a module. Use format='torch.export' or 'onnx', or call kdlab.nets.register with its class "
             "before you make it, and train it again."
         )
 
@@ -219,15 +254,32 @@ def _check_data(described: Mapping[str, Any], datamodule: WindowDataModule) -> N
     check_same_split(described["fingerprint"], datamodule.fingerprint, "CKPT: the checkpoint", remedy)
 
 
-def _provenance(described: Mapping[str, Any], net: Backbone, path: Path | None) -> dict[str, Any]:
+def _without_folders(value: Any) -> Any:
+    """Descriptions of teachers whose files are named without the folders, which may be called after people."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: shown_file(item) if key == "file" and isinstance(item, str) and item else _without_folders(item)
+        for key, item in value.items()
+    }
+
+
+def provenance(described: Mapping[str, Any], net: Backbone, path: Path | None) -> dict[str, Any]:
+    """Where a net comes from, for its card; people are counted, and folders are left out.
+
+    Args:
+        described: the description in the checkpoint, and ``epoch``.
+        net: the net.
+        path: the checkpoint; None: a net of this process.
+    """
     known = {key: described.get(key) for key in ("method", "net", "view", "view_settings", "fingerprint")}
     return {
-        "checkpoint": None if path is None else str(path),
+        "checkpoint": None if path is None else shown_file(path.absolute()),
         "sha256": None if path is None else sha256(path),
         "weights": weights_hash(net.state_dict()),
-        **known | {"fingerprint": without_people(described["fingerprint"] or {})},
+        **known | {"fingerprint": only_counts(described["fingerprint"] or {})},
         "training": {"epoch": described["epoch"], **described.get("provenance", {})},
-        "teachers": described.get("teachers", {}),
-        **({"published": described["published"]} if described.get("published") else {}),
+        "teachers": _without_folders(described.get("teachers", {})),
+        **({"published": _without_folders(described["published"])} if described.get("published") else {}),
         **({"licences": found} if (found := licences(described)) else {}),
     }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kdlab.export.formats import FORMATS
 from kdlab.export.physical import PhysicalNet
+from kdlab.export.pretrained import is_pretrained, read_folder
 from kdlab.export.reading import REMEDY, check_card
 from kdlab.export.stored import OnnxModule, read_card, read_program, read_weights
 from kdlab.files import one_line, read_json
@@ -92,7 +93,7 @@ def load(path: str | PathLike[str]) -> Exported:
     weights) is refused.
 
     Args:
-        path: a ``.pt``, ``.pt2`` or ``.onnx`` that :func:`kdlab.export.export` wrote.
+        path: a ``.pt``, ``.pt2`` or ``.onnx`` that :func:`kdlab.export.export` wrote, or the folder of a student.
 
     Returns:
         A callable with the file's ``card``: the one beside it, or where there is none (or that of a file of another
@@ -108,16 +109,22 @@ def load(path: str | PathLike[str]) -> Exported:
 def open_exported(path: str | PathLike[str], check: bool = True) -> Exported:
     """As :func:`load`; without ``check`` of the weights, for a file that has just been written."""
     path = Path(path)
+    if is_pretrained(path):
+        card, net = read_folder(path)
+        return Exported(path, card, PhysicalNet(net, **card["scale"]).eval())
     if not path.exists():
         raise MissingFileError(f"path: must be an exported file, but {str(path)!r} does not exist. Name one.")
-    read = [suffix for format, suffix in FORMATS.items() if format != "c"]
+    read = [suffix for format, suffix in FORMATS.items() if format not in ("c", "pretrained")]
     if path.suffix == FORMATS["c"]:
         raise InputError(
             f"path: must be a file that ends in {', '.join(read)}, but got C source, {str(path)!r}. Compile it (cc "
             "-std=c99 -O2 -shared -fPIC NAME.c -o NAME.so) and read the library: kdlab.export.c.load('NAME.so')."
         )
     if path.suffix not in read or not path.is_file():
-        raise InputError(f"path: must be a file that ends in {', '.join(read)}, but got {str(path)!r}. Name one.")
+        raise InputError(
+            f"path: must be a file that ends in {', '.join(read)}, or the folder of a student, "
+            f"but got {str(path)!r}. Name one."
+        )
     beside = _card_beside(path)
     card = read_card(path)
     if FORMATS[card["format"]] != path.suffix:

@@ -8,9 +8,14 @@ from os import PathLike
 from pathlib import Path
 
 from kdlab.export.c.text import identifier
+from kdlab.export.evidence import JOB
 from kdlab.export.formats import FORMATS
+from kdlab.export.pretrained import FORMAT as PRETRAINED
+from kdlab.export.pretrained import check_free
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.types import InputError
+
+ONE_PERSON = "one_person"  # a fold that is called after its one test person
 
 
 def run_name(checkpoint: Path) -> str:
@@ -22,6 +27,17 @@ def run_name(checkpoint: Path) -> str:
     return _run(checkpoint) or checkpoint.stem
 
 
+def shown_file(path: str | PathLike[str]) -> str:
+    """A checkpoint as cards name it: its run and its name, without folders, which may be called after people.
+
+    >>> shown_file("/home/anna/runs/demo/tpkd/subjectP7-seed0-0123456789/version_0/checkpoints/best.ckpt")
+    'tpkd-one_person-seed0/best.ckpt'
+    """
+    path = Path(path)
+    run = _run(path)
+    return f"{run}/{path.name}" if run else path.name
+
+
 def _run(checkpoint: Path) -> str:
     folder = checkpoint.parent
     ours = folder.name == "checkpoints" or (folder / "config.yaml").is_file()
@@ -31,8 +47,11 @@ def _run(checkpoint: Path) -> str:
         folder, ours = folder.parent, True
     if not ours or folder.name in ("", "lightning_logs"):  # Lightning's own folder of all runs
         return ""
-    if (folder / "job.yaml").is_file():  # of a study: <run>/<fold, seed>-<key>
-        return f"{folder.parent.name}-{folder.name.rpartition('-')[0]}"
+    job = JOB.fullmatch(folder.name)  # of a study: <run>/<fold, seed>-<key>
+    fold = (job and job["fold"]) or ""
+    if job and (fold.startswith("subject") or (folder / "job.yaml").is_file()):
+        parts = (folder.parent.name, ONE_PERSON if fold.startswith("subject") else fold, job["seed"])
+        return "-".join(part for part in parts if part)
     return folder.name
 
 
@@ -106,7 +125,7 @@ def target_of(
     suffix = FORMATS[format]
     if path is not None:
         target = Path(path)
-        if target.suffix != suffix:
+        if target.suffix != suffix and format != PRETRAINED:
             raise InputError(f"path: must end in {suffix} for format {format!r}, but got {str(path)!r}. Rename it.")
     elif checkpoint is not None:
         stem = file_stem(checkpoint.absolute())
@@ -115,6 +134,9 @@ def target_of(
         target = checkpoint.with_name(f"{words}{suffix}")
     else:
         raise InputError(f"path: must name the file where no checkpoint does, but got None. Pass 'student{suffix}'.")
+    if format == PRETRAINED:
+        check_free(target, again)
+        return target
     beside = (target.with_suffix(".h"), _self_test(target)) if format == "c" else ()
     taken = [str(p) for p in (target, target.with_name(f"{target.name}.json"), *beside) if p.exists()]
     if taken and not again:

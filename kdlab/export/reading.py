@@ -20,6 +20,7 @@ import torch
 from kdlab.files import one_line
 from kdlab.methods.checkpoints import check_archive
 from kdlab.types import InputError
+from kdlab.usage import FORMATS
 
 REMEDY = "Export the checkpoint again: kdlab export CKPT --overwrite"
 _LARGEST_INPUT = 2**28  # numbers of one window
@@ -93,7 +94,7 @@ def _scale(value: Any, card: Mapping[str, Any]) -> bool:
 
 
 _CARD: dict[str, tuple[str, Any]] = {
-    "format": ("one of torch, torch.export, onnx and c", lambda v, c: v in ("torch", "torch.export", "onnx", "c")),
+    "format": (f"one of {', '.join(FORMATS)}", lambda v, c: v in FORMATS),
     "classes": ("at least two words", lambda v, c: isinstance(v, list) and len(v) > 1 and all(map(_word, v))),
     "labels": ("one or many", lambda v, c: v in (None, "one", "many")),
     "channels": ("a list of {name, unit}", lambda v, c: isinstance(v, list) and v and all(_word(x["name"]) for x in v)),

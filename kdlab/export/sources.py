@@ -60,7 +60,7 @@ def read_source(
     if net is not None:
         raise InputError("net: must be left out where a method or a net is exported, but got one. Pass one of them.")
     if isinstance(given, Method):
-        return _of_method(given, outside)
+        return of_method(given, outside)
     if not isinstance(datamodule, WindowDataModule):
         raise InputError(
             f"net: a net alone must come with a data module of kdlab, but got {type(datamodule).__name__}. Pass the "
@@ -101,7 +101,16 @@ def read_net(path: Path, net: nn.Module | None = None, outside: bool = False) ->
     return {**described, "net": spec, "epoch": checkpoint.get("epoch")}, _ready(made)
 
 
-def _of_method(method: Method, outside: bool) -> Source:
+def of_method(method: Method, outside: bool = False) -> Source:
+    """A method that was trained in this process.
+
+    Args:
+        method: the method.
+        outside: its data are of another origin than kdlab's, so that they need not be known.
+
+    Raises:
+        InputError: its training data are not known, or its weights are not finite.
+    """
     described = method.describe()
     if not described.get("fingerprint") and not outside:
         raise InputError(

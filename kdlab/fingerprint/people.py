@@ -114,6 +114,19 @@ def without_people(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def only_counts(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """A fingerprint for what is shared: how many people there are, neither names nor hashes.
+
+    >>> only_counts({"grouping": "subject", "train": ["h0123456789ab"], "val": [], "salt": "1234", "seed": 0})
+    {'grouping': 'subject', 'train': 1, 'val': 0, 'seed': 0}
+    """
+    result = dict(fingerprint)
+    result.pop("salt", None)
+    if result.get("grouping") in ("subject", "recording"):
+        result.update({part: len(result[part]) for part in PEOPLE if isinstance(result.get(part), list)})
+    return result
+
+
 def comparable(trained: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two fingerprints whose people and classes can be compared: spelt by one rule, and both hashed where one is.
 

@@ -84,8 +84,8 @@ def look(given: argparse.Namespace) -> Found:
     raise InputError(
         f"--data must be an npz file of windows or the folder of all recordings, but got {path.name}, {kind}, "
         "which is of one person: a study trains on some people and tests others. Write --data "
-        f"{shlex.quote(place(path.parent))}. A student predicts this file by: kdlab predict --config RUN.yaml "
-        f"--ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
+        f"{shlex.quote(place(path.parent))}. A student of recordings predicts this file by: kdlab predict --config "
+        f"RUN.yaml --ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
     )
 
 

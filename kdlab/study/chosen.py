@@ -44,13 +44,18 @@ def spent(updates: int | None, warm: int, path: Path) -> dict[str, int]:
     return {"updates": own + warm, "updates_warm_start": warm}
 
 
+def rule_of(row: Row) -> str:
+    """How the weights of a row were chosen, in words."""
+    if row.get("last_epoch") is not None:
+        return "the peak of the teacher"
+    return str(row.get("selection") or in_words(EARLIER))
+
+
 def rules_in_words(rows: Iterable[Row]) -> str:
     """How the weights of all rows were chosen, as one sentence."""
     by_rule: dict[str, dict[str, None]] = {}
     for row in rows:
-        rule = str(row.get("selection") or in_words(EARLIER))
-        rule = "the peak of the teacher" if row.get("last_epoch") is not None else rule
-        by_rule.setdefault(rule, {})[row["run"]] = None
+        by_rule.setdefault(rule_of(row), {})[row["run"]] = None
     if list(by_rule) == [in_words({"rule": "last"})]:
         return "All weights are those of the last epoch; no epoch was chosen."
     if len(by_rule) == 1:

@@ -15,6 +15,8 @@ from kdlab.files import replacing
 from kdlab.study.chosen import peak_section
 from kdlab.study.conditions import Row, axis_labels, conditions
 from kdlab.study.counted import Planned
+from kdlab.study.evidence import NAME as EVIDENCE
+from kdlab.study.evidence import evidence_text
 from kdlab.study.figure_files import save_figure
 from kdlab.study.paper import Paper
 from kdlab.study.plot_people import people_figures
@@ -58,11 +60,12 @@ def write_report(
     paper: Paper | None = None,
     plan: Mapping[str, Planned] | None = None,
     teachers: Mapping[str, Sequence[str]] | None = None,
+    commit: str | None = None,
 ) -> Path:
     """Write ``results.csv``, ``results.md``, ``times.csv``, ``times.md`` and the figures; each is replaced at once.
 
     Also ``means.csv`` and ``results.tex`` with the columns that ``paper`` names, and, where rows count their windows by
-    person and class, ``people.csv`` and ``classes.csv``.
+    person and class, ``people.csv`` and ``classes.csv``. ``evidence.json`` is what the cards of students take.
 
     Args:
         rows: one dict per finished run, see :mod:`kdlab.study.statistics`; nested values are not written.
@@ -83,6 +86,7 @@ def write_report(
         paper: display names, matched pairs, columns and formats of figures.
         plan: title of a condition -> its jobs, so that what is missing is shown.
         teachers: run -> the runs of its teachers, so that those below their students are named.
+        commit: of the sources that made all rows, where it is known.
 
     Returns:
         The path of ``results.md``.
@@ -112,6 +116,7 @@ def write_report(
     _write(folder / "results.csv", csv_text(study, times=False))
     _write(folder / "times.csv", csv_text(study, times=True))
     _write(folder / "times.md", times_text(study, name, seconds))
+    _write(folder / EVIDENCE, evidence_text(study, name, teachers or {}, commit))
     for file, content in paper_files(study).items():
         if content is None:
             (folder / file).unlink(missing_ok=True)  # of an earlier report

@@ -10,6 +10,7 @@ from kdlab.evaluate.evaluation import ARRAYS, JSON
 from kdlab.evaluate.plots import plot_embeddings
 from kdlab.fingerprint import is_hashed
 from kdlab.study.counted import planned
+from kdlab.study.evidence import commit_of_sources
 from kdlab.study.figure_files import save_figure
 from kdlab.study.job import sources
 from kdlab.study.paper import Paper
@@ -67,6 +68,7 @@ def write(
         paper=study.paper,
         plan=planned(jobs.values(), done, name=lambda fold: names.get(fold, fold)),
         teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
+        commit=None if others else commit_of_sources(),
     )
     final = seconds is not None
     if final and (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, rows, failures):
