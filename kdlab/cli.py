@@ -50,8 +50,9 @@ def run(args: Sequence[str], prepare: Callable[[WindowDataModule], None] | None 
 def check(args: Sequence[str]) -> None:
     """Read the words of a command and its configs; a word that is not accepted ends in ``SystemExit``."""
     from kdlab.lightning_cli import Reading
+    from kdlab.sections import accept
 
-    _with_words(Reading, args)
+    accept(args, lambda: _with_words(Reading, args).config[args[0]])
 
 
 def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, LightningDataModule]:

@@ -72,26 +72,52 @@ def check_parsed(config: Any, parser: LightningArgumentParser) -> None:
         SystemExit: for everything else.
     """
     _check_run(config.run)
-    for key in ("data", "model"):
-        if not isinstance(config[key], Namespace) or not config[key].get("class_path"):
+    for key in ("data", "model", "trainer"):
+        check_section(key, config[key], parser)
+    if not is_seed(config.seed_everything):
+        parser.error(
+            f'Parser key "seed_everything": must be a number from 0 to {MOST_SEED}, but got {config.seed_everything}'
+        )
+
+
+def check_section(key: str, section: Any, parser: LightningArgumentParser) -> None:
+    """Refuse what the parser accepts in ``data``, ``model`` or ``trainer`` and a run could not use.
+
+    Args:
+        key: the section.
+        section: as it was parsed.
+        parser: ends the process with a message.
+
+    Raises:
+        SystemExit: it is refused.
+    """
+    if key != "trainer":
+        if not isinstance(section, Namespace) or not section.get("class_path"):
             parser.error(
                 f'Parser key "{key}": must name a class, but has no class_path. Write {key}: {{class_path: ...}}'
             )
-        _check_classes(config[key], key, parser)
-    _check_classes(config.trainer.get("callbacks"), "trainer.callbacks", parser)
-    for key, least in LEAST.items():
-        value = config.trainer.get(key)
+        _check_classes(section, key, parser)
+        return
+    _check_classes(section.get("callbacks"), "trainer.callbacks", parser)
+    for name, least in LEAST.items():
+        value = section.get(name)
         if isinstance(value, int | float) and not value >= least:
-            parser.error(f'Parser key "trainer.{key}": must be at least {least:g}, but got {value}')
-    seed = config.seed_everything
-    if not isinstance(seed, bool | None) and not 0 <= seed <= MOST_SEED:
-        parser.error(f'Parser key "seed_everything": must be a number from 0 to {MOST_SEED}, but got {seed}')
+            parser.error(f'Parser key "trainer.{name}": must be at least {least:g}, but got {value}')
+
+
+def is_seed(seed: Any) -> bool:
+    """Whether a seed that the parser accepts is in the range of numpy's."""
+    return isinstance(seed, bool | None) or bool(0 <= seed <= MOST_SEED)
+
+
+def is_name_of_run(run: str | None) -> bool:
+    """Whether the name of a run is that of folders below the root folder."""
+    parts = (run or "run").strip("/").split("/")
+    return not any(not p.strip() or p.strip() in (".", "..") or len(p.encode()) > 255 or "\0" in p for p in parts)
 
 
 def _check_run(run: str | None) -> None:
-    """The name of a run is that of folders below the root folder."""
-    parts = (run or "run").strip("/").split("/")
-    if any(not p.strip() or p.strip() in (".", "..") or len(p.encode()) > 255 or "\0" in p for p in parts):
+    if not is_name_of_run(run):
         raise InputError(
             f"run: must be names of folders, of 1 to 255 bytes each, joined by /, but got {run!r:.80}. Name data "
             "set and run: run: basic_motions/scratch."

@@ -29,19 +29,19 @@ def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Name
         base: of the data modules that the parser takes.
         parse: parses them.
     """
-    file = _file_of(words)
+    file = config_file(words)
     if file is None or words is None or not reuse.active():
         return parse()
     content = read_config(Path(file), "--config")
-    own = dict(_own_of(content))
-    if not all(_is_plain(value) for value in own.values()):
+    own = own_of(content)
+    if own is None:
         return parse()
     shape = {name: type(value).__name__ for name, value in own.items()}
-    key = ("parsed", words[0], base, repr([_without(content, own), shape]))
+    key = ("parsed", words[0], base, repr([without(content, own), shape]))
     found: tuple[Namespace, dict[str, Any]] | None = reuse.find(key)
     if found is None:
         parsed = parse()
-        if all(_get(parsed[words[0]], name) == value for name, value in own.items()):
+        if all(at(parsed[words[0]], name) == value for name, value in own.items()):
             reuse.keep(key, (copy.deepcopy(parsed), own), 2**16)
         return parsed
     parsed = copy.deepcopy(found[0])
@@ -52,19 +52,24 @@ def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Name
     return parsed
 
 
-def _file_of(words: Sequence[str] | None) -> str | None:
+def config_file(words: Sequence[str] | None) -> str | None:
     """The config file of a command line that has nothing else."""
     if words is None or len(words) != 3 or words[1] != "--config" or not Path(words[2]).is_file():
         return None
     return words[2]
 
 
-def _own_of(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Name -> value of what is a job's own in its config."""
+def own_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Name -> value of what is a job's own in its config; None where the parser may change one of them."""
+    own = dict(_own(content))
+    return own if all(map(_is_plain, own.values())) else None
+
+
+def _own(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _OWN:
-        if (value := _get(content, name)) is not None:
+        if (value := at(content, name)) is not None:
             yield name, value
-    teachers = _get(content, _TEACHERS)
+    teachers = at(content, _TEACHERS)
     for name, teacher in teachers.items() if isinstance(teachers, Mapping) else ():
         if isinstance(teacher, Mapping) and "class_path" not in teacher and teacher.get("checkpoint") is not None:
             yield f"{_TEACHERS}.{name}.checkpoint", teacher["checkpoint"]
@@ -80,10 +85,11 @@ def _is_plain(value: Any) -> bool:
     return type(value) is int
 
 
-def _without(content: Any, own: Mapping[str, Any], at: str = "") -> Any:
+def without(content: Any, own: Mapping[str, Any], above: str = "") -> Any:
+    """A config without the values of these dotted names."""
     if isinstance(content, Mapping):
-        below = {key: (f"{at}.{key}" if at else str(key), value) for key, value in content.items()}
-        return {key: _without(value, own, name) for key, (name, value) in below.items() if name not in own}
+        below = {key: (f"{above}.{key}" if above else str(key), value) for key, value in content.items()}
+        return {key: without(value, own, name) for key, (name, value) in below.items() if name not in own}
     return content
 
 
@@ -94,7 +100,8 @@ def _step(node: Any, part: str) -> Any:
     return node.get(part) if isinstance(node, Mapping | Namespace) else None
 
 
-def _get(node: Any, name: str) -> Any:
+def at(node: Any, name: str) -> Any:
+    """What a config holds at a dotted name, in which the arguments of a class follow its own name or ``init_args``."""
     for part in name.split("."):
         node = _step(node, part)
     return node

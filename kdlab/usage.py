@@ -141,6 +141,7 @@ def nets() -> argparse.ArgumentParser:
     text = "What the nets cost on one window or image, as a Markdown table."
     parser = argparse.ArgumentParser(prog="kdlab nets", description=text, allow_abbrev=False)
     add = parser.add_argument
+    timings = "timings of a net, whose median is shown; 3 where they take longer than 0.3 s (default: 10)"
     add("--channels", type=int, default=3, help="channels of the view (default: 3)")
     add("--length", type=int, default=500, help="samples of a window, for the 1-D nets (default: 500)")
     sizes = "pixels of a side of an image, for the 2-D nets, one or several (default: 32, as CIFAR's, and 64)"
@@ -148,7 +149,7 @@ def nets() -> argparse.ArgumentParser:
     add("--classes", type=int, default=14, help="number of classes (default: 14)")
     add("--ndim", type=int, choices=(1, 2), help="only nets for signals (1) or for images (2)")
     add("--only", default="*", metavar="PATTERN", help="only nets with such a name, as in 'wrn16-*'")
-    add("--runs", type=int, default=10, help="number of timings of a net; the median is shown (default: 10)")
+    add("--runs", type=int, default=10, help=timings)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What is imported for what: help and version without torch, the mathematics without Lightning."""
+"""What is imported for what: help without torch, the mathematics without Lightning, methods without tables."""
 
 import subprocess
 import sys
@@ -25,6 +25,10 @@ for command in ("new", "study", "tune", "evaluate", "export", "nets", "cite"):
 assert not {"torch", "lightning", "pandas", "scipy", "matplotlib"} & set(sys.modules)
 import kdlab.functional
 assert not {"lightning", "torchmetrics", "pandas", "scipy", "numba", "matplotlib"} & set(sys.modules)
+import lightning.pytorch, torchmetrics
+before = set(sys.modules)
+from kdlab import TPKD
+assert not {"pandas", "numba", "scipy", "matplotlib"} & (set(sys.modules) - before)
 """
 
 

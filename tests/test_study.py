@@ -15,7 +15,7 @@ import pytest
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kdlab import cli
+from kdlab import cli, reuse
 from kdlab.configs import stack
 from kdlab.study import plan as planning
 from kdlab.study import windows
@@ -264,11 +264,12 @@ def test_shipped_studies_can_be_planned(path, tmp_path):
     included = yaml.safe_load(path.read_text()).get("include")
     files = [included] if isinstance(included, str) else included or []
     read = {run for file in files if "study" in file for run in Study.read(path.parent / file).runs}  # tested itself
-    for job in jobs.values():  # every config is accepted as the command line accepts it
-        if job.run not in read:
-            read.add(job.run)
-            (tmp_path / "job.yaml").write_text(yaml.safe_dump(job.config))
-            cli.check(["fit", "--config", str(tmp_path / "job.yaml")])
+    with reuse.reusing():
+        for job in jobs.values():  # every config is accepted as the command line accepts it
+            if job.run not in read:
+                read.add(job.run)
+                (tmp_path / "job.yaml").write_text(yaml.safe_dump(job.config))
+                cli.check(["fit", "--config", str(tmp_path / "job.yaml")])
 
 
 def test_tables_begin_with_teachers_and_controls():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from kdlab.types import InputError
 from kdlab.views import View
 
 _WARM_UP = 5
+_FEWEST = 3  # timings, however long they take
 
 
 def parameters(net: nn.Module) -> int:
@@ -55,13 +57,14 @@ def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
     return int(flops.get_total_flops()) // 2
 
 
-def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50) -> float:
+def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50, seconds: float = math.inf) -> float:
     """Median time of one sample (batch 1) on one thread of this CPU, in milliseconds.
 
     Args:
         net: the net; a copy in evaluation mode is measured, without gradients, after a warm-up.
         shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
         runs: number of measurements.
+        seconds: no measurement begins after so long, once there are three; likewise in the warm-up.
 
     Raises:
         InputError: when ``runs`` is below 1, or the net does not read this shape.
@@ -69,7 +72,7 @@ def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50) -> float:
     twin = copy.deepcopy(net).cpu().eval()  # the net itself keeps its device and its mode
     x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        return _median_ms(lambda: twin(x), runs)
+        return _median_ms(lambda: twin(x), runs, seconds)
 
 
 def view_latency(view: View, channels: int, length: Any, runs: int = 50) -> float:
@@ -101,15 +104,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _median_ms(call: Callable[[], object], runs: int) -> float:
+def _median_ms(call: Callable[[], object], runs: int, seconds: float = math.inf) -> float:
     if runs < 1:
         raise InputError(f"runs: must be at least 1, but got {runs}. Raise it.")
-    times = []
     with _one_thread():
-        for _ in range(min(_WARM_UP, runs)):
-            call()
-        for _ in range(runs):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+        _timed(call, min(_WARM_UP, runs), seconds, 1)
+        return 1000 * statistics.median(_timed(call, runs, seconds, _FEWEST))
+
+
+def _timed(call: Callable[[], object], most: int, seconds: float, least: int) -> list[float]:
+    """Seconds of each of several calls, of which none begins after ``seconds`` once there are ``least``."""
+    times: list[float] = []
+    while len(times) < most and (len(times) < least or sum(times) < seconds):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -35,6 +36,8 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     "InceptionTime": (nets.InceptionTime, {}),
     "MultiScaleAttention": (nets.MultiScaleAttention, {}),
 }
+#: of the timings of one net; a net that takes long varies little
+_SECONDS = 0.3
 _SIGNALS_ONLY = (
     nets.RecurrentNet,
     nets.AttentionLSTM,
@@ -70,18 +73,24 @@ def main(words: Sequence[str]) -> str:
 def _rows(given: argparse.Namespace) -> Iterator[dict[str, str]]:
     shapes: list[tuple[int, ...]] = [] if given.ndim == 2 else [(given.channels, given.length)]
     shapes += [] if given.ndim == 1 else [(given.channels, size, size) for size in given.size]
-    for shape in shapes:
-        ndim = len(shape) - 1
+    for ndim, several in itertools.groupby(shapes, lambda shape: len(shape) - 1):
+        sizes = list(several)
+        rows: list[list[dict[str, str]]] = [[] for _ in sizes]  # a size after the other, of nets that are made once
         for name, (cls, arguments) in NETS.items():
             if fnmatch(name.lower(), given.only.lower()) and (ndim == 1 or cls not in _SIGNALS_ONLY):
                 only = {} if cls in _SIGNALS_ONLY else {"ndim": ndim}
                 net = cls(in_channels=given.channels, num_classes=given.classes, **only, **arguments)
-                row = {"net": name, "view": f"{ndim}-D {'x'.join(map(str, shape))}"}
-                print(f"measuring {row['net']}, {row['view']}", file=sys.stderr, flush=True)
-                yield row | {"parameters": f"{parameters(net):,}"} | _cost(net, shape, given.runs)
+                for shape, of_size in zip(sizes, rows, strict=True):
+                    row = {"net": name, "view": f"{ndim}-D {'x'.join(map(str, shape))}"}
+                    print(f"measuring {row['net']}, {row['view']}", file=sys.stderr, flush=True)
+                    of_size.append(row | {"parameters": f"{parameters(net):,}"} | _cost(net, shape, given.runs))
+        yield from itertools.chain(*rows)
 
 
 def _cost(net: nets.Backbone, shape: tuple[int, ...], runs: int) -> dict[str, str]:
     if min(shape[1:]) < net.stride:
         return {"MACs (M)": f"needs {net.stride}", "CPU ms, batch 1": ""}
-    return {"MACs (M)": f"{macs(net, shape) / 1e6:.2f}", "CPU ms, batch 1": f"{latency(net, shape, runs):.2f}"}
+    return {
+        "MACs (M)": f"{macs(net, shape) / 1e6:.2f}",
+        "CPU ms, batch 1": f"{latency(net, shape, runs, _SECONDS):.2f}",
+    }

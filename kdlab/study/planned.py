@@ -14,6 +14,7 @@ import yaml
 from kdlab import reuse
 from kdlab.files import write_text
 from kdlab.methods.selection import EARLIER, USUAL, in_words
+from kdlab.parsed import own_of, without
 from kdlab.study import ends
 from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
@@ -91,12 +92,14 @@ def print_commands(study: Study, names: Iterable[str], root: str, options: Seque
 
 
 def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Survey) -> None:
-    """Read every config of the study once, so that a typo is found before hours of training."""
-    seen: set[tuple[str, ...]] = set()
-    with tempfile.TemporaryDirectory() as folder:
+    """Read every config of the study that differs in more than seed and folders, so that a typo is found before hours
+    of training.
+    """
+    seen: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder, reuse.reusing():
         path = Path(folder, "job.yaml")
         for name, job in jobs.items():
-            kind = (job.run, *job.labels.values())
+            kind = repr(without(job.config, own_of(job.config) or {}))
             if kind in seen:
                 continue
             seen.add(kind)
@@ -106,8 +109,7 @@ def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Sur
                 continue
             write_text(path, yaml.safe_dump(job.config, sort_keys=False))
             try:
-                with reuse.reusing():  # the jobs of this process find it parsed
-                    check(["fit", "--config", str(path)])
+                check(["fit", "--config", str(path)])
             except SystemExit as error:
                 if ends.end_of(error) is not None:
                     raise

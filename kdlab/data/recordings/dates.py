@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kdlab.types import InputError
+
+if TYPE_CHECKING:  # it takes a moment to import
+    import pandas as pd
 
 SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 DAY_MONTH = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{2,4})(?!\d)(.*)", re.DOTALL)
@@ -38,6 +41,8 @@ class Where:
 
 def words(column: pd.Series) -> pd.Series:
     """The cells as text without blanks around it."""
+    import pandas as pd
+
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip()
     return column.map(lambda cell: (cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)).strip())
@@ -84,6 +89,8 @@ class Dates:
         Raises:
             InputError: a cell that is missing, not a date, or that can be read in two ways; with its line.
         """
+        import pandas as pd
+
         if pd.api.types.is_datetime64_any_dtype(column.dtype):
             found, aware = pd.DatetimeIndex(column), column.dt.tz is not None
             where.refuse_missing(found.isna())
@@ -104,6 +111,8 @@ class Dates:
         return np.asarray(wall.asi8) if self.zone is None else self._local(wall, where)
 
     def _parsed(self, column: pd.Series, where: Where) -> tuple[pd.DatetimeIndex, bool]:
+        import pandas as pd
+
         unit = self.unit
         if "%" in unit and column.dtype.kind in "iu":
             column = column.astype(str)
@@ -223,6 +232,8 @@ class Dates:
 
 def unit_of(number: float) -> str:
     """The remedy for a number of another unit, or in place of a date: the unit that puts it between 2000 and 2100."""
+    import pandas as pd
+
     for unit, second in SECOND.items():
         if 946684800 <= number / second < 4102444800:
             return f"Set time_unit: {unit}, which makes it {pd.Timestamp(int(number / second), unit='s').date()}."

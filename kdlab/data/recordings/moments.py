@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kdlab.data.recordings.times import SECOND, Clock
@@ -56,6 +55,8 @@ def written(seconds: ArrayLike, clock: Mapping[str, Any] | None) -> list[str]:
         return [_short(value, 6) for value in values.tolist()]
     origin, unit = clock["origin"], clock["unit"]
     if unit == "date":
+        import pandas as pd  # takes a moment to import
+
         stamps = pd.DatetimeIndex(_whole(origin, values, SECOND["ns"] // 10**6, 10**6))
         if clock["zone"] is not None or clock["aware"]:
             stamps = stamps.tz_localize("UTC").tz_convert(clock["zone"] or "UTC")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from kdlab.data.recordings.dates import SECOND as SECOND
 from kdlab.data.recordings.dates import Dates, Where, empty, looks_like_a_date, unit_of, words
 from kdlab.types import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Repeated = Literal["spread", "first", "error"]
 Backwards = Literal["error", "sort", "split"]
@@ -120,6 +122,8 @@ class Clock:
         Raises:
             InputError: a time that is missing or not of the unit, a date that can be read in two ways; with its line.
         """
+        import pandas as pd  # takes a moment to import
+
         values = column if isinstance(column, pd.Series | pd.Index) else np.asarray(column)
         if not len(values):
             return np.empty(0)
@@ -137,6 +141,8 @@ class Clock:
 
     # ---- numbers ----------------------------------------------------------------------------------------------------
     def _numbers(self, column: pd.Series, where: Where) -> NDArray[Any]:
+        import pandas as pd
+
         unit = self.times.unit
         if column.dtype.kind not in "iuf":
             text = words(column)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 
+from kdlab import reuse
 from kdlab.data import WindowDataModule
 from kdlab.files import one_line, write_text
 from kdlab.fit_checks import check_optimizer
@@ -80,7 +81,7 @@ def at_ends(space: Space) -> Iterator[dict[str, Any]]:
 
 def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Values, check: Check) -> None:
     job = tuning.tried(name, labels, values)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, reuse.reusing():
         path = Path(folder, "job.yaml")
         write_text(path, yaml.safe_dump(job.config, sort_keys=False))
         _parse(check, ["fit", "--config", str(path)])

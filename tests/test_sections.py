@@ -1,0 +1,141 @@
+"""A config that differs from an accepted one in a section is refused and accepted as a config that is read alone."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch.cli import LightningCLI
+
+from kdlab import cli, reuse
+from kdlab.configs import stack
+from kdlab.study.configs import set_value
+from kdlab.study.plan import Study
+from kdlab.study.planned import check_configs
+from kdlab.study.results import Survey
+from kdlab.types import InputError
+from tests.test_study import toy
+
+STUDENT = "model.init_args.student.init_args"
+ACCEPTED = (
+    {"model.init_args.temperature": 8.0},
+    {f"{STUDENT}.width": 2},
+    {"data.init_args.batch_size": 4},
+    {"trainer.max_epochs": 7},
+    {"trainer.callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss"}}]},
+    {"seed_everything": 5, "run": "toy/other", "model.init_args.teachers.raw.checkpoint": "runs/another"},
+)
+REFUSED = (
+    {"model.init_args.temperture": 8.0},
+    {"model.init_args.temperature": "warm"},
+    {"model.class_path": "Distilation"},
+    {"model.class_path": "kdlab.methods.base.Method"},
+    {f"{STUDENT}.depth": 5000},
+    {f"{STUDENT}.option": {}},
+    {"model": None},
+    {"data.init_args.batchsize": 4},
+    {"data.init_args": {"views": {"raw": {"class_path": "Raw", "init_args": {"size": 3}}}}},
+    {"data": {"init_args": {}}},
+    {"trainer.max_epoch": 3},
+    {"trainer.max_epochs": "many"},
+    {"trainer.accumulate_grad_batches": 0},
+    {"trainer.callbacks": [{"class_path": "EarlyStoping"}]},
+    {"trainer.option": {}},
+    {"trainer": [1]},
+    {"seed_everything": -1},
+    {"seed_everything": 2**32},
+    {"run": "toy/../.."},
+    {"monitr": "val/loss"},
+    {"monitor": {"a": 1}},
+    {"smoothing": "much"},
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    reuse.forget()
+    yield
+    reuse.forget()
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Which configs were parsed in full."""
+    seen, real = [], LightningCLI.parse_arguments
+
+    def parse(self, parser, args):
+        seen.append(args[-1])
+        return real(self, parser, args)
+
+    monkeypatch.setattr(LightningCLI, "parse_arguments", parse)
+    return seen
+
+
+def words(folder, changes):
+    toy(folder)
+    config = stack([yaml.safe_load((folder / "student.yaml").read_text())])
+    given = {"seed_everything": 0, "run": "toy/kd", "model.init_args.teachers.raw.checkpoint": "runs/teacher"}
+    for name, value in {**given, **changes}.items():
+        set_value(config, name, value)
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return ["fit", "--config", str(path)]
+
+
+def end(given, capsys):
+    """How a check ends: its status or error, and what it prints last."""
+    try:
+        cli.check(given)
+    except SystemExit as error:
+        return error.code, capsys.readouterr().err.strip().splitlines()[-1]
+    except InputError as error:
+        return "error", str(error)
+    return "accepted", ""
+
+
+def test_what_is_accepted_is_parsed_a_section_at_a_time(tmp_path, capsys, full):
+    with reuse.reusing():
+        assert end(words(tmp_path, {}), capsys)[0] == "accepted"
+        for changes in ACCEPTED:
+            assert end(words(tmp_path, changes), capsys) == ("accepted", ""), changes
+        assert len(full) == 1
+        cli.check(words(tmp_path, {"smoothing": 5}))  # what has no section is parsed in full
+        assert len(full) == 2
+    cli.check(words(tmp_path, {}))  # outside of a study each time
+    assert len(full) == 3
+
+
+def test_what_is_refused_alone_is_refused_after_others_with_the_same_message(tmp_path, capsys):
+    alone = [end(words(tmp_path, changes), capsys) for changes in REFUSED]
+    with reuse.reusing():
+        for changes in ({}, *ACCEPTED):
+            cli.check(words(tmp_path, changes))
+        capsys.readouterr()
+        after = [end(words(tmp_path, changes), capsys) for changes in (*REFUSED, REFUSED[0])]
+    assert after == [*alone, alone[0]]  # what was refused is not kept
+    assert not [changes for changes, found in zip(REFUSED, alone, strict=True) if found[0] == "accepted"]
+
+
+def planned(folder, count, wrong="", **more):
+    toy(folder, seeds=2)
+    labels = {f"t{i}": {"model.init_args.temperature": 1.0 + i} for i in range(count)}
+    if wrong:
+        labels[wrong] = {"model.init_args.temperature": "warm"}
+    kd = {"config": "student.yaml", "teachers": {"raw": "teacher"}, "axes": ["temperature"]}
+    study = Study.read(toy(folder, seeds=2, axes={"temperature": labels}, students={"kd": kd}))
+    return study.jobs(Path("runs"), {"fold1": ["1"], "fold2": ["2"]}, lambda config: "data", **more)
+
+
+def test_every_config_of_a_study_is_checked_and_equal_ones_once(tmp_path, capsys, full):
+    check_configs(planned(tmp_path, 60), cli.check, Survey())
+    assert len(full) == 1
+    with pytest.raises(InputError, match=r"the config of kd\[temperature=t57\]/fold1/seed0 is not accepted"):
+        check_configs(planned(tmp_path, 60, "t57"), cli.check, Survey())
+    assert "temperature" in capsys.readouterr().err
+
+
+def test_settings_of_one_fold_are_checked(tmp_path):
+    def tuned(run, labels, fold):
+        return {"model.init_args.lr": 0.1} if (run, fold) == ("kd", "fold2") else {}
+
+    with pytest.raises(InputError, match=r"the config of kd\[temperature=t0\]/fold2/seed0 is not accepted"):
+        check_configs(planned(tmp_path, 2, tuned=tuned), cli.check, Survey())
