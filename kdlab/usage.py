@@ -38,6 +38,8 @@ def study() -> argparse.ArgumentParser:
     resume = "go on from the rows.jsonl of a study elsewhere: rows of the same settings and data are not run again"
     add("--resume-from", metavar="FILE", help=resume)
     add("--hours", type=float, help="begin no job that is not expected to end within these hours")
+    cut = "a fit that was cut resumes from its last checkpoint; without it, the fit begins again"
+    add("--resume-fits", action="store_true", help=cut)
     threads = "threads of every job on a CPU, or measure: by the time of steps; by default 1, or OMP_NUM_THREADS"
     add("--threads", type=_threads, metavar="NUMBER|measure", help=threads)
     submit = (

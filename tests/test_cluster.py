@@ -267,7 +267,7 @@ def test_a_study_becomes_arrays(here, stands, capsys):
     assert text.index("module load cuda") < text.index("srun")
     given = [words for number in scripts for words in words_of(folder, number)]
     names = ["teacher/shared", *(f"{run}/seed{seed}" for run in ("scratch", "kd") for seed in range(5))]
-    assert given[:-1] == [("study", "study.yaml", "--only", name, "--threads", "2") for name in names]
+    assert given[:-1] == [("study", "study.yaml", "--only", name, "--resume-fits", "--threads", "2") for name in names]
     assert given[-1] == ("study", "study.yaml", "--report", "--threads", "2")
     out = capsys.readouterr().out
     assert "submitted 103: students, 2 jobs, after 100" in out

@@ -243,6 +243,7 @@ class EarlyStoppedTeacher(Callback):
             "waited": self._peak.waited,
             "qualified": self._peak.qualified,
             "peak_file": self._files.peak,
+            "place": self._files.place,
             "accuracy": self._accuracy,
         }
 
@@ -252,6 +253,7 @@ class EarlyStoppedTeacher(Callback):
         self._peak.epoch, self._peak.value = state_dict["peak_epoch"], state_dict["peak_value"]
         self._peak.waited, self._peak.qualified = state_dict["waited"], state_dict["qualified"]
         self._files.peak = state_dict["peak_file"]
+        self._files.place = state_dict.get("place", self._files.peak)
         self._accuracy = float(state_dict.get("accuracy", math.nan))
         self._resumed = True
 

@@ -22,18 +22,25 @@ class TeacherFiles:
 
     Attributes:
         peak: path of the peak's weights, ``""`` before there are some.
+        place: where they are written; of a fit that resumes, where the interrupted fit wrote them.
     """
 
     def __init__(self) -> None:
-        self.peak = ""
+        self.peak = self.place = ""
         self._suffix = ""  # "-v1", ... where the folder holds another run's teacher already
 
     def claim(self, trainer: Trainer) -> None:
-        """Choose names that overwrite nothing, the same on every process."""
-        folder, version = _folder(trainer), 0
-        while any((folder / f"{stem}{_suffix(version)}.ckpt").exists() for stem in ("teacher", "peak")):
+        """Choose names that overwrite nothing, the same on every process; a resumed fit keeps those that it had."""
+        folder, version, own = _folder(trainer), 0, Path(self.place)
+
+        def is_taken(suffix: str) -> bool:
+            peak, teacher = (folder / f"{stem}{suffix}.ckpt" for stem in ("peak", "teacher"))
+            return teacher.exists() or (peak.exists() and peak != own)
+
+        while is_taken(_suffix(version)):
             version += 1
         self._suffix = trainer.strategy.broadcast(_suffix(version))
+        self.place = str(self.path(trainer, "peak"))
 
     def path(self, trainer: Trainer, name: str) -> Path:
         """The file of a name."""

@@ -76,7 +76,7 @@ def _main(
     given: argparse.Namespace, runner: Runner, check: Callable[[Sequence[str]], None], build: Build | None
 ) -> None:
     never_refuse()
-    study = Study.read(given.file)
+    study = replace(Study.read(given.file), resume=given.resume_fits)
     if given.hash_people:
         study = replace(study, paper=replace(study.paper, hashed=True))
     if study.paper.hashed:
@@ -108,15 +108,16 @@ def _main(
             look()
         run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)
         return
+    options = [*(["--resume-fits"] * given.resume_fits), *(["--hash-people"] * given.hash_people)]
     if given.list and settings.pending:  # the others follow from their results
         names = submitting.listed(tuning.jobs, trials, given.stage)
-        print_commands(study, names, given.root, ["--hash-people"] * given.hash_people)
+        print_commands(study, names, given.root, options)
         return
     if given.list or given.dry_run:
         found = look(sys.stderr if given.list else sys.stdout)
         if given.list:
             names = submitting.listed(jobs, found, given.stage)
-            print_commands(study, names, given.root, ["--hash-people"] * given.hash_people)
+            print_commands(study, names, given.root, options)
             return
         print_plan(study, jobs, folds, found)
         print_again(jobs, found)

@@ -30,6 +30,7 @@ from kdlab.study import ends
 from kdlab.study.chosen import chosen_by, spent
 from kdlab.study.columns import BESIDE
 from kdlab.study.cross_fit import left_out_row
+from kdlab.study.cut import cut_checkpoint, timed
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
 from kdlab.study.people import counted, with_pseudonyms
@@ -52,7 +53,7 @@ def run_job(job: Job, runner: Runner) -> dict[str, Any]:
     """Fit, choose on validation, read the test once, and keep the row as ``result.json``; a job that is done is read.
 
     A fit that came to its end earlier is not repeated, unless its checkpoint is damaged; one that was cut off begins
-    again.
+    again, or resumes where the job says so.
 
     Raises:
         InputError: another process runs this job, or what its command line raises.
@@ -100,8 +101,9 @@ def _run_job(job: Job, runner: Runner, before: float) -> dict[str, Any]:
     config = job.folder / "job.yaml"
     write_text(config, yaml.safe_dump(job.config, sort_keys=False))
     prepare = functools.partial(_prepare, job=job)
-    with held_open(), shown(job.name):
-        line = runner(words := _words(job, config), prepare)
+    words = _words(job, config)
+    with held_open(), shown(job.name), timed(job, "--ckpt_path" in words and words[0] == "fit") as cut:
+        line = runner(words, prepare)
     with _loggers(line) as trainer:
         path = find_checkpoint(job.folder, KEPT_FILES)
         if job.trial:
@@ -111,7 +113,7 @@ def _run_job(job: Job, runner: Runner, before: float) -> dict[str, Any]:
             measured |= spent(job.updates, job.warm, path)
         row = {**identity(job), "sources": sources(), **measured}
         log_scores(trainer, row, read_checkpoint(path)[KEY])
-    fitted = before if words[0] == "validate" else 0.0
+    fitted = before if words[0] == "validate" else cut
     return {**row, "seconds": round(fitted + time.perf_counter() - begin, 1)}
 
 
@@ -137,12 +139,13 @@ def _words(job: Job, config: Path) -> list[str]:
     """Fit, or take up the finished fit of a job that was cut off after it; a trial's curve is known only in its fit."""
     try:
         finished = None if is_trial(job) else finished_checkpoint(job)
-        if finished is not None and (last := finished.with_name("last.ckpt")).is_file():
-            check_checkpoint(last, job.name)
+        if finished is not None and (beside := finished.with_name("last.ckpt")).is_file():
+            check_checkpoint(beside, job.name)
     except InputError:
         finished = None  # damaged: it is trained again
     if finished is None:
-        return ["fit", "--config", str(config)]
+        last = cut_checkpoint(job) if job.resume else None
+        return ["fit", "--config", str(config), *([] if last is None else ["--ckpt_path", str(last)])]
     logs = listed((job.config.get("trainer") or {}).get("logger"))
     quiet = [] if logs else ["--trainer.logger=false"]
     return ["validate", "--config", str(config), "--ckpt_path", str(finished), "--verbose=false", *quiet]

@@ -114,6 +114,7 @@ class Job:
     threads: int | None = None  # that it computes with; None: those of its process
     digests: Mapping[str, str] = field(default_factory=dict)  # of the parts of its key
     again: bool = False  # its row is known, but not its weights, which another job needs
+    resume: bool = False  # a fit that was cut resumes from its last checkpoint, see `kdlab.study.cut`
 
     @property
     def name(self) -> str:
@@ -158,6 +159,7 @@ class Study:
     measure: tuple[str, ...] = ()
     slurm: Slurm = field(default_factory=Slurm)
     earlier: bool = False  # begun with a version that chose weights by another rule, see `kdlab.study.rules`
+    resume: bool = False  # as in `Job`
 
     @property
     def order(self) -> list[str]:
@@ -332,6 +334,7 @@ class Study:
             updates=run.updates,
             warm=run.warm,
             digests=digests_of(identity),
+            resume=self.resume,
         )
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:

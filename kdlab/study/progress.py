@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from kdlab.callbacks.update_budget import UpdateBudget
+from kdlab.study.mark_end import MarkEnd
 from kdlab.study.starved import FEW, remedy
 from kdlab.study.validated import Validations
 
@@ -41,7 +42,7 @@ def shown(name: str) -> Iterator[None]:
 def job_callbacks() -> list[Callback]:
     """What a fit that is a job of a study has more: it prints its progress, and keeps its validations."""
     name = _job.get()
-    return [] if name is None else [JobProgress(name), Validations()]
+    return [] if name is None else [JobProgress(name), Validations(), MarkEnd()]
 
 
 class JobProgress(Callback):

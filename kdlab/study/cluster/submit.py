@@ -47,8 +47,8 @@ class Commands:
     folder: str = ""
 
     def job(self, name: str, gpu: str | None = None) -> Element:
-        """Run one job."""
-        return self._element("--only", name, gpu=gpu)
+        """Run one job; where it was cut before, it resumes."""
+        return self._element("--only", name, "--resume-fits", gpu=gpu)
 
     def report(self) -> Element:
         """Write the tables of what is done."""

@@ -31,6 +31,15 @@ class MedianPruning(pl.Callback):
         self._best = 0.0
         self._steps: int | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far, for a fit that resumes."""
+        return {"points": list(self.points), "pruned_at": self.pruned_at, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the curve of the fit that was cut."""
+        self.points = [None if point is None else float(point) for point in state_dict["points"]]
+        self.pruned_at, self._best = state_dict["pruned_at"], float(state_dict["best"])
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note how long the fit is planned to be."""
         self._steps = plan_of(trainer).steps
