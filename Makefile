@@ -1,5 +1,6 @@
 # make install: .venv from constraints.txt; make demo: the main job in a few minutes; make study: seven runs over three
-# seeds, resumable; make test: everything that CI runs; make lowest: the tests with the lowest versions (gigabytes)
+# seeds, resumable; make test: lint, types, all tests; make docs: the site in build/docs/html, with the notebooks as the
+# tests left them; make lowest: the tests with the lowest versions (gigabytes)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -7,7 +8,7 @@ KDLAB_DATA ?= $(abspath $(wildcard ../shared/data))
 export KDLAB_DATA
 export WANDB_MODE ?= offline
 
-.PHONY: install demo study test lint lowest clean
+.PHONY: install demo study test docs lint lowest clean
 
 install: $(STAMP)
 
@@ -29,7 +30,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+	OMP_NUM_THREADS=1 KDLAB_NOTEBOOKS=$(CURDIR)/build/notebooks $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+
+docs: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site
 
 lowest: $(STAMP)
 	$(BIN)/python -m benchmarks.long.lowest build/lowest
