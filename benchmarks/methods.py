@@ -77,7 +77,7 @@ def step(method: Method, epochs: int = 4) -> float:
     apart: Any = {"val_subjects": [6], "test_subjects": [7]}
     data = ArrayDataModule(x, y, people, views={"raw": Raw(), **extra}, batch_size=BATCH, **apart)
     steps = Steps()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     pl.Trainer(max_epochs=epochs, callbacks=[steps], limit_val_batches=0, enable_model_summary=False, **quiet).fit(
         method, data
     )
@@ -86,7 +86,7 @@ def step(method: Method, epochs: int = 4) -> float:
 
 def methods() -> dict[str, type[Method]]:
     """Name -> class of every method that trains a single net, but for the one that all are compared with."""
-    found = {name: getattr(kdlab.methods, name) for name in kdlab.methods.__all__}
+    found = {name: getattr(kdlab.methods, name) for name in vars(kdlab.methods)["__all__"]}
     apart = (Method, Distillation, Distilled, TeacherFree, kdlab.Supervised, kdlab.SAKDNTeacher)
     return {n: c for n, c in found.items() if inspect.isclass(c) and issubclass(c, Method) and c not in apart}
 
@@ -112,7 +112,8 @@ def main(words: list[str] | None = None) -> list[dict[str, str]]:
             print(f"{name}: left out, {error}", file=sys.stderr)
             continue
         before, after = after, step(kdlab.Supervised(net()))
-        adapters = sum(p.numel() for p in method.objective.adapters.parameters())
+        objective: Any = method.objective
+        adapters = sum(p.numel() for p in objective.adapters.parameters())
         row = {"method": name, "teachers": str(teachers), "step": f"{2 * own / (before + after):.2f}"}
         rows.append(row | {"adapters": str(adapters)})
         print(rows[-1], flush=True)

@@ -15,6 +15,30 @@ from sphinx.writers.html5 import HTML5Translator
 
 #: what the converter does not know -> what it knows
 PLAIN = {r"\lVert": r"\|", r"\rVert": r"\|", r"\arg": r"\operatorname{arg}"}
+#: a fence with a size of its own, such as ``\\Big(``
+SIZED = re.compile(r"\\[Bb]igg?[lr]?\s*(\\[A-Za-z]+|\\\||[()\[\]|])")
+
+
+def fenced(latex: str) -> str:
+    r"""Fences with a size of their own as pairs that fit what they hold, to which an exponent belongs.
+
+    Example:
+        >>> fenced(r"\Big(\frac kB\Big)^2 \big\|a\big\|")
+        '\\left(\\frac kB\\right)^2 \\left\\|a\\right\\|'
+    """
+    open_norms = 0
+    sides = []
+
+    def paired(match: re.Match[str]) -> str:
+        nonlocal open_norms
+        opens = match[1] in "([" or (match[1] not in ")]" and open_norms == 0)
+        if match[1] not in "()[]":
+            open_norms = 1 - open_norms
+        sides.append(opens)
+        return f"\\{'left' if opens else 'right'}{match[1]}"
+
+    made = SIZED.sub(paired, latex)
+    return made if 2 * sum(sides) == len(sides) else latex
 
 
 def mathml(latex: str, *, block: bool = False) -> str:
@@ -33,7 +57,7 @@ def mathml(latex: str, *, block: bool = False) -> str:
     """
     for name, other in PLAIN.items():
         latex = re.sub(re.escape(name) + r"(?![A-Za-z])", other.replace("\\", r"\\"), latex)
-    made = convert(" ".join(latex.split()), display="block" if block else "inline")
+    made = convert(fenced(" ".join(latex.split())), display="block" if block else "inline")
     made = made.replace("&#x02015;", "&#x000AF;")  # a bar that stretches over what it stands on
     if unknown := re.findall(r"\\[A-Za-z]+", made):
         raise ValueError(f"{', '.join(sorted(set(unknown)))} in {latex!r}")

@@ -42,7 +42,7 @@ def title(text: str, line: str = "=") -> str:
 
 def methods() -> dict[str, type[Method]]:
     """Name -> class of every method that can be trained."""
-    found = {name: getattr(kdlab.methods, name) for name in kdlab.methods.__all__}
+    found = {name: getattr(kdlab.methods, name) for name in vars(kdlab.methods)["__all__"]}
     return {n: c for n, c in sorted(found.items()) if inspect.isclass(c) and issubclass(c, Method) and c not in BASES}
 
 
@@ -97,6 +97,12 @@ def list_table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def taps_of(objective: type[Objective]) -> tuple[str, ...]:
+    """The features that an objective compares by default."""
+    known = objective.declared()
+    return tuple(known["taps"].default if "taps" in known else objective.taps)
+
+
 def facts(cls: type[Method]) -> list[str]:
     """What the class of a method declares: teachers, what is compared, labels, batches."""
     objective: type[Objective] | None = getattr(cls, "made_from", None)  # methods that are written by hand have none
@@ -108,8 +114,7 @@ def facts(cls: type[Method]) -> list[str]:
         said = ["It takes one teacher, or several with fixed or adaptive weights."]
     if objective is None:
         return said
-    known = objective.declared()
-    taps = known["taps"].default if "taps" in known else objective.taps
+    taps = taps_of(objective)
     kind = {"feature": "the features", "attention": "the attention maps", "gram": "the Gram matrices"}[objective.reads]
     if taps and issubclass(cls, Distillation):
         said.append(f"It compares {kind} of {', '.join(f'``{tap}``' for tap in taps)}.")
@@ -132,19 +137,23 @@ def costs() -> dict[str, Row]:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
-def cost(name: str, measured: dict[str, Row]) -> str:
-    """The sentence of a method's costs."""
+def cost(name: str, cls: type[Method], measured: dict[str, Row]) -> str:
+    """What a step of a method costs: what follows from its class, and what was measured."""
+    text = ""
+    if issubclass(cls, Distillation):
+        kept = {"feature": "features", "attention": "attention maps", "gram": "Gram matrices"}
+        objective = getattr(cls, "made_from", None)  # none where it is written by hand
+        more = f" and {kept[objective.reads]}" if objective is not None and taps_of(objective) else ""
+        text = f"Each teacher has a forward pass per step, but where ``cache`` can keep its logits{more}.\n\n"
     if name not in measured:
-        return "Not measured yet (``python -m benchmarks.methods``).\n\n"
+        return text + "The time of a step is not measured yet (``python -m benchmarks.methods``).\n\n"
     row = measured[name]
     teachers = "without a teacher" if row["teachers"] == "0" else f"with {row['teachers']} live teacher(s)"
-    adapters = f", and {int(row['adapters']):,} parameters of adapters" if row["adapters"] != "0" else ""
-    return (
+    adapters = f", and it trains {int(row['adapters']):,} parameters of adapters" if row["adapters"] != "0" else ""
+    return text + (
         f"A training step {teachers} takes {row['step']} times the processor time of a step with labels alone"
-        f"{adapters}. "
-        "Student and teachers are WRN16-1 on the same signal here, so that the numbers compare methods; larger "
-        "teachers and image teachers cost what their nets cost, and ``cache`` computes their outputs once "
-        "(``python -m benchmarks.methods``).\n\n"
+        f"{adapters}. Student and teachers are WRN16-1 on the same signal here, so that the numbers compare methods; "
+        "larger teachers and image teachers cost what their nets cost (``python -m benchmarks.methods``).\n\n"
     )
 
 
@@ -161,7 +170,7 @@ def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *,
     when = yaml.safe_load((ROOT / "docs/when.yaml").read_text(encoding="utf-8")).get(name, "")
     text = title(name) + f".. automodule:: {cls.__module__}\n{'' if first else '   :no-index:'}\n\n"
     text += title("When to use it", "-") + f"{when}\n\n" + "".join(f"- {fact}\n" for fact in facts(cls)) + "\n"
-    text += title("Cost", "-") + cost(name, costs())
+    text += title("Cost", "-") + cost(name, cls, costs())
     if files:
         text += title("In a config", "-")
         for file in files:

@@ -8,12 +8,16 @@ leaves out, and those of other libraries, become plain text, as no inventory is 
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+#: a version of a repository on GitHub
+COMMIT = re.compile(r"(?<![\w/`])([\w-]+/[\w.-]+)@([0-9a-f]{7,40})\b")
 
 
 def imported(name: str) -> Any:
@@ -59,7 +63,13 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Elemen
     return text
 
 
+def code_links(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Make ``owner/repository@commit`` of a docstring a link to that version; it would be taken for a mail address."""
+    lines[:] = [COMMIT.sub(r"`\1@\2 <https://github.com/\1/tree/\2>`__", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect."""
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-docstring", code_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

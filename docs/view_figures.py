@@ -21,11 +21,11 @@ RATE = 10  # Hz
 
 def window(activity: str = "Running") -> np.ndarray:
     """A validation window of one channel, (1, 1, T)."""
-    data = BasicMotions(views={"raw": Raw([CHANNEL])}, batch_size=64)
+    data = BasicMotions(views={"raw": Raw((CHANNEL,))}, batch_size=64)
     data.setup()
     batch = next(iter(data.val_dataloader()))
     one = int((batch.target == data.classes.index(activity)).nonzero()[0, 0])
-    return batch.views["raw"][one : one + 1].numpy()
+    return np.asarray(batch.views["raw"][one : one + 1])
 
 
 def draw(folder: Path, views: dict[str, type[View]]) -> dict[str, str]:

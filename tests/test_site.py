@@ -59,9 +59,13 @@ def test_costs_and_advice_name_methods():
     assert set(pages.costs()) <= known
     advice = yaml.safe_load((REPOSITORY / "docs/when.yaml").read_text(encoding="utf-8"))
     assert set(advice) <= known
-    assert "1.25 times" in pages.cost("X", {"X": {"teachers": "1", "step": "1.25", "adapters": "1200"}})
-    assert "1,200 parameters" in pages.cost("X", {"X": {"teachers": "1", "step": "1.25", "adapters": "1200"}})
-    assert "Not measured" in pages.cost("X", {})
+    said = pages.cost("AT", kdlab.AT, {"AT": {"teachers": "1", "step": "1.25", "adapters": "1200"}})
+    assert "keep its logits and attention maps." in said
+    assert "1.25 times" in said
+    assert "1,200 parameters" in said
+    assert "not measured yet" in pages.cost("KD", kdlab.KD, {})
+    assert "keep its logits." in pages.cost("KD", kdlab.KD, {})
+    assert "teacher" not in pages.cost("CSKD", kdlab.CSKD, {})
 
 
 def test_names_of_methods_in_tables_become_links():
@@ -140,6 +144,13 @@ def test_references_are_found_under_every_name():
     assert references.imported("kdlab.methods.teacher.Teacher") is kdlab.Teacher
     with pytest.raises(AttributeError):
         references.imported("kdlab.methods.Tutor")
+
+
+def test_versions_of_code_are_links():
+    lines = ["Code: owner/a-repo@893df54, HobbitLong/RepDistiller@b84f547.", "mail@example.org"]
+    references.code_links(None, "class", "x", None, None, lines)
+    assert lines[0].startswith("Code: `owner/a-repo@893df54 <https://github.com/owner/a-repo/tree/893df54>`__, `Hobbit")
+    assert lines[1] == "mail@example.org"
 
 
 def test_the_errors_of_the_page_of_questions_exist():
