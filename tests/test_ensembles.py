@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 import torch
 
 from kdlab import AT, KD, CrossFittedTeacher, EnsembleTeacher, InputError, Supervised, Teacher, TeacherCache, cli
@@ -107,6 +109,39 @@ def test_one_teacher_for_method_cache_and_checkpoint(tmp_path: Path, files: dict
     assert not any("teacher" in name or "_weights" in name for name in live.state_dict())
 
 
+def test_weights_by_validation(tmp_path: Path, files: dict[str, str]) -> None:
+    """Those of the lowest cross-entropy, by another solver; one for method, cache and checkpoint."""
+    teacher, module = prepared(EnsembleTeacher(ensemble(files).members, "validation")), two_views()
+    single = {name: Teacher(files[name]).load() for name in ("raw", "seed", "one")}
+    views = {"raw": "raw", "seed": "raw", "one": "one"}
+    batches = list(module.batches("val"))
+    z = np.concatenate(
+        [np.stack([single[k](b.views[v]).logits.double().numpy() for k, v in views.items()], 1) for b in batches]
+    )
+    y = np.concatenate([batch.target.numpy() for batch in batches])
+
+    def loss(w: Any) -> float:
+        mean = np.tensordot(z, w, (1, 0))
+        return float(np.mean(scipy.special.logsumexp(mean, axis=1) - mean[np.arange(len(y)), y]))
+
+    bounds = {"method": "SLSQP", "bounds": [(0, 1)] * 3, "constraints": {"type": "eq", "fun": lambda w: w.sum() - 1}}
+    best = scipy.optimize.minimize(loss, np.full(3, 1 / 3), options={"ftol": 1e-12}, **bounds)
+    own = np.array(list(teacher.weights.values()))
+    assert abs(own.sum() - 1) < 1e-9
+    assert own.min() >= 0
+    assert loss(own) <= best.fun + 1e-4
+    assert loss(own) <= loss(np.full(3, 1 / 3)) + 1e-9
+    batch = next(module.batches("train"))
+    logits = [single[k](batch.views[v]).logits.double().numpy() for k, v in views.items()]
+    np.testing.assert_allclose(
+        teacher.of_training(batch).logits.numpy(), np.tensordot(own, np.stack(logits), 1), atol=1e-5
+    )
+    assert str(list(teacher.weights.values())) in teacher.described()["made"]
+    live, _ = fitted(tmp_path, EnsembleTeacher(ensemble(files).members, "validation"))
+    cached, _ = fitted(tmp_path, EnsembleTeacher(ensemble(files).members, "validation"), TeacherCache())
+    assert all(torch.equal(value, live.state_dict()[name]) for name, value in cached.state_dict().items())
+
+
 def test_what_is_refused(files: dict[str, str]) -> None:
     raw = Teacher(files["raw"])
     with pytest.raises(InputError, match=r"members must be .* with one at least, but got \{\}"):
@@ -172,6 +207,14 @@ def test_weights_of_runs_are_shared_by_their_members(tmp_path: Path) -> None:
     root = tmp_path / "runs/toy/cross"
     found = [Path(one["checkpoint"]).relative_to(root).parts[0] for one in entry["members"].values()]
     assert found == ["teacher", "teacher_copy1", "scratch", "scratch_copy1"]
+
+
+def test_a_study_finds_weights_on_validation_windows(tmp_path: Path) -> None:
+    value = {"runs": ["teacher", "scratch"], "weights": "validation"}
+    _, jobs = planned(tmp_path, students(kd=value))
+    entry = jobs["kd/seed0"].config["model"]["init_args"]["teachers"]["raw"]["init_args"]
+    assert entry["weights"] == "validation"
+    assert set(entry["members"]) == {"1", "2"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ G = 9.80665
 
 
 def filtered(x: NDArray[np.float64], p: int, q: int, border: str) -> NDArray[np.float64]:
-    """One sample at a time: filled up with zeros, extended beyond its ends, and a windowed sinc of the lower Nyquist."""
+    """One sample at a time: filled up with zeros, extended beyond its ends, filtered by a windowed sinc."""
     most = max(p, q)
     half = 10 * most
     t = np.arange(-half, half + 1)

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "types": set(),
     "fingerprint": {"types"},
     "files": {"types"},
+    "sizes": {"types"},
     "remedies": {"types"},
     "streams": set(),
     "slurm": set(),
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "objective": {"types", "functional", "distributed", "fields", "pairs", "temperature"},
     "labelled": {"types", "functional", "distributed", "fields", "objective"},
     "objectives": {"types", "functional", "distributed", "fields", "objective", "labelled", "pairs"},
-    "data": {"types", "views", "augment", "fingerprint", "reuse"},
+    "data": {"types", "views", "augment", "fingerprint", "reuse", "sizes"},
     "methods": {
         "types",
         "functional",
@@ -51,7 +52,7 @@ MAY_IMPORT = {
         "fingerprint",
         "reuse",
     },
-    "cache": {"types", "objective"},
+    "cache": {"types", "objective", "sizes"},
     "figures": {"types"},
     "callbacks": {"types", "functional", "figures", "methods"},
     "evaluate": {

@@ -7,6 +7,7 @@ reads in place of a forward pass. This package does not depend on nets, data or 
 
 from kdlab.cache.fill import fill_cache
 from kdlab.cache.outputs import CachedOutputs
-from kdlab.cache.plan import Part, Plan, Request, TeacherCache, size
+from kdlab.cache.plan import Part, Plan, Request, TeacherCache
+from kdlab.sizes import size
 
 __all__ = ["CachedOutputs", "Part", "Plan", "Request", "TeacherCache", "fill_cache", "size"]

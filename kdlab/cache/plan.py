@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -13,11 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdlab.objective import Need
+from kdlab.sizes import bytes_of, size
 from kdlab.types import InputError, Output
-
-_UNITS = {"": 1, **{f"{p}B": 1000**i for i, p in enumerate(("", "k", "M", "G", "T"))}} | {
-    f"{p}iB": 1024**i for i, p in enumerate(("K", "M", "G", "T"), start=1)
-}
 
 
 @dataclass(frozen=True)
@@ -59,19 +55,12 @@ class TeacherCache:
             raise InputError(
                 f"cache: teacher_input must be 'same' or 'clean', but got {self.teacher_input!r}. Choose one of them."
             )
-        if self.bytes <= 0:
-            raise InputError(f"cache: budget must be positive, but got {self.budget!r}. Set a size such as '2GiB'.")
+        self.bytes  # noqa: B018  refuses what is no size
 
     @property
     def bytes(self) -> int:
         """The budget in bytes."""
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(self.budget))
-        if match is None or match[2] not in _UNITS:
-            raise InputError(
-                f"cache: budget must be a size such as '2GiB', '500MB' or a number of bytes, but got {self.budget!r}. "
-                "Set one of these."
-            )
-        return int(float(match[1]) * _UNITS[match[2]])
+        return bytes_of(self.budget, "cache: budget")
 
     def plan(self, requests: Mapping[str, Request], windows: int) -> Plan:
         """Choose the smallest exact form of every output.
@@ -185,20 +174,6 @@ class Plan(NamedTuple):
 
     def __str__(self) -> str:
         return ", ".join(f"{p.teacher} {p.tap + ' ' if p.tap else ''}{p.form} {size(p.bytes)}" for p in self.parts)
-
-
-def size(count: float) -> str:
-    """A number of bytes as text.
-
-    Example:
-        >>> size(1536), size(3 * 2**30)
-        ('1.5 KiB', '3.0 GiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def _promote(x: Tensor) -> Tensor:

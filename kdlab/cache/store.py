@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.cache.plan import Part, Request, size
+from kdlab.cache.plan import Part, Request
 from kdlab.files import part_prefix, remove_leftovers
+from kdlab.sizes import size
 from kdlab.types import InputError
 
 _HEADER = 16384

@@ -29,6 +29,7 @@ from kdlab.data.ucihar import UCIHAR
 from kdlab.data.uea import UEA
 from kdlab.data.unlabelled import Unlabelled
 from kdlab.data.utdmhad import UTDMHAD
+from kdlab.data.view_cache import ViewCache
 from kdlab.data.windows import WindowSet
 from kdlab.fingerprint import check_fingerprint
 
@@ -62,6 +63,7 @@ __all__ = [
     "ShoulderWatch",
     "TinyImageNet",
     "Unlabelled",
+    "ViewCache",
     "Where",
     "WindowDataModule",
     "WindowSet",

@@ -45,7 +45,9 @@ from kdlab.data.scaling import Scale, make_scalers
 from kdlab.data.split_table import Part, as_csv, in_words, split_table
 from kdlab.data.splits import STAGES, Split, make_split
 from kdlab.data.spread import spread
+from kdlab.data.stored_views import StoredViews
 from kdlab.data.unlabelled import Unlabelled
+from kdlab.data.view_cache import ViewCache
 from kdlab.data.view_keys import complete_views
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.files import write_text
@@ -118,6 +120,7 @@ class WindowDataModule(LightningDataModule):
             refused or its window dropped, as the data set says. They train a student through its teachers alone.
         cross_fit: leave one of several groups of training people out, for teachers whose soft targets are for people
             whom they have not seen, see `CrossFit`.
+        view_cache: folder on disk for computed views, see `ViewCache`; None: they are computed in every epoch.
         drop_last: leave out the training windows that do not fill a batch.
         pin_memory: keep batches in page-locked memory where a CUDA GPU reads them.
         multiprocessing_context: ``"fork"``, ``"spawn"`` or ``"forkserver"``; None: the platform's own.
@@ -167,6 +170,7 @@ class WindowDataModule(LightningDataModule):
         sampling: Literal["shuffled", "balanced"] = "shuffled",
         unlabelled: Unlabelled | None = None,
         cross_fit: CrossFit | None = None,
+        view_cache: ViewCache | None = None,
         drop_last: bool = True,
         pin_memory: bool = True,
         multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = None,
@@ -188,6 +192,7 @@ class WindowDataModule(LightningDataModule):
             unlabelled.check_batches(batch_size, sampling, drop_last)
         self.sampling, self.unlabelled, self.cross_fit = sampling, unlabelled, cross_fit
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
+        self.view_cache = view_cache
         #: whether windows have any number of labels each, in rows of 0 and 1
         self.many_labels = many_declared(
             type(self).__name__,
@@ -296,6 +301,7 @@ class WindowDataModule(LightningDataModule):
             people=people,
             predict=windows_to_predict(self.load_predict(), data),
             merged=merged,
+            stored=None if self.view_cache is None else StoredViews(self.view_cache, data.windows, scalers),
         )
         settings = {"seed": self.split_seed, "train_per_class": self.train_per_class, **self._contents(data, split)}
         contents = fingerprint_contents(self.name, ready, settings, self.drop_classes)

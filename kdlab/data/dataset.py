@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdlab.augment import Augmentation, Constants
-from kdlab.data.kept_views import view_again
+from kdlab.data.kept_views import unchanged_view
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.physical import seen
 from kdlab.data.sampler import REPEAT, ClassPairs, stream
 from kdlab.data.scaling import Scaler
+from kdlab.data.stored_views import StoredView
 from kdlab.types import Batch
 from kdlab.views import View
 
@@ -48,6 +49,7 @@ class WindowDataset(Dataset[Batch]):
         seed: of the augmentation, the mixing and the pairs.
         keyed_by_epoch: draw again in every epoch.
         constants: source -> what the strengths of ``augment`` refer to; None: windows are standardised.
+        stored: (source, physical, view) -> its files on disk.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class WindowDataset(Dataset[Batch]):
         seed: int = 0,
         keyed_by_epoch: bool = True,
         constants: Mapping[str, Constants] | None = None,
+        stored: Mapping[tuple[str, bool, View], StoredView | None] | None = None,
     ) -> None:
+        self.stored = dict(stored or {})
         self.windows, self.target, self.rows = windows, target, rows
         self.wanted, self.scalers = list(wanted), scalers
         self.augment, self.seed, self.keyed_by_epoch = augment, seed, keyed_by_epoch
@@ -100,17 +104,21 @@ class WindowDataset(Dataset[Batch]):
             known = (want.source, version, want.physical, f"{type(want.view).__qualname__}:{want.view.digest}")
             if known not in done:
                 at = (want.source, version)
-                if at not in versions:
-                    x = self._version(want.source, version, index, keys)
-                    versions[at] = x if mixture is None or version == "clean" else mixture.windows(x)
-                if want.physical and at not in brought_back:
-                    brought_back[at] = self.scalers[want.source].physical(versions[at])
-                if want.physical:
-                    done[known] = seen(want.view, brought_back[at])
-                elif self.keyed_by_epoch or changes:
-                    done[known] = want.view(versions[at])
+
+                def windows(at: tuple[str, str] = at, physical: bool = want.physical) -> NDArray[Any]:
+                    if at not in versions:
+                        x = self._version(*at, index, keys)
+                        versions[at] = x if mixture is None or at[1] == "clean" else mixture.windows(x)
+                    if physical and at not in brought_back:
+                        brought_back[at] = self.scalers[at[0]].physical(versions[at])
+                    return brought_back[at] if physical else versions[at]
+
+                if version == "clean" or (version == "base" and not changes):
+                    files = self.stored.get((want.source, want.physical, want.view))
+                    again = not self.keyed_by_epoch
+                    done[known] = unchanged_view(want.view, want.physical, files, index, windows, again)
                 else:
-                    done[known] = view_again(want.view, versions[at])
+                    done[known] = seen(want.view, windows()) if want.physical else want.view(windows())
             views[want.key] = done[known]
         target: NDArray[Any] = self.target[index].astype(np.int64 if self.target.ndim == 1 else np.float32)
         return Batch(

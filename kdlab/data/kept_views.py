@@ -1,8 +1,9 @@
-"""Views of windows that are read in the same batches again and again: of validation and test, within a study's jobs."""
+"""Views of windows that nothing changes: read from disk, from memory, or computed, the first of these that there is."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,35 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from kdlab import reuse
+from kdlab.data.physical import seen
+from kdlab.data.stored_views import StoredView
 from kdlab.views import Raw, View
+
+
+def unchanged_view(
+    view: View,
+    physical: bool,
+    stored: StoredView | None,
+    index: NDArray[np.int64],
+    windows: Callable[[], NDArray[Any]],
+    again: bool,
+) -> Tensor:
+    """A view of windows that nothing changes.
+
+    Args:
+        view: bound.
+        physical: whether it reads physical units.
+        stored: its files; None: there are none.
+        index: of the windows in the data set.
+        windows: gives them as the view reads them, ``(B, C, T)``; it is called where they are needed.
+        again: whether the same batches are read again.
+    """
+    found = None if stored is None else stored.rows(index)
+    if found is not None:
+        return found
+    if physical or not again:
+        return seen(view, windows()) if physical else view(windows())
+    return view_again(view, windows())
 
 
 def view_again(view: View, x: NDArray[Any]) -> Tensor:

@@ -20,8 +20,9 @@ def seen(view: View, windows: NDArray[np.float64]) -> Any:
     >>> seen(Raw(), np.array([[[1e8 + 1.0]]])).tolist()
     [[[100000001.0]]]
     """
-    exact = isinstance(view, Raw | Resampled) and type(view) in (Raw, RawImage, Resampled)  # a subclass is unknown
-    return view.exact(windows) if exact else view(windows)
+    if isinstance(view, Raw | Resampled) and type(view) in (Raw, RawImage, Resampled):  # a subclass may do anything
+        return view.exact(windows)
+    return view(windows)
 
 
 def check_kept(key: str, source: str, data: WindowSet, scaler: Scaler) -> None:

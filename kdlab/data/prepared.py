@@ -20,9 +20,11 @@ from kdlab.data.people import People
 from kdlab.data.physical import check_kept
 from kdlab.data.scaling import Scaler
 from kdlab.data.splits import STAGES, Split
+from kdlab.data.stored_views import StoredView, StoredViews
 from kdlab.data.unlabelled import NO_LABEL
 from kdlab.data.windows import WindowSet, check_finite
 from kdlab.types import InputError
+from kdlab.views import View
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Prepared:
         fingerprint: of all of this.
         constants: source -> what strengths of augmentations refer to, where it is already known.
         labels_only: leave training windows without a label out of batches.
+        stored: views on disk; None: there are none.
     """
 
     data: WindowSet
@@ -54,6 +57,7 @@ class Prepared:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, Constants] = field(default_factory=dict)
     labels_only: bool = False
+    stored: StoredViews | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -135,7 +139,14 @@ class Prepared:
             seed=seed,
             keyed_by_epoch=stage == "train",
             constants=constants,
+            stored=self._on_disk(wanted, augment is not None or mix is not None) if data is self.data else None,
         )
+
+    def _on_disk(self, wanted: Sequence[Wanted], changed: bool) -> dict[tuple[str, bool, View], StoredView | None]:
+        """The stored views of windows that nothing changes."""
+        kept = [want for want in wanted if self.stored is not None and (want.version == "clean" or not changed)]
+        at = [(want.source, want.physical, want.view) for want in kept]
+        return {key: self.stored.of(*key) for key in at if self.stored is not None}
 
 
 def windows_to_predict(windows: dict[str, NDArray[np.float32]] | None, data: WindowSet) -> WindowSet | None:

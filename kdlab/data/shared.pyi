@@ -8,6 +8,7 @@ from kdlab.data.cross_fit import CrossFit
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
 from kdlab.data.unlabelled import Unlabelled
+from kdlab.data.view_cache import ViewCache
 from kdlab.types import Name
 from kdlab.views import View
 
@@ -31,6 +32,7 @@ class _Rest(TypedDict, total=False):
     sampling: Literal["shuffled", "balanced"]
     unlabelled: Unlabelled | None
     cross_fit: CrossFit | None
+    view_cache: ViewCache | None
     drop_last: bool
     pin_memory: bool
     multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None

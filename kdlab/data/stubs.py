@@ -24,6 +24,7 @@ from kdlab.data.cross_fit import CrossFit
 from kdlab.data.mixing import Mixing
 from kdlab.data.scaling import Scale
 from kdlab.data.unlabelled import Unlabelled
+from kdlab.data.view_cache import ViewCache
 from kdlab.types import Name
 from kdlab.views import View
 

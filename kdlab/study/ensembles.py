@@ -13,8 +13,8 @@ A list is an `EnsembleTeacher` of the runs, each on its own view, with equal wei
 times: itself and ``teacher_raw_copy1``, ``teacher_raw_copy2``, which differ in their seed alone. ``folds: 3`` takes in
 place of each run three that were trained without one of three groups of the training people each
 (`kdlab.study.cross_fit` adds them, under the same names, so they are shared with ``cross_fit: 3``); here all of them
-teach every window. ``weights`` are those of the runs, shared by the members of a run. With ``cross_fit`` the members
-are cross-fitted teachers.
+teach every window. ``weights`` are those of the runs, shared by the members of a run; ``weights: validation`` finds
+those of the members on the validation windows of each job. With ``cross_fit`` the members are cross-fitted teachers.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def flat_teachers(given: Mapping[str, Any], config: dict[str, Any], where: str) 
         own = {key: v for key, v in own.items() if key not in ("checkpoint", "view")}
         keys = [str(i) for i in range(1, len(names) + 1)]
         made = {"members": {key: copy.deepcopy(own) for key in keys}}
-        shares = None if weights is None else dict(zip(keys, weights, strict=True))
+        shares: Any = dict(zip(keys, weights, strict=True)) if isinstance(weights, list) else weights
         init_args = made if shares is None else {**made, "weights": shares}
         set_value(config, f"model.init_args.teachers.{name}", {"class_path": CLASS, "init_args": init_args})
         found |= {f"{name}/{key}": run for key, run in zip(keys, names, strict=True)}
     return found
 
 
-def _members(value: Any, where: str) -> tuple[list[str], list[float] | None]:
-    """The runs of an ensemble, and their weights where they are not equal."""
+def _members(value: Any, where: str) -> tuple[list[str], list[float] | str | None]:
+    """The runs of an ensemble, and their weights where they are not equal; ``"validation"``: found there."""
     entry: dict[str, Any] = {"runs": value} if isinstance(value, list) else dict(value)
     runs: Any = entry.get("runs")
     seeds: Any = entry.get("seeds", 1)
@@ -93,10 +93,10 @@ def _members(value: Any, where: str) -> tuple[list[str], list[float] | None]:
     return names, _shares(entry.get("weights"), [str(run) for run in runs], seeds * folds, where)
 
 
-def _shares(weights: Any, runs: list[str], each: int, where: str) -> list[float] | None:
+def _shares(weights: Any, runs: list[str], each: int, where: str) -> list[float] | str | None:
     """The weight of every member: that of its run, divided among the members of the run."""
-    if weights is None:
-        return None
+    if weights is None or weights == "validation":
+        return weights  # type: ignore[no-any-return]
     good = isinstance(weights, Mapping) and set(map(str, weights)) == set(runs)
     if not good or not all(isinstance(w, int | float) and 0 <= w < math.inf for w in weights.values()):
         raise InputError(

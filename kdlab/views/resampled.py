@@ -29,10 +29,10 @@ class Resampled(View):
     .. math:: y_k = s\,\Bigl(\bar x + p \sum_t (x_t - \bar x)\, h_{k q - t p}\Bigr)
 
     so that sample k is at k / rate seconds after the first one. The mean of the window is taken away before and added
-    behind, since the gain of the filter for a constant differs from sample to sample (by 2e-5 from 100 to 30 Hz),
-    which a large offset (air pressure) would show. What is beyond the ends of the window is named by ``border``. Afterwards the window is
-    cut to ``length`` samples; where it has fewer, its first and last sample are repeated. Everything is computed in
-    float64; under a key with ``/physical`` the result is float64, as that of :class:`~kdlab.views.Raw`.
+    behind, since the gain of the filter for a constant differs from sample to sample (by 2e-5 from 100 to 30 Hz), which
+    a large offset (air pressure) would show. What is beyond the ends of the window is named by ``border``. Afterwards
+    the window is cut to ``length`` samples; where it has fewer, its first and last sample are repeated. Everything is
+    computed in float64; under a key with ``/physical`` the result is float64, as that of :class:`~kdlab.views.Raw`.
 
     Args:
         rate: hertz of the result; None: that of the windows.
