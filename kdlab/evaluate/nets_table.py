@@ -34,6 +34,7 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     "FCN": (nets.FCN, {}),
     "InceptionTime": (nets.InceptionTime, {}),
     "MultiScaleAttention": (nets.MultiScaleAttention, {}),
+    "Seq2Seq": (nets.Seq2Seq, {}),
 }
 _SIGNALS_ONLY = (
     nets.RecurrentNet,
@@ -42,6 +43,7 @@ _SIGNALS_ONLY = (
     nets.FCN,
     nets.InceptionTime,
     nets.MultiScaleAttention,
+    nets.Seq2Seq,
 )
 
 
