@@ -109,7 +109,8 @@ def words_of(name):
     if arguments_of(name).get("student", {}).get("class_path") == "ReusedClassifier":  # of a teacher that is small here
         words += [f"{net}.classifier.init_args.{argument}" for argument in ("depth=10", "width=1")]
         net += ".net.init_args"
-    words.append(f"{net}.depth={18 if folder == 'imagenet' else 10}")
+    if arguments_of(name).get("net", {}).get("class_path") != "Seq2Seq":  # which has no depth
+        words.append(f"{net}.depth={18 if folder == 'imagenet' else 10}")
     if is_teacher:
         words.append("--model.init_args.net.init_args.width=1")
     if folder == "sp_sw_har":

@@ -432,4 +432,4 @@ def test_what_cannot_be_frozen_is_refused():
     with pytest.raises(InputError, match="freeze must leave parameters"):
         Supervised(net, freeze=[name for name, _ in net.named_children()])
     assert all(p.requires_grad for p in net.parameters())
-    assert kdlab.ASoftmax(net, freeze="body").freeze == "body"  # methods without teachers have it too
+    assert kdlab.ASoftmax(net, freeze="body").frozen_parts == "body"  # methods without teachers have it too

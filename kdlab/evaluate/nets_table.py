@@ -35,6 +35,7 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     "FCN": (nets.FCN, {}),
     "InceptionTime": (nets.InceptionTime, {}),
     "MultiScaleAttention": (nets.MultiScaleAttention, {}),
+    "Seq2Seq": (nets.Seq2Seq, {}),
 }
 #: of the timings of one net; a net that takes long varies little
 _SECONDS = 0.3
@@ -45,6 +46,7 @@ _SIGNALS_ONLY = (
     nets.FCN,
     nets.InceptionTime,
     nets.MultiScaleAttention,
+    nets.Seq2Seq,
 )
 
 

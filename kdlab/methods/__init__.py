@@ -8,6 +8,7 @@ from kdlab.methods.distillation import Distillation as Distillation
 from kdlab.methods.ensemble_teacher import EnsembleTeacher as EnsembleTeacher
 from kdlab.methods.made import Distilled as Distilled
 from kdlab.methods.made import TeacherFree as TeacherFree
+from kdlab.methods.reconstruction import Reconstruction as Reconstruction
 from kdlab.methods.schedules import LinearWarmupCosine as LinearWarmupCosine
 from kdlab.methods.schedules import OneCycleLR as OneCycleLR
 from kdlab.methods.schedules import PiecewiseLR as PiecewiseLR

@@ -184,7 +184,8 @@ class Preparation(Receiving):
     def _load_init(self, init: str, windows: Windows) -> None:
         what = self.init_argument
         path = find_checkpoint(init, INIT_FILES, what)
-        checkpoint = read_safetensors(path, what) if path.suffix == SUFFIX else read_checkpoint(path, what)
+        read: Any = read_safetensors if path.suffix == SUFFIX else read_checkpoint
+        checkpoint: dict[str, Any] = read(path, what)
         described = description(checkpoint, what)
         who = f"{what}: {str(path)!r}"
         if described is None and isinstance(self.net, Published):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -37,6 +37,9 @@ class Receiving(LightningModule):
     a data module overrides see its own form.
     """
 
+    #: whether no term reads a label, where the method has no objective to tell
+    label_free: ClassVar[bool] = False
+
     net: Backbone
     view: str
     many_labels: bool
@@ -59,7 +62,7 @@ class Receiving(LightningModule):
     def reads_labels(self) -> bool:
         """Whether all of its terms read labels, so that training windows without one are left out."""
         objective = objective_of(self)
-        return objective is None or objective.reads_labels
+        return not self.label_free and (objective is None or objective.reads_labels)
 
     def needs_index(self) -> str | None:
         """Why training needs a stable index of each window; None: it does not."""

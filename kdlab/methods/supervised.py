@@ -71,7 +71,7 @@ class Supervised(Method):
             net, view, optimizer, scheduler, init, compile, memory_format, num_classes, scheduler_interval, init_lr
         )
         self.objective = _objective(type(self).__name__, objective, labels)
-        self.freeze = freeze
+        self.frozen_parts = freeze
         self._frozen: list[str] = []
         if freeze is not None:  # refuse a wrong path here
             unfreeze(self.net, freeze_parts(self.net, freeze, type(self).__name__))
@@ -81,8 +81,8 @@ class Supervised(Method):
     def start_weights(self, windows: Windows) -> None:
         """Load the weights to start from, and take the frozen parts out of training."""
         super().start_weights(windows)
-        if self.freeze is not None and not self._frozen:
-            self._frozen = freeze_parts(self.net, self.freeze, type(self).__name__)
+        if self.frozen_parts is not None and not self._frozen:
+            self._frozen = freeze_parts(self.net, self.frozen_parts, type(self).__name__)
 
     def on_fit_end(self) -> None:
         """Put the frozen parts back into training."""

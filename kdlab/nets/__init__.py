@@ -14,6 +14,7 @@ from kdlab.nets.pretrained import LIMUBERT, HARNet, Mantis, Published
 from kdlab.nets.recurrent import AttentionLSTM, RecurrentNet
 from kdlab.nets.resnet import CifarResNet, ResNet, ResNet8x4, ResNet32x4
 from kdlab.nets.reused import ReusedClassifier
+from kdlab.nets.seq2seq import Decoder, Seq2Seq
 from kdlab.nets.transformer import TransformerEncoder
 from kdlab.nets.vgg import VGG
 from kdlab.nets.wide_resnet import WideResNet
@@ -29,6 +30,7 @@ __all__ = [
     "AttentionLSTM",
     "Backbone",
     "CifarResNet",
+    "Decoder",
     "HARNet",
     "InceptionTime",
     "Mantis",
@@ -41,6 +43,7 @@ __all__ = [
     "ResNet32x4",
     "ReusedClassifier",
     "SensorFusion",
+    "Seq2Seq",
     "Standardize",
     "TransformerEncoder",
     "WideResNet",

@@ -8,6 +8,7 @@ from typing import Any
 
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.made import Made
+from kdlab.methods.receiving import Receiving
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy, SoftTargets
 
@@ -25,7 +26,7 @@ def labels_alone(model: Any) -> bool:
         [True, False]
     """
     found, arguments = _class(model)
-    if not isinstance(found, type):
+    if not isinstance(found, type) or (issubclass(found, Receiving) and found.label_free):
         return False
     if issubclass(found, Made):
         kind: Any = found.made_from

@@ -18,10 +18,10 @@ _LISTED = 4
 class Published(Backbone):
     """A net of an exact published architecture with a linear head of its own, in place of the head of its authors.
 
-    A method's ``init`` (``student_init`` of distillation) reads the file of the published weights when the fit begins,
-    and never again: checkpoints of the fit hold all weights. Names and shapes must be those of the architecture. The
-    input of a published net is not standardised, so that `Standardize` becomes the identity: its view must give what
-    the net was trained on, in units, rate and order of the channels.
+    A method's ``init`` (``student_init`` of distillation) reads the file of the published weights when a fit begins;
+    checkpoints of the fit hold all weights, so that a teacher, a test or an export needs no such file. Names and shapes
+    must be those of the architecture. The input of a published net is not standardised, so that `Standardize` becomes
+    the identity: its view must give what the net was trained on, in units, rate and order of the channels.
 
     Attributes:
         licence: of the weights, as their authors word it.
