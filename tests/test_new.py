@@ -102,6 +102,7 @@ def test_what_an_npz_leaves_open_is_asked_for_at_once(here):
     data = read("f/data.yaml")["data"]["init_args"]
     assert data["keys"] == {"x": "signal", "y": "act", "subject": "who"}
     assert (data["sampling_rate"], data["path"]) == (20, str((here / "odd.npz").resolve()))
+    assert data["dataset"] == "odd"  # not that of all npz files
 
 
 def test_unknown_people_have_no_folds_and_axes_are_not_guessed(here, capsys):
@@ -217,6 +218,7 @@ def test_a_folder_of_tables(here, capsys):
     assert "units" not in said
     data = read("f/data.yaml")["data"]["init_args"]
     assert data["subject"] == {"folder": 0}
+    assert data["dataset"] == Path(data["root"]).name
     assert (data["window"], data["step"], data["label"], data["time"]) == (100, 50, "act", "t")
     assert read("f/study.yaml")["folds"] == "leave_one_subject_out"
     study(["f/study.yaml", "--dry-run"], cli.run, cli.check, cli.build)

@@ -51,6 +51,7 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     channels = given.channels.split(",") if given.channels else None
     arguments: dict[str, Any] = {
         "path": place(path),
+        "dataset": path.stem,
         **({"keys": renamed} if renamed else {}),
         **({"layout": layout} if layout != "NCT" else {}),
         **({"channels": channels} if channels else {}),

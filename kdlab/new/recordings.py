@@ -54,6 +54,7 @@ def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any])
     window = given.window or max(8, round(SECONDS * float(rate)))
     arguments: dict[str, Any] = {
         "root": place(root),
+        "dataset": root.resolve().name or "recordings",
         "channels": channels,
         "window": window,
         "step": given.step or max(1, window // 2),

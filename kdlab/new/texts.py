@@ -88,6 +88,7 @@ def _data(found: Found, sizes: Sizes) -> str:
         "missing": "leaves out windows with missing samples",
         "step": "samples from one window to the next",
         "window": "samples",
+        "dataset": "a name for the data: a teacher of other data is refused, and cards of students tell it",
         "path": "absolute, so that the study runs from any folder",
         "root": "absolute, so that the study runs from any folder",
     }
