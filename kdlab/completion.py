@@ -19,7 +19,7 @@ from typing import Any
 from kdlab import usage
 from kdlab.schema.files import shipped
 
-#: holds the words of the line, a line each, when a shell asks
+#: holds the words of the line, a line each, when a shell asks, and "end", since shells strip empty lines
 WORDS = "_KDLAB_WORDS"
 _YAML, _WEIGHTS, _FOLDERS = (".yaml", ".yml"), (".ckpt",), ("/",)
 #: argument -> the endings of its files; none: all
@@ -32,11 +32,12 @@ _PREFIXES = {"model": "Method", "data": "WindowDataModule"}
 
 _BASH = """\
 _kdlab() {
-    local line kind=""
+    local line kind="" typed
     COMPREPLY=()
+    typed="$(printf '%s\\n' "${COMP_WORDS[@]:1:COMP_CWORD}" end)"
     while IFS= read -r line; do
         if [ -z "$kind" ]; then kind="$line"; else COMPREPLY+=("$line"); fi
-    done < <(_KDLAB_WORDS="$(printf '%s\\n' "${COMP_WORDS[@]:1:COMP_CWORD}")" "${COMP_WORDS[0]}" completion 2>/dev/null)
+    done < <(_KDLAB_WORDS="$typed" "${COMP_WORDS[0]}" completion 2>/dev/null)
     if [ "$kind" = paths ]; then compopt -o filenames 2>/dev/null; fi
     if [ "$kind" = open ]; then compopt -o nospace 2>/dev/null; fi
 }
@@ -46,7 +47,7 @@ _ZSH = """\
 #compdef kdlab
 _kdlab() {
     local -a found
-    found=("${(@f)$(_KDLAB_WORDS="${(F)words[2,CURRENT]}" ${words[1]} completion 2>/dev/null)}")
+    found=("${(@f)$(_KDLAB_WORDS="${(F)words[2,CURRENT]}"$'\\nend' ${words[1]} completion 2>/dev/null)}")
     local kind="${found[1]}"
     shift found
     if [[ "$kind" == paths ]]; then compadd -f -S '' -- "${found[@]}"; else compadd -- "${found[@]}"; fi
@@ -64,7 +65,7 @@ def main(words: Sequence[str], commands: Iterable[str]) -> None:
         commands: the names of all commands.
     """
     if WORDS in os.environ:
-        kind, found = complete(os.environ[WORDS].split("\n"), commands)
+        kind, found = complete(os.environ[WORDS].split("\n")[:-1], commands)
         print("\n".join([kind, *found]))
         return
     print(_SCRIPTS[usage.completion().parse_args(list(words)).shell], end="")

@@ -105,6 +105,6 @@ def test_zsh_is_handed_the_words_up_to_the_cursor(capsys, monkeypatch):
     script = capsys.readouterr().out
     assert script.startswith("#compdef kdlab\n")
     assert completion.WORDS in script
-    monkeypatch.setenv(completion.WORDS, "study\n--dry")
+    monkeypatch.setenv(completion.WORDS, "study\n--dry\nend")
     completion.main([], COMMANDS)
     assert capsys.readouterr().out == "words\n--dry-run\n"
