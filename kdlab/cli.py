@@ -143,6 +143,9 @@ def main() -> None:
         if {"-h", "--help"} & set(words) and name in usage.PARSERS:
             usage.PARSERS[name]().print_help()
             return
+        if name == "completion":  # at every press of the tab key: before Lightning is imported
+            _completion(words[1:])
+            return
         if name in ("study", "tune"):  # a job is one process, whatever SLURM started
             one_process()
         from kdlab.lightning_cli import KdlabCLI
@@ -207,6 +210,18 @@ def _nets(words: Sequence[str]) -> None:
     main(words)
 
 
+def _schema(words: Sequence[str]) -> None:
+    from kdlab.schema.command import main
+
+    main(words)
+
+
+def _completion(words: Sequence[str]) -> None:
+    from kdlab.completion import main
+
+    main(words, COMMANDS)
+
+
 #: all commands: what each does, and the function that runs its words (None: a subcommand of Lightning's)
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
     "fit": ("train a teacher or a student, as a config describes it", None),
@@ -220,6 +235,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
     "export": ("write a trained student as one file for the device", _export),
     "nets": ("print what the nets cost", _nets),
     "cite": ("print the BibTeX of what a run used", _cite),
+    "schema": ("write the JSON schemas with which editors check run and study files", _schema),
+    "completion": ("print the script that completes commands in bash or zsh", _completion),
 }
 _SUBCOMMANDS = tuple(name for name, (_, function) in COMMANDS.items() if function is None)
 _COMMANDS = {name: function for name, (_, function) in COMMANDS.items() if function is not None}

@@ -129,7 +129,7 @@ def _check_classes(config: Any, key: str, parser: LightningArgumentParser) -> No
     if isinstance(config, Namespace | dict):
         items = (vars(config) if isinstance(config, Namespace) else config).items()
         name = dict(items).get("class_path")
-        if isinstance(name, str) and _is_abstract(_found(name)):
+        if isinstance(name, str) and is_abstract(_found(name)):
             parser.error(
                 f'Parser key "{key}":\n  - Expected an instantiatable class, but is abstract\nGiven value: {name}'
             )
@@ -157,7 +157,8 @@ def _found(name: str) -> Any:
     return getattr(sys.modules.get(module), attribute, None)
 
 
-def _is_abstract(kind: Any) -> bool:
+def is_abstract(kind: Any) -> bool:
+    """Whether a class only names what its subclasses share."""
     return isinstance(kind, type) and (
         kind in (Method, LightningDataModule, WindowDataModule, Backbone, Callback)
         or any(getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 #: format of an exported file -> how its files end; pretrained is a folder, which may be called as one likes
 FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c", "pretrained": ".pretrained"}
 CHECKPOINT = "CKPT"
+SHELLS = ("bash", "zsh")
 #: in place of a number of threads
 MEASURE = "measure"
 _TRUST = (
@@ -163,6 +164,23 @@ def cite() -> argparse.ArgumentParser:
     return parser
 
 
+def schema() -> argparse.ArgumentParser:
+    """The options of ``kdlab schema``."""
+    text = "Write the JSON schemas of run files and study files, with which editors check and complete YAML."
+    parser = argparse.ArgumentParser(prog="kdlab schema", description=text, allow_abbrev=False)
+    parser.add_argument("--out", default=".", metavar="FOLDER", help="where they are written (default: here)")
+    return parser
+
+
+def completion() -> argparse.ArgumentParser:
+    """The options of ``kdlab completion``."""
+    text = "Print a script that completes commands, options, methods and files at the tab key."
+    epilog = 'For every new shell: put  eval "$(kdlab completion bash)"  into ~/.bashrc, likewise zsh into ~/.zshrc.'
+    parser = argparse.ArgumentParser(prog="kdlab completion", description=text, epilog=epilog, allow_abbrev=False)
+    parser.add_argument("shell", choices=SHELLS, help="which shell")
+    return parser
+
+
 #: command -> its parser; fit, validate, test and predict have Lightning's
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "new": new,
@@ -172,4 +190,6 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "export": export,
     "nets": nets,
     "cite": cite,
+    "schema": schema,
+    "completion": completion,
 }

@@ -190,7 +190,8 @@ def of_main(words, monkeypatch, capsys):
 def test_all_commands_are_listed_from_one_table(monkeypatch, capsys):
     names = {"fit", "validate", "test", "predict", "study", "tune", "evaluate", "export", "nets", "cite"}
     assert names <= set(cli.COMMANDS)
-    lines = [f"  {name:8}  {text}" for name, (text, _) in cli.COMMANDS.items()]
+    width = max(map(len, cli.COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (text, _) in cli.COMMANDS.items()]
     for words, status in ((["--help"], 0), (["-h"], 0), ([], 2), (["stduy"], 2)):
         code, out, err = of_main(words, monkeypatch, capsys)
         assert code == status

@@ -17,6 +17,12 @@ MAY_IMPORT = {
     "remedies": {"types"},
     "streams": set(),
     "slurm": set(),
+    "shapes": set(),
+    "completion": {"new", "schema", "cli"},
+    "schema": {
+        *("types", "configs", "shapes", "fields", "parser", "config_checks", "lightning_cli", "objective", "methods"),
+        "study",
+    },
     "ends": {"remedies", "streams"},
     "configs": {"types"},
     "dropped": {"types"},
@@ -71,7 +77,7 @@ MAY_IMPORT = {
     "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
     "loading": {"types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
     "pretrained": {"types", "data", "nets", "methods", "export", "stream", "loading"},
-    "new": {"types", "data", "study"},
+    "new": {"types", "data", "study", "schema"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
     "run_checkpoints": {"types", "callbacks", "methods"},

@@ -20,7 +20,7 @@ def prints(*words):
 
 prints("--help")
 prints("--version")
-for command in ("new", "study", "tune", "evaluate", "export", "nets", "cite"):
+for command in ("new", "study", "tune", "evaluate", "export", "nets", "cite", "schema", "completion"):
     prints(command, "--help")
 assert not {"torch", "lightning", "pandas", "scipy", "matplotlib"} & set(sys.modules)
 import kdlab.functional

@@ -21,6 +21,7 @@ from kdlab.new.examples import example
 from kdlab.new.examples import names as example_names
 from kdlab.new.found import Found, place
 from kdlab.new.recordings import from_recordings
+from kdlab.new.schemas import with_schemas
 from kdlab.new.sizes import Sizes, sizes_of
 from kdlab.new.texts import texts
 from kdlab.new.writing import refuse_taken, write
@@ -62,7 +63,7 @@ def main(words: Sequence[str]) -> None:
     print("\n".join(["found", *(f"  {line}" for line in found.lines)]))
     for line in [*found.doubts, *_of_sizes(found, sizes)]:
         print(f"  doubt: {line}")
-    written = texts(found, sizes, name, command)
+    written = with_schemas(texts(found, sizes, name, command))
     write(folder, written)
     print(f"written  {folder}: {', '.join(written)}")
     print(f"next     {command} --dry-run")
@@ -121,7 +122,7 @@ def _of_sizes(found: Found, sizes: Sizes) -> list[str]:
 
 def _copy(given: argparse.Namespace, folder: Path) -> None:
     """A shipped experiment."""
-    written = example(given.example, folder.as_posix())
+    written = with_schemas(example(given.example, folder.as_posix()))
     write(folder, written)
     print(f"written  {folder}: {', '.join(written)}")
     if "study.yaml" in written:

@@ -22,6 +22,7 @@ import torch
 from kdlab.methods.label_kinds import is_right
 from kdlab.study.conditions import LEFT_OUT, Condition, Row, number
 from kdlab.study.configs import get_value, set_value
+from kdlab.study.keys import CROSS_FIT
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
@@ -41,7 +42,7 @@ def read_cross_fit(value: Any, where: str) -> tuple[int, int] | None:
     given = value if isinstance(value, Mapping) else {"groups": value}
     numbers: list[Any] = [given.get("groups"), given.get("seed", 0)]
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in numbers)
-    if not whole or set(given) - {"groups", "seed"} or numbers[0] < 2 or numbers[1] < 0:
+    if not whole or set(given) - set(CROSS_FIT) or numbers[0] < 2 or numbers[1] < 0:
         raise InputError(
             f"{where}: cross_fit must be a number of groups of at least 2, or {{groups: 3, seed: 0}}, but got "
             f"{value!r}. Write cross_fit: 3."

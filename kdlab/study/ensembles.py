@@ -28,6 +28,7 @@ from typing import Any
 
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import added_teachers, place_of
+from kdlab.study.keys import ENSEMBLE
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
@@ -77,7 +78,7 @@ def _members(value: Any, where: str) -> tuple[list[str], list[float] | str | Non
     folds: Any = entry.get("folds", 1)
     listed = isinstance(runs, list) and len(runs) > 0 and len(set(map(str, runs))) == len(runs)
     numbers = all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in (seeds, folds))
-    if not listed or not numbers or set(entry) - {"runs", "seeds", "folds", "weights"}:
+    if not listed or not numbers or set(entry) - set(ENSEMBLE):
         raise InputError(
             f"{where}: must be a run, a list of different runs, or {{runs: [...], seeds: 1, folds: 1, weights: "
             f"{{...}}}}, but got {value!r}. Correct it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from kdlab.study.keys import BUDGET
 from kdlab.types import InputError
 
 
@@ -29,6 +30,6 @@ def read_hours(budget: Any, where: str) -> float | None:
     """
     if budget is None:
         return None
-    if not isinstance(budget, dict) or set(budget) != {"hours"}:
+    if not isinstance(budget, dict) or set(budget) != set(BUDGET):
         raise InputError(f"{where}: budget must be {{hours: <number>}}, but got {budget!r:.80}. Write {{hours: 2}}.")
     return check_hours(budget["hours"], f"{where}: budget: hours")

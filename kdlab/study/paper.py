@@ -21,12 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.study.columns import COLUMNS, USUAL
+from kdlab.study.keys import FIGURES, FONT_SIZES, WIDTHS
+from kdlab.study.keys import FORMATS as FORMATS
 from kdlab.types import InputError
-
-KEYS = ("people", "compare", "title", "columns", "figures")
-FORMATS = ("png", "pdf", "svg")
-FONT_SIZES, WIDTHS = (4.0, 32.0), (1.5, 30.0)  # points; inches
-_FIGURE_KEYS = ("formats", "font", "font_size", "width")
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def _figures(value: Any, where: str) -> Figures:
     given = {"formats": value} if isinstance(value, list) else {} if value is None else value
     if not isinstance(given, dict):
         raise InputError(f"{where}: must be a list of formats or a mapping, but got {value!r}. Write [png, pdf].")
-    _known(map(str, given), _FIGURE_KEYS, where, "name")
+    _known(map(str, given), tuple(FIGURES), where, "name")
     formats = given.get("formats", ["png"])
     if not isinstance(formats, list) or "png" not in formats or len(set(map(str, formats))) < len(formats):
         raise InputError(

@@ -68,28 +68,22 @@ from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import connect_members, read_cross_fit, with_cross_fit
 from kdlab.study.digests import digest, digests_of
 from kdlab.study.ensembles import connect_teacher, flat_teachers, with_members
+from kdlab.study.keys import LEAVE_ONE_OUT as LEAVE_ONE_OUT
+from kdlab.study.keys import RUN, STUDY
+from kdlab.study.keys import STAGES as STAGES
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
 from kdlab.study.measured import read_measure
-from kdlab.study.paper import KEYS as PAPER_KEYS
 from kdlab.study.paper import Paper, read_paper
 from kdlab.study.rules import in_identity, rule_of_job
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
-STAGES = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
-LEAVE_ONE_OUT = "leave_one_subject_out"
-_STUDY_KEYS = (
-    *("study", "include", "description", "seeds", "folds", "set", "axes", *STAGES),
-    *("baselines", "published", "logger", "updates", "controls", "tune", "tuned", *PAPER_KEYS),
-    *("budget", "measure", "slurm"),
-)
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
 COPY = 10_000  # the seed of a copy of a run differs by so much
 LONGEST = 255  # bytes in the name of a folder
-_RUN_KEYS = ("config", "teachers", "init", "set", "axes", "one_per", "title", "updates", "split", "cross_fit")
 
 
 @dataclass(frozen=True)
@@ -502,7 +496,7 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         content = read_file(path, f"{seen[-1]}: include", FOLDER)
     else:
         content = read_file(path, "study", f"the working directory ({Path.cwd()})")
-    _known(content, _STUDY_KEYS, str(path))
+    _known(content, tuple(STUDY), str(path))
     included = content.pop("include", None)
     if included is None:
         return content
@@ -542,7 +536,7 @@ def _read_run(
     files = [files] if isinstance(files, str) else files
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
         raise InputError(f"{where}: must be {{config: <file>, ...}}, but got {entry!r}. Name a config.")
-    _known(entry, _RUN_KEYS, where)
+    _known(entry, tuple(RUN), where)
     one_per, init = entry.get("one_per", "seed"), entry.get("init")
     if one_per not in ("seed", "fold"):
         raise InputError(f"{where}: one_per must be 'seed' or 'fold', but got {one_per!r}. Write one of them.")

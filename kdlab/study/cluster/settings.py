@@ -24,11 +24,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdlab.shapes import NAME, NULL, Shape, about, either, listed, mapping, one_of, text, whole
 from kdlab.types import InputError
 
 _TEXTS = ("partition", "account", "qos", "constraint", "gres", "mem")
 _NUMBERS = {"cpus_per_task": 1, "at_once": 1, "array_limit": 1, "timeouts": 0}  # name -> the least
-KEYS = (*_TEXTS, "time", *_NUMBERS, "setup", "more")
+_OTHERS = {
+    "time": text("that a job may take: 90m, 2h or '[days-]hours:minutes:seconds' in quotes; an hour by default"),
+    "setup": either("lines of the shell before every job", text(), listed(text()), NULL),
+    "more": either("further options of sbatch, by their long names", mapping(either("", NAME, one_of([True]))), NULL),
+}
+_ABOUT = {
+    "gres": "of every job, such as gpu:1",
+    "at_once": "jobs of an array that run at a time; all by default",
+    "array_limit": "jobs of an array at most; SLURM's own limit by default",
+    "timeouts": "how often a job that ran out of time is put back; 3 by default",
+}
+#: the keys of ``slurm:``
+SLURM: dict[str, Shape] = {
+    **{name: about(_ABOUT.get(name, f"{name} of every job, as sbatch takes it"), NAME) for name in _TEXTS},
+    **{name: whole(least, _ABOUT.get(name, f"{name} of every job")) for name, least in _NUMBERS.items()},
+    **_OTHERS,
+}
+KEYS = tuple(SLURM)
 #: options that submitit sets, or that make several processes of a job
 _OURS = (
     *("array", "dependency", "output", "error", "signal", "requeue", "no_requeue", "open_mode", "job_name"),

@@ -29,13 +29,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlab.study.keys import FOLD as FOLD
+from kdlab.study.keys import HALVES as HALVES
+from kdlab.study.keys import STAGES, TUNE
 from kdlab.study.plan import Study
 from kdlab.study.tuning.space import Space, read_space
 from kdlab.types import InputError
-
-HALVES, FOLD = "halves", "fold"
-_KEYS = ("trials", "round", "people", "seed", "on", "common", "own", "prune", "prune_from")
-_PARTS = {"teachers": "teacher", "scratch": "scratch", "students": "student"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def read_tune(study: Study) -> Tune | None:
     content: Any = study.tune
     if isinstance(content, Mapping) and True in content and "on" not in content:
         content = {"on" if name is True else name: value for name, value in content.items()}  # on, unquoted in YAML
-    _check_names(content, _KEYS, where)
+    _check_names(content, tuple(TUNE), where)
     trials = _whole(content.get("trials", 20), f"{where}: trials", 1)
     people = content.get("people", HALVES)
     if people not in (HALVES, FOLD) and not (isinstance(people, list) and people):
@@ -150,8 +149,8 @@ def _on(study: Study, given: Any, common: Space, where: str) -> tuple[str, ...]:
 def _own(study: Study, given: Any, where: str) -> dict[str, Space]:
     """Run -> its space, from entries of runs and of parts of the study."""
     where = f"{where}: own"
-    _check_names(given, [*study.runs, *_PARTS], where)
-    stages = {_PARTS[part]: part for part in _PARTS}
+    _check_names(given, [*study.runs, *STAGES], where)
+    stages = {STAGES[part]: part for part in STAGES}
     own, used = {}, set()
     for name, run in study.runs.items():
         if run.origin:  # it has the settings of the run that it is a copy of

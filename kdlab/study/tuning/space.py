@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdlab.study.keys import RANGE
 from kdlab.types import InputError
 
 DIGITS = 4  # of a suggested number
-_RANGE = ("low", "high", "log")
 _OPTIMIZER = ("lr", "weight_decay", "momentum")
 
 
@@ -143,7 +143,7 @@ def read_space(content: Any, where: str) -> Space:
 
 
 def _read_values(given: Any, where: str) -> Choice | Range:
-    if isinstance(given, Mapping) and {"low", "high"} <= set(given) <= set(_RANGE):
+    if isinstance(given, Mapping) and {"low", "high"} <= set(given) <= set(RANGE):
         return _read_range(given, where)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given):
         words = [json.dumps(value, sort_keys=True) for value in given]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlab.study.keys import TUNED
 from kdlab.study.plan import Study, title_of
 from kdlab.study.tuning.declared import FOLD, HALVES
 from kdlab.study.windows import make_data
@@ -59,7 +60,7 @@ def read_tuned(study: Study) -> Tuned | None:
         return None
     where, content = f"{study.file}: tuned", study.tuned
     parts, settings = (content.get(key) if isinstance(content, Mapping) else None for key in ("parts", "settings"))
-    known = isinstance(content, Mapping) and set(content) == {"people", "trials", "parts", "settings"}
+    known = isinstance(content, Mapping) and set(content) == set(TUNED)
     if not known or content["people"] not in (HALVES, FOLD, "people") or type(content["trials"]) is not int:
         raise InputError(f"{where} must be what kdlab tune writes, but got {content!r:.80}. Write it again.")
     if not isinstance(parts, Mapping) or not all(isinstance(v, list) for v in parts.values()):
