@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -119,8 +120,7 @@ def check_fraction(val_fraction: object) -> None:
     Raises:
         InputError: with the value.
     """
-    number = isinstance(val_fraction, int | float | np.integer | np.floating) and not isinstance(val_fraction, bool)
-    if not number or not 0.0 < float(val_fraction) < 1.0:
+    if isinstance(val_fraction, bool) or not isinstance(val_fraction, SupportsFloat) or not 0 < float(val_fraction) < 1:
         remedy = "Leave it out where val_count is given." if val_fraction is None else "Write a share such as 0.15."
         raise InputError(f"val_fraction must be a number in (0, 1), but got {val_fraction}. {remedy}")
 

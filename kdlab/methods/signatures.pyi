@@ -808,6 +808,7 @@ class IPS(_IPS):
         num_classes: int | None = None,
         scheduler_interval: Interval | None = None,
         init_lr: float | None = None,
+        freeze: str | list[str] | None = None,
     ) -> None: ...
 
 class KD(_KD):
