@@ -20,7 +20,7 @@ extensions = [
     "docs.references",
 ]
 exclude_patterns = ["jupyter_execute"]
-suppress_warnings = ["config.cache"]
+suppress_warnings = ["config.cache", "myst-nb.mime_type"]  # outputs of progress bars
 
 # Markdown, as GitHub reads it
 myst_heading_anchors = 4

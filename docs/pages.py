@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -46,6 +47,7 @@ def methods() -> dict[str, type[Method]]:
     return {n: c for n, c in sorted(found.items()) if inspect.isclass(c) and issubclass(c, Method) and c not in BASES}
 
 
+@cache
 def recipes() -> dict[str, list[str]]:
     """Name of a method -> its files in experiments/methods."""
     found: dict[str, list[str]] = {}
@@ -131,6 +133,7 @@ def facts(cls: type[Method]) -> list[str]:
     return said
 
 
+@cache
 def costs() -> dict[str, Row]:
     """Name of a method -> its row of docs/costs.csv, which ``python -m benchmarks.methods`` writes."""
     with (ROOT / "docs/costs.csv").open(encoding="utf-8", newline="") as file:
@@ -157,6 +160,13 @@ def cost(name: str, cls: type[Method], measured: dict[str, Row]) -> str:
     )
 
 
+@cache
+def advice() -> dict[str, str]:
+    """Name of a method -> when to use it."""
+    found: dict[str, str] = yaml.safe_load((ROOT / "docs/when.yaml").read_text(encoding="utf-8"))
+    return found
+
+
 def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *, first: bool) -> str:
     """The page of a method.
 
@@ -167,7 +177,7 @@ def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *,
         first: whether it is the first method of its file, which documents the module.
     """
     files = recipes().get(name, [])
-    when = yaml.safe_load((ROOT / "docs/when.yaml").read_text(encoding="utf-8")).get(name, "")
+    when = advice().get(name, "")
     text = title(name) + f".. automodule:: {cls.__module__}\n{'' if first else '   :no-index:'}\n\n"
     text += title("When to use it", "-") + f"{when}\n\n" + "".join(f"- {fact}\n" for fact in facts(cls)) + "\n"
     text += title("Cost", "-") + cost(name, cls, costs())

@@ -6,7 +6,6 @@ import re
 import shlex
 
 import pytest
-import yaml
 
 import kdlab
 from docs import gallery, links, mathml, pages, references, site
@@ -57,8 +56,7 @@ def test_every_method_has_a_page_with_its_equation_config_and_rows():
 def test_costs_and_advice_name_methods():
     known = set(pages.methods())
     assert set(pages.costs()) <= known
-    advice = yaml.safe_load((REPOSITORY / "docs/when.yaml").read_text(encoding="utf-8"))
-    assert set(advice) <= known
+    assert set(pages.advice()) <= known
     said = pages.cost("AT", kdlab.AT, {"AT": {"teachers": "1", "step": "1.25", "adapters": "1200"}})
     assert "keep its logits and attention maps." in said
     assert "1.25 times" in said
