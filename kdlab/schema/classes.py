@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pkgutil import walk_packages
 
-import kdlab
 from kdlab.config_checks import is_abstract
 
 #: packages whose classes are listed, where they have them in public
 _LISTED = ("kdlab", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torch.optim")
-_OWN = ("objective", "objectives")  # modules of kdlab whose classes stand in no package
 
 
 @cache
 def load_all() -> None:
     """Import what configs may name: the rooms of kdlab, as the command line does."""
-    for name in kdlab.__all__:
-        getattr(kdlab, name)
+    package = importlib.import_module("kdlab")
+    for name in package.__all__:
+        getattr(package, name)
     for room in ("augment", "callbacks", "data", "methods", "nets", "views"):
         package = importlib.import_module(f"kdlab.{room}")
         for module in walk_packages(getattr(package, "__path__", []), f"{package.__name__}."):
