@@ -44,7 +44,8 @@ def found(base: type) -> dict[str, type]:
         True
     """
     load_all()
-    classes = [kind for kind in dict.fromkeys([base, *_below(base)]) if not is_abstract(kind)]
+    known: list[type] = [base, *_below(base)]
+    classes = [kind for kind in dict.fromkeys(known) if not is_abstract(kind)]
     paths = {path_of(kind): kind for kind in classes if kind is base or _is_public(kind, base)}
     return dict(sorted(paths.items(), key=lambda item: (item[1].__name__, item[0])))
 
