@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "streams": set(),
     "slurm": set(),
     "shapes": set(),
-    "completion": {"new", "schema", "cli"},
+    "completion": {"new", "schema"},
     "schema": {
         *("types", "configs", "shapes", "fields", "parser", "config_checks", "lightning_cli", "objective", "methods"),
         "study",

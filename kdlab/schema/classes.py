@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pkgutil import walk_packages
 
-import kdlab
 from kdlab.config_checks import is_abstract
 
 #: packages whose classes are listed, where they have them in public
 _LISTED = ("kdlab", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torch.optim")
-_OWN = ("objective", "objectives")  # modules of kdlab whose classes stand in no package
 
 
 @cache
 def load_all() -> None:
     """Import what configs may name: the rooms of kdlab, as the command line does."""
-    for name in kdlab.__all__:
-        getattr(kdlab, name)
+    package = importlib.import_module("kdlab")
+    for name in package.__all__:
+        getattr(package, name)
     for room in ("augment", "callbacks", "data", "methods", "nets", "views"):
         package = importlib.import_module(f"kdlab.{room}")
         for module in walk_packages(getattr(package, "__path__", []), f"{package.__name__}."):
@@ -45,7 +44,8 @@ def found(base: type) -> dict[str, type]:
         True
     """
     load_all()
-    classes = [kind for kind in dict.fromkeys([base, *_below(base)]) if not is_abstract(kind)]
+    known: list[type] = [base, *_below(base)]
+    classes = [kind for kind in dict.fromkeys(known) if not is_abstract(kind)]
     paths = {path_of(kind): kind for kind in classes if kind is base or _is_public(kind, base)}
     return dict(sorted(paths.items(), key=lambda item: (item[1].__name__, item[0])))
 
