@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"kdlab.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"kdlab.{_HOMES[name]}"), name)
-    if name == "__all__" or name[0].isupper():
+    if name == "__all__" or name[:1].isupper():
         rooms = {room: importlib.import_module(f"kdlab.{room}") for room in _ROOMS}
         found = {method: getattr(rooms["methods"], method) for method in rooms["methods"].__all__}
         globals().update(found, __all__=sorted({*rooms, *found, *_HOMES}))

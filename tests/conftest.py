@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,11 @@ from kdlab.nets import WideResNet
 from tests.configs import make_laboratory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+#: files whose tests take minutes, the longest first: with several workers they begin first, so that none is left alone
+LONG = (
+    *("test_experiments", "test_tuning", "test_cli", "test_study", "test_study_ends", "test_study_course"),
+    *("test_cluster", "test_adapters", "test_distributed", "test_export_int8", "test_study_logs", "test_study_sharing"),
+)
 #: seconds that a process may take: a slow, busy machine takes minutes, only a hang takes so long
 PATIENCE = 3600
 
@@ -33,16 +39,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shuffle", type=int, default=None, metavar="SEED", help=text)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files that have the most tests
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if (seed := config.getoption("--shuffle")) is not None:
         rng = random.Random(seed)
         place = {file: rng.random() for file in sorted({item.path for item in items})}
         tests = {item.nodeid: rng.random() for item in sorted(items, key=lambda item: item.nodeid)}
         items.sort(key=lambda item: (place[item.path], tests[item.nodeid]))
+    elif hasattr(config, "workerinput"):  # one of several workers
+        counts = Counter(item.path for item in items)
+        items.sort(key=lambda item: place_of(item.path.stem, counts[item.path], str(item.path)))
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+
+
+def place_of(name: str, tests: int, path: str) -> tuple[int, int, str]:
+    """Where a test file comes among others: long ones first, then those with the most tests."""
+    return (LONG.index(name) if name in LONG else len(LONG)), -tests, path
 
 
 @pytest.fixture(autouse=True)

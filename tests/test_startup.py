@@ -9,6 +9,7 @@ import kdlab
 from kdlab import cli, usage
 from kdlab.evaluate.own_classes import own_class
 from kdlab.methods.base import Method
+from tests.conftest import LONG, REPOSITORY, place_of
 
 SCRIPT = """
 import sys
@@ -54,3 +55,10 @@ def test_names_of_the_package():
 
 def test_a_path_through_the_package_names_its_class():
     assert own_class("kdlab.TGD", Method) is own_class("TGD", Method) is kdlab.TGD
+
+
+def test_long_test_files_begin_first_where_there_are_several_workers():
+    assert all((REPOSITORY / f"tests/{name}.py").is_file() for name in LONG)
+    files = [("test_a", 3), ("test_tuning", 40), ("test_b", 9), ("test_experiments", 2)]
+    ordered = sorted(files, key=lambda file: place_of(*file, file[0]))
+    assert [name for name, _ in ordered] == ["test_experiments", "test_tuning", "test_b", "test_a"]

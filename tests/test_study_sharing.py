@@ -254,6 +254,28 @@ def test_no_job_can_change_the_windows_that_others_read():
     assert other.data.windows["raw"] is data.data.windows["raw"]
 
 
+def test_a_job_is_described_and_counted_from_one_data_module(monkeypatch):
+    made = Counted(monkeypatch, windows, "make_data")
+
+    def config(**given):
+        return {"data": {"class_path": "BasicMotions", "init_args": given}}
+
+    def count(**given):
+        data = BasicMotions(**given)
+        data.setup()
+        return len(data.train_dataloader())
+
+    assert windows.batches(config(batch_size=8)) == count(batch_size=8)
+    one = windows.fingerprint(config(batch_size=8))
+    image = {"gaf": {"class_path": "GramianAngularField"}}  # another view of the same windows
+    assert windows.fingerprint(config(batch_size=8, views=image)) == one
+    assert windows.batches(config(batch_size=8, views=image)) == count(batch_size=8)
+    assert made.calls == 1
+    assert windows.batches(config(batch_size=4)) == count(batch_size=4) > count(batch_size=8)
+    assert windows.fingerprint(config(batch_size=8, split_seed=1)) != one
+    assert made.calls == 3
+
+
 def test_several_data_sets_are_kept_within_a_bound(monkeypatch):
     read_sets, real = [], BasicMotions.load
     monkeypatch.setattr(BasicMotions, "load", lambda self: read_sets.append(1) or real(self))

@@ -55,6 +55,7 @@ def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
     key = _load_key(config)
     found = _loaded.pop(key, None)
     if found is None:
+        _made.cache_clear()  # it holds the windows that it has
         while _loaded and sum(map(_bytes, _loaded.values())) > MOST // 2:  # before the next one is read
             _loaded.pop(next(iter(_loaded)))
         found = read_only(datamodule.load())
@@ -81,8 +82,8 @@ def forget() -> None:
     """Free all windows; they are read again when needed."""
     _loaded.clear()
     _contents.clear()
-    _described.cache_clear()
-    _batches.cache_clear()
+    for function in (_made, _described, _batches):
+        function.cache_clear()
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -102,11 +103,16 @@ def _shared(config: dict[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, default=str)
 
 
+@functools.lru_cache(maxsize=1)
+def _made(data: str) -> WindowDataModule:
+    """The data module that was described last, which no one changes: a job is described and then counted."""
+    return make_data({"data": json.loads(data)})
+
+
 @functools.cache
 def _described(data: str) -> tuple[str, dict[str, int]]:
-    config = {"data": json.loads(data)}
-    datamodule = make_data(config)
-    key = _load_key(config)
+    datamodule = _made(data)
+    key = _load_key({"data": json.loads(data)})
     if key not in _contents:
         _contents[key] = contents(datamodule.data)
     found = datamodule.fingerprint
@@ -116,13 +122,14 @@ def _described(data: str) -> tuple[str, dict[str, int]]:
 
 def batches(config: dict[str, Any]) -> int:
     """Training batches of an epoch, of one process; windows without a label are left out where the method does so."""
-    return _batches(json.dumps(_data(config), sort_keys=True, default=str), labels_alone(config.get("model")))
+    return _batches(_shared(config), labels_alone(config.get("model")))
 
 
 @functools.cache
 def _batches(data: str, alone: bool) -> int:
-    datamodule = make_data({"data": json.loads(data)})
+    datamodule = _made(data)
     if alone and datamodule.unlabelled_count:
+        datamodule = make_data({"data": json.loads(data)})
         datamodule.leave_out_unlabelled()
     return len(datamodule.train_dataloader())
 
