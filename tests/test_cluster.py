@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import _get_rank
 
-from kdlab import cli, slurm
+from kdlab import cli, slurm, usage
 from kdlab.study.cluster import queue
 from kdlab.study.cluster import submit as submitting
 from kdlab.study.cluster.element import Element
@@ -574,3 +575,12 @@ def test_the_sweep_of_an_agent_is_read_by_the_command_line(monkeypatch):
     assert sweep["metric"]["name"] == "val/accuracy"
     with pytest.raises(SystemExit):
         cli.check([*words[1:], "--model.init_args.no_such=1"])
+
+
+def test_the_commands_of_the_page_are_read():
+    page = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
+    found = re.findall(r"^(?:.*`)?kdlab (study|tune) (study\.yaml[^`#>|\n]*)", page, re.MULTILINE)
+    assert len(found) >= 8
+    for name, words in found:
+        given = usage.PARSERS[name]().parse_args(shlex.split(words))
+        assert given.file == "study.yaml"

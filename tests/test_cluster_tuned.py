@@ -9,6 +9,7 @@ import pytest
 
 from kdlab import cli
 from kdlab.study import job as jobs
+from kdlab.study import report
 from kdlab.study.command import main
 from kdlab.study.plan import Study
 from kdlab.study.tuning import command as tuning
@@ -20,7 +21,13 @@ from tests.test_tuning import made_up
 from tests.tuned import TUNE, write_tuned
 
 pytest.importorskip("optuna", reason="the extra tune is not installed")
-pytestmark = pytest.mark.usefixtures("here")
+
+
+@pytest.fixture(autouse=True)
+def quick(here, monkeypatch):  # noqa: F811
+    """Tables without figures, which other tests draw."""
+    monkeypatch.setattr(report, "_draw", lambda *arguments: [])
+
 
 SMALL = {"people": ["5", "6", "7", "8"]}  # who are tuned on and never tested
 FILES = ("results.csv", "tuning/trials.csv", "tuning/space.yaml", "tuning/tuned.yaml")

@@ -117,7 +117,7 @@ def _main(
         known = with_threads({**tuning.jobs, **({} if settings.pending else jobs)}, threads)
         if given.key is not None:
             check_key(given.only[0], given.key, keys_of(study, settings, jobs, Path(given.root)))
-        check_known(given.only, known, settings)
+        check_known(given.only, known, jobs, settings)
         if earlier is not None:
             look()
         run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)

@@ -101,8 +101,14 @@ def check_key(name: str, key: str, keys: Mapping[str, str]) -> None:
         )
 
 
-def check_known(names: list[str], known: Mapping[str, object], settings: Settings) -> None:
+def check_known(names: list[str], known: Jobs, jobs: Jobs, settings: Settings) -> None:
     """Refuse jobs whose settings follow from trials that are not done.
+
+    Args:
+        names: of jobs to be run.
+        known: those with their settings.
+        jobs: of the study, by their names.
+        settings: that are found, or still to be found.
 
     Raises:
         InputError: naming the first of these trials.
@@ -111,7 +117,7 @@ def check_known(names: list[str], known: Mapping[str, object], settings: Setting
         return
     ahead, last = jobs_ahead(settings.tuning)
     for name in names:
-        if name in known or (name.startswith("tune:") and name not in ahead):
+        if name in known or name not in {**ahead, **jobs}:
             continue
         lacking = [other for other in (ahead[name].after if name in ahead else last) if other not in settings.rows]
         raise InputError(
