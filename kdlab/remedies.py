@@ -38,14 +38,13 @@ def error_line(error: BaseException) -> str | None:
     text = _own_part(error)
     if isinstance(error, InputError):
         return text
-    import torch  # takes seconds, which help and version do without
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import (
+        MisconfigurationException,  # takes seconds, which help does without
+    )
 
     if isinstance(error, MisconfigurationException):
         return text
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and _MEMORY.search(text)
-    ):
+    if _lacks_memory(error):
         return f"out of memory ({one_line(text)}). Lower batch_size or num_workers, or use a smaller net or view."
     if isinstance(error, RuntimeError) and _WORKER.search(text):
         return (
@@ -62,6 +61,26 @@ def error_line(error: BaseException) -> str | None:
         remedy = _REMEDIES.get(error.errno or 0, "Check that the place exists and can be read and written")
         return f"{place}: {one_line(error.strerror or text)}. {remedy}."
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking, of the machine or of a GPU, for what failed or for what led to it.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("size must be at least 1"))
+    (True, False)
+    """
+    cause: BaseException | None = error
+    while cause is not None and not _lacks_memory(cause):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and _MEMORY.search(_own_part(error)) is not None
+    )
 
 
 def _own_part(error: BaseException) -> str:

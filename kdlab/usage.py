@@ -34,6 +34,8 @@ def study() -> argparse.ArgumentParser:
     add("--stage", type=int, metavar="NUMBER", help="with --list: the jobs of this stage alone, for an array of them")
     only = "run this job alone (see --list); may be repeated; what it needs must be done, or be named, too"
     add("--only", metavar="JOB", action="append", help=only)
+    key = "with --only: refuse the job where its settings, data or version are no longer those of this key (--submit)"
+    add("--key", metavar="KEY", help=key)
     add("--jobs", type=int, default=1, help="how many run at a time, one GPU each where there are any")
     add("--report", action="store_true", help="write tables and figures of what is done, and run nothing")
     resume = "go on from the rows.jsonl of a study elsewhere: rows of the same settings and data are not run again"

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,16 +18,19 @@ import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import _get_rank
 
-from kdlab import cli, slurm
+from kdlab import cli, slurm, usage
 from kdlab.study.cluster import queue
 from kdlab.study.cluster import submit as submitting
 from kdlab.study.cluster.element import Element
+from kdlab.study.cluster.left import Left
 from kdlab.study.cluster.settings import read_slurm
 from kdlab.study.cluster.stages import chunks, stages_of
 from kdlab.study.command import main
 from kdlab.study.plan import Study
+from kdlab.study.planned import plan
 from kdlab.types import InputError
 from tests.conftest import PATIENCE, REPOSITORY
+from tests.test_cut import Cut, cut_at
 from tests.test_study import toy
 
 SETTINGS = {
@@ -124,7 +128,7 @@ def test_stages_wait_for_what_they_need_alone():
         t2=("teacher",),
         kd2=("student", "t2"),
     )
-    found = [(stage.name, stage.jobs, stage.after) for stage in stages_of(jobs, list(jobs))]
+    found = [(stage.name, stage.jobs, stage.after) for stage in stages_of(Left(jobs, list(jobs)))]
     assert found == [
         ("teachers", ("t", "t2"), ()),
         ("scratch", ("s",), ()),
@@ -132,7 +136,7 @@ def test_stages_wait_for_what_they_need_alone():
         ("students", ("kd", "kd2"), (0,)),
         ("students-2", ("tgd",), (0, 1)),
     ]
-    left = [(stage.name, stage.jobs, stage.after) for stage in stages_of(jobs, ["s", "kd", "tgd", "kd2"])]
+    left = [(stage.name, stage.jobs, stage.after) for stage in stages_of(Left(jobs, ["s", "kd", "tgd", "kd2"]))]
     assert left == [("scratch", ("s",), ()), ("students", ("kd", "kd2"), ()), ("students-2", ("tgd",), (0,))]
 
 
@@ -230,16 +234,17 @@ def test_options_that_do_not_go_together(here, monkeypatch):
         submitting.check(SimpleNamespace(**{**BARE, "jobs": 8}))
     submitting.check(SimpleNamespace(**BARE))
     submitting.check(SimpleNamespace(**{**BARE, "submit": "local", "jobs": 8}))
+    for given, words in (("k1", None), ("k1", ["a", "b"])):
+        with pytest.raises(InputError, match=r"^--key: must be given with one --only, but got k1 with [02]"):
+            submitting.check(SimpleNamespace(**{**BARE, "submit": None, "key": given, "only": words}))
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(InputError, match=r"^--submit: the package submitit .* pip install 'kdlab\[cluster\]'\.$"):
-        submitting.submit(SimpleNamespace(**BARE), None, {}, None, None)
-    with pytest.raises(InputError, match=r"^--submit: s\.yaml must have its settings.* kdlab tune s\.yaml --jobs 2"):
-        submitting.submit(SimpleNamespace(**BARE), None, {}, None, None, pending=True)
+        submitting.submit(SimpleNamespace(**BARE), None, {}, None, None, None, None)
 
 
 BARE = {
     **{"submit": "slurm", "stage": None, "list": False, "dry_run": False, "report": False, "only": None},
-    **{"hours": None, "threads": None, "jobs": 1, "file": "s.yaml", "root": "runs"},
+    **{"hours": None, "threads": None, "jobs": 1, "file": "s.yaml", "root": "runs", "key": None},
 }
 
 
@@ -267,7 +272,12 @@ def test_a_study_becomes_arrays(here, stands, capsys):
     assert text.index("module load cuda") < text.index("srun")
     given = [words for number in scripts for words in words_of(folder, number)]
     names = ["teacher/shared", *(f"{run}/seed{seed}" for run in ("scratch", "kd") for seed in range(5))]
-    assert given[:-1] == [("study", "study.yaml", "--only", name, "--resume-fits", "--threads", "2") for name in names]
+    keys = [words[5] for words in given[:-1]]
+    assert given[:-1] == [
+        ("study", "study.yaml", "--only", name, "--key", key, "--resume-fits", "--threads", "2")
+        for name, key in zip(names, keys, strict=True)
+    ]
+    assert len(set(keys)) == 10  # scratch and the teacher of seed 0 are the same fit
     assert given[-1] == ("study", "study.yaml", "--report", "--threads", "2")
     out = capsys.readouterr().out
     assert "submitted 103: students, 2 jobs, after 100" in out
@@ -379,51 +389,69 @@ time.sleep(600)
 
 # ---------------------------------------------------------------- local
 class Inline:
-    """Submitit's executor of this machine, in this process."""
+    """Submitit's executor of this machine, in this process; a job that is cut is put back and begins once more."""
 
     def __init__(self, folder, max_num_timeout):
-        self.folder, self.ran = folder, []
+        self.folder = folder
 
     def update_parameters(self, **parameters):
         assert parameters["timeout_min"] == 60
 
     def submit(self, element):
         assert element.gpu is None
-        status = "ended well"
+        Inline.ran.append(element.words[3])
         try:
-            main(element.words[1:], runner, cli.check)
+            main(element.words[1:], Inline.runner, Inline.check)
         except InputError as error:
-            status = str(error)
-        Inline.outcomes[element.words[3]] = status
+            Inline.errors[element.words[3]] = str(error)
+        except Cut:
+            Inline.errors[element.words[3]] = "cut"
+            self.submit(element)
         paths = SimpleNamespace(stdout=self.folder / "out", stderr=self.folder / "err")
         return SimpleNamespace(done=lambda: True, paths=paths)
 
+    @classmethod
+    def begin(cls, monkeypatch, runner, check=cli.check):
+        cls.ran, cls.errors, cls.runner, cls.check = [], {}, staticmethod(runner), staticmethod(check)
+        monkeypatch.setattr(submitit, "LocalExecutor", cls)
 
-def runner(words, prepare):
-    """Runs a command, but one teacher explodes."""
-    config = yaml.safe_load(Path(words[2]).read_text())
-    if "bad" in config["run"].split("/")[2]:
-        raise ValueError("exploded")
-    return cli.run(words, prepare)
+
+def exploding(run):
+    """A runner in which one teacher explodes."""
+
+    def runner(words, prepare):
+        config = yaml.safe_load(Path(words[2]).read_text())
+        if "bad" in config["run"].split("/")[2]:
+            raise ValueError("exploded")
+        return run(words, prepare)
+
+    return runner
 
 
 def test_a_failure_stops_what_needs_it_and_the_table_is_that_of_jobs(here, monkeypatch, capsys):
+    """One teacher fails, and a job that needs the other one is pre-empted in its second epoch, and resumes."""
     teachers = {name: {"config": "supervised.yaml", "one_per": "fold"} for name in ("teacher", "bad")}
     students = {
         "kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}},
         "lost": {"config": "student.yaml", "teachers": {"raw": "bad"}},
     }
-    toy(here, seeds=1, teachers=teachers, students=students, scratch={})
+    toy(here, seeds=1, teachers=teachers, students=students, scratch={}, set={"all": {"trainer.max_epochs": 3}})
     with pytest.raises(SystemExit, match="error: 2 of 4 jobs have no result"):
-        main(["study.yaml", "--root", "other"], runner, cli.check)
-    Inline.outcomes = {}
-    monkeypatch.setattr(submitit, "LocalExecutor", Inline)
+        main(["study.yaml", "--root", "other"], exploding(cli.run), cli.check)
+    fits, cut = [], cut_at(1, [])
+
+    def cut_student(words, prepare):
+        fits.append(words)
+        return (cut if "/kd/" in words[2] else cli.run)(words, prepare)
+
+    Inline.begin(monkeypatch, exploding(cut_student))
     capsys.readouterr()
     with pytest.raises(SystemExit, match="error: 2 of 4 jobs have no result"):
-        main(["study.yaml", "--submit", "local"], runner, cli.check)
-    assert list(Inline.outcomes) == ["teacher/shared", "bad/shared", "kd/seed0", "lost/seed0"]
-    assert "exploded" in Inline.outcomes["bad/shared"]
-    assert Inline.outcomes["lost/seed0"] == "--only: lost/seed0 needs bad/shared first."
+        main(["study.yaml", "--submit", "local"], None, cli.check)
+    assert Inline.ran == ["teacher/shared", "bad/shared", "kd/seed0", "kd/seed0"]
+    assert "exploded" in Inline.errors["bad/shared"]
+    assert Inline.errors["kd/seed0"] == "cut"
+    assert [words[3:4] for words in fits] == [[], [], ["--ckpt_path"]]  # the teacher, the student, and its resumption
     ours, theirs = (here / root / "toy/study" for root in ("runs", "other"))
     assert (ours / "results.csv").read_bytes() == (theirs / "results.csv").read_bytes()
     for text in ("ValueError: exploded", "not run: it needs bad/shared, which failed"):
@@ -431,9 +459,29 @@ def test_a_failure_stops_what_needs_it_and_the_table_is_that_of_jobs(here, monke
         assert text in (theirs / "results.md").read_text()
     out = capsys.readouterr().out
     assert re.search(r"^bad/shared: FAILED: no result; see .*out and err$", out, re.MULTILINE)
+    with pytest.raises(InputError, match=r"^--only: lost/seed0 needs bad/shared first\.$"):
+        main(["study.yaml", "--only", "lost/seed0"], None, cli.check)
 
 
-#: a callback that waits for ever in the first process that fits
+def test_a_job_that_changed_after_it_was_given_out_is_refused(here):
+    path = toy(here, seeds=1, teachers={}, students={})
+    job = plan_of(path)["scratch/seed0"]
+    toy(here, seeds=1, teachers={}, students={}, set={"all": {"trainer.max_epochs": 7}})
+    message = (
+        rf"^--key: scratch/seed0 must be what it was when it was given out, {job.key}, but is \w{{10}}: its settings"
+    )
+    with pytest.raises(InputError, match=message):
+        main(["study.yaml", "--only", "scratch/seed0", "--key", job.key], None, cli.check)
+    with pytest.raises(InputError, match=r"^--key: scratch/seed1 must be .*, but is no job of the study: "):
+        main(["study.yaml", "--only", "scratch/seed1", "--key", job.key], None, cli.check)
+    assert not job.folder.exists()
+
+
+def plan_of(path):
+    return plan(Study.read(path), Path("runs"))[1]
+
+
+#: a callback that waits for the signal of the end, in the second epoch of the first process that fits
 WAITS = """
 import os, signal, time
 from pathlib import Path
@@ -441,19 +489,23 @@ from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 class Waits(Callback):
-    def on_train_epoch_end(self, trainer, pl_module):
-        if not Path("began").exists():
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1 and not Path("began").exists():
             requeues = int(signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL)
             Path("part").write_text(f"{os.getppid()} {trainer.world_size} {rank_zero_only.rank} {requeues}")
             os.rename("part", "began")
-            time.sleep(600)
+            while not trainer.received_sigterm:
+                time.sleep(0.05)
 """
 
 
 @pytest.mark.slow
-def test_a_job_that_is_cut_begins_again_and_gives_the_same_table(here, monkeypatch):
-    """With the variables of a step of several tasks, of which Lightning would take each as a rank of one fit."""
-    toy(here, seeds=1, teachers={}, students={}, slurm={"time": "1h"})
+def test_a_job_that_runs_out_of_time_resumes_and_gives_the_same_table(here, monkeypatch):
+    """With the variables of a step of several tasks, of which Lightning would take each as a rank of one fit.
+
+    With less than ten minutes of time every signal of an end counts as running out of time.
+    """
+    toy(here, seeds=1, teachers={}, students={}, slurm={"time": "5m"})
     config = yaml.safe_load((here / "supervised.yaml").read_text())
     config["trainer"]["callbacks"] = [{"class_path": "waits.Waits"}]
     (here / "supervised.yaml").write_text(yaml.safe_dump(config))
@@ -481,7 +533,11 @@ def test_a_job_that_is_cut_begins_again_and_gives_the_same_table(here, monkeypat
     ours, theirs = (here / root / "toy/study/results.csv" for root in ("runs", "other"))
     assert ours.read_bytes() == theirs.read_bytes()
     (log,) = (here / "runs/toy/study/cluster").glob("*_log.err")
-    assert "Requeued job" in log.read_text() + log.with_suffix(".out").read_text()
+    told = log.read_text() + log.with_suffix(".out").read_text()
+    assert "this job is timed-out" in told
+    assert re.search(r"Requeued job \d+ \(2 remaining timeouts\)", told)
+    (version,) = here.glob("runs/toy/study/scratch/*/version_*")  # the second process resumed in it
+    assert yaml.safe_load((version / "config_fit.yaml").read_text())["ckpt_path"].endswith("last.ckpt")
 
 
 # ---------------------------------------------------------------- Lightning, Weights & Biases
@@ -519,3 +575,12 @@ def test_the_sweep_of_an_agent_is_read_by_the_command_line(monkeypatch):
     assert sweep["metric"]["name"] == "val/accuracy"
     with pytest.raises(SystemExit):
         cli.check([*words[1:], "--model.init_args.no_such=1"])
+
+
+def test_the_commands_of_the_page_are_read():
+    page = (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
+    found = re.findall(r"^(?:.*`)?kdlab (study|tune) (study\.yaml[^`#>|\n]*)", page, re.MULTILINE)
+    assert len(found) >= 8
+    for name, words in found:
+        given = usage.PARSERS[name]().parse_args(shlex.split(words))
+        assert given.file == "study.yaml"

@@ -18,7 +18,8 @@ from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
 from kdlab.study import ends
 from kdlab.study.cluster import submit as submitting
-from kdlab.study.cluster.queue import refuse_while_queued
+from kdlab.study.cluster.left import check_key, check_known, keys_of, left_of
+from kdlab.study.cluster.queue import FOLDER, refuse_while_queued
 from kdlab.study.course import LEFT, Course
 from kdlab.study.job import Runner, quiet
 from kdlab.study.limits import check_hours
@@ -33,7 +34,17 @@ from kdlab.study.resume import Earlier, export
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.threads import record, threads_of, use
 from kdlab.study.threads_measured import Build, measured, with_threads
-from kdlab.study.tuning.run import Settings, find, fix_threads, line_of, look_up, read_settings, resolve, show
+from kdlab.study.tuning.run import (
+    Settings,
+    find,
+    fix_threads,
+    line_of,
+    look_up,
+    read_settings,
+    resolve,
+    show,
+    write_found,
+)
 from kdlab.types import InputError
 
 
@@ -104,19 +115,18 @@ def _main(
     if given.only is not None:
         use(threads.number)
         known = with_threads({**tuning.jobs, **({} if settings.pending else jobs)}, threads)
+        if given.key is not None:
+            check_key(given.only[0], given.key, keys_of(study, settings, jobs, Path(given.root)))
+        check_known(given.only, known, jobs, settings)
         if earlier is not None:
             look()
         run_only(known, given.only, runner, _print_outcome, processes=given.jobs, threads=threads.number)
         return
     options = [*(["--resume-fits"] * given.resume_fits), *(["--hash-people"] * given.hash_people)]
-    if given.list and settings.pending:  # the others follow from their results
-        names = submitting.listed(tuning.jobs, trials, given.stage)
-        print_commands(study, names, given.root, options)
-        return
     if given.list or given.dry_run:
         found = look(sys.stderr if given.list else sys.stdout)
         if given.list:
-            names = submitting.listed(jobs, found, given.stage)
+            names = submitting.listed(left_of(jobs, found, settings, trials), given.stage)
             print_commands(study, names, given.root, options)
             return
         print_plan(study, jobs, folds, found)
@@ -132,7 +142,10 @@ def _main(
             found = look()
             print_plan(study, jobs, folds, found)
             check_configs(jobs, check, found)
-            submitting.submit(given, study, jobs, found, _print_outcome, pending=settings.pending)
+            show(settings, tuning, trials, check)
+            left = left_of(jobs, found, settings, trials)
+            submitting.submit(given, study, jobs, left, settings, check, _print_outcome)
+            jobs = plan(study, Path(given.root), settings)[1]
         seconds = time.perf_counter() - begin
     if given.submit == "slurm":
         return
@@ -143,6 +156,8 @@ def _main(
         failures = submitting.missing(jobs, found) if given.submit is not None else {}
         outcome = Outcome(list(found.rows.values()), failures)
         write(captioned, jobs, folds, outcome, folder, seconds)
+        if settings.tuning is not None:
+            write_found(settings, folder, f"kdlab study {given.file}")
         _export(study, settings, tuning.jobs, jobs, outcome, folder)
         if failures:
             sys.exit(f"error: {len(failures)} of {len(jobs)} jobs have no result; they are listed in {folder}.")
@@ -150,7 +165,7 @@ def _main(
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder / LOCK, str(folder), "study"):
         begin = time.perf_counter()
-        refuse_while_queued(folder / submitting.FOLDER, "study", known=False)
+        refuse_while_queued(folder / FOLDER, "study", known=False)
         remove_leftovers(folder)
         found = look()
         print_plan(study, jobs, folds, found)

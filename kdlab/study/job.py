@@ -26,6 +26,7 @@ from kdlab.files import one_line, read_json, write_text
 from kdlab.methods.checkpoints import FINISHED, KEPT_FILES, KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.finite import DivergedError
 from kdlab.quiet import quieted
+from kdlab.remedies import is_out_of_memory
 from kdlab.study import ends
 from kdlab.study.chosen import chosen_by, spent
 from kdlab.study.columns import BESIDE
@@ -33,6 +34,7 @@ from kdlab.study.cross_fit import left_out_row
 from kdlab.study.cut import cut_checkpoint, timed
 from kdlab.study.locks import alone
 from kdlab.study.loggers import close, held_open, listed, log_scores
+from kdlab.study.memory import NoMemory
 from kdlab.study.people import counted, with_pseudonyms
 from kdlab.study.plan import Job
 from kdlab.study.progress import shown
@@ -256,7 +258,8 @@ def attempt(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
         if isinstance(error, SystemExit):
             return None, f"the command line ended with {error.code}{kept}"
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        return None, f"{kind}{error}{kept}"
+        reason = f"{kind}{error}{kept}"
+        return None, NoMemory(reason) if is_out_of_memory(error) else reason
     finally:
         use(threads)
 

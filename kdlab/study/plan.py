@@ -113,7 +113,7 @@ class Job:
     @property
     def name(self) -> str:
         """``run[axis=label,...]/fold/seed``, unique in the study; ``tune:.../trial`` in its tuning."""
-        return _job_name(self.run, self.labels, self.fold, None if self.shared else self.seed, self.trial)
+        return job_name(self.run, self.labels, self.fold, None if self.shared else self.seed, self.trial)
 
     @property
     def result(self) -> Path:
@@ -313,7 +313,7 @@ class Study:
         parts += [trial] if trial not in ("", NEEDED) else []
         parts += ["shared" if shared else f"seed{seed}", key]
         place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
-        name = _job_name(run.name, labels, fold, None if shared else seed, trial)
+        name = job_name(run.name, labels, fold, None if shared else seed, trial)
         _check_length(place, f"{self.file}: {name}")
         self._connect(config, run, needed, root)
         if (logger := get_value(config, "trainer.logger")) is not None:
@@ -333,7 +333,7 @@ class Study:
 
     def _needed(self, name: str, labels: Mapping[str, str], fold: str, seed: int) -> str:
         mine = {axis: labels[axis] for axis in self.axes_of(name)}
-        return _job_name(name, mine, fold, seed if self.runs[name].one_per == "seed" else None)
+        return job_name(name, mine, fold, seed if self.runs[name].one_per == "seed" else None)
 
     def _connect(self, config: dict[str, Any], run: Run, needed: Mapping[str, Job], root: Path) -> None:
         """Put the folders of what a run needs into its config, and quiet its trainer: the study shows the progress."""
@@ -636,7 +636,12 @@ def title_of(run: str, labels: Mapping[str, str]) -> str:
     return run + (f"[{','.join(f'{a}={v}' for a, v in labels.items())}]" if labels else "")
 
 
-def _job_name(run: str, labels: Mapping[str, str], fold: str, seed: int | None, trial: str = "") -> str:
+def job_name(run: str, labels: Mapping[str, str], fold: str, seed: int | None, trial: str = "") -> str:
+    """The name of a job; one without a seed is shared by the seeds of its fold.
+
+    >>> job_name("kd", {"size": "2"}, "fold1", 0), job_name("teacher", {}, "", None, NEEDED)
+    ('kd[size=2]/fold1/seed0', 'tune:teacher/shared')
+    """
     parts = [title_of(run, labels), *([fold] if fold else []), "shared" if seed is None else f"seed{seed}"]
     parts += [trial] if trial not in ("", NEEDED) else []
     return ("tune:" if trial else "") + "/".join(parts)

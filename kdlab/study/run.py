@@ -12,6 +12,7 @@ from typing import Any
 
 from kdlab.study import ends
 from kdlab.study.job import Runner, attempt
+from kdlab.study.memory import NoMemory, again_line, release
 from kdlab.study.plan import Job, Jobs, ready
 from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
@@ -157,16 +158,24 @@ def _in_processes(
 ) -> Generator[End, None, None]:
     """Several at a time, each given out where a process is free.
 
-    Where a process is killed, what ran meanwhile is tried once more, in new processes.
+    A job that finds no memory waits until those beside it have ended, and is run again alone, once. Where a process is
+    killed, what ran meanwhile is tried once more, in new processes.
     """
     begun: set[str] = set()
     tries: Counter[str] = Counter()
-    while len(begun) < len(jobs):
+    waits: list[Job] = []
+    while True:
+        while waits:
+            job = waits.pop(0)
+            row, error = _attempt_alone(job, runner, threads)
+            if row is not None:
+                done.add(job.name)
+            yield job, row, error
         running: dict[Future[tuple[dict[str, Any] | None, str]], Job] = {}
         with pool_of(processes, threads) as pool:
             try:
                 while True:
-                    for job in list(ready(jobs, done, begun)):
+                    for job in [] if waits else list(ready(jobs, done, begun)):
                         if len(running) == processes:
                             break
                         begun.add(job.name)
@@ -175,16 +184,22 @@ def _in_processes(
                         with ends.deferred():
                             running[pool.submit(_attempt_in_worker, job, runner)] = job
                         tries[job.name] += 1
-                    if len(running) < processes and grow():
+                    if not waits and len(running) < processes and grow():
                         continue
                     if not running:
-                        return
+                        break
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         row, error = future.result()
                         job = running.pop(future)
+                        if isinstance(error, NoMemory):
+                            say(again_line(job.name))
+                            waits.append(job)
+                            continue
                         if row is not None:
                             done.add(job.name)
                         yield job, row, error
+                if not waits:
+                    return
             except BrokenProcessPool:
                 pass
         for job in running.values():
@@ -194,10 +209,23 @@ def _in_processes(
                 begun.discard(job.name)
 
 
+def _attempt_alone(job: Job, runner: Runner, threads: int | None) -> tuple[dict[str, Any] | None, str]:
+    """Run a job in a new process while no other one runs, so that none holds memory."""
+    with pool_of(1, threads) as pool:
+        with ends.deferred():
+            future = pool.submit(_attempt_in_worker, job, runner)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            return None, "its process ended (killed, or out of memory), also alone"
+
+
 def _attempt_in_worker(job: Job, runner: Runner) -> tuple[dict[str, Any] | None, str]:
     try:
         with ends.working():
-            return attempt(job, runner)
+            found = attempt(job, runner)
+            release()
+            return found
     except BaseException as error:
         if (end := ends.end_of(error)) is not None:
             ends.leave(end)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
-from kdlab.study.plan import Job
+
+class Needing(Protocol):
+    """What needs the weights of jobs."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Their names."""
 
 
-def to_make_again(jobs: Mapping[str, Job], running: Iterable[str], bare: Iterable[str]) -> set[str]:
+def to_make_again(jobs: Mapping[str, Needing], running: Iterable[str], bare: Iterable[str]) -> set[str]:
     """The jobs without weights that jobs to be run need, and those that these need themselves.
 
     Args:

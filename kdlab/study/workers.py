@@ -70,11 +70,15 @@ def _begin_worker(counter: Any, processes: int, threads: int | None) -> None:
     with counter.get_lock():
         number = counter.value
         counter.value += 1
-    given = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-    gpus = given or [str(gpu) for gpu in range(torch.cuda.device_count())]
-    if len(gpus) > 1:
+    if len(gpus := gpus_here()) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     torch.set_num_threads(threads or max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // processes)))
+
+
+def gpus_here() -> list[str]:
+    """The GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    given = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    return given or [str(gpu) for gpu in range(torch.cuda.device_count())]
 
 
 def _end_with(parent: Any) -> None:

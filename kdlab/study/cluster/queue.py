@@ -11,6 +11,7 @@ from pathlib import Path
 from kdlab.files import one_line, read_json, write_json
 from kdlab.types import InputError, MissingFileError
 
+FOLDER = "cluster"  # below the folder of a study: what submitit keeps, with the output of every job
 RECORD = "submitted.json"
 USUAL_LIMIT = 1000  # jobs of an array, of a SLURM whose configuration is as it came
 

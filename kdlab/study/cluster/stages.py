@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kdlab.study.plan import STAGES, Jobs
+from kdlab.study.cluster.left import Left
+from kdlab.study.plan import STAGES
 
 _PLURALS = {stage: part for part, stage in STAGES.items()}  # as a study file has them
 
@@ -25,31 +26,29 @@ class Stage:
     after: tuple[int, ...]
 
 
-def stages_of(jobs: Jobs, left: Collection[str]) -> list[Stage]:
-    """The stages of the jobs that are left, in an order in which they can be run.
+def stages_of(left: Left) -> list[Stage]:
+    """The stages of what is left, in an order in which they can be run.
 
-    Jobs of the same kind (teachers, scratch, students) that need jobs of the same stages are a stage, so that students
-    that start from nothing do not wait for the nets that others start from.
+    Jobs of the same kind (trials of a round, teachers, scratch, students) that come after jobs of the same stages are a
+    stage, so that students that start from nothing do not wait for the nets that others start from.
 
     Args:
-        jobs: of the study, in an order in which they can be run.
-        left: names of those to be run; the others are done.
+        left: the jobs to be run; the others are done.
 
     Example:
         >>> from types import SimpleNamespace
         >>> needs = {"teacher": (), "scratch": (), "student": ("teacher",)}
         >>> jobs = {stage: SimpleNamespace(stage=stage, needs=needs[stage]) for stage in needs}
-        >>> [(stage.name, stage.jobs, stage.after) for stage in stages_of(jobs, list(jobs))]
+        >>> [(stage.name, stage.jobs, stage.after) for stage in stages_of(Left(jobs, list(jobs)))]
         [('teachers', ('teacher',), ()), ('scratch', ('scratch',), ()), ('students', ('student',), (0,))]
     """
     groups: dict[tuple[str, frozenset[int]], list[str]] = {}
     places: dict[tuple[str, frozenset[int]], int] = {}
     place_of: dict[str, int] = {}
-    for name, job in jobs.items():
-        if name in left:
-            kind = (job.stage, frozenset(place_of[other] for other in job.needs if other in left))
-            place_of[name] = places.setdefault(kind, len(places))
-            groups.setdefault(kind, []).append(name)
+    for name in left.names:
+        kind = (left.jobs[name].stage, frozenset(place_of[one] for one in left.before(name) if one in place_of))
+        place_of[name] = places.setdefault(kind, len(places))
+        groups.setdefault(kind, []).append(name)
     found: list[Stage] = []
     seen: dict[str, int] = {}
     for (stage, after), names in groups.items():

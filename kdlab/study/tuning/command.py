@@ -8,6 +8,8 @@ from pathlib import Path
 from kdlab import usage
 from kdlab.files import read_text, remove_leftovers, write_text
 from kdlab.study import ends
+from kdlab.study.cluster.queue import FOLDER as CLUSTER
+from kdlab.study.cluster.queue import refuse_while_queued
 from kdlab.study.job import Runner, quiet, sources
 from kdlab.study.locks import LOCK, alone
 from kdlab.study.plan import Study
@@ -55,6 +57,7 @@ def main(words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], 
         folder = Path(given.root) / study.name
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder / LOCK, str(folder), "study"):
+            refuse_while_queued(folder / CLUSTER, "tune", known=False)
             remove_leftovers(folder)
             _show(study, settings, Path(given.root), check, earlier)
             command = command_line(["tune", *words])

@@ -136,6 +136,21 @@ def show(settings: Settings, planned: Planned, found: Survey, reading: Callable[
         check_space(_tuning(settings), reading)
 
 
+def write_found(settings: Settings, folder: Path, command: str) -> None:
+    """Write what is found so far, from the results alone.
+
+    Args:
+        settings: of a study that is tuned.
+        folder: of the study.
+        command: for the head of the files.
+    """
+    tuning, place = _tuning(settings), folder / FOLDER
+    planned = look_up(settings)[0]
+    write_trials(tuning, planned, place)
+    if tuning.complete(planned):
+        write_chosen(tuning, planned, place, command, sources())
+
+
 def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1, command: str) -> Tuned:
     """Run the trials that are missing, round by round, and keep what they find.
 

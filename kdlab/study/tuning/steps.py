@@ -135,13 +135,28 @@ class Tuning:
     ) -> dict[str, Any]:
         """What is chosen for a run, with the people of a part: the common settings, and over them its own."""
         found: dict[str, Any] = {}
-        run = self.study.runs[run].origin or run
-        stages = ("teacher",) if self.study.runs[run].stage == "teacher" else (COMMON, "own")
-        for stage in stages:
-            title = COMMON if stage == COMMON else title_of(run, labels)
-            best = chosen.get(f"{part.name}/{stage}/{title}")
+        for step in self.steps_of(run, labels, part):
+            best = chosen.get(step)
             found |= best.values if best is not None else {}
         return found
+
+    def steps_of(self, run: str, labels: Mapping[str, str], part: Part) -> list[str]:
+        """Names of the steps that choose settings of a run, with the people of a part, where there are such steps."""
+        run = self.study.runs[run].origin or run
+        if self.study.runs[run].stage == "teacher":
+            return [f"{part.name}/teacher/{title_of(run, labels)}"]
+        return [f"{part.name}/{COMMON}/{COMMON}", f"{part.name}/own/{title_of(run, labels)}"]
+
+    # ---- trials -----------------------------------------------------------------------------------------------------
+    @property
+    def rounds(self) -> list[range]:
+        """The numbers of the trials of every round of a step."""
+        trials, size = self.tune.trials, self.tune.round
+        return [range(start, min(start + size, trials)) for start in range(0, trials, size)]
+
+    def tag(self, step: Step, number: int) -> str:
+        """Stage and number of a trial, as the names of its jobs have them."""
+        return f"{step.stage}{number:0{len(str(self.tune.trials - 1))}d}"
 
     # ---- the plan ---------------------------------------------------------------------------------------------------
     def plan(self, rows: Mapping[str, Row]) -> Planned:
@@ -165,9 +180,8 @@ class Tuning:
 
     def _plan_step(self, step: Step, rows: Mapping[str, Row], planned: Planned) -> None:
         finished = planned.finished.setdefault(step.name, [])
-        for start in range(0, self.tune.trials, self.tune.round):
+        for numbers in self.rounds:
             earlier, done = tuple(finished), list[Finished]()
-            numbers = range(start, min(start + self.tune.round, self.tune.trials))
             for number in numbers:
                 trial = self._trial(step, number, earlier, planned)
                 planned.jobs |= {job.name: job for job in trial.jobs}
@@ -190,8 +204,7 @@ class Tuning:
             first = number - number % self.tune.round
             taken = [self._trials[step.name, other].values for other in range(first, number)]
             values = suggest(step.space, earlier, self.tune.seed, number, self.tune.trials, taken)
-            tag = f"{step.stage}{number:0{len(str(self.tune.trials - 1))}d}"
-            jobs = []
+            tag, jobs = self.tag(step, number), []
             for run, labels in step.runs:
                 settings = {**self.settings(run, dict(labels), step.part, planned.chosen), **values}
                 limits = medians(earlier, title_of(run, dict(labels)), self.tune.prune_from)
