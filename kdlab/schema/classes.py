@@ -51,8 +51,8 @@ def found(base: type) -> dict[str, type]:
 
 
 def _below(base: type) -> Iterator[type]:
-    below: list[type] = type.__subclasses__(base)
-    for kind in below:
+    subclasses: list[type] = type.__subclasses__(base)
+    for kind in subclasses:
         yield kind
         yield from _below(kind)
 
