@@ -30,7 +30,7 @@ SECTIONS = {
         {
             "Data": ["quick_start", "new", "recordings", "devices", "data_sets", "your_own_loaders"],
             "Views": ["views", "augmentation", "protocol"],
-            "Training": ["nets", "studies", "cluster", "sweeps", "gpu"],
+            "Training": ["nets", "editors", "studies", "cluster", "sweeps", "gpu"],
             "On the device": ["export", "stream"],
             "Help": ["faq"],
         },
@@ -39,14 +39,14 @@ SECTIONS = {
         "Evidence",
         "Tables of studies with what they do not show, speed and memory, and the runs behind defaults.",
         {
-            "Studies": ["../experiments/README"],
+            "Studies": ["../experiments/README", "../experiments/earlier_results"],
             "Speed and defaults": ["../benchmarks/README", "../benchmarks/long/*"],
         },
     ),
     "docs/project.md": (
         "Project",
         "How kdlab is built, changed and compared.",
-        {"": ["architecture", "comparison", "../CONTRIBUTING", "../CHANGELOG"]},
+        {"": ["architecture", "comparison", "../CONTRIBUTING", "release", "../CHANGELOG"]},
     ),
 }
 TOP = ["docs/guide", "docs/methods", "docs/evidence", "notebooks/index", "docs/api/index", "docs/project"]
