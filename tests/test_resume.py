@@ -170,6 +170,9 @@ def test_tables_and_figures_are_made_again_from_rows_alone(here, monkeypatch, ca
     assert "10 were here already" not in capsys.readouterr().out
     study("--report", "--resume-from", "rows.jsonl")
     assert "0 of 10 rows taken, 10 were here already" in capsys.readouterr().out
+    assert study("--report", "--resume-from", "rows.jsonl", "--root", "elsewhere/runs") == 0  # keys know no folder
+    assert "rows.jsonl: 10 of 10 rows taken\n" in capsys.readouterr().out
+    assert (root_of("elsewhere/runs") / "rows.jsonl").read_bytes() == rows.read_bytes()
 
 
 def test_a_teacher_is_made_again_only_where_a_job_that_is_left_needs_it(here, monkeypatch, capsys):

@@ -307,7 +307,7 @@ class Study:
             "data": fingerprint(config),
             "version": __version__,
         }
-        key = digest(identity)
+        key, digests = digest(identity), digests_of(identity)  # before the folders of this place are put into the config
         shared = run.one_per == "fold"
         parts = [fold] if fold else []
         parts += [trial] if trial not in ("", NEEDED) else []
@@ -327,7 +327,7 @@ class Study:
             measure=self.measure,
             updates=run.updates,
             warm=run.warm,
-            digests=digests_of(identity),
+            digests=digests,
             resume=self.resume,
         )
 
