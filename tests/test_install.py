@@ -43,7 +43,7 @@ def test_the_wheel_holds_every_module_and_the_mark_of_types(tmp_path):
     modules = {
         p.relative_to(source).as_posix() for p in (source / "kdlab").rglob("*.py*") if p.suffix in (".py", ".pyi")
     }
-    shipped = (source / "experiments").rglob("*.yaml")
+    shipped = [*(source / "experiments").rglob("*.yaml"), *(source / "experiments").glob("*.schema.json")]
     examples = {f"kdlab/examples/{p.relative_to(source / 'experiments').as_posix()}" for p in shipped}
     assert len(modules) > 100
     assert len(examples) > 100

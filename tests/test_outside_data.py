@@ -46,6 +46,7 @@ NEEDS = {
     "PSKD": "keeps its predictions of the epoch before by it",
     "CSKD": "reads view 'raw/pair'",
     "DDGSD": "reads view 'raw/second'",
+    "IPS": "reads view 'raw/pair'",
 }
 
 
@@ -78,6 +79,8 @@ def method(name: str) -> Any:
     cls = METHODS[name]
     if not issubclass(cls, Distillation):
         return cls(net())
+    if name == "WKDL":
+        return cls(net(), {"big": teacher()}, costs=(1.0 - torch.eye(CLASSES)).tolist())
     named = getattr(getattr(cls, "made_from", None), "default_weights", None) or {"big": 1.0}
     student = ReusedClassifier(net(), net()) if name == "SimKD" else net()
     return cls(student, {key: teacher() for key in named})
@@ -139,6 +142,12 @@ def test_every_method_trains_on_pairs_or_says_what_to_give(name: str, tmp_path: 
         given = loader(X, Y, shuffle=True)
     fit(tmp_path, module, given)
     assert any(not torch.equal(module.net.state_dict()[key], value) for key, value in before.items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_costs_of_classes_are_given_where_windows_cannot_be_read(tmp_path: Path) -> None:
+    message = refusal(tmp_path, loader(X, Y), module=METHODS["WKDL"](net(), {"big": teacher()}))
+    assert message.startswith("WKDL: costs must be given for plain loaders")
 
 
 def test_pairs_train_as_batches_of_our_own(tmp_path: Path) -> None:

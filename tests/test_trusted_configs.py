@@ -16,6 +16,7 @@ from kdlab import cli
 from kdlab.data import BasicMotions, CrossFit, Intervals, PredictRoot, Sensor, Sensors, Unlabelled, WindowDataModule
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.where import Where
+from kdlab.data.view_cache import ViewCache
 from kdlab.evaluate import command, trust
 from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export
@@ -261,7 +262,7 @@ def test_arguments_of_kdlab_take_no_callables():
                 assert not {k for k in odd if "Union" not in str(k) and k.__module__ != "collections.abc"}, (cls, name)
                 checked += 1
     assert checked > 150
-    known = {Where, Csv, CrossFit, Intervals, PredictRoot, Sensor, Sensors, Unlabelled}
+    known = {Where, Csv, CrossFit, Intervals, PredictRoot, Sensor, Sensors, Unlabelled, ViewCache}
     assert set(trust.settings()) == known  # of the signatures, and nothing else that they name
 
 

@@ -95,7 +95,7 @@ class Shelf:
         """Whether files can be written; a folder that can only be read is told of."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / LOCK).open("a"):
+            with (self.folder / LOCK).open("a", encoding="utf-8"):
                 pass
         except OSError as error:
             if not self.folder.is_dir():
@@ -163,7 +163,7 @@ class Shelf:
 
     def _hold(self, path: Path) -> None:
         """Others see that this process uses a view, until it ends."""
-        held = (path / USED).open("a")
+        held = (path / USED).open("a", encoding="utf-8")
         self._held.append(held)
         weakref.finalize(self, held.close)
         if fcntl is not None:

@@ -22,7 +22,7 @@ def again_line(name: str) -> str:
     """What is printed of a job that found no memory.
 
     >>> again_line("kd/seed0")
-    'kd/seed0: out of memory beside other jobs; it waits for them, and is run again alone (--jobs may be too many)'
+    'kd/seed0: out of memory beside other jobs; it waits for them, and is run again alone (fewer --jobs avoid this)'
     """
     return (
         f"{name}: out of memory beside other jobs; it waits for them, and is run again alone (fewer --jobs avoid this)"
