@@ -185,7 +185,7 @@ def _planned(path: Path) -> int:
 
 def _in_use(path: Path) -> bool:
     """Whether a process uses a view; where there are no locks, whether one began to within a day."""
-    with suppress(FileNotFoundError), (path / USED).open("a") as file:
+    with suppress(FileNotFoundError), (path / USED).open("a", encoding="utf-8") as file:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,7 +207,7 @@ def locked(path: Path, place: int = 0) -> Iterator[None]:
         path: the file; it stays.
         place: of the byte.
     """
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         if fcntl is not None:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX, 1, place, os.SEEK_SET)

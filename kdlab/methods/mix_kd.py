@@ -5,8 +5,8 @@ r"""MixKD: distillation on windows of which a part is mixed, with logits of stan
 
 with the standard deviation over the classes of a window in place of a temperature; see
 :func:`kdlab.functional.standardise_logits` (it also subtracts the mean, which does not change a softmax). The data
-module mixes windows and labels before student and teachers read them: ``mix: PartialMixup`` (:class:`kdlab.data
-.PartialMixup`), of all windows ``mix: Mixup``.
+module mixes windows and labels before student and teachers read them: ``mix: PartialMixup``
+(:class:`kdlab.data.PartialMixup`), of all windows ``mix: Mixup``.
 
 References:
     H. Choi, E. S. Jeon, A. Shukla, P. Turaga, "Understanding the role of mixup in knowledge distillation: An empirical
