@@ -129,8 +129,9 @@ def test_annealing_may_move_what_has_no_schedule():
 
 @each_moving
 def test_methods_say_what_they_move(method):
-    modules = {kind.__module__ for kind in type(build(method).objective).__mro__ if kind.__module__.startswith("kdlab.methods")}
-    source = "".join(inspect.getsource(importlib.import_module(name)) for name in sorted(modules))
+    names = {kind.__module__ for kind in type(build(method).objective).__mro__}
+    modules = sorted(name for name in names if name.startswith("kdlab.methods"))
+    source = "".join(inspect.getsource(importlib.import_module(name)) for name in modules)
     assert set(re.findall(r'\.set\("(\w+)"', source)) == moved_by(build(method))
 
 

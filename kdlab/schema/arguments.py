@@ -34,15 +34,17 @@ def arguments_of(kind: type, skip: int, classes: Classes) -> dict[str, Shape]:
     except ValueError:  # it is made by a program alone
         return {}
     fields = _fields(kind)
-    return {name: _ranged(shape, fields.get(name)) for name, shape in shapes(parser._actions, classes).items()}
+    found = shapes(parser._actions, classes, is_ours(kind))
+    return {name: _ranged(shape, fields.get(name)) for name, shape in found.items()}
 
 
-def shapes(actions: Iterable[argparse.Action], classes: Classes) -> dict[str, Shape]:
+def shapes(actions: Iterable[argparse.Action], classes: Classes, described: bool = False) -> dict[str, Shape]:
     """The shapes of a parser's settings by the names that they have in a file; a dotted name is a mapping.
 
     Args:
         actions: of the parser.
         classes: makes the shape of classes that are settings.
+        described: whether they have the parser's descriptions; those of other packages stay with their packages.
     """
     found: dict[str, Shape] = {}
     for action in actions:
@@ -53,10 +55,10 @@ def shapes(actions: Iterable[argparse.Action], classes: Classes) -> dict[str, Sh
         place = found
         for section in sections:
             place = place.setdefault(section, _section())["properties"]
-        described = {"description": text} if (text := plain_text(action.help)) else {}
+        about = {"description": text} if described and (text := plain_text(action.help)) else {}
         default = {"default": action.default} if _is_shown(action.default) else {}
         shape = shape_of(hint, classes)
-        place[name] = {**described, **shape, **default}
+        place[name] = {**about, **shape, **default}
         if _may_be_list(shape):  # the list of an included file is extended
             place[f"{name}+"] = {"description": f"Added to {name} of the files before.", **shape}
     return found
@@ -113,6 +115,11 @@ def plain_text(text: str | None) -> str:
     return " ".join(_ROLE.sub(r"`\1`", text).replace("``", "`").replace("%%", "%").split())
 
 
+def is_ours(kind: type) -> bool:
+    """Whether a class is kdlab's own."""
+    return kind.__module__.partition(".")[0] == "kdlab"
+
+
 def summary(kind: type) -> str:
-    """The first paragraph of a class's docstring."""
-    return plain_text((inspect.getdoc(kind) or "").partition("\n\n")[0])
+    """The first paragraph of the docstring of a class of kdlab; the name of another one."""
+    return plain_text((inspect.getdoc(kind) or "").partition("\n\n")[0]) if is_ours(kind) else kind.__qualname__

@@ -307,7 +307,10 @@ class Study:
             "data": fingerprint(config),
             "version": __version__,
         }
-        key, digests = digest(identity), digests_of(identity)  # before the folders of this place are put into the config
+        key, digests = (
+            digest(identity),
+            digests_of(identity),
+        )  # before the folders of this place are put into the config
         shared = run.one_per == "fold"
         parts = [fold] if fold else []
         parts += [trial] if trial not in ("", NEEDED) else []
