@@ -4,6 +4,8 @@ import copy
 import inspect
 import json
 import re
+import subprocess
+import sys
 import textwrap
 from dataclasses import fields
 from pathlib import Path
@@ -32,8 +34,12 @@ STUDY = {"study": "mine/study", "seeds": 2, "scratch": {"s": {"config": "s.yaml"
 
 
 @pytest.fixture(scope="module")
-def texts():
-    return command.texts()
+def texts(tmp_path_factory):
+    """Made by a process of its own: other tests of this one may have registered classes."""
+    folder = tmp_path_factory.mktemp("schemas")
+    code = f"from kdlab.schema.command import main; main(['--out', {str(folder)!r}])"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    return {kind: (folder / name).read_text(encoding="utf-8") for kind, name in NAMES.items()}
 
 
 @pytest.fixture(scope="module")
