@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kdlab import objectives as objectives
     from kdlab import views as views
     from kdlab.cache import TeacherCache as TeacherCache
+    from kdlab.data import PartialMixup as PartialMixup
     from kdlab.loading import load as load
     from kdlab.methods import *
     from kdlab.pretrained import from_pretrained as from_pretrained
@@ -42,7 +43,7 @@ _COMMANDS = ("evaluate", "export", "study")
 #: name -> the module that has it; all further names are methods
 _HOMES = {
     **dict.fromkeys(["Batch", "InputError", "MissingFileError", "Output"], "types"),
-    **{"Stream": "stream", "TeacherCache": "cache", "load": "loading"},
+    **{"PartialMixup": "data", "Stream": "stream", "TeacherCache": "cache", "load": "loading"},
     **dict.fromkeys(["from_pretrained", "save_pretrained"], "pretrained"),
 }
 

@@ -80,7 +80,7 @@ def complete(words: Sequence[str], commands: Iterable[str]) -> tuple[str, list[s
         commands: the names of all commands.
 
     Returns:
-        ``"words"``, ``"open"`` (an argument goes on after a dot) or ``"paths"``, and the candidates.
+        ``"words"``, ``"open"`` (an argument continues after a dot) or ``"paths"``, and the candidates.
 
     >>> complete(["stu"], ["fit", "study", "tune"]), complete(["study", "--dry"], ["study"])
     (('words', ['study']), ('words', ['--dry-run']))

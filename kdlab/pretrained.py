@@ -132,7 +132,7 @@ def _save_loaded(student: Student, folder: Path, about: Mapping[str, str] | None
 def _write_copy(
     folder: Path, net: Backbone, card: Mapping[str, Any], about: Mapping[str, str] | None, overwrite: bool
 ) -> Path:
-    """A copy of a folder, with what is said of it."""
+    """A copy of a folder, with what a user declares about it."""
     said, card = check_about(about), copy.deepcopy({k: v for k, v in card.items() if k != "digest"})
     sharing = card["sharing"]
     sharing |= {key: said[key] for key in ("licence", "intended_use") if key in said}

@@ -35,7 +35,7 @@ _UNITS = {"subject": "people", "recording": "recordings"}
 
 
 def check_about(about: Mapping[str, str] | None) -> dict[str, str]:
-    """What a user says of a student.
+    """What a user declares about a student.
 
     Raises:
         InputError: an unknown key, or no words.
