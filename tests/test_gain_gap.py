@@ -1,5 +1,8 @@
 """Gain against gap, from files of rows alone, against a calculation with pandas."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -186,3 +189,11 @@ def test_rows_without_people_and_files_without_students_are_refused(tmp_path):
     write_rows(path, rows.head, [entry for entry in rows.entries.values() if entry.row["stage"] == "scratch"])
     with pytest.raises(InputError, match="rows: must hold a student, its teachers and a control"):
         rows_figures.main([str(path), "--out", str(tmp_path), "--over", "folds"])
+
+
+def test_a_refusal_is_one_line_and_a_status(tmp_path):
+    words = [sys.executable, "-m", "kdlab.study.rows_figures", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "rows.jsonl" in ended.stderr.splitlines()[-1]

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdlab.ends import ending
 from kdlab.files import cell, write_text
 from kdlab.study.figure_files import save_figure
 from kdlab.study.gain_gap import Found, Point, points_of
@@ -129,4 +130,5 @@ def _csv(lines: Iterable[Iterable[Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with ending():
+        main()
