@@ -505,6 +505,25 @@ def test_pairs_have_intervals_of_their_own_and_two_corrections(tmp_path):
     assert "Matched pairs" not in written(tmp_path)
 
 
+def test_a_pair_is_shown_where_the_second_was_trained_longer_and_left_out_where_the_first_was(tmp_path):
+    updates = {"scratch": 400, "amd": 800, "kd": 400, "tpkd": 400}
+    rows = [{**row, "updates": updates[row["run"]], "updates_warm_start": 0} for row in study_rows()]
+    paper = Paper(compare=(("tpkd", "amd"), ("kd", "tpkd"), ("amd", "kd")))
+    text = written(tmp_path, rows, paper=paper)
+    lines = {(line["run"], line["minus"]): line for line in table(text, "Matched pairs")}
+    assert {names: line["updates of both"] for names, line in lines.items()} == {
+        ("tpkd", "amd"): "400 / 800",
+        ("kd", "tpkd"): "400 / 400",
+    }
+    assert "Without runs to pair so far: amd minus kd." in text
+    assert "a gain is not that of updates" in text
+    equal = written(tmp_path / "b", study_rows(), paper=paper)
+    assert "updates of both" not in equal
+    known = conditions(rows)
+    pair = matched_pairs(known, [("tpkd", "amd")], "test_accuracy")[0]
+    assert pair.people == matched_pairs(conditions(study_rows()), [("tpkd", "amd")], "test_accuracy")[0].people
+
+
 def test_pairs_agree_in_their_labels():
     rows = [
         {**row, "labels": {"size": size}}

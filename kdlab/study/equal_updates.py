@@ -35,6 +35,17 @@ def other_updates(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str | None:
     return f"not compared: {_text(a)} and {_text(b)} updates"
 
 
+def longer(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> bool:
+    """Whether the first was trained longer than the second, or may have been: its gain could be that of the updates.
+
+    >>> short, long = [{"updates": 400, "updates_warm_start": 0}], [{"updates": 800, "updates_warm_start": 0}]
+    >>> longer(short, long), longer(long, short), longer(short, short)
+    (False, True, False)
+    """
+    a, b = updates_of(budgeted(rows_a)), updates_of(budgeted(rows_b))
+    return bool(a and b) and a[-1] > b[0]
+
+
 def updates_cell(condition: Condition) -> str:
     """The updates of a condition in total, and those of its warm start."""
     total = updates_of(condition.rows)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kdlab.study.conditions import Condition
 from kdlab.study.differences import Difference, paired_difference, partner
-from kdlab.study.equal_updates import other_updates
+from kdlab.study.equal_updates import longer
 from kdlab.study.people_differences import PeopleDifference, people_difference
 
 
@@ -38,7 +38,8 @@ def matched_pairs(
 ) -> list[Pair]:
     """Each pair of runs, once for each combination of labels; those without rows to pair are left out.
 
-    Pairs of unequal numbers of updates are left out, too.
+    A pair whose first run had more updates than the second is left out, too, since its gain could be that of the
+    updates. One whose second run was trained longer, as ``[kd, scratch_long]``, is not.
 
     Args:
         known: the conditions of a study.
@@ -50,7 +51,7 @@ def matched_pairs(
     for first, second in compare:
         for condition in known:
             other = partner(condition, known, second) if condition.run == first else None
-            if other is None or other_updates(condition.rows, other.rows) is not None:
+            if other is None or longer(condition.rows, other.rows):
                 continue
             folds = paired_difference(condition.rows, other.rows, metric, confidence)
             if folds.pairs:

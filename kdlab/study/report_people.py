@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from kdlab.study.conditions import Condition
+from kdlab.study.equal_updates import other_updates, updates_cell
 from kdlab.study.holm import holm
 from kdlab.study.people import f1_scores
 from kdlab.study.people_differences import PeopleDifference
@@ -71,10 +72,13 @@ def pair_section(study: Findings) -> list[str]:
     known = {pair.titles: pair.people.p for pair in study.pairs if pair.people is not None}
     p_values = {("pair", *titles): p for titles, p in known.items() if p is not None}
     pairs, both = holm(p_values), holm({**p_values, **{("table", *names): p for names, p in _table_p(study).items()}})
-    head = ["run", "minus", "over folds", *_HEAD, "p (Holm, pairs)", "p (Holm, pairs and table)", "people needed"]
+    unequal = any(other_updates(pair.first.rows, pair.second.rows) for pair in study.pairs)
+    names = ["run", "minus", *(["updates of both"] if unequal else [])]
+    head = [*names, "over folds", *_HEAD, "p (Holm, pairs)", "p (Holm, pairs and table)", "people needed"]
     lines = [
         [
             *map(escape, pair.titles),
+            *([f"{updates_cell(pair.first)} / {updates_cell(pair.second)}"] if unequal else []),
             interval_cell(pair.folds),
             *_cells(pair.people),
             p_cell(pairs.get(("pair", *pair.titles))),
@@ -89,6 +93,8 @@ def pair_section(study: Findings) -> list[str]:
         "The pairs of runs that the study file names. Corrected over these pairs alone, where they were chosen before "
         "the results were seen, and over these and the table above, where they were not."
     )
+    if unequal:
+        note += " Where the second run was trained longer, a gain is not that of updates, while a loss may be."
     late = f"Without runs to pair so far: {'; '.join(map(escape, missing))}." if missing else ""
     return ["## Matched pairs", note, *([_table(head, lines)] if lines else []), *([late] if late else [])]
 
