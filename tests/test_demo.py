@@ -71,7 +71,7 @@ def test_one_fold(tmp_path, monkeypatch):
     unlabelled = {row: table[row][6].strip() for row in ROWS}
     assert {row for row in ROWS if unlabelled[row] != "0"} == {"kd_unlabelled", "tpkd"}
     assert table["scratch_long"][5].strip() == "10"
-    for said in ("Tuned on validation windows alone", "the last epoch", "It does not show", "one of the training"):
+    for said in ("Tuned on validation windows alone", "the last epoch", "It does not show", "two of the training"):
         assert said in page, said
 
 
