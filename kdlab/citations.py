@@ -90,6 +90,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2503.07259}
 }
 
+@inproceedings{chen2021distilling,
+  title = {Distilling knowledge via knowledge review},
+  author = {Chen, Pengguang and Liu, Shu and Zhao, Hengshuang and Jia, Jiaya},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2021},
+  note = {arXiv:2104.09044}
+}
+
 @inproceedings{chen2022knowledge,
   title = {Knowledge distillation with the reused teacher classifier},
   author = {Chen, Defang and Mei, Jian-Ping and Zhang, Hailin and Wang, Can and Feng, Yan and Chen, Chun},

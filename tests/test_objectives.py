@@ -31,6 +31,7 @@ from kdlab.methods.kd import KD
 from kdlab.methods.logit_standardisation import LogitStandardisation, LogitStandardisationObjective
 from kdlab.methods.made import Distilled
 from kdlab.methods.pkt import PKT, PKTObjective
+from kdlab.methods.review_kd import ReviewKD
 from kdlab.methods.rkd import RKD, RKDObjective
 from kdlab.methods.simkd import SimKD, SimKDObjective
 from kdlab.methods.sp import SP, SPObjective
@@ -448,7 +449,7 @@ ITS_OWN = {AnnealingKD: {"regression_epochs", "t_max"}}
 #: fields of its objective that a method sets itself
 FIXED = {AnnealingKD: {"kd_weight", "factor"}, CAMKD: {"first_epoch"}}
 #: fields of its objective that have another default in the method
-OTHER_DEFAULT = {DKD: {"warm_up": 20}}
+OTHER_DEFAULT = {DKD: {"warm_up": 20}, ReviewKD: {"warm_up": 20}}
 
 
 def student(method: type[Distillation]) -> Backbone:

@@ -52,6 +52,7 @@ else:
     from kdlab.methods.pkt import PKT as PKT
     from kdlab.methods.ps_kd import PSKD as PSKD
     from kdlab.methods.pseudo_label import PseudoLabel as PseudoLabel
+    from kdlab.methods.review_kd import ReviewKD as ReviewKD
     from kdlab.methods.rkd import RKD as RKD
     from kdlab.methods.sakdn import SAKDN as SAKDN
     from kdlab.methods.sakdn_teacher import SAKDNTeacher as SAKDNTeacher
