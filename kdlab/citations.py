@@ -686,6 +686,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2201.00007}
 }
 
+@inproceedings{yang2025multi,
+  title = {Multi-teacher knowledge distillation with reinforcement learning for visual recognition},
+  author = {Yang, Chuanguang and Yu, Xinqiang and Yang, Han and An, Zhulin and Yu, Chengqing and Huang, Libo and Xu,
+    Yongjun},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2025},
+  doi = {10.1609/aaai.v39i9.32990},
+  note = {arXiv:2502.18510}
+}
+
 @inproceedings{yang2023knowledge,
   title = {From knowledge distillation to self-knowledge distillation: a unified approach with normalized loss and
     customized soft labels},

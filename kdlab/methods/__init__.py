@@ -48,6 +48,7 @@ else:
     from kdlab.methods.kd import KD as KD
     from kdlab.methods.logit_standardisation import LogitStandardisation as LogitStandardisation
     from kdlab.methods.mix_kd import MixKD as MixKD
+    from kdlab.methods.mtkd_rl import MTKDRL as MTKDRL
     from kdlab.methods.nkd import NKD as NKD
     from kdlab.methods.pkt import PKT as PKT
     from kdlab.methods.ps_kd import PSKD as PSKD

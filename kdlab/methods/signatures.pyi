@@ -33,6 +33,7 @@ from kdlab.methods.ips import IPS as _IPS
 from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
 from kdlab.methods.mix_kd import MixKD as _MixKD
+from kdlab.methods.mtkd_rl import MTKDRL as _MTKDRL
 from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
 from kdlab.methods.plans import Interval
@@ -856,6 +857,40 @@ class LogitStandardisation(_LogitStandardisation):
         learn_temperature: bool = False,
         temperature_epochs: int = 10,
         factor: float = 10.0,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class MTKDRL(_MTKDRL):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.5,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        feature_weight: float | Literal["auto"] = 2.5,
+        agent_weight: float | Literal["auto"] = 1.0,
+        tap: str = "embedding",
+        hidden: int = 128,
+        agent_steps: int = 1000,
+        equal_epochs: int = 1,
+        mixing: Literal["mean", "learnt"] = "mean",
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,
