@@ -90,6 +90,14 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2503.07259}
 }
 
+@inproceedings{chen2021distilling,
+  title = {Distilling knowledge via knowledge review},
+  author = {Chen, Pengguang and Liu, Shu and Zhao, Hengshuang and Jia, Jiaya},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2021},
+  note = {arXiv:2104.09044}
+}
+
 @inproceedings{chen2022knowledge,
   title = {Knowledge distillation with the reused teacher classifier},
   author = {Chen, Defang and Mei, Jian-Ping and Zhang, Hailin and Wang, Can and Feng, Yan and Chen, Chun},
@@ -676,6 +684,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
   year = {2022},
   note = {arXiv:2201.00007}
+}
+
+@inproceedings{yang2025multi,
+  title = {Multi-teacher knowledge distillation with reinforcement learning for visual recognition},
+  author = {Yang, Chuanguang and Yu, Xinqiang and Yang, Han and An, Zhulin and Yu, Chengqing and Huang, Libo and Xu,
+    Yongjun},
+  booktitle = {AAAI Conference on Artificial Intelligence},
+  year = {2025},
+  doi = {10.1609/aaai.v39i9.32990},
+  note = {arXiv:2502.18510}
 }
 
 @inproceedings{yang2023knowledge,

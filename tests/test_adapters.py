@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,12 @@ from kdlab import (
     CAMKD,
     COMODO,
     CRD,
+    MTKDRL,
     VID,
     DiffKD,
     Distillation,
     FitNet,
+    ReviewKD,
     SimKD,
     Supervised,
     Teacher,
@@ -782,6 +785,10 @@ METHODS: dict[str, Callable[..., Distillation]] = {
     "CRD": lambda student, teachers, **kw: CRD(student, teachers, width=16, negatives=10, **kw),
     "DiffKD": lambda student, teachers, **kw: DiffKD(student, teachers, **kw),
     "CAD": lambda student, teachers, **kw: CAD(student, teachers, **kw),
+    "ReviewKD": lambda student, teachers, **kw: ReviewKD(student, teachers, **kw),
+    "MTKDRL": lambda student, teachers, **kw: MTKDRL(
+        student, {**teachers, "twin": copy.deepcopy(teachers["raw"])}, hidden=8, agent_steps=3, mixing="learnt", **kw
+    ),
     "COMODO": lambda student, teachers, **kw: COMODO(student, teachers, queue=20, hidden=8, **kw),
 }
 each = pytest.mark.parametrize("name", METHODS)
@@ -864,7 +871,7 @@ def test_a_student_is_exported_without_its_adapters(name: str, teachers: dict[st
     assert made_file.card["size"]["weights"] == size
 
 
-@pytest.mark.parametrize("name", ["FitNet", "CRD", "CAD", "CAMKD", "COMODO", "DiffKD", "SimKD"])
+@pytest.mark.parametrize("name", ["FitNet", "CRD", "CAD", "CAMKD", "COMODO", "DiffKD", "MTKDRL", "ReviewKD", "SimKD"])
 @pytest.mark.parametrize("stop", [{"max_epochs": 1}, {"max_steps": 4}], ids=["epoch", "middle"])
 def test_interrupted_equals_uninterrupted(
     name: str, stop: dict[str, int], teachers: dict[str, str], tmp_path: Path

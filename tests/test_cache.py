@@ -24,6 +24,7 @@ from kdlab import (
     DiffKD,
     Distillation,
     FitNet,
+    ReviewKD,
     SimKD,
     Teacher,
     TeacherCache,
@@ -115,6 +116,7 @@ OBJECTIVES = {
     "FitNet": (FitNet, {}),
     "FitNet pooled": (FitNet, {"resize": "pool"}),
     "DiffKD": (DiffKD, {"pooled": True}),
+    "ReviewKD": (ReviewKD, {"pooled": True}),
     "CAMKD": (CAMKD, {}),
     "CAMKD on maps": (CAMKD, {"feature_weight": 50.0}),
 }

@@ -92,6 +92,18 @@ class Fused(nn.Module):
         return torch.relu(self.norm(self.conv(x.unsqueeze(2)))).squeeze(2)
 
 
+class Extremes(nn.Module):
+    """Maxima, minima and norms over the channels of a convolution, beside it: reductions of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(6, 13, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return torch.cat([x, x.amax(1, keepdim=True), x.amin(1, keepdim=True), x.norm(dim=1, keepdim=True)], 1)
+
+
 def signals(first: nn.Module, *more: nn.Module) -> Backbone:
     return Around(nn.Sequential(first, *more))
 
@@ -110,6 +122,9 @@ NETS = {
         lambda: kdlab.nets.TransformerEncoder(in_channels=6, num_classes=4, dim=16, layers=1, heads=2),
         None,
     ),
+    "extremes": (lambda: signals(Extremes()), None),
+    "multi scale": (lambda: kdlab.nets.MultiScaleAttention(None, 4, 8, in_channels=6, num_classes=4), None),
+    "two sources": (lambda: kdlab.nets.MultiScaleAttention({"left": 3, "right": 3}, 4, 8, num_classes=4), None),
     "inception": (lambda: kdlab.nets.InceptionTime(3, 8, in_channels=6, num_classes=4), None),
     "fcn": (lambda: kdlab.nets.FCN(8, in_channels=6, num_classes=4), None),
     "grouped": (lambda: signals(nn.Conv1d(6, 12, 3, groups=6), nn.Conv1d(12, 16, 1), nn.BatchNorm1d(16)), None),

@@ -36,7 +36,7 @@ OPTIONS: dict[str, Any] = {"class_weights": WEIGHTS, "label_smoothing": 0.2, "fo
 #: objectives whose terms are defined for any number of labels per window
 ABLE = {
     *("AFD", "AFDS", "AMD", "AT", "AVER", "AnnealingKD", "CRD", "FitNet", "PKT", "RKD", "SP", "SimKD", "TFKDSelf"),
-    *("TGD", "TPKD", "VID"),
+    *("TGD", "TPKD", "VID", "ReviewKD"),
 }
 METHODS = {*ABLE, "KD", "ESKD", "FullKD", "Supervised"}
 

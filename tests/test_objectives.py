@@ -30,7 +30,9 @@ from kdlab.methods.full_kd import FullKD
 from kdlab.methods.kd import KD
 from kdlab.methods.logit_standardisation import LogitStandardisation, LogitStandardisationObjective
 from kdlab.methods.made import Distilled
+from kdlab.methods.mtkd_rl import MTKDRL, MTKDRLObjective
 from kdlab.methods.pkt import PKT, PKTObjective
+from kdlab.methods.review_kd import ReviewKD
 from kdlab.methods.rkd import RKD, RKDObjective
 from kdlab.methods.simkd import SimKD, SimKDObjective
 from kdlab.methods.sp import SP, SPObjective
@@ -76,6 +78,8 @@ def output(seed: int, ndim: str = "1-D", batch: int = 8, channels: int = 3, clas
 def names(objective: Objective) -> list[str]:
     if getattr(objective, "map_teacher", None) is not None:
         return [objective.map_teacher]
+    if isinstance(objective, MTKDRLObjective):  # its agent chooses between two and more
+        return ["raw", "pi"]
     return list(getattr(objective, "weights", None) or ["raw"])
 
 
@@ -448,7 +452,7 @@ ITS_OWN = {AnnealingKD: {"regression_epochs", "t_max"}}
 #: fields of its objective that a method sets itself
 FIXED = {AnnealingKD: {"kd_weight", "factor"}, CAMKD: {"first_epoch"}}
 #: fields of its objective that have another default in the method
-OTHER_DEFAULT = {DKD: {"warm_up": 20}}
+OTHER_DEFAULT = {DKD: {"warm_up": 20}, ReviewKD: {"warm_up": 20}, MTKDRL: {"equal_epochs": 1}}
 
 
 def student(method: type[Distillation]) -> Backbone:

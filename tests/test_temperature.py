@@ -197,8 +197,8 @@ def test_the_value_is_back_after_an_error():
 # ------------------------------------------------------------------------------------------------------- standardised
 
 
-#: terms that read logits in another way
-OTHER_TERMS = {"ce", "map"}
+#: terms that read logits in another way; the reward of an agent contains the cross-entropy
+OTHER_TERMS = {"ce", "map", "agent"}
 
 
 @pytest.mark.parametrize("cls", having("standardise"))

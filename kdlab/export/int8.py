@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,10 @@ def to_int8(model: Any, known: Origins, calibration: NDArray[np.float32], least:
 
     remove_leftovers(tempfile.gettempdir())
     with scratch_folder() as folder, quiet():
-        prepared, made = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
-        shapes.quant_pre_process(copy.deepcopy(model), prepared)
+        given, prepared, made = (Path(folder, f"{name}.onnx") for name in ("float32", "prepared", "int8"))
+        onnx.save(model, given)
+        # the model names the shapes of its values; the symbolic inference cannot follow maxima and other reductions
+        shapes.quant_pre_process(given, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             made,

@@ -78,6 +78,7 @@ from kdlab.functional.precision import (
     shape_of,
     unit,
 )
+from kdlab.functional.pyramid import hierarchical_context
 from kdlab.functional.references import reference_cross_entropy
 from kdlab.functional.semantics import (
     ablation_distance,
@@ -135,6 +136,7 @@ __all__ = [
     "geodesic_contrastive",
     "gram",
     "gram_distance",
+    "hierarchical_context",
     "inter_class_distance",
     "intra_class_distance",
     "keyed_normal",

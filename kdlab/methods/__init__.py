@@ -48,10 +48,12 @@ else:
     from kdlab.methods.kd import KD as KD
     from kdlab.methods.logit_standardisation import LogitStandardisation as LogitStandardisation
     from kdlab.methods.mix_kd import MixKD as MixKD
+    from kdlab.methods.mtkd_rl import MTKDRL as MTKDRL
     from kdlab.methods.nkd import NKD as NKD
     from kdlab.methods.pkt import PKT as PKT
     from kdlab.methods.ps_kd import PSKD as PSKD
     from kdlab.methods.pseudo_label import PseudoLabel as PseudoLabel
+    from kdlab.methods.review_kd import ReviewKD as ReviewKD
     from kdlab.methods.rkd import RKD as RKD
     from kdlab.methods.sakdn import SAKDN as SAKDN
     from kdlab.methods.sakdn_teacher import SAKDNTeacher as SAKDNTeacher

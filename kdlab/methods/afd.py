@@ -35,11 +35,12 @@ from torch import Tensor, nn
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.methods.hints import check_normed
 from kdlab.methods.made import Distilled
 from kdlab.objective import PAIRS, Classifier, checked_taps
 from kdlab.objectives import SoftTargets
 from kdlab.pairs import Pairs
-from kdlab.types import InputError, Output
+from kdlab.types import Output
 
 
 class LayerAttention(nn.Module):
@@ -114,11 +115,7 @@ class AFDObjective(SoftTargets):
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also for batches of one window, for which batch norm is not defined."""
         super().check(batch_size=batch_size, teachers=teachers)
-        if batch_size is not None and batch_size < 2:
-            raise InputError(
-                f"{type(self).__name__}: batch_size must be at least 2 per process, because the attention has batch "
-                f"norm, but got {batch_size}. Use a larger batch_size, or drop_last=True."
-            )
+        check_normed(type(self).__name__, batch_size, "attention has")
 
     def make_adapters(
         self, student: Output, teachers: dict[str, Output], classifiers: Mapping[str, Classifier]

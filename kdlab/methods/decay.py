@@ -1,8 +1,9 @@
-"""A factor on terms of distillation that falls towards the planned end of a fit."""
+"""Factors on terms of distillation that fall towards the planned end of a fit, or rise at its beginning."""
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from kdlab.fields import Setting, argument, setting
 from kdlab.objectives import WeightedTeachers
@@ -41,3 +42,26 @@ class Decaying(WeightedTeachers):
         """``rho = (1 + cos(pi max(0, e / E - s) / (1 - s))) / 2`` in epoch ``e`` of ``E``; 1 without a planned end."""
         if self.decay_from < 1 and epochs:
             self.set("decay", falling(epoch, epochs, self.decay_from))
+
+
+class Warming(WeightedTeachers):
+    """Base of the objectives with the setting ``"ramp"``, which they multiply their terms of distillation with.
+
+    Attributes:
+        first: number of the first epoch in the factor.
+    """
+
+    first: ClassVar[int] = 1
+
+    warm_up: int = argument("epochs in which ``r`` grows, at least 0; 0: ``r`` is 1.", default=0, low=0)
+    ramp: Setting = setting("``r``.", default=1.0, high=1.0, init=False)
+
+    def __post_init__(self) -> None:
+        """Let callbacks change the factor where it has no schedule."""
+        super().__post_init__()
+        self.moves = ("ramp",) if self.warm_up else ()
+
+    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
+        """``r = min(e / warm_up, 1)``, with ``e`` counted from the number of the first epoch."""
+        if self.warm_up:
+            self.set("ramp", min((epoch + self.first) / self.warm_up, 1.0))

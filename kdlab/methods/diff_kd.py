@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from kdlab import distributed
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.diffusion import Diffusion
-from kdlab.methods.hints import adapter_name
+from kdlab.methods.hints import adapter_name, check_normed
 from kdlab.methods.made import Distilled
 from kdlab.objective import PAIRS, Classifier, checked_taps
 from kdlab.objectives import WeightedTeachers
@@ -101,11 +101,7 @@ class DiffKDObjective(WeightedTeachers):
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise also for batches of one window, for which batch norm is not defined."""
         super().check(batch_size=batch_size, teachers=teachers)
-        if batch_size is not None and batch_size < 2:
-            raise InputError(
-                f"{type(self).__name__}: batch_size must be at least 2 per process, because the adapters have batch "
-                f"norm, but got {batch_size}. Use a larger batch_size, or drop_last=True."
-            )
+        check_normed(type(self).__name__, batch_size)
 
     def _compared(self, student: Output, teachers: dict[str, Output]) -> Iterator[Compared]:
         """The maps of student and teachers, and their logits."""

@@ -27,12 +27,13 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.methods.decay import Warming
 from kdlab.methods.made import Distilled
-from kdlab.objectives import Reduction, WeightedTeachers
+from kdlab.objectives import Reduction
 from kdlab.types import Output
 
 
-class DKDObjective(WeightedTeachers):
+class DKDObjective(Warming):
     """Terms ``"ce"``, ``"target"`` and ``"others"``, and the setting ``"ramp"``, a factor on the latter two.
 
     Raises:
@@ -66,17 +67,6 @@ class DKDObjective(WeightedTeachers):
         default=0,
         low=0,
     )
-    ramp: Setting = setting("``r``.", default=1.0, high=1.0, init=False)
-
-    def __post_init__(self) -> None:
-        """Let callbacks change the factor where it has no schedule."""
-        super().__post_init__()
-        self.moves = ("ramp",) if self.warm_up else ()
-
-    def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
-        """``r = min(e / warm_up, 1)``, with ``e`` counted from 1."""
-        if self.warm_up:
-            self.set("ramp", min((epoch + 1) / self.warm_up, 1.0))
 
     def forward(
         self, *, student: Output, teachers: dict[str, Output], target: Tensor, index: Tensor | None = None

@@ -40,6 +40,24 @@ def to_channels(who: str, student: Tensor, teacher: Tensor) -> nn.Module:
     return CONV[student.ndim - 2](student.shape[1], teacher.shape[1], 1)
 
 
+def check_normed(who: str, batch_size: int | None, what: str = "adapters have") -> None:
+    """Refuse batches of one window, for which the batch norm of adapters is not defined.
+
+    Args:
+        who: name of the class, for the message.
+        batch_size: training windows per process and step; ``None`` where it is unknown.
+        what: has batch norm.
+
+    Raises:
+        InputError: naming the size and the remedy.
+    """
+    if batch_size is not None and batch_size < 2:
+        raise InputError(
+            f"{who}: batch_size must be at least 2 per process, because the {what} batch norm, but got {batch_size}. "
+            "Use a larger batch_size, or drop_last=True."
+        )
+
+
 class HintTargets(SoftTargets):
     r"""Soft targets and a distance of features, the student's read through an adapter.
 

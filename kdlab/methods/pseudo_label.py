@@ -3,9 +3,8 @@ r"""Pseudo-labels: a net labels the windows without a label itself, and learns f
 .. math:: \mathrm{CE}(z, y) + \alpha(t) \frac1n \sum_{i = 1}^{n} \big[ \max_k p_{ik} \ge \tau \big]
     \Big( - \sum_k q_{ik} \log p_{ik} \Big), \qquad p = \mathrm{softmax}(z)
 
-over the ``n`` windows of a batch without a label. Hard targets are ``q_k = [k = argmax p]``, soft ones
-``q = softmax(z / T)``, without gradient. ``alpha`` is 0 for ``T_1`` updates, grows linearly for ``T_2 - T_1``, and is
-constant then. It is the control of students that learn from such windows through teachers.
+over the ``n`` windows of a batch without a label. Hard targets are ``q_k = [k = argmax p]``, soft ones ``softmax(z /
+T)``, without gradient. ``alpha`` is 0 for ``T_1`` updates, grows linearly for ``T_2 - T_1``, and is constant then.
 
 References:
     D.-H. Lee, "Pseudo-label: The simple and efficient semi-supervised learning method for deep neural networks", ICML
@@ -46,9 +45,7 @@ class PseudoLabelObjective(Labelled):
     reason = "it has no teachers"
 
     pseudo_weight: Setting = setting("``alpha`` at its end, at least 0.", default=1.0)
-    threshold: Setting = setting(
-        "``tau``, 0 to 1: least probability of the class of a window that counts.", default=0.95, low=0.0, high=1.0
-    )
+    threshold: Setting = setting("``tau``, 0 to 1: least probability that counts.", default=0.95, low=0.0, high=1.0)
     targets: Literal["hard", "soft"] = argument(
         '``"hard"``: the predicted class; ``"soft"``: its probabilities at temperature ``T``.', default="hard"
     )

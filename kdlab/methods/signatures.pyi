@@ -33,11 +33,13 @@ from kdlab.methods.ips import IPS as _IPS
 from kdlab.methods.kd import KD as _KD
 from kdlab.methods.logit_standardisation import LogitStandardisation as _LogitStandardisation
 from kdlab.methods.mix_kd import MixKD as _MixKD
+from kdlab.methods.mtkd_rl import MTKDRL as _MTKDRL
 from kdlab.methods.nkd import NKD as _NKD
 from kdlab.methods.pkt import PKT as _PKT
 from kdlab.methods.plans import Interval
 from kdlab.methods.ps_kd import PSKD as _PSKD
 from kdlab.methods.pseudo_label import PseudoLabel as _PseudoLabel
+from kdlab.methods.review_kd import ReviewKD as _ReviewKD
 from kdlab.methods.rkd import RKD as _RKD
 from kdlab.methods.sakdn import SAKDN as _SAKDN
 from kdlab.methods.sakdn_teacher import SAKDNTeacher as _SAKDNTeacher
@@ -611,12 +613,12 @@ class DKD(_DKD):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         weights: dict[str, float] | None = None,
+        warm_up: int = 20,
         target_weight: float | Literal["auto"] = 1.0,
         others_weight: float | Literal["auto"] = 8.0,
         temperature: float = 4.0,
         ce_weight: float | Literal["auto"] = 1.0,
         kl_reduction: Literal["batchmean", "mean"] = "batchmean",
-        warm_up: int = 20,
         learn_temperature: bool = False,
         temperature_epochs: int = 10,
         standardise: bool = False,
@@ -867,6 +869,40 @@ class LogitStandardisation(_LogitStandardisation):
         init_lr: float | None = None,
     ) -> None: ...
 
+class MTKDRL(_MTKDRL):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        temperature: float = 4.0,
+        kd_weight: float = 0.5,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        feature_weight: float | Literal["auto"] = 2.5,
+        agent_weight: float | Literal["auto"] = 1.0,
+        tap: str = "embedding",
+        hidden: int = 128,
+        agent_steps: int = 1000,
+        equal_epochs: int = 1,
+        mixing: Literal["mean", "learnt"] = "mean",
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
 class MixKD(_MixKD):
     def __init__(
         self,
@@ -1018,6 +1054,41 @@ class RKD(_RKD):
         angle_weight: float | Literal["auto"] = 50.0,
         taps: tuple[str, ...] = ("embedding",),
         pairs: dict[str, str | dict[str, str]] | None = None,
+        student_view: str = "raw",
+        optimizer: OptimizerCallable = ...,
+        scheduler: ScheduleCallable | None = None,
+        student_init: str | None = None,
+        cache: TeacherCache | None = None,
+        compile: bool | str = False,
+        memory_format: MemoryFormat | None = None,
+        num_classes: int | None = None,
+        scheduler_interval: Interval | None = None,
+        init_lr: float | None = None,
+    ) -> None: ...
+
+class ReviewKD(_ReviewKD):
+    def __init__(
+        self,
+        student: Backbone,
+        teachers: dict[str, Teacher],
+        *,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        weights: dict[str, float] | None = None,
+        warm_up: int = 20,
+        temperature: float = 4.0,
+        kd_weight: float = 0.0,
+        kl_reduction: Literal["batchmean", "mean"] = "batchmean",
+        learn_temperature: bool = False,
+        temperature_epochs: int = 10,
+        standardise: bool = False,
+        review_weight: float | Literal["auto"] = 20.0,
+        taps: tuple[str, ...] = ("stage1", "stage2", "stage3", "embedding"),
+        pairs: dict[str, str | dict[str, str]] | None = None,
+        width: int = 0,
+        resize: Literal["nearest"] | None = None,
+        pooled: bool = False,
         student_view: str = "raw",
         optimizer: OptimizerCallable = ...,
         scheduler: ScheduleCallable | None = None,

@@ -48,6 +48,8 @@ _CALLBACKS: dict[str, dict[str, Any]] = {
 #: method -> the same
 _METHODS: dict[str, dict[str, Any]] = {
     "DKD": {"warm_up": 20},
+    "ReviewKD": {"warm_up": 20},
+    "MTKDRL": {"equal_epochs": 1},
     "AMC": {"ramp_up": None, "ramp_down": None, "epochs": None},
     "PSKD": {"epochs": None},
     "AnnealingKD": {"regression_epochs": None},

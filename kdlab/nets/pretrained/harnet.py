@@ -84,9 +84,9 @@ class HARNet(Published):
         sslearning/models/accNet.py. Files: ``mtl_5_best.mdl``, ``mtl_best.mdl`` (10 s), ``mtl_30_best.mdl``.
 
     Differences from the reference code:
-        A linear head in place of two linear layers. ``seconds=5`` is ``unverified``: hubconf.py at this commit names no
-        length for it, and so builds the net of 10 s, which cannot read 150 samples; here it is the net that accNet.py
-        has for 5 s.
+        A linear head in place of two linear layers. With ``seconds=5`` the layers are those of accNet.py for 5 s, but
+        that ``mtl_5_best.mdl`` holds them is ``unverified``: harnet5 of hubconf.py passes no length, and so builds the
+        net of 10 s, which cannot read 150 samples. A file of other layers is refused.
 
     Example:
         >>> net = HARNet(5, num_classes=4)

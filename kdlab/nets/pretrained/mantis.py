@@ -212,7 +212,11 @@ class Mantis(Published):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("feofanov2025mantis",)
-    licence: ClassVar[str] = "Mantis: MIT (vfeofanov/mantis, LICENSE). Copyright 2024, Vasilii Feofanov."
+    licence: ClassVar[str] = (
+        "Mantis: MIT (vfeofanov/mantis, LICENSE and pyproject.toml); its README names both MIT (badge) and the Apache "
+        "License 2.0 (at commit 9ecf1f1); the card of the file, paris-noah/Mantis-8M, was not read. Copyright 2024, "
+        "Vasilii Feofanov."
+    )
     dropped: ClassVar[tuple[str, ...]] = ("prj.",)
 
     def __init__(
