@@ -7,6 +7,7 @@ Each name is imported when it is first used, so that ``kdlab.functional`` needs 
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"kdlab.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"kdlab.{_HOMES[name]}"), name)
-    if name == "__all__" or name[:1].isupper():
+    if "__all__" not in globals() and (name == "__all__" or name[:1].isupper()):
         rooms = {room: importlib.import_module(f"kdlab.{room}") for room in _ROOMS}
         found = {method: getattr(rooms["methods"], method) for method in rooms["methods"].__all__}
         globals().update(found, __all__=sorted({*rooms, *found, *_HOMES}))
@@ -64,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_COMMANDS, *__getattr__("__all__")})
+    return sorted({*globals(), *_COMMANDS, *sys.modules[__name__].__all__})

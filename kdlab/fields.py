@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, overload
 
@@ -352,7 +353,12 @@ def _by_hand(parameter: inspect.Parameter, cls: type) -> Field:
 
 def described(cls: type) -> dict[str, str]:
     """Argument -> text, from a Google docstring."""
-    listed = docstring_parser.parse(cls.__doc__ or "").params
+    return dict(_described(cls.__doc__ or ""))
+
+
+@lru_cache(maxsize=256)  # methods share the docstring of their base
+def _described(doc: str) -> dict[str, str]:
+    listed = docstring_parser.parse(doc).params
     return {param.arg_name: " ".join((param.description or "").split()) for param in listed}
 
 
@@ -396,5 +402,6 @@ def documented(doc: str | None, arguments: Mapping[str, str]) -> str | None:
     return "\n".join(lines)
 
 
-def _entry(name: str, text: str) -> list[str]:
-    return textwrap.wrap(f"{name}: {text}", 112, initial_indent="    ", subsequent_indent="        ")
+@lru_cache(maxsize=1024)  # most arguments are those of all methods
+def _entry(name: str, text: str) -> tuple[str, ...]:
+    return tuple(textwrap.wrap(f"{name}: {text}", 112, initial_indent="    ", subsequent_indent="        "))

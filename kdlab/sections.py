@@ -1,14 +1,17 @@
 """Configs that differ from accepted ones in a section: this section alone is parsed.
 
 A study checks the configs of all of its jobs. They have few different sections, and the parser reads a section as it
-does whatever stands in the others.
+does whatever stands in the others. Most sections differ in values alone, such as the people of a fold: after the first
+of them the parser reads what is given, without the defaults of all other arguments, which it has accepted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +34,7 @@ from kdlab.types import InputError
 #: sections with a parser of their own; all other settings of a config are few
 SECTIONS = ("model", "data", "trainer")
 _REST = "others"
+_PLAIN = re.compile(r"\d[\w.]*|[\w$.-]*/[\w$./-]*")  # neither a class nor a mapping, a list or a reference of YAML
 _FULL = "a config was accepted"  # it has imported all classes that a bare name may mean
 
 
@@ -88,10 +92,13 @@ def _each(content: Mapping[str, Any], names: Sequence[str], base: type) -> dict[
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         for name in names:
             parser = reuse.kept(("parser", name, base), functools.partial(_parser, name, base), _size)
-            path = Path(folder, f"{name}.yaml")
-            write_text(path, yaml.safe_dump({name: content[name]}, sort_keys=False))
+            path, shape = Path(folder, f"{name}.yaml"), ("shape", base, name, repr(_shape(content[name])))
             try:
-                found[name] = parser.parse_args(["--config", str(path)])[name]
+                if reuse.find(shape) is None:
+                    write_text(path, yaml.safe_dump({name: content[name]}, sort_keys=False))
+                    found[name] = parser.parse_args(["--config", str(path)])[name]
+                else:
+                    found[name] = parser.parse_object({name: copy.deepcopy(content[name])}, defaults=False)[name]
                 check_section(name, found[name], parser)
             except SystemExit as error:
                 if ends.end_of(error) is not None:
@@ -99,7 +106,23 @@ def _each(content: Mapping[str, Any], names: Sequence[str], base: type) -> dict[
                 return None
             except InputError:
                 return None
+            reuse.keep(shape, True, 2 * len(shape[-1]))
     return found
+
+
+def _shape(content: Any) -> Any:
+    """A section with types in place of its numbers and of texts that name no class; everything else is kept.
+
+    Sections of one shape have the same arguments, so the defaults of all others are the same, too.
+    """
+    if isinstance(content, Mapping):
+        return {name: _shape(value) for name, value in content.items()}
+    if isinstance(content, list):
+        shapes = [_shape(item) for item in content]
+        alike = all(isinstance(shape, type) for shape in shapes)
+        return ("list of", sorted({shape.__name__ for shape in shapes})) if alike else shapes
+    plain = isinstance(content, int | float) or (isinstance(content, str) and _PLAIN.fullmatch(content))
+    return type(content) if plain else content
 
 
 def _size(parser: Parser) -> int:

@@ -12,6 +12,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import kdlab
@@ -504,3 +505,28 @@ def test_embedding_picture(raw_and_pi):
     assert [t.get_text() for t in figure.legends[0].get_texts()] == raw_and_pi["raw"].classes
     with pytest.raises(InputError, match="N >= 3"):
         plot_embeddings({"a": (np.zeros((2, 4)), np.arange(2))}, ["a", "b"])
+
+
+@pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
+@pytest.mark.parametrize("more", [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}])
+def test_recurrent_layers_count_as_step_by_step(kind, more):
+    gates = {torch.nn.RNN: 1, torch.nn.GRU: 3, torch.nn.LSTM: 4}[kind]
+    sides, layers = (2, 2) if more else (1, 1)
+    step = sum(gates * 7 * ((5 if layer == 0 else 7 * sides) + 7) * sides for layer in range(layers))
+    samples = 11  # of time or of the batch: one of the two is 1
+    assert macs(kind(5, 7, **more), (11, 5)) == samples * step
+    with torch.enable_grad(), FlopCounterMode(display=False) as flops:
+        kind(5, 7, device="meta", **more)(torch.empty(1, 11, 5, device="meta"))
+    assert flops.get_total_flops() // 2 == samples * step
+
+
+def test_the_table_of_nets_is_made_without_unrolling_time():
+    steps = []
+
+    class Watched(torch.nn.LSTM):
+        def forward(self, x, state=None):
+            steps.append(x.shape[1])
+            return super().forward(x, state)
+
+    macs(Watched(3, 4, batch_first=True), (500, 3))
+    assert steps == [1]

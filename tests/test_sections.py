@@ -8,6 +8,8 @@ from lightning.pytorch.cli import LightningCLI
 
 from kdlab import cli, reuse
 from kdlab.configs import stack
+from kdlab.parser import Parser
+from kdlab.sections import _shape
 from kdlab.study.configs import set_value
 from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs
@@ -139,3 +141,34 @@ def test_settings_of_one_fold_are_checked(tmp_path):
 
     with pytest.raises(InputError, match=r"the config of kd\[temperature=t0\]/fold2/seed0 is not accepted"):
         check_configs(planned(tmp_path, 2, tuned=tuned), cli.check, Survey())
+
+
+def test_sections_that_differ_in_values_are_read_without_defaults_and_refused_as_before(tmp_path, capsys, monkeypatch):
+    read, real = [], Parser.parse_object
+
+    def parse(self, content, *args, **kwargs):
+        if kwargs.get("defaults") is False and isinstance(content, dict):
+            read.append(next(iter(content)))
+        return real(self, content, *args, **kwargs)
+
+    wrong = [{"data.init_args.test_subjects": ["2"], "data.init_args.batch_size": size} for size in (0.5, "b/c", [4])]
+    alone = [end(words(tmp_path, changes), capsys) for changes in wrong]
+    monkeypatch.setattr(Parser, "parse_object", parse)
+    with reuse.reusing():
+        cli.check(words(tmp_path, {}))
+        cli.check(words(tmp_path, {"data.init_args.test_subjects": ["1"], "data.init_args.batch_size": 4}))
+        assert "data" not in read
+        cli.check(words(tmp_path, {"data.init_args.test_subjects": ["2"], "data.init_args.batch_size": 8}))
+        assert read == ["data"]
+        capsys.readouterr()
+        assert [end(words(tmp_path, changes), capsys) for changes in wrong] == alone
+
+
+def test_shapes_keep_all_that_other_arguments_depend_on():
+    assert _shape({"fold": 1, "people": ["1", "22"], "root": "a/b"}) == _shape(
+        {"fold": 2, "people": ["7"], "root": "c/"}
+    )
+    different = [{"a": 1}, {"a": 1.0}, {"a": True}, {"a": None}, {"a": "1"}, {"a": []}, {"a": {}}, {"a": [1]}, {"b": 1}]
+    different += [{"a": name} for name in ("SGD", "torch.optim.Adam", "kdlab.nets.WideResNet", "{b/c: 1}", "&x/y *x/y")]
+    different += [{"a": {"class_path": name}} for name in ("SGD", "Adam")] + [{"a": ["SGD"]}, {"a": ["Adam"]}]
+    assert len({repr(_shape(content)) for content in different}) == len(different)

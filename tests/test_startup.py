@@ -29,7 +29,7 @@ assert not {"lightning", "torchmetrics", "pandas", "scipy", "numba", "matplotlib
 import lightning.pytorch, torchmetrics
 before = set(sys.modules)
 from kdlab import TPKD
-assert not {"pandas", "numba", "scipy", "matplotlib"} & (set(sys.modules) - before)
+assert not {"pandas", "numba", "scipy", "matplotlib", "jsonargparse"} & (set(sys.modules) - before)
 """
 
 

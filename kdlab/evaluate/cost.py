@@ -52,9 +52,31 @@ def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
     """
     twin = copy.deepcopy(net).eval().to("meta")  # shapes only: nothing is computed, and nothing runs as a fused kernel
     x = torch.empty(1, *shape, device="meta")
+    recurrent = [_counted(module) for module in twin.modules() if isinstance(module, nn.RNNBase)]
     with torch.enable_grad(), FlopCounterMode(display=False) as flops:
         twin(x)
-    return int(flops.get_total_flops()) // 2
+    return int(flops.get_total_flops()) // 2 + sum(sum(counts) for counts in recurrent)
+
+
+def _counted(module: nn.RNNBase) -> list[int]:
+    """Let a recurrent layer of shapes alone count its products, in place of every step of time one by one.
+
+    Each weight matrix is applied once to every sample at every moment.
+    """
+    counts: list[int] = []
+    steps = module.forward
+    size = sum(weight.numel() for name, weight in module.named_parameters() if name.startswith("weight"))
+    out = (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
+
+    def forward(x: Any, state: Any = None) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return steps(x, state)  # packed sequences
+        first = x[:, :1] if module.batch_first and x.dim() == 3 else x[:1]
+        counts.append(size * (x.numel() - first.numel()) // x.shape[-1])
+        return x.new_empty(*x.shape[:-1], out), steps(first, state)[1]
+
+    module.forward = forward
+    return counts
 
 
 def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50, seconds: float = math.inf) -> float:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -28,7 +27,7 @@ from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
-from kdlab.methods.schedules import ScheduleCallable, scheduled
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, scheduled
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
-from kdlab.methods.schedules import ScheduleCallable
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
 from kdlab.methods.view_checks import check_view, view_settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -105,7 +106,8 @@ def make(
         n: replace(f, default=given.get(n, f.default), init=f.init and n not in fixed) for n, f in cls._fields.items()
     }
     apart = {"objective", *Labelled.declared()}  # what the class of the objective says by itself
-    shared = [p for p in inspect.signature(cls._base, eval_str=True).parameters.values() if p.name not in apart]
+    given_to_all = _parameters(cls._base)  # type: ignore[arg-type]  # a class is hashable
+    shared = [p for p in given_to_all if p.name not in apart]
     if twice := [p.name for p in shared if p.name in cls._fields]:
         raise TypeError(
             f"{cls.__name__}: {cls.made_from.__name__} must not declare {', '.join(map(repr, twice))}, which is an "
@@ -156,6 +158,11 @@ def _fields_of(cls: type, objective: type[Objective]) -> dict[str, Field]:
             f"{cls.__name__}: {objective.__name__} must have a default for {', '.join(map(repr, required))}. Write one."
         )
     return fields
+
+
+@cache  # of the bases of all methods
+def _parameters(base: type) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(base, eval_str=True).parameters.values())
 
 
 def _required(parameter: inspect.Parameter) -> bool:

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from kdlab import functional
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.freezing import freeze, unfreeze
 from kdlab.methods.plans import Interval
-from kdlab.methods.schedules import ScheduleCallable
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.seq2seq import Decoder, Seq2Seq
 from kdlab.types import Batch, InputError, Output, Windows

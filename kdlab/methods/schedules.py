@@ -6,7 +6,7 @@ A bare class name (``scheduler: OneCycleLR``) means the one of this file, where 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +24,8 @@ class Schedule(LRScheduler):
     interval: ClassVar[Interval] = "epoch"
 
 
+#: makes an optimiser from the parameters; Lightning's, without the command line that its definition imports
+OptimizerCallable = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
 #: makes a schedule from an optimiser; a bare name is looked for among kdlab's classes first
 ScheduleCallable = Callable[[Optimizer], Schedule] | Callable[[Optimizer], LRScheduler]
 

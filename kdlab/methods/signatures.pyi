@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from lightning.pytorch.cli import OptimizerCallable
-
 from kdlab.cache import TeacherCache
 from kdlab.methods.a_softmax import ASoftmax as _ASoftmax
 from kdlab.methods.aekd import AEKD as _AEKD
@@ -43,7 +41,7 @@ from kdlab.methods.review_kd import ReviewKD as _ReviewKD
 from kdlab.methods.rkd import RKD as _RKD
 from kdlab.methods.sakdn import SAKDN as _SAKDN
 from kdlab.methods.sakdn_teacher import SAKDNTeacher as _SAKDNTeacher
-from kdlab.methods.schedules import ScheduleCallable
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
 from kdlab.methods.simkd import SimKD as _SimKD
 from kdlab.methods.sp import SP as _SP
 from kdlab.methods.srd import SRD as _SRD

@@ -22,8 +22,6 @@ _HEAD = '''"""Signatures of the methods that objectives make; `python -m kdlab.m
 
 from typing import Literal
 
-from lightning.pytorch.cli import OptimizerCallable
-
 from kdlab.cache import TeacherCache
 '''
 
@@ -40,7 +38,7 @@ def text() -> str:
     methods = made_methods()
     imports = [f"from {cls.__module__} import {name} as _{name}\n" for name, cls in methods.items()]
     imports += ["from kdlab.methods.plans import Interval\n"]
-    imports += ["from kdlab.methods.schedules import ScheduleCallable\n"]
+    imports += ["from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable\n"]
     imports += ["from kdlab.methods.teacher import Teacher\n", "from kdlab.nets.base import Backbone, MemoryFormat\n"]
     return _HEAD + "".join(sorted(imports)) + "\n" + "\n".join(_stub(name, cls) for name, cls in methods.items())
 

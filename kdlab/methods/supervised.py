@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from kdlab.fields import documented, parameters, texts
@@ -16,7 +15,7 @@ from kdlab.methods.freezing import freeze as freeze_parts
 from kdlab.methods.freezing import unfreeze
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.plans import Interval
-from kdlab.methods.schedules import ScheduleCallable
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
 from kdlab.objectives import CrossEntropy
