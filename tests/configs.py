@@ -20,7 +20,7 @@ RUNS = sorted(
 )
 OF_RUNS = {"supervised", "sakdn"}  # methods that only runs include: scratch, and one with a teacher of several sensors
 ALONE = {"ips", "ps_kd", "pseudo_label", "tf_kd_virtual", "cs_kd", "ddgsd"}
-SEVERAL = {"aekd", "aver", "ca_mkd", "cad", "ebkd", "two_teachers", "topological_kd"}
+SEVERAL = {"aekd", "aver", "ca_mkd", "cad", "ebkd", "mtkd_rl", "two_teachers", "topological_kd"}
 #: methods without a run on BasicMotions, which a command line puts together
 COMPOSED = [f"basic_motions/{m}" for m in METHODS if m not in OF_RUNS and f"basic_motions/{m}" not in RUNS]
 CONFIGS = sorted([*RUNS, *COMPOSED])

@@ -83,7 +83,8 @@ def method(name: str) -> Any:
         return cls(net(), {"big": teacher()}, costs=(1.0 - torch.eye(CLASSES)).tolist())
     named = getattr(getattr(cls, "made_from", None), "default_weights", None) or {"big": 1.0}
     student = ReusedClassifier(net(), net()) if name == "SimKD" else net()
-    return cls(student, {key: teacher() for key in named})
+    more = ["other"] if name == "MTKDRL" else []  # an agent chooses between teachers
+    return cls(student, {key: teacher() for key in [*named, *more]})
 
 
 def run(folder: Path, *callbacks: Any, **kwargs: Any) -> Trainer:
