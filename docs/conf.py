@@ -24,7 +24,7 @@ suppress_warnings = ["config.cache", "myst-nb.mime_type"]  # outputs of progress
 
 # Markdown, as GitHub reads it
 myst_heading_anchors = 4
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
 nb_execution_mode = "off"  # the tests run the notebooks
 
 # docstrings

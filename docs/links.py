@@ -50,3 +50,9 @@ def broken(folder: Path) -> list[str]:
             elif target in read and unquote(parts.fragment) not in read[target].anchors:
                 found.append(f"{where}: {reference} has no such anchor")
     return found
+
+
+def unrendered(site: Path) -> list[str]:
+    """Pages on which a directive is shown as text, since no extension reads it."""
+    pages = sorted(site.rglob("*.html"))
+    return [f"{page.relative_to(site)}: a directive is shown as text" for page in pages if ":::{" in page.read_text()]

@@ -101,8 +101,7 @@ def list_table(head: list[str], rows: list[list[str]]) -> str:
 
 def taps_of(objective: type[Objective]) -> tuple[str, ...]:
     """The features that an objective compares by default."""
-    known = objective.declared()
-    return tuple(known["taps"].default if "taps" in known else objective.taps)
+    return tuple(objective().taps)
 
 
 def facts(cls: type[Method]) -> list[str]:
@@ -112,6 +111,8 @@ def facts(cls: type[Method]) -> list[str]:
         said = ["It has no teacher."]
     elif weights := getattr(objective, "default_weights", None):  # of some objectives alone
         said = [f"Its teachers are {' and '.join(f'``{name}``' for name in weights)} unless ``weights`` names others."]
+    elif getattr(objective, "fewest_teachers", 1) > 1:  # of some objectives alone
+        said = ["It takes two or more teachers."]
     else:
         said = ["It takes one teacher, or several with fixed or adaptive weights."]
     if objective is None:

@@ -97,7 +97,7 @@ def main(words: list[str] | None = None) -> int:
     options = ["-b", "html", "-W", "--keep-going", "-n", "-q", "-c", str(ROOT / "docs"), "-d", str(BUILD / "doctrees")]
     if status := build_main([*options, str(BUILD / "source"), str(BUILD / "html")]):
         return status
-    broken = links.broken(BUILD / "html")
+    broken = [*links.broken(BUILD / "html"), *links.unrendered(BUILD / "html")]
     for line in broken:
         print(line, file=sys.stderr)
     count = len(list((BUILD / "html").rglob("*.html")))

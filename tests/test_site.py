@@ -108,6 +108,12 @@ def test_broken_links_are_found(tmp_path):
     ]
 
 
+def test_directives_that_are_shown_as_text_are_found(tmp_path):
+    (tmp_path / "good.html").write_text("<p>a grid</p>")
+    (tmp_path / "bad.html").write_text("<p>:::{grid-item-card} Views</p>")
+    assert links.unrendered(tmp_path) == ["bad.html: a directive is shown as text"]
+
+
 def test_the_gallery_takes_the_notebooks_that_the_tests_ran(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "EXECUTED", tmp_path / "run")
     gallery.collect(tmp_path / "plain")

@@ -66,6 +66,7 @@ class MTKDRLObjective(SoftTargets):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("yang2025multi",)
+    fewest_teachers: ClassVar[int] = 2
     reads_labels = True
     zero_when_equal = False
     reason = "the projectors are not initialised as the identity, and the agent has a loss of its own"
@@ -99,7 +100,7 @@ class MTKDRLObjective(SoftTargets):
         """Raise also for a single teacher."""
         names = list(teachers)
         super().check(batch_size=batch_size, teachers=names)
-        if len(names) < 2:
+        if len(names) < self.fewest_teachers:
             raise InputError(
                 f"{type(self).__name__}: teachers must be at least two, between which the agent chooses, but got "
                 f"{names[0]!r} alone. Add a teacher, or use KD or FitNet."
