@@ -115,6 +115,17 @@ def stretched(config, updates=60, batches=4):
     return config
 
 
+@pytest.mark.parametrize(
+    ("updates", "batches", "every", "wanted"),
+    [(60, 4, 5, 5), (60, 12, 5, 5), (60, 13, 5, 4), (60, 40, 5, 1), (10, 40, 5, 1), (60, 13, None, None)],
+)
+def test_a_fold_of_few_epochs_is_validated_at_least_once(updates, batches, every, wanted):
+    """A last epoch that is cut is not validated, so complete ones count."""
+    given = {"max_epochs": 12, **({} if every is None else {"check_val_every_n_epoch": every})}
+    trainer = stretched({"trainer": given, "model": {"init_args": {}}}, updates, batches)["trainer"]
+    assert trainer.get("check_val_every_n_epoch") == wanted
+
+
 def test_patience_and_annealing_keep_their_share_of_the_fit():
     callbacks = [
         {"class_path": "EarlyStoppedTeacher", "init_args": {"patience": 4, "min_epochs": 2, "epochs": [1, 3]}},

@@ -127,7 +127,7 @@ def unknown_batches(config: dict[str, Any]) -> int:
 
 
 def set_length(config: dict[str, Any], updates: int, batches: int, where: str) -> None:
-    """Give a run so many updates, and stretch what its config counts in epochs.
+    """Give a run so many updates, and stretch what its config counts in epochs; it is validated at least once.
 
     Args:
         config: of the run; it is changed.
@@ -144,6 +144,9 @@ def set_length(config: dict[str, Any], updates: int, batches: int, where: str) -
     length = Length(updates, updates_an_epoch(trainer, batches), written, where)
     set_value(config, "trainer.max_epochs", length.epochs)
     set_value(config, "trainer.max_steps", updates)
+    every, complete = trainer.get("check_val_every_n_epoch"), max(1, updates // length.an_epoch)
+    if isinstance(every, int) and every > complete:  # large folds have few epochs, of which a cut one is not validated
+        set_value(config, "trainer.check_val_every_n_epoch", complete)
     _stretch_schedule(config, length)
     _stretch_method(config, length)
     callbacks = [_stretched_callback(one, length) for one in _listed(trainer.get("callbacks"))]
