@@ -54,5 +54,5 @@ def broken(folder: Path) -> list[str]:
 
 def unrendered(site: Path) -> list[str]:
     """Pages on which a directive is shown as text, since no extension reads it."""
-    pages = sorted(site.rglob("*.html"))
-    return [f"{page.relative_to(site)}: a directive is shown as text" for page in pages if ":::{" in page.read_text()]
+    pages = [page for page in sorted(site.rglob("*.html")) if ":::{" in page.read_text(encoding="utf-8")]
+    return [f"{page.relative_to(site)}: a directive is shown as text" for page in pages]

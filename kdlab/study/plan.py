@@ -307,10 +307,8 @@ class Study:
             "data": fingerprint(config),
             "version": __version__,
         }
-        key, digests = (
-            digest(identity),
-            digests_of(identity),
-        )  # before the folders of this place are put into the config
+        # before the folders of this place are put into the config
+        key, digests = digest(identity), digests_of(identity)
         shared = run.one_per == "fold"
         parts = [fold] if fold else []
         parts += [trial] if trial not in ("", NEEDED) else []
