@@ -1,4 +1,4 @@
-"""Configs of a study's jobs that differ in seed and folders alone: parsed once, and the differences filled in."""
+"""Configs of a study's jobs that differ in seed, test people and folders alone: parsed once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from kdlab.configs import read_config
 
 #: settings that differ between the jobs of a run
 _OWN = ("seed_everything", "run", "model.init_args.init", "model.init_args.student_init")
+_FOLD = "data.init_args.test_subjects"
 _TEACHERS = "model.init_args.teachers"
 
 
 def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Namespace]) -> Namespace:
     """Parse ``<subcommand> --config FILE``; within :func:`kdlab.reuse.reusing` a config that was parsed is copied.
 
-    It is found by the content of the file without seed, name and folders, which are filled in. These are whole numbers,
-    and texts that the parser takes as they are; where it changed one of them, the config is parsed again.
+    It is found by the content of the file without seed, name, test people and folders, which are filled in. These are
+    whole numbers, and texts that the parser takes as they are; where it changed one of them, it is parsed again.
 
     Args:
         words: of the command line; None: those of the process.
@@ -62,13 +63,16 @@ def config_file(words: Sequence[str] | None) -> str | None:
 def own_of(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """Name -> value of what is a job's own in its config; None where the parser may change one of them."""
     own = dict(_own(content))
-    return own if all(map(_is_plain, own.values())) else None
+    return own if all(_is_plain(value) for name, value in own.items() if name != _FOLD) else None
 
 
 def _own(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _OWN:
         if (value := at(content, name)) is not None:
             yield name, value
+    people = at(content, _FOLD)
+    if isinstance(people, list) and people and all(type(name) is str for name in people):  # taken as they are
+        yield _FOLD, people
     teachers = at(content, _TEACHERS)
     for name, teacher in teachers.items() if isinstance(teachers, Mapping) else ():
         if isinstance(teacher, Mapping) and "class_path" not in teacher and teacher.get("checkpoint") is not None:

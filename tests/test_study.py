@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -298,6 +299,29 @@ def test_a_study_goes_on_from_another(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             second(included)
+
+
+def test_a_study_leaves_out_rows_of_the_one_that_it_includes(tmp_path):
+    toy(tmp_path)
+
+    def above(below, **content):
+        content = {"study": f"toy/{below}", "include": below, **content}
+        (tmp_path / "above.yaml").write_text(yaml.safe_dump(content))
+        return Study.read(tmp_path / "above.yaml")
+
+    assert list(above("study.yaml", students={"kd": None}).runs) == ["teacher", "scratch"]
+    (tmp_path / "above.yaml").rename(tmp_path / "middle.yaml")
+    again = {"students": {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}}}}
+    assert list(above("middle.yaml", **again).runs) == ["teacher", "scratch", "kd"]
+    for rows, message in (
+        ({"students": {"kdd": None}}, "students: kdd: must be {config: <file>, ...}, but got None"),
+        ({"scratch": {"kd": None}}, "scratch: kd: must be {config: <file>, ...}, but got None"),
+        ({"teachers": {"teacher": None}}, "kd: unknown name 'teacher'; known are scratch, kd."),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            above("study.yaml", **rows)
+    with pytest.raises(InputError, match="scratch: scratch: must be"):
+        Study.read(toy(tmp_path, scratch={"scratch": None}))
 
 
 # ---------------------------------------------------------------------- running

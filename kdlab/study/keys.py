@@ -118,7 +118,7 @@ _PUBLISHED: Shape = {  # further keys are kept for the reader
     "required": ["value", "source"],
 }
 BUDGET: dict[str, Shape] = {"hours": {"description": "hours", "type": "number", "exclusiveMinimum": 0}}
-_RUNS = mapping(named(RUN))
+_RUNS = mapping(either("null leaves out a row of an included study", named(RUN), NULL))
 _LOGGERS: Shape = {"description": "Loggers of all runs, in place of those of the run configs; false: none."}
 STUDY: dict[str, Shape] = {
     "study": text("The folder of its runs, <data set>/<name>, below the root."),

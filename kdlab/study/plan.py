@@ -71,6 +71,7 @@ from kdlab.study.ensembles import connect_teacher, flat_teachers, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT as LEAVE_ONE_OUT
 from kdlab.study.keys import RUN, STUDY
 from kdlab.study.keys import STAGES as STAGES
+from kdlab.study.left_out import without_left_out
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting, name_runs
@@ -506,7 +507,8 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(
             f"{path}: include: expected the name of a file in the same folder, or a list of them, got {included!r}."
         )
-    return stack([*(_read_content(path.parent / name, (*seen, path)) for name in names), content])
+    below = stack(_read_content(path.parent / name, (*seen, path)) for name in names)
+    return without_left_out(stack([below, content]), below)
 
 
 def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) -> dict[str, Run]:

@@ -37,7 +37,8 @@ def make_data(config: dict[str, Any]) -> WindowDataModule:
     arguments = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}
     parser = _parser()
     try:
-        parsed = parser.parse_object({"data": {"class_path": _data(config)["class_path"], "init_args": arguments}})
+        given = {"data": {"class_path": _data(config)["class_path"], "init_args": arguments}}
+        parsed = parser.parse_object(given, defaults=False)  # the class has those of other arguments itself
         datamodule: WindowDataModule = parser.instantiate_classes(parsed).data
     except (ArgumentError, ValueError, TypeError, OSError) as error:
         raise InputError(f"data of {config.get('run', 'the study')}: {error}") from error

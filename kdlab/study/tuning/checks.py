@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import io
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from kdlab.study.plan import Job, title_of
 from kdlab.study.tuning.declared import rows_of
 from kdlab.study.tuning.space import Space
 from kdlab.study.tuning.steps import Tuning
-from kdlab.study.windows import make_data
+from kdlab.study.windows import batches
 from kdlab.types import InputError, input_error_in
 
 Check = Callable[[Sequence[str]], None]
@@ -86,7 +87,7 @@ def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Val
         write_text(path, yaml.safe_dump(job.config, sort_keys=False))
         _parse(check, ["fit", "--config", str(path)])
     make(job)
-    make_data(job.config).train_dataloader()  # which windows too few to fill a batch do not give
+    batches(job.config)  # which windows too few to fill a batch do not give
 
 
 def _parse(check: Check, words: Sequence[str]) -> None:
@@ -101,18 +102,23 @@ def _parse(check: Check, words: Sequence[str]) -> None:
             raise InputError(last.removeprefix("error: ")) from None
 
 
+@functools.cache
+def _parser() -> Parser:
+    parser = Parser(allow_abbrev=False, exit_on_error=False)
+    parser.add_lightning_class_args(Method, "model", subclass_mode=True)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    return parser
+
+
 def make(job: Job) -> None:
     """Make data module, method and optimiser of a job, and nothing more.
 
     Raises:
         InputError: one of them refuses its arguments.
     """
-    parser = Parser(allow_abbrev=False)
-    parser.add_lightning_class_args(Method, "model", subclass_mode=True)
-    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    words = [f"--{key}={json.dumps(job.config[key])}" for key in ("model", "data")]
-    try:
-        made = parser.instantiate_classes(parser.parse_args(words))
+    parser, given = _parser(), {key: copy.deepcopy(job.config[key]) for key in ("model", "data")}
+    try:  # without the defaults of all other arguments, which the classes have themselves
+        made = parser.instantiate_classes(parser.parse_object(given, defaults=False))
     except (ArgumentError, ValueError, TypeError, OSError) as error:
         raise input_error_in(error) or InputError(one_line(reason(str(error)))) from error
     cache, data = getattr(made.model, "cache", None), made.data
