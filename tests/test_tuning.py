@@ -29,6 +29,7 @@ from kdlab.methods.finite import DivergedError
 from kdlab.study import command
 from kdlab.study.job import run_job
 from kdlab.study.plan import Study
+from kdlab.study.planned import plan
 from kdlab.study.results import Survey, read_row
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning import command as tune_command
@@ -821,3 +822,20 @@ def test_one_job_two_jobs_and_kills_give_the_same_table(tmp_path):
     assert tables["one"] == tables["killed"]
     assert len(tables["one"]["results.csv"].splitlines()) == 1 + 6
     assert Path(tmp_path / "one/runs/toy/tuned/times.csv").is_file()
+
+
+def planned_jobs(study, root, halves):
+    settings = read_settings(study, root)
+    return look_up(settings) if halves else plan(study, root, settings)
+
+
+@pytest.mark.parametrize(
+    ("halves", "job"), [(False, "teacher_without1of9/fold1/"), (True, "tune:teacher_without1of4/half_")]
+)
+def test_a_refusal_of_the_windows_of_a_part_names_the_job(tmp_path, halves, job):
+    """More groups than people; or enough people in the folds, and not in a half."""
+    crossed = {"config": "student.yaml", "teachers": {"raw": "teacher"}, "cross_fit": 4 if halves else 9}
+    tune = {"people": "halves"} if halves else {"none": True}
+    study = Study.read(write_tuned(tmp_path, students={"kd": crossed}, folds=4, tune=tune))
+    with pytest.raises(InputError, match=rf"study\.yaml: {job}.*: cross_fit: groups must be at most [23456],"):
+        planned_jobs(study, tmp_path / "runs", halves)

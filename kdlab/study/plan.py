@@ -51,6 +51,7 @@ group, the job as their name, and ``teacher``, ``scratch``, ``student`` or ``rep
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ from typing import Any
 from kdlab import __version__
 from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
+from kdlab.files import one_line
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.cluster.settings import Slurm, read_slurm
@@ -298,24 +300,27 @@ class Study:
         config["seed_everything"] = seed + COPY * run.copy
         if subjects:
             set_fold(config, subjects)
+        shared = run.one_per == "fold"
+        name = job_name(run.name, labels, fold, None if shared else seed, trial)
+        with _naming(f"{self.file}: {name}" if fold else ""):
+            data = fingerprint(config)
+            count = 0 if run.updates is None else batches(config)
         if run.updates is not None:
-            set_length(config, run.updates - run.warm, batches(config), f"{self.file}: {run.name}")
+            set_length(config, run.updates - run.warm, count, f"{self.file}: {run.name}")
         rule = rule_of_job(config, self.earlier)
         identity = {
             "config": _identity({**config, **in_identity(rule)}),
             "teachers": {teacher: needed[other].key for teacher, other in run.teachers.items()},
             "init": needed[run.init].key if run.init else None,
-            "data": fingerprint(config),
+            "data": data,
             "version": __version__,
         }
         # before the folders of this place are put into the config
         key, digests = digest(identity), digests_of(identity)
-        shared = run.one_per == "fold"
         parts = [fold] if fold else []
         parts += [trial] if trial not in ("", NEEDED) else []
         parts += ["shared" if shared else f"seed{seed}", key]
         place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
-        name = job_name(run.name, labels, fold, None if shared else seed, trial)
         _check_length(place, f"{self.file}: {name}")
         self._connect(config, run, needed, root)
         if (logger := get_value(config, "trainer.logger")) is not None:
@@ -488,6 +493,17 @@ def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict
             raise InputError(f"{path}: axis {axis!r}: its labels name folders, so they may not hold / or be empty.")
         axes[str(axis)] = {str(label): values for label, values in labels.items()}
     return axes
+
+
+@contextlib.contextmanager
+def _naming(job: str) -> Iterator[None]:
+    """A refusal of the data of a fold names the job: those of all others may be accepted."""
+    try:
+        yield
+    except InputError as error:
+        if not job:
+            raise
+        raise InputError(f"{job}: {one_line(error)}") from error
 
 
 def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
