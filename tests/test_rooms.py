@@ -166,9 +166,9 @@ def test_files_are_replaced_in_one_place():
 
 
 def test_a_recipe_stands_once():
-    """Lines of the shipped configs without comments and blank ones."""
-    folder = ROOT.parent / "experiments"
-    lines = [line.strip() for path in folder.rglob("*.yaml") for line in path.read_text().splitlines()]
+    """Lines of the shipped configs without comments and blank ones; ``kdlab tune`` writes ``tuned.yaml``."""
+    written = [path for path in (ROOT.parent / "experiments").rglob("*.yaml") if path.name != "tuned.yaml"]
+    lines = [line.strip() for path in written for line in path.read_text().splitlines()]
     assert 0 < sum(bool(line) and not line.startswith("#") for line in lines) <= 1850
 
 
