@@ -189,7 +189,8 @@ def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *,
             text += f".. literalinclude:: /experiments/methods/{file}.yaml\n   :language: yaml\n\n"
     if rows := rows_of([*files, name.lower()], evidence):
         text += title("In the studies", "-")
-        text += "Percent; what was compared, and what follows from it: :doc:`/experiments/earlier_results`.\n\n"
+        text += "Percent; what was compared, and what follows from it: :doc:`/experiments/every_method`, "
+        text += ":doc:`/experiments/README` and, under earlier rules, :doc:`/experiments/earlier_results`.\n\n"
         text += list_table(["study", "run", "test accuracy", "minus scratch", "minus kd"], rows)
     text += title("Arguments", "-") + f".. autoclass:: kdlab.{name}\n\n"
     objective = getattr(cls, "made_from", None)  # methods that are written by hand have none
@@ -200,7 +201,8 @@ def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *,
 
 def method_pages() -> dict[str, str]:
     """File of the site -> the page of each method."""
-    evidence = tables((ROOT / "experiments/earlier_results.md").read_text(encoding="utf-8"))
+    files = [f"experiments/{name}.md" for name in ("every_method", "README", "earlier_results")]
+    evidence = tables("\n".join((ROOT / file).read_text(encoding="utf-8") for file in files))
     pages, seen = {}, set[str]()
     for name, cls in methods().items():
         pages[f"docs/methods/{name}.rst"] = method_page(name, cls, evidence, first=cls.__module__ not in seen)

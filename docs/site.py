@@ -39,7 +39,7 @@ SECTIONS = {
         "Evidence",
         "Tables of studies with what they do not show, speed and memory, and the runs behind defaults.",
         {
-            "Studies": ["../experiments/README", "../experiments/earlier_results"],
+            "Studies": ["../experiments/README", "../experiments/every_method", "../experiments/earlier_results"],
             "Speed and defaults": ["../benchmarks/README", "../benchmarks/long/*"],
         },
     ),
