@@ -143,8 +143,8 @@ def main() -> None:
         if {"-h", "--help"} & set(words) and name in usage.PARSERS:
             usage.PARSERS[name]().print_help()
             return
-        if name == "completion":  # at every press of the tab key: before Lightning is imported
-            _completion(words[1:])
+        if name in _LIGHT:  # before Lightning is imported, which takes seconds
+            _COMMANDS[name](words[1:])
             return
         if name in ("study", "tune"):  # a job is one process, whatever SLURM started
             one_process()
@@ -240,6 +240,9 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], None] | None]] = {
 }
 _SUBCOMMANDS = tuple(name for name, (_, function) in COMMANDS.items() if function is None)
 _COMMANDS = {name: function for name, (_, function) in COMMANDS.items() if function is not None}
+
+#: those that need no Lightning; completion runs at every press of the tab key
+_LIGHT = ("nets", "completion")
 
 
 def overview() -> str:

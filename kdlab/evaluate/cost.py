@@ -86,7 +86,7 @@ def latency(net: nn.Module, shape: tuple[int, ...], runs: int = 50, seconds: flo
         net: the net; a copy in evaluation mode is measured, without gradients, after a warm-up.
         shape: of one sample, ``(C, T)`` or ``(C, H, W)``.
         runs: number of measurements.
-        seconds: no measurement begins after so long, once there are three; likewise in the warm-up.
+        seconds: no measurement begins after so long, once there are three; a third of it in the warm-up.
 
     Raises:
         InputError: when ``runs`` is below 1, or the net does not read this shape.
@@ -130,7 +130,7 @@ def _median_ms(call: Callable[[], object], runs: int, seconds: float = math.inf)
     if runs < 1:
         raise InputError(f"runs: must be at least 1, but got {runs}. Raise it.")
     with _one_thread():
-        _timed(call, min(_WARM_UP, runs), seconds, 1)
+        _timed(call, min(_WARM_UP, runs), seconds / 3, 1)
         return 1000 * statistics.median(_timed(call, runs, seconds, _FEWEST))
 
 

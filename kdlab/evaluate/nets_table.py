@@ -11,7 +11,7 @@ from typing import Any
 
 from kdlab import nets, usage
 from kdlab.evaluate.cost import latency, macs, parameters
-from kdlab.evaluate.tables import markdown
+from kdlab.evaluate.markdown import markdown
 from kdlab.types import InputError
 
 #: name -> class and arguments; names of nets that there is only for signals end the table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
+from kdlab.evaluate.markdown import markdown as markdown
 from kdlab.functional import SCORES
 from kdlab.methods.selection import in_words
 
@@ -82,27 +83,6 @@ def by_class(evaluations: Mapping[str, Evaluation]) -> str:
             row["average precision %"] = "" if precision is None or precision != precision else _percent(precision)
             rows.append(row | {"ECE %": _percent(one.per_class["ece"][k])})
     return markdown(rows)
-
-
-def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """A table whose columns are the keys of all rows, in the order in which they come; missing cells stay empty.
-
-    Example:
-        >>> print(markdown([{"run": "a", "x": "1"}, {"run": "b", "y": "2"}]))
-        | run | x | y |
-        |---|--:|--:|
-        | a | 1 |  |
-        | b |  | 2 |
-    """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *([row.get(c, "") for c in columns] for row in rows)]
-    text = [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
-    text[1] = text[1].replace(" ", "")
-    return "\n".join(text)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _cost(one: Evaluation) -> dict[str, str]:
