@@ -29,6 +29,7 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.fields import Setting, argument, setting
+from kdlab.functional.transport import transported
 from kdlab.methods.decay import Decaying
 from kdlab.methods.made import Distilled
 from kdlab.methods.teacher_costs import checked_costs, costs_of
@@ -93,7 +94,7 @@ class WKDLObjective(Decaying):
         for name, weight in self.weights_of(teachers).items():
             log_q, q = _parts(self.scaled(teachers[name].logits.detach()), own, self.temperature)
             setting = self._costs_of(name, p), self.regularisation, self.iterations
-            moved = functional.transport_cost(p.flatten(0, 1), q.flatten(0, 1), *setting).view_as(share)
+            moved = transported(p.flatten(0, 1), q.flatten(0, 1), *setting).view_as(share)
             values.append(weight * (share * torch.stack([-log_q.exp() * log_p, moved])).sum(2).mean(1))
         certainty, moved = self.decay * torch.stack(values).sum(0)
         terms = {"target": certainty, "transport": self.transport_weight * moved}
