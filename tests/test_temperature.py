@@ -109,7 +109,7 @@ def test_its_gradient_is_reversed(epoch, epochs, factor):
 
 @pytest.mark.parametrize("cls", [cls for cls in having("learn_temperature") if cls is not MTKDRLObjective])
 def test_its_gradient_is_that_of_both_sides(cls):
-    """By differences in float64: the probabilities of both depend on it; MTKD-RL's agent reads them without gradient."""
+    """By differences in float64; MTKD-RL is left out, whose agent reads without gradient what depends on it."""
 
     def double(given):
         return Output(given.logits.double(), {name: feature.double() for name, feature in given.features.items()})

@@ -24,7 +24,7 @@ def transport_cost(
         student: ``p (R, K)``, rows of sum 1, 0 in classes that are left out of both.
         teacher: ``q (R, K)``; detached.
         costs: ``c (K, K)``, at least 0; detached.
-        regularisation: ``eta``, above 0.
+        regularisation: ``eta``, above 0; below a twentieth of the highest cost much of the cost is lost in ``epsilon``.
         iterations: at least 1.
 
     Shapes:
