@@ -316,6 +316,28 @@ def test_other_weights_are_refused_by_name():
             make()
 
 
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["encoder.", "_orig_mod.", "module.backbone.", "model.module."])
+def test_names_behind_a_prefix_and_weights_in_another_dict(prefix, wrapper):
+    state, net = drawn(limu_shapes()), LIMUBERT(num_classes=4)
+    given = {prefix + name: value for name, value in state.items()} | drawn(LIMU_HEADS)
+    net.take_published(given if wrapper is None else {"epoch": 3, wrapper: given}, "file")
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in state.items())
+    later = {prefix + name.replace("vit_unit.", "transf_unit."): value for name, value in mantis_state().items()}
+    mantis = Mantis(num_classes=4)
+    mantis.take_published(later, "file")
+    assert torch.equal(mantis.vit_unit.cls_token, later[f"{prefix}transf_unit.cls_token"])
+
+
+def test_weights_of_two_nets_and_whole_numbers_are_refused():
+    state, net = drawn(limu_shapes()), LIMUBERT(num_classes=4)
+    two = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+    with pytest.raises(InputError, match=r"21 of another net \(teacher\.transformer"):
+        net.take_published(two, "file")
+    with pytest.raises(InputError, match=r"must be floating-point numbers .* are torch\.int8\. .*not quantised"):
+        net.take_published({name: value.to(torch.int8) for name, value in state.items()}, "file")
+
+
 def write_safetensors(path, state):
     table, numbers = {"__metadata__": {"format": "pt"}}, b""
     for name, value in state.items():
