@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import kdlab
+from kdlab.methods.dkd import DKDObjective
 from kdlab.methods.nkd import NKDObjective
 from kdlab.methods.wkdl import WKDLObjective
 from kdlab.types import InputError, Output
@@ -72,7 +73,7 @@ def test_ranges():
         kdlab.methods.nkd.NKD(net, {"raw": kdlab.Teacher(net=net)}, temperature=0.0)
 
 
-@pytest.mark.parametrize("cls", [NKDObjective, WKDLObjective])
+@pytest.mark.parametrize("cls", [NKDObjective, WKDLObjective, DKDObjective])
 def test_a_window_without_a_label_adds_nothing_in_either_form(cls):
     rng = np.random.default_rng(2)
     student, teacher = (Output(torch.tensor(z), {}) for z in rng.normal(0, 2, (2, 4, 5)))
