@@ -13,6 +13,7 @@ from kdlab import KD, Supervised, Teacher, cli
 from kdlab.data import BasicMotions
 from kdlab.export import export
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets import LIMUBERT, HARNet, Mantis, WideResNet
 from kdlab.types import InputError
 from tests.configs import config_of
@@ -323,10 +324,18 @@ def test_names_behind_a_prefix_and_weights_in_another_dict(prefix, wrapper):
     given = {prefix + name: value for name, value in state.items()} | drawn(LIMU_HEADS)
     net.take_published(given if wrapper is None else {"epoch": 3, wrapper: given}, "file")
     assert all(torch.equal(net.state_dict()[name], value) for name, value in state.items())
-    later = {prefix + name.replace("vit_unit.", "transf_unit."): value for name, value in mantis_state().items()}
+
+
+def test_other_names_behind_a_prefix():
+    later = {name.replace("vit_unit.", "encoder.transf_unit."): value for name, value in mantis_state().items()}
+    later = {name if name.startswith("encoder.") else f"encoder.{name}": value for name, value in later.items()}
     mantis = Mantis(num_classes=4)
     mantis.take_published(later, "file")
-    assert torch.equal(mantis.vit_unit.cls_token, later[f"{prefix}transf_unit.cls_token"])
+    assert torch.equal(mantis.vit_unit.cls_token, later["encoder.transf_unit.cls_token"])
+    given, net = (WideResNet(10, 1, in_channels=2, num_classes=3) for _ in range(2))
+    foreign = {f"encoder.{n}": v for n, v in given.state_dict().items() if not n.startswith("standardize.")}
+    with_foreign_weights(net, {"state_dict": foreign}, "file", statistics_given=True)
+    assert torch.equal(net.head.weight, given.head.weight)
 
 
 def test_weights_of_two_nets_and_whole_numbers_are_refused():
