@@ -212,6 +212,17 @@ _ENTRIES = r"""@article{adams2017persistence,
   note = {arXiv:2502.15637}
 }
 
+@article{hansen1990neural,
+  title = {Neural network ensembles},
+  author = {Hansen, Lars Kai and Salamon, Peter},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence},
+  volume = {12},
+  number = {10},
+  pages = {993--1001},
+  year = {1990},
+  doi = {10.1109/34.58871}
+}
+
 @inproceedings{he2016deep,
   title = {Deep residual learning for image recognition},
   author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
@@ -523,6 +534,16 @@ _ENTRIES = r"""@article{adams2017persistence,
   booktitle = {International Conference on Learning Representations (ICLR)},
   year = {2020},
   note = {arXiv:1910.10699}
+}
+
+@inproceedings{szegedy2015going,
+  title = {Going deeper with convolutions},
+  author = {Szegedy, Christian and Liu, Wei and Jia, Yangqing and Sermanet, Pierre and Reed, Scott and Anguelov,
+    Dragomir and Erhan, Dumitru and Vanhoucke, Vincent and Rabinovich, Andrew},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2015},
+  doi = {10.1109/CVPR.2015.7298594},
+  note = {arXiv:1409.4842}
 }
 
 @inproceedings{tung2019similarity,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kdlab import augment, cli
+from kdlab import EnsembleTeacher, augment, cli
 from kdlab.callbacks import EarlyStoppedTeacher, MarginMapPictures, TemperatureAnnealing, WeightAnnealing
 from kdlab.citations import BIBTEX, papers
 from kdlab.methods.amd import AMDObjective
@@ -132,4 +132,6 @@ def test_order_and_classes() -> None:
     assert papers([TemperatureAnnealing()]) == ("jafari2021annealing",)
     named = {name: papers([getattr(augment, name)]) for name in ("Removal", "Noise", "Shift", "Mix1", "Mix2", "Crop")}
     assert named == {name: () if name == "Crop" else ("jeon2022role",) for name in named}
+    assert papers([EnsembleTeacher]) == ("hansen1990neural",)
+    assert papers([augment.RandomResizedCrop()]) == papers([augment.ResizedCropFlip()]) == ("szegedy2015going",)
     assert all(key in BIBTEX for keys in named.values() for key in keys)

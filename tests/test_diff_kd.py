@@ -202,6 +202,10 @@ def test_without_logits_a_teacher_may_have_other_classes():
     assert list(objective.adapters) == ["raw_stage3"]
     assert objective.adapters["raw_stage3"].encode[0].out_channels == 3
     assert float(terms["logits"]) == 0
+    with pytest.raises(InputError, match=r"logits_weight must stay 0 .*, but got 1\.0\. Begin with a small weight"):
+        objective.set("logits_weight", 1.0)  # as a callback does: the term would stay 0
+    objective.set("logits_weight", 0.0)
+    DiffKDObjective().set("logits_weight", 0.0)
 
 
 def test_a_fit_from_images_to_signals_with_constant_windows(tmp_path):

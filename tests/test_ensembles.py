@@ -16,6 +16,7 @@ import torch
 from kdlab import AT, KD, CrossFittedTeacher, EnsembleTeacher, InputError, Supervised, Teacher, TeacherCache, cli
 from kdlab.data import ArrayDataModule, CrossFit
 from kdlab.methods.checkpoints import read_checkpoint
+from kdlab.methods.ensemble_weights import validation_weights
 from kdlab.nets import WideResNet
 from kdlab.study.command import main
 from kdlab.study.plan import COPY, Study
@@ -140,6 +141,24 @@ def test_weights_by_validation(tmp_path: Path, files: dict[str, str]) -> None:
     live, _ = fitted(tmp_path, EnsembleTeacher(ensemble(files).members, "validation"))
     cached, _ = fitted(tmp_path, EnsembleTeacher(ensemble(files).members, "validation"), TeacherCache())
     assert all(torch.equal(value, live.state_dict()[name]) for name, value in cached.state_dict().items())
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0, 1e4])
+def test_weights_of_nets_whose_logits_differ_in_scale(scale: float) -> None:
+    """A member whose logits are much larger gets a small weight, and none becomes NaN."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(6, size=60)
+    z = np.stack([k * (rng.normal(size=(60, 6)) + 1.2 * np.eye(6)[y]) for k in (1.0, scale)], 1)
+
+    def loss(w: Any) -> float:
+        mean = np.tensordot(z, w, (1, 0))
+        return float(np.mean(scipy.special.logsumexp(mean, axis=1) - mean[np.arange(60), y]))
+
+    found = validation_weights(torch.tensor(z), torch.tensor(y))
+    shares = np.linspace(0, 1, 1001)
+    best = min(shares, key=lambda share: loss(np.array([1 - share, share])))
+    assert sum(found) == pytest.approx(1)
+    assert found[1] == pytest.approx(best, abs=1.01e-3)
 
 
 def test_what_is_refused(files: dict[str, str]) -> None:

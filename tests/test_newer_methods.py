@@ -76,6 +76,12 @@ def test_log_of_powers():
     assert same.grad.isfinite().all()
 
 
+def test_powers_below_one_have_a_gradient_where_features_are_equal():
+    equal = torch.ones(3, 2, requires_grad=True)  # as a batch of still windows has them
+    functional.log_power_distance(equal, torch.full((3, 2), 5.0), exponent=0.5).backward()
+    assert equal.grad.isfinite().all()
+
+
 def test_contrast_and_consistency():
     u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in RNG.normal(0, 1, (2, 8, 5)))
     similarity = np.e * u @ v.T

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import kdlab
+from kdlab.methods.dkd import DKDObjective
 from kdlab.methods.nkd import NKDObjective
+from kdlab.methods.wkdl import WKDLObjective
 from kdlab.types import InputError, Output
 
 
@@ -69,3 +71,17 @@ def test_ranges():
     net = kdlab.nets.WideResNet(10, 1, in_channels=3, num_classes=3)
     with pytest.raises(InputError, match="temperature must be"):
         kdlab.methods.nkd.NKD(net, {"raw": kdlab.Teacher(net=net)}, temperature=0.0)
+
+
+@pytest.mark.parametrize("cls", [NKDObjective, WKDLObjective, DKDObjective])
+def test_a_window_without_a_label_adds_nothing_in_either_form(cls):
+    rng = np.random.default_rng(2)
+    student, teacher = (Output(torch.tensor(z), {}) for z in rng.normal(0, 2, (2, 4, 5)))
+    target = torch.tensor([0, -1, 2, -1])
+    rows = torch.eye(6, 5, dtype=torch.float64)[target]
+    index, zeros = (cls()(student=student, teachers={"raw": teacher}, target=given) for given in (target, rows))
+    labelled = [Output(output.logits[::2], {}) for output in (student, teacher)]
+    alone = cls()(student=labelled[0], teachers={"raw": labelled[1]}, target=target[::2])
+    for term in set(index) - {"ce"}:
+        torch.testing.assert_close(index[term], zeros[term])
+        torch.testing.assert_close(index[term], alone[term] / 2)  # the mean is that of all windows

@@ -13,6 +13,7 @@ from kdlab import KD, Supervised, Teacher, cli
 from kdlab.data import BasicMotions
 from kdlab.export import export
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods.foreign_weights import with_foreign_weights
 from kdlab.nets import LIMUBERT, HARNet, Mantis, WideResNet
 from kdlab.types import InputError
 from tests.configs import config_of
@@ -314,6 +315,36 @@ def test_other_weights_are_refused_by_name():
     for make in (lambda: HARNet(7), lambda: LIMUBERT(heads=5), lambda: Mantis(dropout=1.0)):
         with pytest.raises(InputError, match="must"):
             make()
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["encoder.", "_orig_mod.", "module.backbone.", "model.module."])
+def test_names_behind_a_prefix_and_weights_in_another_dict(prefix, wrapper):
+    state, net = drawn(limu_shapes()), LIMUBERT(num_classes=4)
+    given = {prefix + name: value for name, value in state.items()} | drawn(LIMU_HEADS)
+    net.take_published(given if wrapper is None else {"epoch": 3, wrapper: given}, "file")
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in state.items())
+
+
+def test_other_names_behind_a_prefix():
+    later = {name.replace("vit_unit.", "encoder.transf_unit."): value for name, value in mantis_state().items()}
+    later = {name if name.startswith("encoder.") else f"encoder.{name}": value for name, value in later.items()}
+    mantis = Mantis(num_classes=4)
+    mantis.take_published(later, "file")
+    assert torch.equal(mantis.vit_unit.cls_token, later["encoder.transf_unit.cls_token"])
+    given, net = (WideResNet(10, 1, in_channels=2, num_classes=3) for _ in range(2))
+    foreign = {f"encoder.{n}": v for n, v in given.state_dict().items() if not n.startswith("standardize.")}
+    with_foreign_weights(net, {"state_dict": foreign}, "file", statistics_given=True)
+    assert torch.equal(net.head.weight, given.head.weight)
+
+
+def test_weights_of_two_nets_and_whole_numbers_are_refused():
+    state, net = drawn(limu_shapes()), LIMUBERT(num_classes=4)
+    two = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+    with pytest.raises(InputError, match=r"21 of another net \(teacher\.transformer"):
+        net.take_published(two, "file")
+    with pytest.raises(InputError, match=r"must be floating-point numbers .* are torch\.int8\. .*not quantised"):
+        net.take_published({name: value.to(torch.int8) for name, value in state.items()}, "file")
 
 
 def write_safetensors(path, state):

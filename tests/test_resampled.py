@@ -68,6 +68,11 @@ def test_a_large_offset_does_not_reach_the_samples() -> None:
     assert float((difference - 1e8).abs().max()) < 1e-6
 
 
+@pytest.mark.parametrize("border", ["line", "edge", "mean"])
+def test_a_window_of_one_sample_stays_as_it_is(border: Any) -> None:
+    assert Resampled(rate=100, source_rate=50, border=border)([[3.0]]).tolist() == [[3.0, 3.0]]
+
+
 def test_length_part_and_scale() -> None:
     x = np.arange(10.0)[None]
     for part, expected in {"end": [6, 7, 8, 9], "centre": [3, 4, 5, 6], "start": [0, 1, 2, 3]}.items():

@@ -120,6 +120,11 @@ def test_two_classes_and_refusals(tmp_path):
     for bad in ([[0.0, 1.0]], [[0.0, -1.0], [1.0, 0.0]], [[0.0, float("inf")], [1.0, 0.0]], []):
         with pytest.raises(InputError, match=r"WKDLObjective: costs must be K rows of K finite numbers"):
             WKDLObjective(costs=bad)
+    far = [[0.0, 3.0], [3.0, 0.0]]  # with .05 moving all mass would cost 1e-9 in place of 3
+    for arguments in ({"regularisation": 0.03}, {"costs": far}):
+        with pytest.raises(InputError, match=r"WKDLObjective: regularisation must be at least 0\.\d+ for costs up to"):
+            WKDLObjective(**arguments)
+    WKDLObjective(costs=far, regularisation=0.15)
     with pytest.raises(InputError, match=r"costs \(K, K\).*\(4, 4\)"):
         WKDLObjective(costs=COSTS.tolist())(
             student=Output(torch.zeros(1, 2), {}), teachers=two, target=torch.tensor([0])

@@ -174,6 +174,7 @@ class RandomResizedCrop(Augmentation):
         (3, 2, 2)
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("szegedy2015going",)
     sample_ndims: ClassVar[tuple[int, ...]] = (3,)
     whole: ClassVar[bool] = True
 
@@ -200,6 +201,7 @@ class ResizedCropFlip(Augmentation):
         probability: of mirroring, 0 to 1.
     """
 
+    paper: ClassVar[tuple[str, ...]] = ("szegedy2015going",)
     sample_ndims: ClassVar[tuple[int, ...]] = (3,)
     whole: ClassVar[bool] = True
 

@@ -119,8 +119,8 @@ def target_class_kl(
     Args:
         student_logits: ``(B, K)`` with ``K >= 3``.
         teacher_logits: ``(B, K)``; detached.
-        target: the true classes ``(B,)``, or class probabilities ``(B, K)``, over which the divergence is averaged
-            (as the labels of a mixed window are); they need ``B K^2`` numbers of memory.
+        target: the true classes ``(B,)``, -1 for none, or class probabilities ``(B, K)``, over which the divergence is
+            averaged (as the labels of a mixed window are); they need ``B K^2`` numbers of memory.
         temperature: ``T > 0``, a number or a 0-dim tensor (which is never read on the host).
         kl_reduction: ``"batchmean"`` as in the equation; ``"mean"`` averages over the two events (here) or the
             ``K - 1`` other classes too.
@@ -146,7 +146,7 @@ def target_class_kl(
     if target.is_floating_point():
         student, teacher, index = _every_class(student, teacher)
     else:
-        index = target.long()
+        index = target.long().clamp_min(0)
     per_sample = F.kl_div(_is_target(student, index), _is_target(teacher, index), reduction="none", log_target=True)
     return _mean_over_targets(_over_events(per_sample, kl_reduction), target) * temperature**2
 
@@ -179,7 +179,7 @@ def other_classes_kl(
     if target.is_floating_point():
         student, teacher, index = _every_class(student, teacher)
     else:
-        index = target.long()
+        index = target.long().clamp_min(0)
     log_student, log_teacher = (F.log_softmax(_others(logits, index), dim=1) for logits in (student, teacher))
     per_sample = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)
     return _mean_over_targets(_over_events(per_sample, kl_reduction), target) * temperature**2
@@ -212,7 +212,9 @@ def _every_class(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _mean_over_targets(per_sample: Tensor, target: Tensor) -> Tensor:
-    return (per_sample.view_as(target) * target).sum(1).mean() if target.is_floating_point() else per_sample.mean()
+    """The mean over all windows, of which one without a label adds nothing."""
+    mixed = target.is_floating_point()
+    return (per_sample.view_as(target) * target).sum(1).mean() if mixed else (per_sample * (target >= 0)).mean()
 
 
 def _others(logits: Tensor, index: Tensor) -> Tensor:

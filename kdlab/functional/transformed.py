@@ -144,7 +144,8 @@ def log_power_distance(
         return (x - mean) / (variance + norm_eps).sqrt()
 
     difference = standardised(student) - standardised(teacher.detach())
-    return (difference.abs().pow(exponent).sum() + eps).log()
+    size = difference.abs().clamp_min(torch.finfo(difference.dtype).tiny)  # a power below 1 has an infinite slope at 0
+    return (size.pow(exponent).sum() + eps).log()
 
 
 @full_precision

@@ -24,7 +24,7 @@ def transport_cost(
         student: ``p (R, K)``, rows of sum 1, 0 in classes that are left out of both.
         teacher: ``q (R, K)``; detached.
         costs: ``c (K, K)``, at least 0; detached.
-        regularisation: ``eta``, above 0.
+        regularisation: ``eta``, above 0; below a twentieth of the highest cost much of the cost is lost in ``epsilon``.
         iterations: at least 1.
 
     Shapes:
@@ -43,12 +43,21 @@ def transport_cost(
         >>> print(f"{transport_cost(p, q, 0.4 * (1 - torch.eye(2))).item():.4f}")
         0.1195
     """
+    return transported(student, teacher.detach(), costs, regularisation, iterations)
+
+
+@full_precision
+def transported(student: Tensor, teacher: Tensor, costs: Tensor, regularisation: float, iterations: int) -> Tensor:
+    """:func:`transport_cost` with gradients to both probabilities: a learnt temperature is in those of the teacher too.
+
+    Arguments, shapes and errors as there.
+    """
     if student.shape != teacher.shape or student.ndim != 2 or costs.shape != (student.shape[1],) * 2:
         raise InputError(
             f"Probabilities must be (R, K) and costs (K, K), but the student has {shape_of(student)}, the teacher "
             f"{shape_of(teacher)} and the costs {shape_of(costs)}."
         )
-    costs, teacher = costs.detach().to(student.dtype), teacher.detach()
+    costs = costs.detach().to(student.dtype)
     kernel = (-costs / regularisation).exp()
     held = (student > 0).to(student.dtype)
     u = held / held.sum(1, keepdim=True)

@@ -94,6 +94,19 @@ class DiffKDObjective(WeightedTeachers):
         """Not where their weight is 0."""
         return self._initial.get("logits_weight", 1.0) > 0
 
+    def set(self, name: str, value: float) -> None:
+        """Change a setting in place.
+
+        Raises:
+            InputError: also if the logits get a weight that was 0 as the fit began, so that nothing compares them.
+        """
+        if name == "logits_weight" and value > 0 and not self.needs_logits:
+            raise InputError(
+                f"{type(self).__name__}: logits_weight must stay 0 where it is 0 as the fit begins, since no logits "
+                f"are read then, but got {value}. Begin with a small weight."
+            )
+        super().set(name, value)
+
     def at(self, epoch: int, batch_size: int | None = None, *, step: int = 0, epochs: int | None = None) -> None:
         """Other noise in every step."""
         self.step.fill_(step)

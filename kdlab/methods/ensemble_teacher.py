@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -44,6 +44,8 @@ class EnsembleTeacher(TeacherOfMembers):
         >>> teacher.views, teacher.weights
         (('raw', 'pi'), {'raw': 0.75, 'pi': 0.25})
     """
+
+    paper: ClassVar[tuple[str, ...]] = ("hansen1990neural",)
 
     def __init__(
         self, members: dict[str, Teacher], weights: dict[str, float] | Literal["validation"] | None = None

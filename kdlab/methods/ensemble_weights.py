@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 STEPS, PLACES = 2000, 3  # of the search; decimals of the weights
+_MOST, _LEAST = 20.0, 1e-12  # of an exponent; of a weight in the search: from 0 none would come back
 
 
 def validation_weights(logits: Tensor, target: Tensor) -> list[float]:
@@ -39,10 +40,10 @@ def validation_weights(logits: Tensor, target: Tensor) -> list[float]:
     for _ in range(STEPS):
         chance = torch.einsum("nmk,m->nk", z, weights).softmax(-1)
         gradient = (torch.einsum("nmk,nk->nm", z, chance) - of_target).mean(0)
-        moved = weights * torch.exp(-step * (gradient - gradient.min()))
-        moved = moved / moved.sum()
+        moved = weights * torch.exp(-(step * (gradient - gradient.min())).clamp(max=_MOST))
+        moved = (moved / moved.sum()).clamp(min=_LEAST)
         now = float(loss_at(moved))
-        if now > loss:
+        if not now <= loss:
             step /= 2
             if step < 1e-9:
                 break

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from kdlab.methods.checkpoints import assign
 from kdlab.nets.base import Backbone
+from kdlab.nets.given_names import unwrapped, without_prefix
 from kdlab.types import InputError
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def with_foreign_weights(
@@ -31,11 +30,7 @@ def with_foreign_weights(
     Raises:
         InputError: without weights, net or statistics, or when the weights are those of another net.
     """
-    state: Any = checkpoint
-    for key in _WRAPPERS:
-        if isinstance(state.get(key), Mapping):
-            state = state[key]
-            break
+    state: Any = unwrapped(checkpoint)
     state = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
     if not state:
         raise InputError(f"{what} must hold a state dict, but holds no weights. Name another file.")
@@ -47,6 +42,8 @@ def with_foreign_weights(
     rename: Any = getattr(net, "rename_released", None)  # nets with released weights
     if rename is not None:
         state = rename(state)
+    own = [name for name in net.state_dict() if not name.startswith("standardize.")]
+    state = without_prefix(state, own)
     if not any(key.startswith("standardize.") for key in state):
         if not statistics_given:
             raise InputError(

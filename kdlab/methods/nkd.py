@@ -56,7 +56,7 @@ class NKDObjective(WeightedTeachers):
         classes = torch.arange(student.logits.shape[1], device=target.device)
         mixed = target.is_floating_point()
         own = classes == (classes[None, :, None] if mixed else target[:, None, None])
-        share = target if mixed else torch.ones_like(student.logits[:, :1])  # of each class in the label
+        share = target if mixed else (target[:, None] >= 0).to(student.logits.dtype)  # of each class in the label
         p_own, q_own = _log_softmaxes(self.scaled(student.logits), own, self.temperature)
 
         def both(teacher: Output) -> Tensor:

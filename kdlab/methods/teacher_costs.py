@@ -13,6 +13,9 @@ from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, name_of
 from kdlab.types import InputError, Windows
 
+#: the highest cost that features give; the most that a cost may be over the regularisation
+HIGHEST, _RANGE = 1 - math.exp(-1), 20.0
+
 
 def checked_costs(who: str, value: Any) -> list[list[float]] | None:
     """Rows ``(K, K)`` of finite numbers of at least 0, or None.
@@ -30,6 +33,25 @@ def checked_costs(who: str, value: Any) -> list[list[float]] | None:
             f"{who}: costs must be K rows of K finite numbers of at least 0, or None, but got {value!r:.70}. Set them."
         )
     return [[float(x) for x in row] for row in rows]
+
+
+def check_regularisation(who: str, costs: list[list[float]] | None, regularisation: float) -> None:
+    """Refuse a transport whose cost would be lost in the ``epsilon`` of Sinkhorn's steps.
+
+    Args:
+        who: for the message.
+        costs: between classes; ``None``: those of features.
+        regularisation: of the transport.
+
+    Raises:
+        InputError: where it is less than a twentieth of the highest cost.
+    """
+    highest = HIGHEST if costs is None else max(map(max, costs))
+    if highest > _RANGE * regularisation * (1 + 1e-9):
+        raise InputError(
+            f"{who}: regularisation must be at least {highest / _RANGE:.3g} for costs up to {highest:.3g}, because the "
+            f"transport over larger ones is lost, but got {regularisation:g}. Raise it, or divide the costs."
+        )
 
 
 @torch.no_grad()

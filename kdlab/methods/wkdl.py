@@ -21,7 +21,6 @@ Differences from the reference code:
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -31,7 +30,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.decay import Decaying
 from kdlab.methods.made import Distilled
-from kdlab.methods.teacher_costs import checked_costs, costs_of
+from kdlab.methods.teacher_costs import HIGHEST, check_regularisation, checked_costs, costs_of
 from kdlab.types import Output, Windows
 
 
@@ -67,6 +66,7 @@ class WKDLObjective(Decaying):
     def __post_init__(self) -> None:
         """Initialise without costs."""
         super().__post_init__()
+        check_regularisation(type(self).__name__, self.costs, self.regularisation)
         self._costs: dict[str, Tensor] = {}
 
     def use_costs(self, costs: dict[str, Tensor]) -> None:
@@ -77,7 +77,7 @@ class WKDLObjective(Decaying):
         if self.costs is not None:
             self._costs.setdefault(name, torch.tensor(self.costs))
         if name not in self._costs:
-            return (1 - math.exp(-1)) * (1 - torch.eye(like.shape[-1], dtype=like.dtype, device=like.device))
+            return HIGHEST * (1 - torch.eye(like.shape[-1], dtype=like.dtype, device=like.device))
         self._costs[name] = self._costs[name].to(like.device)
         return self._costs[name]
 
@@ -87,13 +87,13 @@ class WKDLObjective(Decaying):
         """``{"ce": CE, "target": -rho sum_m w_m p_m[y] log p_s[y], "transport": rho gamma sum_m w_m W_m}``."""
         classes, mixed = torch.arange(student.logits.shape[1], device=target.device), target.is_floating_point()
         own = classes == (classes[None, :, None] if mixed else target[:, None, None])
-        share = target if mixed else torch.ones_like(student.logits[:, :1])  # of each class in the label
+        share = target if mixed else (target[:, None] >= 0).to(student.logits.dtype)  # of each class in the label
         log_p, p = _parts(self.scaled(student.logits), own, self.temperature)
         values = []
         for name, weight in self.weights_of(teachers).items():
             log_q, q = _parts(self.scaled(teachers[name].logits.detach()), own, self.temperature)
             setting = self._costs_of(name, p), self.regularisation, self.iterations
-            moved = functional.transport_cost(p.flatten(0, 1), q.flatten(0, 1), *setting).view_as(share)
+            moved = functional.transport.transported(p.flatten(0, 1), q.flatten(0, 1), *setting).view_as(share)
             values.append(weight * (share * torch.stack([-log_q.exp() * log_p, moved])).sum(2).mean(1))
         certainty, moved = self.decay * torch.stack(values).sum(0)
         terms = {"target": certainty, "transport": self.transport_weight * moved}

@@ -156,7 +156,7 @@ class Resampled(View):
 
             samples = y.cpu().numpy()
             mean = samples.mean(axis=-1, keepdims=True)
-            how = "constant" if self.border == "mean" else self.border
+            how = "constant" if self.border == "mean" or samples.shape[-1] == 1 else self.border  # no line through one
             found: Any = resample_poly(samples - mean, p, q, axis=-1, padtype=how) + mean
             y = torch.from_numpy(found).to(x.device)
         y = y if self.length is None else fitted(y, self.length, self.part)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdlab.nets.base import Backbone
+from kdlab.nets.given_names import unwrapped, without_prefix
 from kdlab.types import InputError
 
 #: names that a message lists
@@ -48,16 +49,17 @@ class Published(Backbone):
         """Load published weights, and take the input as it is.
 
         Args:
-            state: name -> tensor, from the file.
+            state: name -> tensor, from the file; also below one of the usual keys (``"state_dict"``), and with names
+                that all begin alike (``module.``, ``encoder.``).
             who: the file, for messages.
 
         Raises:
-            InputError: naming the weights that are missing, are of another net, have other shapes or are not finite;
-                nothing is loaded then.
+            InputError: naming the weights that are missing, are of another net, have other shapes or types or are not
+                finite; nothing is loaded then.
         """
-        given = {self.own_name(str(name)): value for name, value in state.items()}
-        given = {name: value for name, value in given.items() if not name.startswith(self.dropped or ("\0",))}
         expected, net = self.published(), type(self).__name__
+        given = without_prefix(unwrapped(state), expected, self.own_name)
+        given = {name: value for name, value in given.items() if not name.startswith(self.dropped or ("\0",))}
         wrong = {
             "missing": sorted(set(expected) - set(given)),
             "of another net": sorted(set(given) - set(expected)),
@@ -75,6 +77,12 @@ class Published(Backbone):
             raise InputError(
                 f"{who}: the weights must have the shapes of {net}({self._variant()}), but {len(shapes)} differ "
                 f"({_listed(shapes)}). Name the published file of this net, or set its arguments for this file."
+            )
+        own = self.state_dict()
+        if kinds := sorted(n for n in expected if given[n].is_floating_point() != own[n].is_floating_point()):
+            raise InputError(
+                f"{who}: the weights must be floating-point numbers where those of {net} are, but {_listed(kinds)} are "
+                f"{given[kinds[0]].dtype}. Name the published file of this net, which is not quantised."
             )
         if broken := sorted(name for name in expected if not torch.isfinite(given[name]).all()):
             raise InputError(f"{who}: the weights must be finite, but {_listed(broken)} are not. Get the file again.")
