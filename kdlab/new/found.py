@@ -131,12 +131,27 @@ def read_rate(text: str | None, hint: str = "") -> str:
             f"--rate: the sampling rate must be given in hertz, but got none{hint}. Write, for example, --rate 50."
         )
     try:
-        fine = text == UNKNOWN or 0 < float(text) < float("inf")
+        fine = text == UNKNOWN or ("_" not in text and 0 < float(text) < float("inf"))
     except ValueError:
         fine = False
     if not fine:
         raise InputError(f"--rate must be a number of hertz above 0, but got {text!r}. Write, for example, --rate 50.")
     return text
+
+
+def names_given(text: str) -> list[str]:
+    """The names in ``--channels``, without the blanks around them.
+
+    Raises:
+        InputError: an empty name.
+
+    >>> names_given("x, y ,z")
+    ['x', 'y', 'z']
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(f"--channels must be names between commas, but got {text!r}. Write, say, --channels x,y,z.")
+    return names
 
 
 def number(text: str) -> int | float:

@@ -14,6 +14,7 @@ from kdlab.types import InputError
 #: windows of training up to which nets are small
 SMALL = 4000
 EPOCHS, LEAST, MOST = 30, 300, 3000
+LEAST_PEOPLE = 3  # to train, validate and test on different ones
 _SEEDS = 10
 
 
@@ -57,6 +58,13 @@ def sizes_of(found: Found) -> Sizes:
     windows, people = found.windows, found.people
     own = windows.test is not None or "test_subjects" in found.init_args
     dropped = [] if own else _of_one_person(found)
+    given = found.init_args.get("drop_classes", [])
+    out = {*dropped, *map(str, given), *map(str, found.init_args.get("unknown_classes", []))}
+    if len(windows.classes) - len(out) < 2:
+        raise InputError(
+            f"--labels: at least 2 classes must be there, each of 2 people, but got {', '.join(windows.classes)}"
+            f"{f', without {sorted(out)}' if out else ''}. Name the activity, or record more people."
+        )
     folds, split, train = _folds(found, dropped, own)
     batch = int(found.init_args.get("batch_size", 64))
     while "batch_size" not in found.init_args and (
@@ -65,8 +73,6 @@ def sizes_of(found: Found) -> Sizes:
         batch //= 2
     updates = min(MOST, max(LEAST, EPOCHS * max(1, train // batch)))
     length, small = windows.windows["raw"].shape[2], train <= SMALL
-    given = found.init_args.get("drop_classes", [])
-    out = {*dropped, *map(str, given), *map(str, found.init_args.get("unknown_classes", []))}
     return Sizes(
         folds=folds,
         classes=len(windows.classes) - len(out),
@@ -83,10 +89,10 @@ def sizes_of(found: Found) -> Sizes:
 
 
 def _of_one_person(found: Found) -> list[str]:
-    """Classes that cannot be trained on some people and tested on others."""
-    if not found.people or found.init_args.get("split") == "random_windows":
+    """Classes that cannot be trained on some people and tested on others: of one person alone, or without windows."""
+    if len(found.people) < LEAST_PEOPLE or found.init_args.get("split") == "random_windows":
         return []
-    return [name for label, name in enumerate(found.windows.classes) if len(found.people_of(label)) == 1]
+    return [name for label, name in enumerate(found.windows.classes) if len(found.people_of(label)) <= 1]
 
 
 def _folds(found: Found, dropped: list[str], own: bool) -> tuple[int | str | None, dict[str, Any], int]:
@@ -94,7 +100,7 @@ def _folds(found: Found, dropped: list[str], own: bool) -> tuple[int | str | Non
     people = found.people
     if not people or own or found.init_args.get("split") == "random_windows":
         return None, {}, _training(found, dropped, None, {})
-    if len(people) < 3:
+    if len(people) < LEAST_PEOPLE:
         raise InputError(
             f"--people: at least 3 must be there, to train, validate and test on different ones, but got "
             f"{', '.join(people)}. Record more people; --set split=random_windows mixes their windows, and its results "
