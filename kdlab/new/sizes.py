@@ -58,8 +58,13 @@ def sizes_of(found: Found) -> Sizes:
     windows, people = found.windows, found.people
     own = windows.test is not None or "test_subjects" in found.init_args
     dropped = [] if own else _of_one_person(found)
-    given = found.init_args.get("drop_classes", [])
-    out = {*dropped, *map(str, given), *map(str, found.init_args.get("unknown_classes", []))}
+    given, unknown = _named(found, "drop_classes"), _named(found, "unknown_classes")
+    if strange := [name for name in (*given, *unknown) if name not in windows.classes]:
+        raise InputError(
+            f"--set drop_classes, unknown_classes: must be classes of the data, {', '.join(windows.classes)}, but got "
+            f"{', '.join(strange)}. Correct it."
+        )
+    out = {*dropped, *given, *unknown}
     if len(windows.classes) - len(out) < 2:
         raise InputError(
             f"--labels: at least 2 classes must be there, each of 2 people, but got {', '.join(windows.classes)}"
@@ -88,6 +93,12 @@ def sizes_of(found: Found) -> Sizes:
     )
 
 
+def _named(found: Found, argument: str) -> list[str]:
+    """The classes that an argument names."""
+    value = found.init_args.get(argument)
+    return list(map(str, value if isinstance(value, list) else [] if value is None else [value]))
+
+
 def _of_one_person(found: Found) -> list[str]:
     """Classes that cannot be trained on some people and tested on others: of one person alone, or without windows."""
     if len(found.people) < LEAST_PEOPLE or found.init_args.get("split") == "random_windows":
@@ -107,8 +118,9 @@ def _folds(found: Found, dropped: list[str], own: bool) -> tuple[int | str | Non
             "hold for none but them."
         )
     reason: InputError | None = None
+    seeds = [0] if "split_seed" in found.init_args else range(_SEEDS)  # 0: as it was given
     for folds in _candidates(len(people)):
-        for seed in range(_SEEDS):
+        for seed in seeds:
             split = {**({"val_count": 1} if len(people) == 3 else {}), **({"split_seed": seed} if seed else {})}
             try:
                 tested = [None, *make_folds(folds, people).values()]
@@ -129,10 +141,12 @@ def _candidates(people: int) -> Iterator[int | str]:
 def _training(found: Found, dropped: list[str], tested: list[str] | None, split: dict[str, Any]) -> int:
     """Training windows of a split, which is checked as that of a run is."""
     arguments = found.init_args
-    labels = [found.windows.classes.index(name) for name in {*dropped, *map(str, arguments.get("drop_classes", []))}]
-    names = ("split", "test_subjects", "val_subjects", "val_fraction", "val_count", "val_choice")
+    place = found.windows.classes.index
+    out, unknown = {*dropped, *_named(found, "drop_classes")}, _named(found, "unknown_classes")
+    names = ("split", "test_subjects", "val_subjects", "val_fraction", "val_count", "val_choice", "train_per_class")
     given = {name: arguments[name] for name in names if name in arguments}
     seed = split.get("split_seed", arguments.get("split_seed", 0))
     more = {name: value for name, value in split.items() if name != "split_seed"}
     given = {**more, **given, **({"test_subjects": tested} if tested else {}), "seed": seed}
-    return len(make_split(found.windows, dropped=labels, **given).rows["train"])
+    parts = make_split(found.windows, dropped=list(map(place, out)), unknown=list(map(place, unknown)), **given)
+    return len(parts.rows["train"])
