@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+import kdlab
+from kdlab import cli
 from kdlab.data import ArrayDataModule, RecordingDataModule
 from kdlab.new.command import main
 from kdlab.types import InputError
@@ -83,6 +85,17 @@ def test_a_class_without_windows_is_left_out_and_one_class_is_none(here, capsys)
     alone = refusal("g", "--data", saved("one.npz", y=np.zeros(96, int)), *RATE)
     assert alone.startswith("--labels: at least 2 classes must be there, each of 2 people, but got 0.")
     assert "at least 3 must be there" in refusal("g", "--data", saved("p.npz", subject=np.zeros(96, int)), *RATE)
+
+
+def test_arguments_of_the_split_count_and_a_strange_class_is_refused(here):
+    file = saved("w.npz", y=np.arange(96) % 4)
+    said = refusal("f", "--data", file, *RATE, "--set", "drop_classes=[walk]")
+    assert "must be classes of the data, 0, 1, 2, 3, but got walk" in said
+    main(["f", "--data", file, *RATE, "--set", "drop_classes=[2]", "--set", "unknown_classes=3"])
+    assert "num_classes: 2" in Path("f/scratch.yaml").read_text()
+    main(["g", "--data", file, *RATE, "--set", "train_per_class=2", "--set", "split_seed=7"])
+    data = yaml.safe_load(Path("g/data.yaml").read_text())["data"]["init_args"]
+    assert (data["split_seed"], data["batch_size"]) == (7, 4)  # of 8 training windows
 
 
 def test_names_of_channels_have_no_blanks_and_none_is_empty(here):
@@ -176,3 +189,48 @@ def test_a_slow_recording_to_predict_is_a_warning(here):
         UserWarning, match=r"slow: its rate must be that .* 50 Hz, but it is 25 Hz, so nothing above 12.5"
     ):
         data.setup("predict")
+
+
+def refused(*words):
+    with pytest.raises(InputError) as caught:
+        cli.run(list(words))
+    return str(caught.value)
+
+
+def test_a_wrong_kind_of_file_or_folder_is_named_as_such(here, capsys):
+    Path("study.yaml").write_text("study: mine/study\nstudents:\n  kd: {config: kd.yaml}\n")
+    Path("kd.yaml").write_text("run: mine/kd\n")
+    said = refused("fit", "--config", "study.yaml")
+    assert "'study.yaml' must be the config of one run, but is a study of several. Run all of it by kdlab study" in said
+    with pytest.raises(InputError, match="is a study of several"):
+        cli.build("study.yaml")
+    with pytest.raises(SystemExit):
+        cli.run(["fit", "kd.yaml"])
+    assert "error: unrecognized arguments: kd.yaml. Write --config kd.yaml" in capsys.readouterr().err
+    for run in ("kd/fold1-seed0", "kd/fold2-seed0", "scratch/fold1-seed0"):
+        Path("runs/mine", run, "version_0/checkpoints").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"It holds 3 runs: name one of them, runs/mine/kd/fold1-seed0, runs/mine/kd/"):
+        kdlab.load("runs/mine")
+    with pytest.raises(InputError, match=r"It holds 2 runs: name one of them, runs/mine/kd/fold1-seed0"):
+        kdlab.load("runs/mine/kd")
+    with pytest.raises(InputError, match=r"but 'kd.yaml' is a \.yaml file\. Name the folder of the run"):
+        kdlab.load("kd.yaml")
+
+
+def test_a_stream_takes_a_student_and_names_the_unit_of_its_times():
+    class Means:
+        exact = False
+
+        def __call__(self, windows):
+            return windows.mean(2)
+
+    with pytest.raises(InputError, match=r"must be a student that was read, but got 'runs/mine'\. Pass kdlab\.load"):
+        kdlab.Stream("runs/mine")
+    channels = [{"name": "x"}, {"name": "y"}]
+    card = {"classes": ["x", "y"], "channels": channels, "sampling_rate": 50.0, "input": {"shape": ["B", 2, 100]}}
+    times, samples = np.arange(300), np.zeros((300, 2))
+    for unit, step in {"ms": 20.0, "us": 20_000.0, "ns": 2e7}.items():
+        with pytest.raises(InputError, match=rf"but got s, in which .* in place of 50\. Pass time_unit='{unit}'"):
+            kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * step, samples)
+    with pytest.raises(InputError, match=r"Pass recorded_at=25, or"):
+        kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * 0.04, samples)
