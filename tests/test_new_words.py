@@ -179,6 +179,20 @@ def test_folders_that_are_not_those_of_people_and_slow_recordings_are_doubts(her
     assert "3 names are below several folders (P0 below A, B), and each is taken as one person" in said
 
 
+def test_an_activity_in_the_path_is_no_column(here, capsys):
+    for person in range(4):
+        for act in ("sit", "walk"):
+            lines = table(f"rec/P{person}/{act}/{act}_1.csv", person, rows=300)
+            bare = [line.rpartition(",")[0].partition(",")[2] for line in lines]
+            Path(f"rec/P{person}/{act}/{act}_1.csv").write_text("\n".join(bare) + "\n")
+    words = ("--data", "rec", "--channels", "x,y,z", "--people", "folder:0", "--rate", "50")
+    for name, where in {"f": "part:0", "g": "folder:1", "h": "part:0,name:[a-z]+"}.items():
+        said = found(capsys, name, *words, "--labels", where)
+        assert "classes   2, windows each: sit 20, walk 20" in said
+        assert "people    4, windows each: P0 10, P1 10, P2 10, P3 10" in said
+    assert yaml.safe_load(Path("g/data.yaml").read_text())["data"]["init_args"]["label"] == {"folder": 1}
+
+
 def test_a_slow_recording_to_predict_is_a_warning(here):
     for person in range(4):
         table(f"rec/P{person}/w.csv", person)

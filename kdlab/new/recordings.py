@@ -47,8 +47,9 @@ def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any])
     labels = questions.ask(_labels, given.labels, root, files, columns, more, default=labels)
     rate = questions.ask(read_rate, given.rate, default="")
     if channels:  # one of the columns that are left may be the time
-        label = "label" if "intervals" not in labels else None  # the default of RecordingDataModule
-        used = {*channels, people.get("subject", {}).get("column"), *_words(more), labels.get("label", label)}
+        label = labels.get("label", "label" if "intervals" not in labels else None)  # the module's default
+        in_path = isinstance(label, dict)  # where it is found, which is no column
+        used = {*channels, people.get("subject", {}).get("column"), *_words(more), *([] if in_path else [label])}
         rest = [name for name in columns if name not in used]
         time = questions.ask(_time, given.time, rest, files[0], more, default=time)
     questions.end()
