@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kdlab.files import read_yaml
 from kdlab.types import InputError, MissingFileError
 
 INCLUDE = "include"
+_OF_STUDY = {"students", "scratch", "teachers", "baselines"}
 
 
 def read_config(path: Path, what: str, start: str = "the working directory") -> dict[str, Any]:
@@ -49,6 +51,11 @@ def read_config(path: Path, what: str, start: str = "the working directory") -> 
 
 def expand(content: Mapping[str, Any], path: Path, what: str) -> dict[str, Any]:
     """What a config file holds, laid over the files that it includes; the rest as :func:`read_config`."""
+    if "study" in content and _OF_STUDY & set(content):
+        raise InputError(
+            f"{what}: {str(path)!r} must be the config of one run, but is a study of several. Run all of it by kdlab "
+            f"study {shlex.quote(str(path))}, or name one of its configs."
+        )
     own = {key: value for key, value in content.items() if key != INCLUDE}
     if INCLUDE not in content:
         return own

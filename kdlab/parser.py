@@ -104,8 +104,9 @@ class Parser(LightningArgumentParser):
         """
         if Path(os.fspath(path)).is_file():  # fsspec reads others
             where, content = f"--config: {os.fspath(path)!r}", read_yaml(os.fspath(path), "--config")
-            if INCLUDE in content:
-                content = expand(content, Path(os.fspath(path)), "--config")
+            includes = INCLUDE in content
+            content = expand(content, Path(os.fspath(path)), "--config")
+            if includes:
                 self._content = yaml.safe_dump(content, default_style='"', sort_keys=False)  # a text stays a text
             self._check_sections(content, where)
             self._given.append((where, content))
@@ -173,6 +174,7 @@ _REASONS = (
     r"no module|does not correspond|could not be read|is abstract|must "
 )
 _MISSING = r"^the following arguments are required: .*\b(fit|validate|test|predict)\.(data|model)$"
+_A_CONFIG = r"^unrecognized arguments: ([^\s-]\S*\.ya?ml)$"
 _NO_CLASS = "no such class (a typo? a class of your own is named module.Class): "
 
 
@@ -185,6 +187,7 @@ def reason(message: str) -> str:
     message = re.sub(r"NestedArg\(key='[\w.+]*', val=(.*?)\)(?=\s|$)", lambda m: m[1].strip("'\""), message)
     lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
     lines = [re.sub(_MISSING, r"\g<0>. Name a config that has them: --config FILE", line) for line in lines]
+    lines = [re.sub(_A_CONFIG, r"\g<0>. Write --config \1", line) for line in lines]
     where = f"{lines[0]} " if lines and re.fullmatch(r"Parser key .*:", lines[0]) else ""
     takes, given = ([s[len(t) :].strip() for s in lines if s.startswith(t)] for t in ("Subtypes:", "Given value:"))
     return where + (_special(lines, takes, given) or _general(lines[len(where) > 0 :], takes, given))

@@ -29,6 +29,8 @@ from kdlab.data.unlabelled import NO_LABEL, Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
 
+_NO_LABEL = "; windows without a label (-1) are left out, or train with unlabelled: {missing: true}"
+
 
 class ArrayDataModule(WindowDataModule):
     """Windows that are already cut, with labels and, best, subject ids.
@@ -238,8 +240,8 @@ class ArrayDataModule(WindowDataModule):
             return label_rows(values, argument, n, self._missing_labels)
         if (columns := _columns(values)) > 1:
             raise InputError(
-                f"{argument} must be one value per window, shape ({n},), but got {columns} columns. If windows have "
-                "any number of classes each, in columns of 0 and 1, declare labels: many."
+                f"{argument} must be one value per window, shape ({n},), but got {columns} columns. "
+                f"{of_columns(values, argument)}"
             )
         return self._column(values, argument, n)
 
@@ -285,8 +287,9 @@ class ArrayDataModule(WindowDataModule):
         if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
             raise InputError(
                 f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
-                f"{', '.join(str(v) for v in present[:20])}; number them from 0 without gaps, give them as words, "
-                "or give classes= with a name for every number"
+                f"{', '.join(str(v) for v in present[:20])}; number them from 0 without gaps "
+                "(np.unique(y, return_inverse=True)[1]), give them as words (y.astype(str)), or give classes= with a "
+                f"name for every number{_NO_LABEL if present[0] == NO_LABEL else ''}"
             )
         return target, [str(v) for v in present]
 
@@ -337,6 +340,21 @@ class ArrayDataModule(WindowDataModule):
                 raise InputError(f'recording must be one id per window, "each", or nothing, but got {values!r}.')
             return np.arange(n)
         return self._ids(values, "recording", n)
+
+
+def of_columns(values: Any, name: str) -> str:
+    """What to write in place of labels in columns: one-hot rows are one class each.
+
+    >>> of_columns(np.eye(3), "y")
+    'Each row has one 1: write y.argmax(axis=1), or, where windows may have several classes, declare labels: many.'
+    """
+    rows = np.asarray(values)
+    if rows.ndim == 2 and rows.shape[1] == 1:
+        return f"Write {name}[:, 0]."
+    if rows.ndim == 2 and rows.dtype.kind in "biuf" and ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
+        one = f"Each row has one 1: write {name}.argmax(axis=1)"
+        return f"{one}, or, where windows may have several classes, declare labels: many."
+    return "If windows have any number of classes each, in columns of 0 and 1, declare labels: many."
 
 
 def _joined(x: Any, more: Any) -> NDArray[np.float32]:

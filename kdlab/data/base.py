@@ -299,7 +299,7 @@ class WindowDataModule(LightningDataModule):
             views=ModuleViews(AutoViews(self.views, self._bind(data), Sample(data, train, scalers))),
             known=[k for k in known if k not in dropped and k not in no_class],
             people=people,
-            predict=windows_to_predict(self.load_predict(), data),
+            predict=windows_to_predict(self.load_predict(), data, train),
             merged=merged,
             stored=None if self.view_cache is None else StoredViews(self.view_cache, data.windows, scalers),
         )

@@ -14,6 +14,33 @@ from numpy.typing import NDArray
 from kdlab.types import InputError, MissingFileError
 
 
+def arrays_in(archive: np.lib.npyio.NpzFile, where: str) -> dict[str, NDArray[Any]]:
+    """All arrays of an open npz file.
+
+    Args:
+        archive: the file, opened without pickles.
+        where: begins the message.
+
+    Raises:
+        InputError: some hold Python objects, with the line that writes them as words or as numbers.
+    """
+    stored, objects = dict[str, NDArray[Any]](), list[str]()
+    for name in archive.files:
+        try:
+            stored[name] = archive[name]
+        except ValueError as error:
+            if "Object arrays" not in str(error):
+                raise
+            objects.append(name)
+    if objects:
+        raise InputError(
+            f"{where}: arrays must be numbers or words, but got Python objects in {', '.join(objects)}, which are not "
+            "read, because that can run any code. Write words as values.astype(str), and arrays of one length as "
+            "np.stack(list(values)); recordings of different lengths are files of a folder."
+        )
+    return stored
+
+
 def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, NDArray[Any]]:
     """Read the arrays of an npz file once, without unpickling anything.
 
@@ -43,7 +70,7 @@ def read_npz(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, 
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise InputError(f"path={str(file)!r}: expected an npz file, got a single array; use np.savez")
         with archive:
-            stored = {name: archive[name] for name in archive.files}
+            stored = arrays_in(archive, f"path={str(file)!r}")
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.augment import Augmentation, Constants
+from kdlab.data.amplitude import root_mean_square, warn_of_another_size
 from kdlab.data.classes import own_labels
 from kdlab.data.cross_fit import LEFT_OUT
 from kdlab.data.dataset import Wanted, WindowDataset
@@ -149,8 +150,15 @@ class Prepared:
         return {key: self.stored.of(*key) for key in at if self.stored is not None}
 
 
-def windows_to_predict(windows: dict[str, NDArray[np.float32]] | None, data: WindowSet) -> WindowSet | None:
-    """Windows without labels, checked against those of the data set.
+def windows_to_predict(
+    windows: dict[str, NDArray[np.float32]] | None, data: WindowSet, train: NDArray[np.int64]
+) -> WindowSet | None:
+    """Windows without labels, checked against those of the data set; values of another size are a warning.
+
+    Args:
+        windows: source -> windows; None: there are none.
+        data: the data set.
+        train: rows of its training windows.
 
     Raises:
         InputError: another shape than in training, NaN or infinite samples.
@@ -164,5 +172,8 @@ def windows_to_predict(windows: dict[str, NDArray[np.float32]] | None, data: Win
                 f"windows to predict: expected (windows, {', '.join(map(str, expected))}) as in training, got {x.shape}"
             )
         check_finite(x, source, data.channels[source])
+        if x.ndim == 3 and len(x) and len(train):
+            usual = root_mean_square(data.windows[source], train)
+            warn_of_another_size(root_mean_square(x), usual, data.channels[source], "windows to predict")
     count = len(next(iter(windows.values())))
     return WindowSet(windows, np.zeros(count, dtype=np.int64), data.classes, data.channels)

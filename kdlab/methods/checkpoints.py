@@ -46,6 +46,11 @@ def read_checkpoint(path: str | os.PathLike[str], what: str = "checkpoint") -> d
         )
     if not path.is_file():
         raise InputError(f"{what} must be a checkpoint file, but {str(path)!r} is no file. Name the file in it.")
+    if path.suffix.lower() in (".yaml", ".yml", ".json", ".csv"):
+        raise InputError(
+            f"{what} must be a checkpoint file or a run folder, but {str(path)!r} is a {path.suffix} file. Name the "
+            "folder of the run (runs/...)."
+        )
     try:
         check_archive(path, sums=False)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -177,12 +182,22 @@ def find_checkpoint(
                         rank_zero_info(f"{what}: {path} -> {candidate}")
                     return candidate
     found = f"holds no finished version with one of {', '.join(files)}" if path.is_dir() else "does not exist"
-    raise MissingFileError(f"{what}: {str(path)!r} {found}. {_without_best(versions or [path]) or _remedy(path)}")
+    remedy = _without_best(versions or [path]) or _runs_below(path) or _remedy(path)
+    raise MissingFileError(f"{what}: {str(path)!r} {found}. {remedy}")
 
 
 def _is_final(folder: Path, name: str) -> bool:
     by_hand = not (folder / "config.yaml").is_file()  # not made by the command line, which marks the end
     return name.startswith("teacher") or by_hand or (folder / FINISHED).is_file()
+
+
+def _runs_below(path: Path) -> str | None:
+    """The runs of a folder that holds several, as that of a study does."""
+    found = {folder.parent for below in ("*/version_*", "*/*/version_*") for folder in path.glob(below)}
+    if not found:
+        return None
+    shown = ", ".join(folder.as_posix() for folder in sorted(found)[:4])
+    return f"It holds {len(found)} runs: name one of them, {shown}{', ...' if len(found) > 4 else ''}."
 
 
 def _version_number(path: Path) -> int:

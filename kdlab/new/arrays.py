@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.data import ArrayDataModule
+from kdlab.data.arrays import of_columns
 from kdlab.data.complete import without_gaps
-from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, number, place, read_rate
+from kdlab.data.npz import arrays_in
+from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, names_given, number, place, read_rate
 from kdlab.types import InputError
 
+_RATE = re.compile(r"f_?s|sr|hz|rate|freq(uency)?|sampl\w*_?(rate|freq\w*)|\w+_hz", re.IGNORECASE)
 _OF_TEST = ("x_test", "y_test", "subject_test")
 
 
@@ -48,7 +52,7 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     renamed = {ours: name for ours, name in keys.items() if name not in (ours, f"{ours}_train")}
     if "subject" not in keys and {"subject", "subject_train"} & set(stored):
         raise InputError(f"--people must name the people that {path.name} holds, but got {NONE}. Leave it out.")
-    channels = given.channels.split(",") if given.channels else None
+    channels = names_given(given.channels) if given.channels is not None else None
     arguments: dict[str, Any] = {
         "path": place(path),
         "dataset": path.stem,
@@ -58,11 +62,12 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
         **({"sampling_rate": number(rate)} if rate != UNKNOWN else {}),
         **more,
     }
-    if stored[keys["y"]].ndim > 1 or more.get("labels") == "many":
+    if (labels := stored[keys["y"]]).ndim > 1 or more.get("labels") == "many":
         raise InputError(
             "--labels must be one label for each window, because the views and methods of this study need one, but got "
-            f"{stored[keys['y']].shape}. Windows with several activities are declared by hand: labels: many."
+            f"{keys['y']} {labels.shape}. {of_columns(labels, keys['y'])}"
         )
+    unused, rates = _unused(stored, keys), _other_rates(stored, rate)
     damaged = sum(int((~without_gaps(stored[name])).sum()) for name in (x, "x_test") if name in stored)
     unnamed = channels is None and "channels" not in stored
     stored.clear()  # the data module reads the file itself
@@ -72,6 +77,11 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     own = ", with a split of its own" if found.windows.test is not None else ""
     found.lines.insert(0, f"file      {path.name}: {', '.join(f'{o} = {n}' for o, n in keys.items())}; {layout}{own}")
     found.lines.append(f"gaps      {damaged} windows with missing samples")
+    if unused:
+        found.lines.append(f"unused    {', '.join(unused)}")
+    if parts := [name.split()[0] for name in unused if name.startswith("x_")]:
+        found.doubts.append(f"{', '.join(parts)} is not used: its windows are neither trained on nor tested")
+    found.doubts.extend(rates)
     if damaged:
         found.doubts.append(f"{damaged} windows with missing samples are left out (missing: drop)")
     if unnamed:
@@ -89,7 +99,9 @@ def _stored(path: Path) -> dict[str, NDArray[Any]]:
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return arrays_in(archive, f"--data: {path.name}")
+    except InputError:
+        raise
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise InputError(
             f"--data: {path.name} must be an npz file of arrays, but it cannot be read ({error}). Write it with "
@@ -134,6 +146,22 @@ def _layout(x: NDArray[Any]) -> str:
             f"channels of {x.shape[2]} samples)."
         )
     return "NCT"
+
+
+def _unused(stored: dict[str, NDArray[Any]], keys: dict[str, str]) -> list[str]:
+    """The arrays that no one reads, with their shapes."""
+    used = {*keys.values(), *_OF_TEST, "x_unlabelled", "subject_unlabelled", "recording", "classes", "channels"}
+    return [f"{name} {values.shape}" for name, values in stored.items() if name not in used]
+
+
+def _other_rates(stored: dict[str, NDArray[Any]], rate: str) -> list[str]:
+    """Single numbers that are named like a rate and differ from the one that was given."""
+    single = {name: values.item() for name, values in stored.items() if values.size == 1 and values.dtype.kind in "iuf"}
+    return [
+        f"the file has {name} = {value:g}, but --rate is {rate}"
+        for name, value in single.items()
+        if _RATE.fullmatch(name) and rate != UNKNOWN and value != float(rate)
+    ]
 
 
 def _scalars(stored: dict[str, NDArray[Any]]) -> str:

@@ -20,7 +20,7 @@ from kdlab.new.arrays import from_arrays
 from kdlab.new.examples import example
 from kdlab.new.examples import names as example_names
 from kdlab.new.found import Found, place
-from kdlab.new.recordings import from_recordings
+from kdlab.new.recordings import TABLES, columns_of, from_recordings, in_a_column
 from kdlab.new.schemas import with_schemas
 from kdlab.new.sizes import Sizes, sizes_of
 from kdlab.new.texts import texts
@@ -33,6 +33,13 @@ _WRITTEN = (
     *("sampling_rate", "x", "y", "x_test", "y_test", "x_unlabelled", "subject_test", "subject_unlabelled", "x_predict"),
 )
 _ARRAYS = (".npz", ".npy")
+_TABLE = "Convert it: pandas.read_{}(...).to_csv('recordings.csv', index=False)."
+_CONVERT = {
+    ".mat": "Convert it: np.savez('windows.npz', **{k: v for k, v in scipy.io.loadmat(...).items() if k[0] != '_'}).",
+    ".parquet": _TABLE.format("parquet"),
+    ".feather": _TABLE.format("feather"),
+    ".xlsx": _TABLE.format("excel"),
+}
 
 
 def main(words: Sequence[str]) -> None:
@@ -75,18 +82,29 @@ def look(given: argparse.Namespace) -> Found:
     path = Path(given.data).expanduser()
     if not path.exists():
         raise MissingFileError(f"--data: {given.data!r} is not there. Name an npz file or a folder of recordings.")
-    more = _more(given.set, RecordingDataModule if path.is_dir() else ArrayDataModule)
-    if path.is_dir():
+    arrays = path.is_file() and path.suffix.lower() in _ARRAYS
+    more = _more(given.set, ArrayDataModule if arrays else RecordingDataModule)
+    if path.is_dir() or (suffix_of(path) in TABLES and ("subject" in more or in_a_column(given.people))):
         return from_recordings(path, given, more)
-    if path.suffix.lower() in _ARRAYS:
+    if arrays:
         return from_arrays(path, given, more)
-    channels = ", ".join(f"{name} ({unit})" for name, unit in UNITS.get(suffix_of(path), {}).items())
+    raise InputError(_not_windows(path, more))
+
+
+def _not_windows(path: Path, more: dict[str, Any]) -> str:
+    """Why one file is not enough, and what to write."""
+    suffix, asked = suffix_of(path), "--data must be an npz file of windows or the folder of all recordings, but got "
+    if suffix not in (*TABLES, *UNITS):
+        return f"{asked}{path.name}, which is not read. {_CONVERT.get(suffix, 'Write it as .csv or .npz.')}"
+    channels = ", ".join(f"{name} ({unit})" for name, unit in UNITS.get(suffix, {}).items())
     kind = f"one recording of a device with {channels}" if channels else "one recording"
-    raise InputError(
-        f"--data must be an npz file of windows or the folder of all recordings, but got {path.name}, {kind}, "
-        "which is of one person: a study trains on some people and tests others. Write --data "
-        f"{shlex.quote(place(path.parent))}. A student of recordings predicts this file by: kdlab predict --config "
-        f"RUN.yaml --ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
+    columns = (
+        "" if channels else f", or --people COLUMN where one of {', '.join(columns_of(path, more))} says who it was"
+    )
+    return (
+        f"{asked}{path.name}, {kind}: a study trains on some people and tests others. Write --data "
+        f"{shlex.quote(place(path.parent))}{columns}. A student of recordings predicts this file by: kdlab predict "
+        f"--config RUN.yaml --ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
     )
 
 
@@ -105,16 +123,26 @@ def _more(given: Sequence[str], kind: type[WindowDataModule]) -> dict[str, Any]:
             raise InputError(
                 f"--set must name an argument of {kind.__name__} that is no class, but got {key!r}. {hint}"
             )
-        found[key] = parse_yaml(value, f"--set {key}")
+        found[key] = _joined(key, found, parse_yaml(value, f"--set {key}"))
     return found
+
+
+def _joined(key: str, found: dict[str, Any], value: Any) -> Any:
+    """A value, with those of the same mapping that were given before: no option is dropped in silence."""
+    if key not in found:
+        return value
+    before = found[key]
+    if isinstance(before, dict) and isinstance(value, dict) and not set(before) & set(value):
+        return {**before, **value}
+    raise InputError(f"--set {key} must be given once, but got {before!r} and {value!r}. Leave one out.")
 
 
 def _of_sizes(found: Found, sizes: Sizes) -> list[str]:
     doubts = []
     if sizes.dropped:
-        who = {name: found.people_of(found.windows.classes.index(name))[0] for name in sizes.dropped}
-        each = ", ".join(f"{name} ({person})" for name, person in who.items())
-        doubts.append(f"classes of one person alone are left out (drop_classes in data.yaml): {each}")
+        who = {name: found.people_of(found.windows.classes.index(name)) for name in sizes.dropped}
+        each = ", ".join(f"{name} ({people[0] if people else 'no windows'})" for name, people in who.items())
+        doubts.append(f"classes of at most one person are left out (drop_classes in data.yaml): {each}")
     if found.init_args.get("split") == "random_windows":
         doubts.append("split: random_windows has windows of one person in training and test; results are too high")
     return doubts

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdlab.data import WindowDataModule
 from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
-from kdlab.data.moments import chunk_size
 from kdlab.data.windows import WindowSet
+from kdlab.new.doubts import doubts_of
 from kdlab.types import InputError
 
 T = TypeVar("T")
@@ -77,25 +76,12 @@ def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) ->
     for label, name in enumerate(windows.classes):
         if 0 < counts[label] < FEW_WINDOWS:
             doubts.append(f"class {name} has {counts[label]} windows")
-    if flat := _constant(x):
-        names = ", ".join(windows.channels["raw"][c] for c in flat)
-        doubts.append(f"channel {names} has one value throughout")
+    doubts.extend(doubts_of(windows))
     return found
 
 
 def _counted(name: str, count: int) -> str:
     return f"{name} {count}"
-
-
-def _constant(x: Any) -> list[int]:
-    """Channels with one value in all windows, read some windows at a time."""
-    low: NDArray[Any] = np.full(x.shape[1], np.inf)
-    high: NDArray[Any] = np.full(x.shape[1], -np.inf)
-    size = chunk_size(x)
-    for start in range(0, len(x), size):
-        part = np.asarray(x[start : start + size])
-        low, high = np.minimum(low, part.min(axis=(0, 2))), np.maximum(high, part.max(axis=(0, 2)))
-    return np.flatnonzero(low == high).tolist()
 
 
 def _few(words: Sequence[str], most: int = 12) -> str:
@@ -145,12 +131,27 @@ def read_rate(text: str | None, hint: str = "") -> str:
             f"--rate: the sampling rate must be given in hertz, but got none{hint}. Write, for example, --rate 50."
         )
     try:
-        fine = text == UNKNOWN or 0 < float(text) < float("inf")
+        fine = text == UNKNOWN or ("_" not in text and 0 < float(text) < float("inf"))
     except ValueError:
         fine = False
     if not fine:
         raise InputError(f"--rate must be a number of hertz above 0, but got {text!r}. Write, for example, --rate 50.")
     return text
+
+
+def names_given(text: str) -> list[str]:
+    """The names in ``--channels``, without the blanks around them.
+
+    Raises:
+        InputError: an empty name.
+
+    >>> names_given("x, y ,z")
+    ['x', 'y', 'z']
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(f"--channels must be names between commas, but got {text!r}. Write, say, --channels x,y,z.")
+    return names
 
 
 def number(text: str) -> int | float:

@@ -12,31 +12,34 @@ from kdlab.data import RecordingDataModule
 from kdlab.data.recordings.declared import form_of
 from kdlab.data.recordings.devices import prepared, started
 from kdlab.data.recordings.layout import few, known_suffixes, listed
+from kdlab.data.recordings.predicted import SLOWER
 from kdlab.data.recordings.raw import UNITS
 from kdlab.data.recordings.rows import opened
-from kdlab.data.recordings.where import suffix_of
+from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.who import candidates, fused_pieces, named_like_a_person
-from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, number, place, read_rate
+from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, names_given, number, place, read_rate
 from kdlab.types import InputError
 
+TABLES = (".csv", ".txt", ".tsv", ".dat")  # one of which may hold several people
 SECONDS = 2.0  # of a window
 CACHE = "runs/.recordings"  # the default of RecordingDataModule
 _WHERE = re.compile(r"(?:(folder|part):(-?\d+))?,?(?:name:(.+))?")
 
 
 def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any]) -> Found:
-    """What a folder of recordings holds.
+    """What a folder of recordings, or a table of several people, holds.
 
     Args:
-        root: the folder.
+        root: the folder; or a table, whose people are in a column.
         given: the options of ``kdlab new``.
         more: further arguments of the data module (``--set``).
 
     Raises:
         InputError: what cannot be known is not given, with the line to write; or a file cannot be read.
     """
-    files = _files(root, given, more)
-    columns = _columns(files[0], more)
+    files, only = (_files(root, given, more), dict[str, Any]()) if root.is_dir() else ([root], _alone(root, more))
+    data_set, root = stem_of(root) if only else root.resolve().name, root.parent if only else root
+    columns = columns_of(files[0], more)
     questions, none = Questions(), list[str]()
     people, labels, time = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     channels = questions.ask(_channels, given.channels, columns, files[0], default=none)
@@ -44,29 +47,69 @@ def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any])
     labels = questions.ask(_labels, given.labels, root, files, columns, more, default=labels)
     rate = questions.ask(read_rate, given.rate, default="")
     if channels:  # one of the columns that are left may be the time
-        label = "label" if "intervals" not in labels else None  # the default of RecordingDataModule
-        used = {*channels, people.get("subject", {}).get("column"), *_words(more), labels.get("label", label)}
+        label = labels.get("label", "label" if "intervals" not in labels else None)  # the module's default
+        in_path = isinstance(label, dict)  # where it is found, which is no column
+        used = {*channels, people.get("subject", {}).get("column"), *_words(more), *([] if in_path else [label])}
         rest = [name for name in columns if name not in used]
         time = questions.ask(_time, given.time, rest, files[0], more, default=time)
     questions.end()
     if rate == UNKNOWN:
         raise InputError("--rate must be a number of hertz for recordings, but got unknown. Write, say, --rate 50.")
-    window = given.window or max(8, round(SECONDS * float(rate)))
+    window = max(8, round(SECONDS * float(rate))) if given.window is None else given.window
     arguments: dict[str, Any] = {
         "root": place(root),
-        "dataset": root.resolve().name or "recordings",
+        "dataset": data_set or "recordings",
         "channels": channels,
         "window": window,
-        "step": given.step or max(1, window // 2),
+        "step": max(1, window // 2) if given.step is None else given.step,
         "sampling_rate": number(rate),
         **({"suffixes": sorted({suffix_of(file) for file in files})} if _raw(files) else {}),
+        **only,
         **people,
         **labels,
         **time,
         **more,
     }
     module = RecordingDataModule(**arguments)
-    return _with_gaps(module, described(arguments, module, rate), files)
+    found = _with_gaps(module, described(arguments, module, rate), files)
+    found.doubts.extend(_of_folders([file.relative_to(root) for file in files], people.get("subject", {}), labels))
+    return found
+
+
+def _alone(file: Path, more: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that leave one file of its folder."""
+    if taken := {"pattern", "suffixes"} & set(more):
+        raise InputError(f"--set {min(taken)} must be left out where --data is a table, but it is given. Leave it out.")
+    return {"pattern": re.escape(stem_of(file)), "suffixes": [suffix_of(file)]}
+
+
+def _of_folders(paths: list[Path], subject: dict[str, Any], labels: dict[str, Any]) -> list[str]:
+    """Folders that may not be those of people: files at different depths, and one name below several folders."""
+    at = subject.get("folder")
+    if at is None or "name" in subject:
+        return []
+    depths = {len(path.parts) - 1 for path in paths}
+    if len(depths) > 1:
+        deep = max(paths, key=lambda path: len(path.parts))
+        other = f"folder:{-1 if at >= 0 else 0}"
+        return [
+            f"files are {min(depths)} to {max(depths)} folders deep, and folder:{at} of {deep.as_posix()} is "
+            f"{deep.parts[:-1][at]}: is that the person, or is it {other}?"
+        ]
+    above: dict[str, set[str]] = {}
+    place = at if at >= 0 else min(depths) + at
+    activity = (labels.get("label") or {}).get("folder") if isinstance(labels.get("label"), dict) else None
+    for path in paths:
+        parents = [part for k, part in enumerate(path.parts[:place]) if k != activity]
+        above.setdefault(path.parts[place], set()).add("/".join(parents))
+    several = {name: folders for name, folders in above.items() if len(folders) > 1}
+    if not several:
+        return []
+    name, folders = next(iter(sorted(several.items())))
+    return [
+        f"{len(several)} names are below several folders ({name} below {few(sorted(folders), len(folders))}), and each "
+        "is taken as one person: people who share a name need different ones"
+    ]
 
 
 def _with_gaps(module: RecordingDataModule, found: Found, files: list[Path]) -> Found:
@@ -78,6 +121,13 @@ def _with_gaps(module: RecordingDataModule, found: Found, files: list[Path]) -> 
         f"gaps      {counts.get('gaps', 0)}; windows left out: {lost['missing']} with missing samples, {lost['label']} "
         f"without a label for {module.agree:g} of them"
     )
+    asked = float(found.init_args["sampling_rate"])
+    slow = [rate for one in windows.files if (rate := one.contents()["report"]["rate"]) and rate < SLOWER * asked]
+    if slow:
+        found.doubts.append(
+            f"{len(slow)} recordings are slower than --rate {asked:g} (the slowest has {min(slow):.4g} Hz, so "
+            f"nothing above {min(slow) / 2:.4g} Hz is in it): a lower --rate costs less and is the same for all"
+        )
     if lost["missing"] > len(windows) / 10:
         found.doubts.append(f"{lost['missing']} windows have missing samples, {len(windows)} are left")
     if lost["label"] > len(windows):
@@ -121,7 +171,7 @@ def _files(root: Path, given: argparse.Namespace, more: dict[str, Any]) -> list[
     return files
 
 
-def _columns(file: Path, more: dict[str, Any]) -> list[str]:
+def columns_of(file: Path, more: dict[str, Any]) -> list[str]:
     """The columns of the first recording; those of arrays have no names."""
     if suffix_of(file) in UNITS:
         return list(UNITS[suffix_of(file)])
@@ -135,7 +185,7 @@ def _columns(file: Path, more: dict[str, Any]) -> list[str]:
 
 
 def _channels(given: str | None, columns: list[str], file: Path) -> list[str]:
-    names = [name.strip() for name in given.split(",")] if given else []
+    names = names_given(given) if given is not None else []
     if names and not (columns and set(names) - set(columns)):
         return names
     there = f"the columns of {file.name} are {', '.join(columns)}" if columns else f"{file.name} names none"
@@ -160,6 +210,15 @@ def where(text: str) -> dict[str, Any]:
         return {"column": text.removeprefix("column:")}
     key, at, name = match.groups()
     return {**({key: int(at)} if key else {}), **({"name": name} if name else {})}
+
+
+def in_a_column(people: str | None) -> bool:
+    """Whether ``--people`` names a column.
+
+    >>> in_a_column("User"), in_a_column("folder:0"), in_a_column(None)
+    (True, False, False)
+    """
+    return people not in (None, "", NONE) and "column" in where(str(people))
 
 
 def _in_paths(root: Path, files: list[Path], option: str) -> list[str]:
@@ -187,7 +246,8 @@ def _people(
         at = where(given)
         if not columns or "column" not in at or at["column"] in columns:
             return {"subject": at}
-    lines = _in_paths(root, files, "--people") + [f"--people {name}" for name in named_like_a_person(columns)]
+    likely = named_like_a_person(columns) or (columns if len(files) == 1 else [])
+    lines = _in_paths(root, files, "--people") + [f"--people {name}" for name in likely]
     raise InputError(
         f"--people: who was recorded must be declared by a folder, a part of the file name or a column, but got "
         f"{given or NONE} for {len(files)} files. Write {' | '.join(lines) or '--people COLUMN'}."

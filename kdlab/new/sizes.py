@@ -14,6 +14,7 @@ from kdlab.types import InputError
 #: windows of training up to which nets are small
 SMALL = 4000
 EPOCHS, LEAST, MOST = 30, 300, 3000
+LEAST_PEOPLE = 3  # to train, validate and test on different ones
 _SEEDS = 10
 
 
@@ -57,6 +58,18 @@ def sizes_of(found: Found) -> Sizes:
     windows, people = found.windows, found.people
     own = windows.test is not None or "test_subjects" in found.init_args
     dropped = [] if own else _of_one_person(found)
+    given, unknown = _named(found, "drop_classes"), _named(found, "unknown_classes")
+    if strange := [name for name in (*given, *unknown) if name not in windows.classes]:
+        raise InputError(
+            f"--set drop_classes, unknown_classes: must be classes of the data, {', '.join(windows.classes)}, but got "
+            f"{', '.join(strange)}. Correct it."
+        )
+    out = {*dropped, *given, *unknown}
+    if len(windows.classes) - len(out) < 2:
+        raise InputError(
+            f"--labels: at least 2 classes must be there, each of 2 people, but got {', '.join(windows.classes)}"
+            f"{f', without {sorted(out)}' if out else ''}. Name the activity, or record more people."
+        )
     folds, split, train = _folds(found, dropped, own)
     batch = int(found.init_args.get("batch_size", 64))
     while "batch_size" not in found.init_args and (
@@ -65,8 +78,6 @@ def sizes_of(found: Found) -> Sizes:
         batch //= 2
     updates = min(MOST, max(LEAST, EPOCHS * max(1, train // batch)))
     length, small = windows.windows["raw"].shape[2], train <= SMALL
-    given = found.init_args.get("drop_classes", [])
-    out = {*dropped, *map(str, given), *map(str, found.init_args.get("unknown_classes", []))}
     return Sizes(
         folds=folds,
         classes=len(windows.classes) - len(out),
@@ -82,11 +93,17 @@ def sizes_of(found: Found) -> Sizes:
     )
 
 
+def _named(found: Found, argument: str) -> list[str]:
+    """The classes that an argument names."""
+    value = found.init_args.get(argument)
+    return list(map(str, value if isinstance(value, list) else [] if value is None else [value]))
+
+
 def _of_one_person(found: Found) -> list[str]:
-    """Classes that cannot be trained on some people and tested on others."""
-    if not found.people or found.init_args.get("split") == "random_windows":
+    """Classes that cannot be trained on some people and tested on others: of one person alone, or without windows."""
+    if len(found.people) < LEAST_PEOPLE or found.init_args.get("split") == "random_windows":
         return []
-    return [name for label, name in enumerate(found.windows.classes) if len(found.people_of(label)) == 1]
+    return [name for label, name in enumerate(found.windows.classes) if len(found.people_of(label)) <= 1]
 
 
 def _folds(found: Found, dropped: list[str], own: bool) -> tuple[int | str | None, dict[str, Any], int]:
@@ -94,15 +111,16 @@ def _folds(found: Found, dropped: list[str], own: bool) -> tuple[int | str | Non
     people = found.people
     if not people or own or found.init_args.get("split") == "random_windows":
         return None, {}, _training(found, dropped, None, {})
-    if len(people) < 3:
+    if len(people) < LEAST_PEOPLE:
         raise InputError(
             f"--people: at least 3 must be there, to train, validate and test on different ones, but got "
             f"{', '.join(people)}. Record more people; --set split=random_windows mixes their windows, and its results "
             "hold for none but them."
         )
     reason: InputError | None = None
+    seeds = [0] if "split_seed" in found.init_args else range(_SEEDS)  # 0: as it was given
     for folds in _candidates(len(people)):
-        for seed in range(_SEEDS):
+        for seed in seeds:
             split = {**({"val_count": 1} if len(people) == 3 else {}), **({"split_seed": seed} if seed else {})}
             try:
                 tested = [None, *make_folds(folds, people).values()]
@@ -123,10 +141,12 @@ def _candidates(people: int) -> Iterator[int | str]:
 def _training(found: Found, dropped: list[str], tested: list[str] | None, split: dict[str, Any]) -> int:
     """Training windows of a split, which is checked as that of a run is."""
     arguments = found.init_args
-    labels = [found.windows.classes.index(name) for name in {*dropped, *map(str, arguments.get("drop_classes", []))}]
-    names = ("split", "test_subjects", "val_subjects", "val_fraction", "val_count", "val_choice")
+    place = found.windows.classes.index
+    out, unknown = {*dropped, *_named(found, "drop_classes")}, _named(found, "unknown_classes")
+    names = ("split", "test_subjects", "val_subjects", "val_fraction", "val_count", "val_choice", "train_per_class")
     given = {name: arguments[name] for name in names if name in arguments}
     seed = split.get("split_seed", arguments.get("split_seed", 0))
     more = {name: value for name, value in split.items() if name != "split_seed"}
     given = {**more, **given, **({"test_subjects": tested} if tested else {}), "seed": seed}
-    return len(make_split(found.windows, dropped=labels, **given).rows["train"])
+    parts = make_split(found.windows, dropped=list(map(place, out)), unknown=list(map(place, unknown)), **given)
+    return len(parts.rows["train"])

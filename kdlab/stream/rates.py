@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kdlab.data.recordings.grid import FALLS, Grid
 from kdlab.data.recordings.lowpass import HALF
+from kdlab.data.recordings.report import fitting_units
 from kdlab.data.recordings.resample import Piece
 from kdlab.data.recordings.stamps import FEW, MOST, SORTED, pace
 from kdlab.stream.student import Student
@@ -52,6 +53,11 @@ def _check(first: NDArray[np.float64], declared: float, grid: Grid) -> None:
     found = pace(first, np.cumsum(np.diff(first, prepend=first[0]) < 0), grid.times.repeated)
     rate = 1 / found.mean if found is not None and found.mean > 0 else declared
     if not 1 / WITHIN < rate / declared < WITHIN:
+        for unit in fitting_units(rate, declared, grid.times.unit, WITHIN):
+            raise InputError(
+                f"Stream: time_unit must be that of the time stamps, but got {grid.times.unit}, in which the first "
+                f"{len(first)} samples have {rate:.4g} Hz in place of {declared:g}. Pass time_unit={unit!r}."
+            )
         raise InputError(
             f"Stream: recorded_at must be within 5 % of the rate of the time stamps, but got {declared:g} where the "
             f"first {len(first)} samples have {rate:.4g} Hz. Pass recorded_at={rate:.4g}, or recorded_at='found'."

@@ -102,6 +102,11 @@ class Stream:
         smooth: int = 1,
         dwell: float = 0.0,
     ) -> None:
+        if not isinstance(student, Student):
+            raise InputError(
+                f"Stream: student must be a student that was read, but got {student!r}. Pass kdlab.load(RUN_OR_FILE), "
+                "or kdlab.from_pretrained(FOLDER)."
+            )
         if len(student.shape) != 2:
             raise InputError(f"Stream: student must read windows (C, T), but got {student.shape}. Pass another one.")
         rate = rate_of(student, sampling_rate)

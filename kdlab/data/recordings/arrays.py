@@ -92,7 +92,8 @@ def _checked(paths: Mapping[str, Path], file: Path, reading: Reading) -> int:
         heads = {key: np.load(path, mmap_mode="r", allow_pickle=False) for key, path in paths.items()}
     except (OSError, EOFError, ValueError) as error:
         raise InputError(
-            f"{file}: not readable ({error}); is it half-written, or does it hold Python objects? Write it again"
+            f"{file}: not readable ({error}); is it half-written, or does it hold Python objects? Write words again "
+            "as values.astype(str), numbers as values.astype(float)"
         ) from error
     packed = file.suffix.lower() == ".npz"
     where = "arrays x (samples, channels) and y (samples,)" if packed else f"{file.stem}{SIDE['y']}"

@@ -279,7 +279,7 @@ class RecordingDataModule(WindowDataModule):
             units=self._units,
         )
         windows = {"raw": cast("NDArray[np.float32]", self._predicted.windows)}
-        self._ready.predict = windows_to_predict(windows, self.data)
+        self._ready.predict = windows_to_predict(windows, self.data, self._ready.split.rows["train"])
 
     def _dataset(self, stage: str, **settings: Any) -> WindowDataset:
         if stage == "predict":

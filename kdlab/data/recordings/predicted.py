@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.recordings.declared import form_of, times_of
@@ -27,6 +27,8 @@ from kdlab.data.recordings.store import Joint, Stored, store
 from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
 from kdlab.types import InputError
+
+SLOWER = 0.8  # part of the common rate below which a recording lacks frequencies that the others have
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,13 @@ def _tell(name: str, recording: Recording, one: Stored, count: int, lost: int, r
     for (row, moment), (following, again) in pairwise(starts):
         last = moment + max(0.0, following - row - 2) / rate  # one missing sample is kept between two parts
         gaps.append(" to ".join(written([last, again], kept["clock"])))
+    found = kept["report"]["rate"]
+    if found and found < SLOWER * rate:
+        rank_zero_warn(
+            f"{name}: {recording.name}: its rate must be that of the training windows or above, {rate:g} Hz, but it is "
+            f"{found:.4g} Hz, so nothing above {found / 2:.4g} Hz is in it. Record it faster, or train a student of "
+            "that rate (sampling_rate)."
+        )
     text = f"{name}: {recording.name}: {count} windows to predict"
     if lost:
         text += f", {lost} with missing samples left out"

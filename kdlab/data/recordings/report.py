@@ -142,6 +142,19 @@ class TimeReport:
             )
 
 
+def fitting_units(found: float, expected: float, unit: str, within: float) -> list[str]:
+    """Other units of time in which a rate is the expected one, within a factor.
+
+    >>> fitting_units(0.05, 50.0, "s", 1.05), fitting_units(48.0, 50.0, "s", 1.05)
+    (['ms'], [])
+    """
+    return [
+        other
+        for other in (SECOND if unit in SECOND else ())
+        if other != unit and 1 / within < found * SECOND[other] / SECOND[unit] / expected < within
+    ]
+
+
 def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, name: str) -> list[str]:
     """Hold the rate that was found against what is declared.
 
@@ -166,11 +179,7 @@ def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, 
     )
     factor = max(found / expected, expected / found)
     if factor >= most * (1 - 1e-9):
-        fitting = [
-            other
-            for other in (SECOND if unit in SECOND else ())
-            if other != unit and 1 / most < found * SECOND[other] / SECOND[unit] / expected < most
-        ]
+        fitting = fitting_units(found, expected, unit, most)
         wrong = (
             f"Set time_unit: {fitting[0]} (that makes {found * SECOND[fitting[0]] / SECOND[unit]:.4g} Hz)"
             if fitting

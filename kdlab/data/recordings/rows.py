@@ -113,6 +113,10 @@ def head(stream: BinaryIO, form: Csv, name: str) -> tuple[list[bytes], list[str]
     if not form.header:
         return before, names, form.skip + 1
     header = line_from(stream, name)
+    if not header:
+        raise InputError(
+            f"{name}: must have a header and samples, but it is empty. Remove the file, or write it again."
+        )
     found = cells(header, form)
     if names is not None and len(names) != len(found):
         raise InputError(

@@ -1,0 +1,66 @@
+"""How large the values of channels are: their root mean square, in which another unit or range shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+
+from kdlab.data.moments import chunks
+
+#: from which factor on values are of another size; people of SP-SW-HAR, UTD-MHAD and ShoulderWatch differ by up to 2.5
+FACTOR = 4.0
+LOOKED_AT = 1000  # windows
+
+
+def root_mean_square(x: NDArray[Any], rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    r"""Root mean square of each channel in float64, over at most 1000 windows that are spread evenly.
+
+    .. math:: r_c = \sqrt{\frac{1}{N T} \sum_{n,t} x_{nct}^2}
+
+    Args:
+        x: windows ``(N, C, T)`` in physical units, read a chunk at a time.
+        rows: of the windows; None: all.
+
+    Returns:
+        ``(C,)``, in the units of the channels.
+
+    >>> root_mean_square(np.full((2, 3, 5), -9.81)).round(2).tolist()
+    [9.81, 9.81, 9.81]
+    """
+    rows = np.arange(len(x)) if rows is None else rows
+    looked = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64))]
+    total: NDArray[np.float64] = np.zeros(x.shape[1])
+    for part in chunks(x, looked):
+        total += np.square(part).mean(axis=2).sum(axis=0)
+    return np.sqrt(total / max(1, len(looked)))
+
+
+def warn_of_another_size(
+    size: NDArray[np.float64], usual: NDArray[np.float64], channels: Sequence[str], what: str
+) -> None:
+    """Warn where values are of another size than those of training, as in another unit.
+
+    A channel that is 4 times as large is told. Smaller ones are told only where all are: a gyroscope at rest has small
+    values in any unit.
+
+    Args:
+        size: root mean square of each channel, ``(C,)``.
+        usual: that of the training windows, ``(C,)``.
+        channels: their names.
+        what: whose values they are, for the message.
+    """
+    known = usual > 0
+    ratio = np.divide(size, usual, out=np.ones_like(size), where=known)
+    wrong = ratio > FACTOR
+    if known.any() and (ratio[known] < 1 / FACTOR).all():
+        wrong = known
+    if wrong.any():
+        each = ", ".join(f"{channels[c]} {ratio[c]:.2g} times" for c in np.flatnonzero(wrong)[:6])
+        rank_zero_warn(
+            f"{what}: values must be in the units of the training windows, but their root mean square is {each} that "
+            "of these. Are they of another unit (g and m/s^2, deg/s and rad/s), range or sensor?"
+        )

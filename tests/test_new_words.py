@@ -1,0 +1,250 @@
+"""`kdlab new` on data as they come: each option counts, nothing is dropped, errors have the line to write."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import kdlab
+from kdlab import cli
+from kdlab.data import ArrayDataModule, RecordingDataModule
+from kdlab.new.command import main
+from kdlab.types import InputError
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(*words):
+    with pytest.raises(InputError) as caught:
+        main(words)
+    return str(caught.value)
+
+
+def found(capsys, *words):
+    main(words)
+    return capsys.readouterr().out
+
+
+def arrays(n=96, people=6, **more):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, 3, 40)).astype(np.float32), np.arange(n) % 2
+    return {"x": x, "y": y, "subject": np.arange(n) * people // n, **more}
+
+
+RATE = ("--rate", "20")
+
+
+def test_an_array_that_is_not_used_and_another_rate_are_told(here, capsys):
+    np.savez("w.npz", **arrays(x_val=np.zeros((4, 3, 40)), session=np.zeros(96), fs=100, trial_hz=20))
+    said = found(capsys, "f", "--data", "w.npz", *RATE)
+    assert "unused    x_val (4, 3, 40), session (96,), fs (), trial_hz ()" in said
+    assert "doubt: x_val is not used: its windows are neither trained on nor tested" in said
+    assert "doubt: the file has fs = 100, but --rate is 20" in said
+    assert "trial_hz = " not in said
+    assert "unused" not in found(capsys, "g", "--data", str(saved("plain.npz")), *RATE)
+    assert "--rate must be a number" in refusal("h", "--data", "w.npz", "--rate", "1_0")
+
+
+def saved(name, **more):
+    np.savez(name, **arrays(**more))
+    return name
+
+
+def test_labels_in_columns_and_from_one_and_objects_have_their_line(here):
+    y = np.arange(96) % 2
+    hot, column, one = saved("hot.npz", y=np.eye(2)[y]), saved("column.npz", y=y[:, None]), saved("one.npz", y=y + 1)
+    assert "Each row has one 1: write y.argmax(axis=1)" in refusal("f", "--data", hot, *RATE)
+    assert "Write y[:, 0]." in refusal("f", "--data", column, *RATE)
+    assert "y.astype(str)" in refusal("f", "--data", one, *RATE)
+    objects = saved("objects.npz", subject=np.array(["P1", "P2"] * 48, dtype=object))
+    for said in (refusal("f", "--data", objects, *RATE), module_refusal(path=objects)):
+        assert "got Python objects in subject" in said
+        assert "values.astype(str)" in said
+    x = arrays()["x"]
+    assert "write y.argmax(axis=1)" in module_refusal(x=x, y=np.eye(2)[y], subject=np.arange(96))
+    assert "unlabelled: {missing: true}" in module_refusal(x=x, y=y - 1, subject=np.arange(96))
+
+
+def module_refusal(**arguments):
+    with pytest.raises(InputError) as caught:
+        ArrayDataModule(**arguments).load()
+    return str(caught.value)
+
+
+def test_a_class_without_windows_is_left_out_and_one_class_is_none(here, capsys):
+    file = saved("w.npz", y=np.arange(96) % 2 + 1, classes=np.array(["null", "sit", "walk"]))
+    said = found(capsys, "f", "--data", file, *RATE)
+    assert "classes of at most one person are left out (drop_classes in data.yaml): null (no windows)" in said
+    assert yaml.safe_load(Path("f/data.yaml").read_text())["data"]["init_args"]["drop_classes"] == ["null"]
+    assert "in_channels: 3, num_classes: 2" in Path("f/scratch.yaml").read_text()
+    alone = refusal("g", "--data", saved("one.npz", y=np.zeros(96, int)), *RATE)
+    assert alone.startswith("--labels: at least 2 classes must be there, each of 2 people, but got 0.")
+    assert "at least 3 must be there" in refusal("g", "--data", saved("p.npz", subject=np.zeros(96, int)), *RATE)
+
+
+def test_arguments_of_the_split_count_and_a_strange_class_is_refused(here):
+    file = saved("w.npz", y=np.arange(96) % 4)
+    said = refusal("f", "--data", file, *RATE, "--set", "drop_classes=[walk]")
+    assert "must be classes of the data, 0, 1, 2, 3, but got walk" in said
+    main(["f", "--data", file, *RATE, "--set", "drop_classes=[2]", "--set", "unknown_classes=3"])
+    assert "num_classes: 2" in Path("f/scratch.yaml").read_text()
+    main(["g", "--data", file, *RATE, "--set", "train_per_class=2", "--set", "split_seed=7"])
+    data = yaml.safe_load(Path("g/data.yaml").read_text())["data"]["init_args"]
+    assert (data["split_seed"], data["batch_size"]) == (7, 4)  # of 8 training windows
+
+
+def test_names_of_channels_have_no_blanks_and_none_is_empty(here):
+    file = saved("w.npz")
+    assert "must be names between commas, but got 'a,,c'" in refusal("f", "--data", file, *RATE, "--channels", "a,,c")
+    main(["f", "--data", file, *RATE, "--channels", " a, b ,c"])
+    assert yaml.safe_load(Path("f/data.yaml").read_text())["data"]["init_args"]["channels"] == ["a", "b", "c"]
+
+
+def table(path, person=0, rate=50, delimiter=",", rows=500, who=False):
+    rng = np.random.default_rng(person)
+    lines = [delimiter.join(["t", "x", "y", "z", "act", *(["user"] if who else [])])]
+    for k in range(rows):
+        cells = [f"{k / rate:.3f}", *(f"{v:.3f}" for v in rng.normal(size=3)), ("rest", "walk")[k * 2 // rows]]
+        cells = [cell.replace(".", "," if delimiter == ";" else ".") for cell in cells]
+        lines.append(delimiter.join([*cells, *([f"P{person}"] if who else [])]))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+WORDS = ("--channels", "x,y,z", "--labels", "act", "--time", "t", "--rate", "50")
+FOLDER = (*WORDS, "--people", "folder:0")
+
+
+def test_a_table_of_several_people_needs_no_folder_of_its_own(here, capsys):
+    every = [line for person in range(4) for line in table("all/one.csv", person, who=True)[min(person, 1) :]]
+    Path("all/every.one.csv").write_text("\n".join(every) + "\n", encoding="utf-8")
+    asked = refusal("f", "--data", "all/every.one.csv", *WORDS)
+    assert "or --people COLUMN where one of t, x, y, z, act, user says who it was" in asked
+    assert "Write --people user." in refusal("f", "--data", "all/every.one.csv", *WORDS, "--people", "usr")
+    said = found(capsys, "f", "--data", "all/every.one.csv", *WORDS, "--people", "user")
+    assert "people    4, windows each: P0 8, P1 8, P2 8, P3 8" in said
+    data = yaml.safe_load(Path("f/data.yaml").read_text())["data"]["init_args"]
+    assert (data["pattern"], data["suffixes"], data["dataset"]) == (r"every\.one", [".csv"], "every.one")
+    assert data["root"] == str((here / "all").resolve())
+    wrong = refusal("g", "--data", "all/every.one.csv", *WORDS, "--people", "user", "--set", "pattern=every.*")
+    assert "--set pattern must be left out where --data is a table" in wrong
+
+
+def test_a_file_of_another_kind_has_the_line_that_converts_it(here):
+    for name, line in {
+        "a.mat": "scipy.io.loadmat",
+        "b.parquet": "pandas.read_parquet",
+        "c.edf": "as .csv or .npz",
+    }.items():
+        Path(name).write_bytes(b"MATLAB")
+        said = refusal("f", "--data", name, *RATE)
+        assert f"but got {name}, which is not read." in said
+        assert line in said
+
+
+def test_an_option_of_zero_and_one_that_is_given_twice_count(here):
+    for person in range(4):
+        table(f"rec/P{person}/w.csv", person, delimiter=";")
+    semicolon, comma = ("--set", 'csv={delimiter: ";"}'), ("--set", 'csv={decimal: ","}')
+    for option in ("--window", "--step"):
+        said = refusal("f", "--data", "rec", *FOLDER, *semicolon, *comma, option, "0")
+        assert f"{option[2:]} must be a number of samples of at least 1, but got 0" in said
+    main(["f", "--data", "rec", *FOLDER, *semicolon, *comma])
+    data = yaml.safe_load(Path("f/data.yaml").read_text())["data"]["init_args"]
+    assert data["csv"] == {"delimiter": ";", "decimal": ","}
+    twice = refusal("g", "--data", "rec", *FOLDER, *semicolon, "--set", 'csv={delimiter: ","}')
+    assert "--set csv must be given once" in twice
+    Path("rec/P0/w.csv").write_text("")
+    assert "w.csv: must have a header and samples, but it is empty" in refusal("g", "--data", "rec", *FOLDER)
+
+
+def test_folders_that_are_not_those_of_people_and_slow_recordings_are_doubts(here, capsys):
+    for person in range(4):
+        table(f"rec/P{person}/w.csv", person, rate=25 if person == 2 else 50)
+    said = found(capsys, "f", "--data", "rec", *FOLDER)
+    assert "1 recordings are slower than --rate 50 (the slowest has 25 Hz, so nothing above 12.5 Hz is in it)" in said
+    assert "folders deep" not in said
+    table("rec/siteB/P9/w.csv", 9)
+    said = found(capsys, "g", "--data", "rec", *FOLDER)
+    assert "files are 1 to 2 folders deep, and folder:0 of siteB/P9/w.csv is siteB: is that the person" in said
+    for person in range(6):
+        table(f"sites/{'AB'[person % 2]}/P{person // 2}/w.csv", person)
+    said = found(capsys, "h", "--data", "sites", *WORDS, "--people", "folder:1")
+    assert "3 names are below several folders (P0 below A, B), and each is taken as one person" in said
+
+
+def test_an_activity_in_the_path_is_no_column(here, capsys):
+    for person in range(4):
+        for act in ("sit", "walk"):
+            lines = table(f"rec/P{person}/{act}/{act}_1.csv", person, rows=300)
+            bare = [line.rpartition(",")[0].partition(",")[2] for line in lines]
+            Path(f"rec/P{person}/{act}/{act}_1.csv").write_text("\n".join(bare) + "\n")
+    words = ("--data", "rec", "--channels", "x,y,z", "--people", "folder:0", "--rate", "50")
+    for name, where in {"f": "part:0", "g": "folder:1", "h": "part:0,name:[a-z]+"}.items():
+        said = found(capsys, name, *words, "--labels", where)
+        assert "classes   2, windows each: sit 20, walk 20" in said
+        assert "people    4, windows each: P0 10, P1 10, P2 10, P3 10" in said
+    assert yaml.safe_load(Path("g/data.yaml").read_text())["data"]["init_args"]["label"] == {"folder": 1}
+
+
+def test_a_slow_recording_to_predict_is_a_warning(here):
+    for person in range(4):
+        table(f"rec/P{person}/w.csv", person)
+    table("new/slow.csv", 7, rate=25)
+    settings = {"channels": ["x", "y", "z"], "window": 100, "sampling_rate": 50, "time": "t", "label": "act"}
+    data = RecordingDataModule("rec", subject={"folder": 0}, predict_root="new", **settings)
+    with pytest.warns(
+        UserWarning, match=r"slow: its rate must be that .* 50 Hz, but it is 25 Hz, so nothing above 12.5"
+    ):
+        data.setup("predict")
+
+
+def refused(*words):
+    with pytest.raises(InputError) as caught:
+        cli.run(list(words))
+    return str(caught.value)
+
+
+def test_a_wrong_kind_of_file_or_folder_is_named_as_such(here, capsys):
+    Path("study.yaml").write_text("study: mine/study\nstudents:\n  kd: {config: kd.yaml}\n")
+    Path("kd.yaml").write_text("run: mine/kd\n")
+    said = refused("fit", "--config", "study.yaml")
+    assert "'study.yaml' must be the config of one run, but is a study of several. Run all of it by kdlab study" in said
+    with pytest.raises(InputError, match="is a study of several"):
+        cli.build("study.yaml")
+    with pytest.raises(SystemExit):
+        cli.run(["fit", "kd.yaml"])
+    assert "error: unrecognized arguments: kd.yaml. Write --config kd.yaml" in capsys.readouterr().err
+    for run in ("kd/fold1-seed0", "kd/fold2-seed0", "scratch/fold1-seed0"):
+        Path("runs/mine", run, "version_0/checkpoints").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"It holds 3 runs: name one of them, runs/mine/kd/fold1-seed0, runs/mine/kd/"):
+        kdlab.load("runs/mine")
+    with pytest.raises(InputError, match=r"It holds 2 runs: name one of them, runs/mine/kd/fold1-seed0"):
+        kdlab.load("runs/mine/kd")
+    with pytest.raises(InputError, match=r"but 'kd.yaml' is a \.yaml file\. Name the folder of the run"):
+        kdlab.load("kd.yaml")
+
+
+def test_a_stream_takes_a_student_and_names_the_unit_of_its_times():
+    class Means:
+        exact = False
+
+        def __call__(self, windows):
+            return windows.mean(2)
+
+    with pytest.raises(InputError, match=r"must be a student that was read, but got 'runs/mine'\. Pass kdlab\.load"):
+        kdlab.Stream("runs/mine")
+    channels = [{"name": "x"}, {"name": "y"}]
+    card = {"classes": ["x", "y"], "channels": channels, "sampling_rate": 50.0, "input": {"shape": ["B", 2, 100]}}
+    times, samples = np.arange(300), np.zeros((300, 2))
+    for unit, step in {"ms": 20.0, "us": 20_000.0, "ns": 2e7}.items():
+        with pytest.raises(InputError, match=rf"but got s, in which .* in place of 50\. Pass time_unit='{unit}'"):
+            kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * step, samples)
+    with pytest.raises(InputError, match=r"Pass recorded_at=25, or"):
+        kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * 0.04, samples)
