@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 #: format of an exported file -> how its files end; pretrained is a folder, which may be called as one likes
 FORMATS = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c", "pretrained": ".pretrained"}
@@ -19,6 +21,21 @@ _TRUST = (
 )
 
 
+class Options(argparse.ArgumentParser):
+    """A parser that names the option which an unknown one resembles."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse words; an unknown one ends the process with status 2."""
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            near = (difflib.get_close_matches(word.partition("=")[0], known, 1) for word in unknown if word[:2] == "--")
+            hints = list(dict.fromkeys(option for found in near for option in found))
+            hint = f". Did you mean {' or '.join(hints)}?" if hints else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return given
+
+
 def _threads(text: str) -> int | str:
     return text if text == MEASURE else int(text)
 
@@ -26,7 +43,7 @@ def _threads(text: str) -> int | str:
 def study() -> argparse.ArgumentParser:
     """The options of ``kdlab study``."""
     text = "Run the missing jobs of a study, and write its tables and figures."
-    parser = argparse.ArgumentParser(prog="kdlab study", description=text, allow_abbrev=False)
+    parser = Options(prog="kdlab study", description=text, allow_abbrev=False)
     add = parser.add_argument
     add("file", help="a study file, such as experiments/basic_motions/study.yaml")
     add("--dry-run", action="store_true", help="print the plan and run nothing")
@@ -58,7 +75,7 @@ def new() -> argparse.ArgumentParser:
     """The options of ``kdlab new``."""
     text = "Look at your data, print what they are, and write a study of them: data, teachers, students, study.yaml."
     epilog = "What your data leave open must be given; the error lists the options. No file is replaced."
-    parser = argparse.ArgumentParser(prog="kdlab new", description=text, epilog=epilog, allow_abbrev=False)
+    parser = Options(prog="kdlab new", description=text, epilog=epilog, allow_abbrev=False)
     add = parser.add_argument
     add("folder", metavar="FOLDER", help="where the files are written")
     add(
@@ -85,7 +102,7 @@ def new() -> argparse.ArgumentParser:
 def tune() -> argparse.ArgumentParser:
     """The options of ``kdlab tune``."""
     text = "Find the settings of a study's rows on validation people, and write a file to include."
-    parser = argparse.ArgumentParser(prog="kdlab tune", description=text, allow_abbrev=False)
+    parser = Options(prog="kdlab tune", description=text, allow_abbrev=False)
     add = parser.add_argument
     add("file", help="a study file with a section tune")
     add("--out", help="the file to write; beside the trials without it")
@@ -100,7 +117,7 @@ def tune() -> argparse.ArgumentParser:
 def evaluate() -> argparse.ArgumentParser:
     """The options of ``kdlab evaluate``."""
     text = "Evaluate checkpoints side by side, and write tables, figures and predictions."
-    parser = argparse.ArgumentParser(prog="kdlab evaluate", description=text, epilog=_TRUST, allow_abbrev=False)
+    parser = Options(prog="kdlab evaluate", description=text, epilog=_TRUST, allow_abbrev=False)
     add, checkpoints = parser.add_argument, "checkpoint files, or run folders (their newest finished version)"
     add("checkpoints", nargs="+", metavar=CHECKPOINT, help=checkpoints)
     add("--out", default="evaluation", help="folder for the results (default: evaluation)")
@@ -120,7 +137,7 @@ def export() -> argparse.ArgumentParser:
     """The options of ``kdlab export``; further words override the configuration."""
     text = "Write a trained student as one file that reads physical units, with a JSON card beside it."
     epilog = f"Further words override the data, for example --data.init_args.root=/my/recordings. {_TRUST}"
-    parser = argparse.ArgumentParser(prog="kdlab export", description=text, epilog=epilog, allow_abbrev=False)
+    parser = Options(prog="kdlab export", description=text, epilog=epilog, allow_abbrev=False)
     add, own = parser.add_argument, "a config of yours, whose classes are imported; default: that of the run folder"
     add("checkpoint", metavar=CHECKPOINT, help="checkpoint file, or run folder (its newest finished version)")
     add("--format", choices=tuple(FORMATS), default="torch.export", help="default: %(default)s")
@@ -144,7 +161,7 @@ def export() -> argparse.ArgumentParser:
 def nets() -> argparse.ArgumentParser:
     """The options of ``kdlab nets``."""
     text = "What the nets cost on one window or image, as a Markdown table."
-    parser = argparse.ArgumentParser(prog="kdlab nets", description=text, allow_abbrev=False)
+    parser = Options(prog="kdlab nets", description=text, allow_abbrev=False)
     add = parser.add_argument
     timings = "timings of a net, whose median is shown; 3 where they take longer than 0.3 s (default: 10)"
     add("--channels", type=int, default=3, help="channels of the view (default: 3)")
@@ -161,7 +178,7 @@ def nets() -> argparse.ArgumentParser:
 def cite() -> argparse.ArgumentParser:
     """The options of ``kdlab cite``."""
     text = "Print the BibTeX of the papers behind a config's method, net, views, data, augmentation and callbacks."
-    parser = argparse.ArgumentParser(prog="kdlab cite", description=text, allow_abbrev=False)
+    parser = Options(prog="kdlab cite", description=text, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="a run's config, or the config.yaml beside its checkpoints")
     return parser
 
@@ -169,7 +186,7 @@ def cite() -> argparse.ArgumentParser:
 def schema() -> argparse.ArgumentParser:
     """The options of ``kdlab schema``."""
     text = "Write the JSON schemas of run files and study files, with which editors check and complete YAML."
-    parser = argparse.ArgumentParser(prog="kdlab schema", description=text, allow_abbrev=False)
+    parser = Options(prog="kdlab schema", description=text, allow_abbrev=False)
     parser.add_argument("--out", default=".", metavar="FOLDER", help="where they are written (default: here)")
     return parser
 
@@ -178,7 +195,7 @@ def completion() -> argparse.ArgumentParser:
     """The options of ``kdlab completion``."""
     text = "Print a script that completes commands, options, methods and files at the tab key."
     epilog = 'For every new shell: put  eval "$(kdlab completion bash)"  into ~/.bashrc, likewise zsh into ~/.zshrc.'
-    parser = argparse.ArgumentParser(prog="kdlab completion", description=text, epilog=epilog, allow_abbrev=False)
+    parser = Options(prog="kdlab completion", description=text, epilog=epilog, allow_abbrev=False)
     parser.add_argument("shell", choices=SHELLS, help="which shell")
     return parser
 

@@ -125,7 +125,7 @@ def test_time_is_in_milliseconds_on_one_thread(monkeypatch):
     torch.set_num_threads(threads + 1)
     try:
         assert latency(Slow(), (1, 8), runs=5) == pytest.approx(2.5)
-        calls = [0.0, 0.0055, 0.0115]  # seconds, a third of them first; a call takes .0025, and there are at most 5 and 20
+        calls = [0.0, 0.0055, 0.0115]  # seconds, a third of them first; a call takes .0025, and there are 5 and then 20
         for seconds, count in zip([*calls, 1.0], (1 + 3, 1 + 3, 2 + 5, 5 + 20), strict=True):
             begin = clock.now
             assert latency(Slow(), (1, 8), 20, seconds) == pytest.approx(2.5)

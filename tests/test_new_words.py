@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import kdlab
-from kdlab import cli
+from kdlab import cli, usage
 from kdlab.data import ArrayDataModule, RecordingDataModule
 from kdlab.new.command import main
 from kdlab.types import InputError
@@ -248,3 +248,20 @@ def test_a_stream_takes_a_student_and_names_the_unit_of_its_times():
             kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * step, samples)
     with pytest.raises(InputError, match=r"Pass recorded_at=25, or"):
         kdlab.Stream(kdlab.stream.Student(Means(), card)).push(times * 0.04, samples)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("study s.yaml --dryrun", "unrecognized arguments: --dryrun. Did you mean --dry-run?\n"),
+        ("study s.yaml --job=2 --resume_fits", "--job=2 --resume_fits. Did you mean --jobs or --resume-fits?\n"),
+        ("new there --sett a=b", "unrecognized arguments: --sett a=b. Did you mean --set?\n"),
+        ("nets --qqq", "unrecognized arguments: --qqq\n"),
+    ],
+)
+def test_an_option_that_there_is_not_names_the_one_that_is_meant(capsys, words, message):
+    name, *rest = words.split()
+    with pytest.raises(SystemExit) as ended:
+        usage.PARSERS[name]().parse_args(rest)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(message)

@@ -131,6 +131,13 @@ def test_a_file_that_is_not_there_says_where_its_name_starts(tmp_path, monkeypat
             Study.read(file)
 
 
+@pytest.mark.parametrize("content", ["{run: toy/kd, include: data.yaml}", "{model: {class_path: KD}, trainer: {}}"])
+def test_the_config_of_a_run_is_no_study(tmp_path, content):
+    (tmp_path / "a run.yaml").write_text(content)
+    with pytest.raises(InputError, match=r"must name several runs, but is the config of one.*--config '.*a run\.yaml'"):
+        Study.read(tmp_path / "a run.yaml")
+
+
 def test_what_seeds_share_may_not_need_what_each_seed_has(tmp_path):
     scratch = {"scratch": {"config": "supervised.yaml", "init": "base", "one_per": "fold"}}
     with pytest.raises(InputError, match="one per fold, but needs base, which is one per seed"):

@@ -54,6 +54,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import itertools
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -514,6 +515,11 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         content = read_file(path, f"{seen[-1]}: include", FOLDER)
     else:
         content = read_file(path, "study", f"the working directory ({Path.cwd()})")
+    if "study" not in content and {"run", "model", "data"} & set(content):
+        raise InputError(
+            f"study: {str(path)!r} must name several runs, but is the config of one. Run it by kdlab fit --config "
+            f"{shlex.quote(str(path))}."
+        )
     _known(content, tuple(STUDY), str(path))
     included = content.pop("include", None)
     if included is None:
