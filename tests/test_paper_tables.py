@@ -247,6 +247,19 @@ def difference():
     return people_difference(rows_of(drawn(1, shift=0.05)), rows_of(drawn(2)))
 
 
+def test_panels_of_many_studies_stand_in_lines_with_rows_of_their_own():
+    panels = {f"study {i}": {"kd": difference(), ("amd" if i < 3 else "tgd"): difference()} for i in range(5)}
+    axes = plot_people(panels).axes
+    assert [one.get_xlabel().partition("\n")[0] for one in axes] == list(panels)
+    tops = [round(one.get_position().y0, 3) for one in axes]
+    assert len(set(tops[:3])) == len(set(tops[3:])) == 1
+    assert tops[0] > tops[3]
+    shown = [[text.get_text() for text in one.get_yticklabels()] for one in (axes[0], axes[3])]
+    assert shown == [["kd", "amd"], ["kd", "tgd"]]
+    colours = [{tuple(dots.get_facecolor()[0]) for dots in one.findobj(PathCollection)} for one in axes]
+    assert len(colours[0] & colours[3]) == 1  # kd has one colour in all of them
+
+
 def test_the_figure_of_people_has_every_person_the_mean_and_the_interval():
     found = difference()
     (axes,) = plot_people({"difference to scratch": {"kd": found}}).axes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 #: those of Okabe and Ito, which colour-blind readers tell apart; markers differ too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -22,6 +25,16 @@ def style(position: int) -> dict[str, Any]:
     56
     """
     return {"color": _COLOURS[position % len(_COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
+
+
+def in_lines(panels: Sequence[T], most: int = 4) -> list[list[T]]:
+    """Panels of a figure in as few lines as hold them, of equal length but for the last.
+
+    >>> in_lines("abcde"), in_lines("abc")
+    ([['a', 'b', 'c'], ['d', 'e']], [['a', 'b', 'c']])
+    """
+    columns = math.ceil(len(panels) / math.ceil(len(panels) / most))
+    return [list(panels[i : i + columns]) for i in range(0, len(panels), columns)]
 
 
 def new_figure(width: float, height: float, dpi: float | None = None) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdlab.figures.style import BLACK, new_figure, style
+from kdlab.figures.style import BLACK, in_lines, new_figure, style
 from kdlab.study.gain_gap import Found, Point
 
 if TYPE_CHECKING:
@@ -27,24 +27,34 @@ def plot_gain_gap(points: Sequence[Point], unit: str = "people", confidence: flo
     """
     studies = list(dict.fromkeys(point.study for point in points))
     runs = list(dict.fromkeys(point.title for point in points))
-    figure = new_figure(1.2 + 3.6 * len(studies), 4.4)
-    panels = figure.subplots(1, len(studies), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, study in zip(panels, studies, strict=True):
-        axes.axhline(0, color=BLACK, linewidth=1)
-        axes.axvline(0, color="0.6", linewidth=0.8)
-        axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle="--")
-        for point in points:
-            if point.study == study:
-                place = runs.index(point.title)
-                _draw(axes, point, style(place), beside=1 if place % 2 else -1)
-        axes.set_title(study, fontsize=10)
-        axes.set_xlabel("teachers' lead over the control\n(points of accuracy)")
-        axes.grid(color="0.93")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("student's gain over the control\n(points of accuracy)")
+    lines = in_lines(studies)
+    columns = len(lines[0])
+    figure = new_figure(1.2 + 3.6 * columns, 4.4 * len(lines))
+    grid = figure.subplots(len(lines), columns, sharex=True, sharey=True, squeeze=False)
+    for line, panels in zip(lines, grid, strict=True):
+        for axes in panels[len(line) :]:
+            axes.remove()
+        for axes, study in zip(panels, line, strict=False):
+            for point in points:
+                if point.study == study:
+                    place = runs.index(point.title)
+                    _draw(axes, point, style(place), beside=1 if place % 2 else -1)
+            _dress(axes, study)
+        panels[0].set_ylabel("student's gain over the control\n(points of accuracy)")
     _legend(figure, runs, unit, confidence)
     return figure
+
+
+def _dress(axes: Axes, study: str) -> None:
+    axes.axhline(0, color=BLACK, linewidth=1)
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle="--")
+    axes.set_title(study, fontsize=10)
+    axes.set_xlabel("teachers' lead over the control\n(points of accuracy)")
+    axes.tick_params(axis="x", labelbottom=True)
+    axes.grid(color="0.93")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw(axes: Axes, point: Point, look: dict[str, Any], beside: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdlab.figures.style import BLACK, new_figure, style
+from kdlab.figures.style import BLACK, in_lines, new_figure, style
 from kdlab.study.people_differences import PeopleDifference
 from kdlab.study.report_cells import Findings
 
@@ -46,29 +46,40 @@ def plot_people(panels: Mapping[str, Panel], confidence: float = 0.95) -> Figure
         panels: what the differences are -> name of a row -> its difference. Rows of the same name share a line.
         confidence: of the intervals.
     """
-    rows = list(dict.fromkeys(row for panel in panels.values() for row in panel))
-    figure = new_figure(2.8 + 3.2 * len(panels), 1.4 + 0.5 * len(rows))
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for place, (title, panel) in zip(axes, panels.items(), strict=True):
-        for y, row in enumerate(rows):
-            if row in panel:
-                _row(place, panel[row], y)
-        place.axvline(0, color=BLACK, linewidth=1)
-        place.set_xlabel(f"{title}\n(points of accuracy)")
-        place.grid(axis="x", color="0.9")
-        place.set_axisbelow(True)
-        place.tick_params(axis="y", length=0)
-        place.spines[["top", "right", "left"]].set_visible(False)
-    axes[0].set_yticks(range(len(rows)), rows)
-    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    names = list(dict.fromkeys(row for panel in panels.values() for row in panel))
+    lines = in_lines(list(panels.items()))
+    rows = [[name for name in names if any(name in panel for _, panel in line)] for line in lines]
+    heights = [1.0 + 0.5 * len(shown) for shown in rows]
+    columns = len(lines[0])
+    figure = new_figure(2.8 + 3.2 * columns, 0.4 + sum(heights))
+    grid = figure.subplots(len(lines), columns, sharex=True, sharey="row", squeeze=False, height_ratios=heights)
+    for line, shown, places in zip(lines, rows, grid, strict=True):
+        for place in places[len(line) :]:
+            place.remove()
+        for place, (title, panel) in zip(places, line, strict=False):
+            for y, name in enumerate(shown):
+                if name in panel:
+                    _row(place, panel[name], y, style(names.index(name)))
+            _dress(place, title)
+        places[0].set_yticks(range(len(shown)), shown)
+        places[0].set_ylim(len(shown) - 0.4, -0.6)
     _legend(figure, len(panels), confidence)
     return figure
 
 
-def _row(axes: Axes, found: PeopleDifference, y: int) -> None:
+def _dress(axes: Axes, title: str) -> None:
+    axes.axvline(0, color=BLACK, linewidth=1)
+    axes.set_xlabel(f"{title}\n(points of accuracy)")
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelbottom=True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _row(axes: Axes, found: PeopleDifference, y: int, look: Mapping[str, Any]) -> None:
     values = 100 * np.array(sorted(found.people.values()))
     heights = y - 0.14 + 0.07 * (np.arange(len(values)) % 3 - 1)  # neighbours do not cover each other
-    look = style(y)
     axes.scatter(values, heights, s=20, alpha=0.7, linewidths=0, color=look["color"], marker=look["marker"])
     reach = None
     if found.low is not None and found.high is not None:
