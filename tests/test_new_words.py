@@ -9,8 +9,9 @@ import yaml
 import kdlab
 from kdlab import cli, usage
 from kdlab.data import ArrayDataModule, RecordingDataModule
+from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.new.command import main
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 
 
 @pytest.fixture
@@ -265,3 +266,17 @@ def test_an_option_that_there_is_not_names_the_one_that_is_meant(capsys, words, 
         usage.PARSERS[name]().parse_args(rest)
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(message)
+
+
+@pytest.mark.parametrize(
+    "place", ["experiments/mine/teacher raw.yaml", "teacher raw.yaml", "a folder/teacher raw.yaml"]
+)
+def test_a_missing_teacher_names_the_config_that_trains_it(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    for file, run in ((place, "mine/teacher raw"), ("other/teacher raw.yaml", "other/teacher raw"), ("b/x.yaml", "]{")):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(f"run: {run}\n")
+    with pytest.raises(MissingFileError, match=f"Train it first: lightning fit --config '{place}'$"):
+        find_checkpoint(Path("runs/mine/teacher raw"), ["best.ckpt"])
+    with pytest.raises(MissingFileError, match="Train it first, or name the checkpoint file"):
+        find_checkpoint(Path("runs/mine/x"), ["best.ckpt"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import itertools
 import os
 import pickle
 import re
+import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from kdlab.files import one_line
+from kdlab.files import one_line, read_yaml
 from kdlab.methods.descriptions import check_description, check_progress, check_weights
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
@@ -219,9 +222,11 @@ def _without_best(folders: Sequence[Path]) -> str | None:
 def _remedy(path: Path) -> str:
     parts = [p for p in path.parts if not p.startswith("version_") and p != "checkpoints" and not p.endswith(".ckpt")]
     if len(parts) >= 2:
-        config = Path("experiments", *parts[-2:]).with_suffix(".yaml")
-        if config.is_file():
-            return f"Train it first: lightning fit --config {config}"
+        folder, name = parts[-2:]
+        near = itertools.islice(Path().glob(f"*/{glob.escape(name)}.yaml"), 100)
+        for config in (Path("experiments", folder, f"{name}.yaml"), Path(f"{name}.yaml"), *sorted(near)):
+            if config.is_file() and _names_run(config, f"{folder}/{name}"):
+                return f"Train it first: lightning fit --config {shlex.quote(str(config))}"
     return "Train it first, or name the checkpoint file or run folder that holds it."
 
 
@@ -233,3 +238,12 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _names_run(config: Path, run: str) -> bool:
+    """Whether a config has this ``run``; files that cannot be read have none."""
+    try:
+        content = read_yaml(config, "--config")
+    except (InputError, OSError):
+        return False
+    return content.get("run") == run
