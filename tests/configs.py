@@ -29,7 +29,7 @@ TRAINED = {
     "demo": ("teacher_raw", "teacher_pi", "kd", "tpkd"),
     "shoulder_watch": ("teacher_raw", "teacher_pi", "student"),
     "sp_sw_har": ("scratch", "teacher_raw", "teacher_pi", "teacher_gaf", "teacher_fusion", "sakdn", "three_teachers"),
-    "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn", "dask"),
+    "utd_mhad": ("teacher_skeleton", "teacher_fusion", "sakdn"),
     "pamap2": ("scratch", "teacher_raw", "teacher_pi", "topological_kd"),
     "geneactiv": ("teacher_raw", "eskd"),
     "cifar10": ("scratch", "teacher_raw", "teacher_pi", "tgd"),

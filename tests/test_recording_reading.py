@@ -99,7 +99,7 @@ def test_a_row_too_long_and_one_too_short_do_not_cancel(tmp_path, quoted):
         (lambda t: t.replace("label\n", "label\n1,--,1,walk\n"), r"got '--'; a word for missing values is declared"),
         (lambda t: t.replace(".", ":", 1), "expected a number in column 1 .*a word for missing values is declared"),
         (lambda t: "x,y,z,label\n", "no samples in it"),
-        (lambda t: "", "expected one column 'x'"),
+        (lambda t: "", "must have a header and samples, but it is empty"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path, change, message):
