@@ -187,7 +187,8 @@ def method_page(name: str, cls: type[Method], evidence: dict[str, list[Row]], *,
         for file in files:
             text += f"``experiments/methods/{file}.yaml``:\n\n"
             text += f".. literalinclude:: /experiments/methods/{file}.yaml\n   :language: yaml\n\n"
-    if rows := rows_of([*files, name.lower()], evidence):
+    known = [*files, name.lower()]
+    if rows := rows_of([*known, *(f"{run}_auto" for run in known)], evidence):  # auto: with measured weights
         text += title("In the studies", "-")
         text += "Percent; what was compared, and what follows from it: :doc:`/experiments/every_method`, "
         text += ":doc:`/experiments/README` and, under earlier rules, :doc:`/experiments/earlier_results`.\n\n"
