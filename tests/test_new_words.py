@@ -12,18 +12,13 @@ from kdlab.data import ArrayDataModule, RecordingDataModule
 from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.new.command import main
 from kdlab.types import InputError, MissingFileError
+from tests.test_new import refusal
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def refusal(*words):
-    with pytest.raises(InputError) as caught:
-        main(words)
-    return str(caught.value)
 
 
 def found(capsys, *words):

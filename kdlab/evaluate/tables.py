@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
-from kdlab.evaluate.markdown import markdown as markdown
+from kdlab.evaluate.markdown import markdown
 from kdlab.functional import SCORES
 from kdlab.methods.selection import in_words
 

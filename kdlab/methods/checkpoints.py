@@ -230,6 +230,15 @@ def _remedy(path: Path) -> str:
     return "Train it first, or name the checkpoint file or run folder that holds it."
 
 
+def _names_run(config: Path, run: str) -> bool:
+    """Whether a config has this ``run``; files that cannot be read have none."""
+    try:
+        content = read_yaml(config, "--config")
+    except (InputError, OSError):
+        return False
+    return content.get("run") == run
+
+
 def weights_hash(state: Mapping[str, Tensor]) -> str:
     """A short hash of a state dict's names and exact values."""
     digest = hashlib.sha256()
@@ -238,12 +247,3 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _names_run(config: Path, run: str) -> bool:
-    """Whether a config has this ``run``; files that cannot be read have none."""
-    try:
-        content = read_yaml(config, "--config")
-    except (InputError, OSError):
-        return False
-    return content.get("run") == run

@@ -63,7 +63,6 @@ from typing import Any
 from kdlab import __version__
 from kdlab.configs import as_list, read_config, read_file, stack
 from kdlab.data.identity import words
-from kdlab.files import one_line
 from kdlab.fingerprint import hashed, is_hashed, salt
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.cluster.settings import Slurm, read_slurm
@@ -82,7 +81,7 @@ from kdlab.study.measured import read_measure
 from kdlab.study.paper import Paper, read_paper
 from kdlab.study.rules import in_identity, rule_of_job
 from kdlab.study.runs import Run
-from kdlab.types import InputError
+from kdlab.types import InputError, MissingFileError
 
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
 FOLDER = "the folder of the study file"  # where the names in it start
@@ -501,10 +500,12 @@ def _naming(job: str) -> Iterator[None]:
     """A refusal of the data of a fold names the job: those of all others may be accepted."""
     try:
         yield
+    except MissingFileError:
+        raise  # it is missing for all jobs
     except InputError as error:
         if not job:
             raise
-        raise InputError(f"{job}: {one_line(error)}") from error
+        raise InputError(f"{job}: {error}") from error
 
 
 def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
