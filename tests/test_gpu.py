@@ -1,7 +1,13 @@
 """What only a GPU can show; skipped, with the reason, where there is none."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -16,8 +22,13 @@ from kdlab.views import (
     RecurrencePlot,
     Spectrogram,
 )
-from tests.conftest import net, trainer
+from tests.configs import LIMIT, Made, arguments_of, config_of, configs_of, fit_test_predict, needed_by, words_of
+from tests.conftest import PATIENCE, net, trainer
+from tests.test_study import toy
 
+LIMIT_HERE = [word.replace("accelerator=cpu", "accelerator=gpu") for word in LIMIT]
+CONFIGS = configs_of("basic_motions")
+CACHED = [name for name in CONFIGS if arguments_of(name).get("teachers")]
 pytestmark = pytest.mark.gpu
 
 
@@ -71,3 +82,82 @@ def test_annealing_does_not_wait_for_the_device(teachers, tmp_path):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert float(module.objective.temperature) == pytest.approx(8.0)
+
+
+class Strict(pl.Callback):
+    """Nothing in a step of training makes the host wait for the device."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def on_train_batch_start(self, *_):
+        torch.cuda.set_sync_debug_mode("error")
+
+    def on_train_batch_end(self, *_):
+        torch.cuda.set_sync_debug_mode("default")
+        self.steps += 1
+
+    def on_exception(self, *_):
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def fit_strictly(name, *words):
+    for needed in needed_by(config_of(name)["model"]):
+        fit_test_predict(needed)
+    made = Made(["fit", *words_of(name), *LIMIT_HERE, *words])
+    made.trainer.callbacks.append(strict := Strict())
+    made.trainer.fit(made.model, made.datamodule)
+    assert strict.steps == 2
+    assert torch.isfinite(made.trainer.callback_metrics["train/loss"])
+    assert all(torch.isfinite(p).all() for p in made.model.parameters())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_method_waits_for_the_device(name, laboratory, monkeypatch):
+    monkeypatch.chdir(laboratory)
+    fit_strictly(name)
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_no_method_with_cached_teachers_waits_for_the_device(name, laboratory, monkeypatch):
+    monkeypatch.chdir(laboratory)
+    fit_strictly(name, '--model.init_args.cache={"teacher_input": "clean"}')
+
+
+def command(*words, **environment):
+    """The command line, as a process of its own."""
+    code = "import sys; from kdlab.cli import main; sys.exit(main())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_student_of_the_device_is_read_without_one(laboratory, monkeypatch):
+    """Trained on a GPU, tested and exported on a machine that has none."""
+    monkeypatch.chdir(laboratory)
+    words, folder = words_of("basic_motions/scratch"), "runs/basic_motions/of_the_device"
+    command("fit", *words, "--run=basic_motions/of_the_device", *LIMIT_HERE)
+    without = {"CUDA_VISIBLE_DEVICES": ""}
+    command("test", *words, *LIMIT, "--ckpt_path", folder, **without)
+    command("export", folder, "--output", "student.pt2", **without)
+    assert Path("student.pt2").is_file()
+
+
+def test_several_jobs_of_a_study_share_the_device(tmp_path):
+    """Each process has the GPU for itself; rows are those of one process."""
+    path = toy(tmp_path)
+    for config in ("supervised.yaml", "student.yaml"):
+        file = tmp_path / config
+        file.write_text(file.read_text().replace("accelerator: cpu", "accelerator: gpu\n  devices: 1"))
+    for jobs in ("1", "3"):
+        command("study", str(path), "--root", str(tmp_path / jobs), "--jobs", jobs)
+    one, three = (pd.read_csv(tmp_path / jobs / "toy/study/results.csv") for jobs in ("1", "3"))
+    assert len(one) == len(three) == 5
+    np.testing.assert_allclose(one["test_accuracy"], three["test_accuracy"], atol=0.1)
