@@ -70,17 +70,18 @@ class WeightedTeachers(Labelled):
                 f"but got {given!r}."
             )
         self.weights = None if given is None else dict(given)
-        self._fixed: dict[str, Tensor] = {}
+        self._fixed: dict[str, float] = {}
 
     def observed(self) -> dict[str, Tensor]:
-        """``weight_<teacher>`` of each, where there are several."""
-        return self._fixed
+        """``weight_<teacher>`` of each, where there are several; where the settings are."""
+        like = next(iter(self.settings().values()), torch.zeros(()))
+        return {name: torch.full_like(like, weight) for name, weight in self._fixed.items()}
 
     def check(self, *, batch_size: int | None, teachers: Iterable[str]) -> None:
         """Raise unless there are teachers, the weights name exactly them and a step has enough windows."""
         weights = self.weights_of(list(teachers))
         if len(weights) > 1:
-            self._fixed = {f"weight_{name}": torch.tensor(weight) for name, weight in weights.items()}
+            self._fixed = {f"weight_{name}": weight for name, weight in weights.items()}
         if batch_size is not None and batch_size * distributed.world_size() < self.windows:
             raise InputError(
                 f"{type(self).__name__}: batch_size must be at least {self.windows}, because the windows of a "

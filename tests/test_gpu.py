@@ -27,6 +27,7 @@ from tests.conftest import PATIENCE, net, trainer
 from tests.test_study import toy
 
 LIMIT_HERE = [word.replace("accelerator=cpu", "accelerator=gpu") for word in LIMIT]
+LIMIT_HERE.append("--trainer.limit_train_batches=3")
 CONFIGS = configs_of("basic_motions")
 CACHED = [name for name in CONFIGS if arguments_of(name).get("teachers")]
 pytestmark = pytest.mark.gpu
@@ -85,13 +86,14 @@ def test_annealing_does_not_wait_for_the_device(teachers, tmp_path):
 
 
 class Strict(pl.Callback):
-    """Nothing in a step of training makes the host wait for the device."""
+    """Nothing in a step of training makes the host wait for the device, after the first, which moves constants."""
 
     def __init__(self):
         self.steps = 0
 
     def on_train_batch_start(self, *_):
-        torch.cuda.set_sync_debug_mode("error")
+        if self.steps:
+            torch.cuda.set_sync_debug_mode("error")
 
     def on_train_batch_end(self, *_):
         torch.cuda.set_sync_debug_mode("default")
@@ -104,10 +106,11 @@ class Strict(pl.Callback):
 def fit_strictly(name, *words):
     for needed in needed_by(config_of(name)["model"]):
         fit_test_predict(needed)
-    made = Made(["fit", *words_of(name), *LIMIT_HERE, *words])
+    place = f"--run=strict/{name}{len(words)}"
+    made = Made(["fit", *words_of(name), *LIMIT_HERE, place, "--trainer.log_every_n_steps=50", *words])
     made.trainer.callbacks.append(strict := Strict())
     made.trainer.fit(made.model, made.datamodule)
-    assert strict.steps == 2
+    assert strict.steps == 3
     assert torch.isfinite(made.trainer.callback_metrics["train/loss"])
     assert all(torch.isfinite(p).all() for p in made.model.parameters())
 
@@ -122,6 +125,26 @@ def test_no_method_waits_for_the_device(name, laboratory, monkeypatch):
 def test_no_method_with_cached_teachers_waits_for_the_device(name, laboratory, monkeypatch):
     monkeypatch.chdir(laboratory)
     fit_strictly(name, '--model.init_args.cache={"teacher_input": "clean"}')
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.init_args.class_weights=balanced", "--model.init_args.label_smoothing=0.1"],
+        ["--model.init_args.focal_gamma=2.0"],
+        ["--model.init_args.learn_temperature=true"],
+        ["--model.init_args.standardise=true"],
+        ["--trainer.gradient_clip_val=1.0"],
+        ["--trainer.accumulate_grad_batches=2"],
+        ["--trainer.precision=bf16-mixed"],
+        ["--trainer.callbacks+=EpochAveraging"],
+        ["--data.init_args.augment=Mix1", "--data.init_args.mix=Mixup"],
+    ],
+    ids=lambda words: words[0].split(".")[-1],
+)
+def test_no_option_waits_for_the_device(words, laboratory, monkeypatch):
+    monkeypatch.chdir(laboratory)
+    fit_strictly("basic_motions/kd", *words)
 
 
 def command(*words, **environment):

@@ -197,7 +197,7 @@ def test_ps_kd_keeps_the_past_in_full_checkpoints_only(tmp_path: Path) -> None:
     assert module.past.probabilities.any()
     module.trainer.state.fn = "fit"
     module.setup("fit")  # another fit begins anew
-    assert len(module.past.probabilities) == 0
+    assert not module.past.probabilities.any()
 
 
 # ------------------------------------------------------------------------------------------------------------- TF-KD

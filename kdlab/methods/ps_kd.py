@@ -31,16 +31,18 @@ from torch import Tensor
 from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import TeacherFree
+from kdlab.methods.windows import lacks
 from kdlab.nets.base import Backbone
 from kdlab.objectives import WeightedTeachers
 from kdlab.types import Batch, InputError, Output, Windows
 
 
 class PastPredictions:
-    """The net's last output for each window: class probabilities in float16 on the CPU, by `Batch.index`.
+    """The net's last output for each window: class probabilities in float16 on the device, by `Batch.index`.
 
     Args:
         classes: ``K``.
+        rows: the largest index and 1, where it is known; otherwise every step waits for the device to learn it.
 
     Attributes:
         probabilities: ``(N, K)``, with as many rows as the largest index needs; zeros where there is none yet.
@@ -53,29 +55,35 @@ class PastPredictions:
                 [1.0000, 0.0000]])
     """
 
-    def __init__(self, classes: int) -> None:
-        self.probabilities = torch.zeros(0, classes, dtype=torch.float16)
+    def __init__(self, classes: int, rows: int = 0) -> None:
+        self.probabilities = torch.zeros(rows, classes, dtype=torch.float16)
+        self._rows = rows
 
     def read(self, index: Tensor, target: Tensor) -> Tensor:
         """Probabilities ``(B, K)`` in float32: the last ones of the windows ``index``, or else their labels."""
-        rows = self._rows(index)
-        past = self.probabilities[rows].to(target.device).float()
+        self._make_room(index, target.device)
+        past = self.probabilities[index].float()
         if not target.is_floating_point():
             target = F.one_hot(target.long(), past.shape[1])
         return torch.where(past.sum(1, keepdim=True) > 0, past, target.float())
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Keep ``probabilities`` ``(B, K)`` of the windows ``index``."""
-        rows = self._rows(index)
-        self.probabilities[rows] = probabilities.to("cpu", torch.float16)
+        self._make_room(index, probabilities.device)
+        self.probabilities[index] = probabilities.half()
 
-    def _rows(self, index: Tensor) -> Tensor:
-        """The index on the CPU, and a row for each."""
-        rows = index.cpu()
-        missing = int(rows.max()) + 1 - len(self.probabilities)
+    def restore(self, probabilities: Tensor) -> None:
+        """Take those of a checkpoint."""
+        self.probabilities = F.pad(probabilities, (0, 0, 0, max(0, self._rows - len(probabilities))))
+
+    def _make_room(self, index: Tensor, device: torch.device) -> None:
+        """Have a row for each window on the device."""
+        self.probabilities = self.probabilities.to(device)
+        if self._rows and index.device.type != "cpu":
+            return
+        missing = int(index.max()) + 1 - len(self.probabilities)
         if missing > 0:
             self.probabilities = F.pad(self.probabilities, (0, 0, 0, missing))
-        return rows
 
 
 class PSKDObjective(WeightedTeachers):
@@ -154,7 +162,8 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
     Every process keeps the predictions of all of them, ``2 N K`` bytes; a window that an epoch leaves out
     (``drop_last``) keeps its older one. They are in full checkpoints, which a fit is resumed from (``best.ckpt``,
     ``last.ckpt``), and not in those of weights alone (``save_weights_only``, `EarlyStoppedTeacher`); test, prediction
-    and distillation from it do not need them. Each step synchronises with the device, to read and to write them.
+    and distillation from it do not need them. They are on the device; with plain loaders, which do not tell how many
+    windows there are, each step waits for it.
 
     Raises:
         InputError: when the fit has no planned end and ``epochs`` is not given, or for a data module that mixes
@@ -166,9 +175,12 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
     def __init__(self, net: Backbone, **kwargs: Any) -> None:
         super().__init__(net, **kwargs)
         self.past = PastPredictions(self.net.num_classes)
+        self._last = -1  # the largest index of a training window
 
     def check_data(self, windows: Windows) -> None:
         """Refuse mixed windows."""
+        if not lacks(windows, "train_index"):
+            self._last = int(windows.train_index.max(initial=-1))
         if windows.mix is not None:
             raise InputError(
                 "PSKD: mix of the data module must be None, because the window of an index is another mixture in every "
@@ -184,7 +196,7 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         super().setup(stage)
         if stage == "fit":
             self.objective.planned(self.trainer.max_epochs)
-            self.past = PastPredictions(self.net.num_classes)
+            self.past = PastPredictions(self.net.num_classes, self._last + 1)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """Compare with the labels and with the past, and keep the net's output."""
@@ -199,10 +211,10 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         """Also the past predictions, in checkpoints that a fit can be resumed from."""
         super().on_save_checkpoint(checkpoint)
         if "optimizer_states" in checkpoint:
-            checkpoint["ps_kd"] = self.past.probabilities
+            checkpoint["ps_kd"] = self.past.probabilities.cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Also the past predictions, where there are any."""
         super().on_load_checkpoint(checkpoint)
         if "ps_kd" in checkpoint:
-            self.past.probabilities = checkpoint["ps_kd"]
+            self.past.restore(checkpoint["ps_kd"])
