@@ -100,7 +100,11 @@ def view_rows(device: str, count: int, small: bool) -> Table:
 
 def memory_rows(costs: step.Costs) -> Table:
     """The most that was allocated on the device."""
-    names = {"student": "the student alone", "live": "teachers run in every step", "cached": "teachers cached"}
+    names = {
+        "student": "the student alone",
+        "live": "teachers run in every step",
+        "cached": "teachers cached, and filled",
+    }
     peaks = {name: costs[f"memory/{name}"] for name in names if f"memory/{name}" in costs}
     return [(f"memory, {names[name]}", f"{peak / 1e6:.0f} MB", "of the device") for name, peak in peaks.items()]
 

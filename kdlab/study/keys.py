@@ -27,7 +27,12 @@ ENSEMBLE: dict[str, Shape] = {
     "runs": listed(NAME, "the runs whose mean logits teach", least=1, different=True),
     "seeds": whole(1, "how many of each run, which differ in their seed; 1 by default"),
     "folds": whole(1, "how many of each run, each trained without one of so many groups of people; 1 by default"),
-    "weights": either("run -> its weight; equal by default", mapping(number(low=0)), NULL),
+    "weights": either(
+        "run -> its weight, or validation: found on the validation windows of each job; equal by default",
+        mapping(number(low=0)),
+        one_of(["validation"]),
+        NULL,
+    ),
 }
 RUN: dict[str, Shape] = {
     "config": either("The run config, or several, laid over each other.", _FILE, listed(_FILE, least=1)),
