@@ -50,7 +50,8 @@ def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
         >>> macs(WideResNet(16, 1, ndim=1, in_channels=3, num_classes=14), (3, 500))
         10056896
     """
-    twin = copy.deepcopy(net).eval().to("meta")  # shapes only: nothing is computed, and nothing runs as a fused kernel
+    shapes: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in net.parameters()}
+    twin = copy.deepcopy(net, shapes).eval().to("meta")  # nothing is computed, and nothing runs as a fused kernel
     x = torch.empty(1, *shape, device="meta")
     recurrent = [_counted(module) for module in twin.modules() if isinstance(module, nn.RNNBase)]
     with torch.enable_grad(), FlopCounterMode(display=False) as flops:

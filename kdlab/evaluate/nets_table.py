@@ -38,7 +38,7 @@ NETS: dict[str, tuple[type[nets.Backbone], dict[str, Any]]] = {
     "Seq2Seq": (nets.Seq2Seq, {}),
 }
 #: of the timings of one net; a net that takes long varies little
-_SECONDS = 0.3
+_SECONDS = 0.06
 _SIGNALS_ONLY = (
     nets.RecurrentNet,
     nets.AttentionLSTM,
