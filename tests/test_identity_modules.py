@@ -729,7 +729,7 @@ def test_cells_of_predictions_are_no_formulas(tmp_path):
 
 
 def test_folds_are_named_like_the_subjects(monkeypatch):
-    from kdlab.study.plan import make_folds
+    from kdlab.study.folds import make_folds
 
     monkeypatch.setenv("KDLAB_SALT", SALT)
     assert make_folds([[1.0, " 2"], ["3.0"]], dict.fromkeys("123", 5)) == {"fold1": ["1", "2"], "fold2": ["3"]}
@@ -741,7 +741,7 @@ def test_folds_are_named_like_the_subjects(monkeypatch):
 
 
 def test_studies_hand_on_who_validates_and_how_names_are_merged(tmp_path):
-    from kdlab.study.plan import make_folds
+    from kdlab.study.folds import make_folds
     from kdlab.study.windows import forget, make_data, subjects
 
     people = [

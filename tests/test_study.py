@@ -18,11 +18,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli, reuse
 from kdlab.configs import stack
-from kdlab.study import plan as planning
 from kdlab.study import windows
 from kdlab.study.configs import set_value
+from kdlab.study.folds import make_folds, set_fold
 from kdlab.study.job import attempt
-from kdlab.study.plan import Study, make_folds
+from kdlab.study.plan import Study
 from kdlab.study.results import identity
 from kdlab.study.run import run_jobs
 from kdlab.types import InputError, MissingFileError
@@ -259,10 +259,10 @@ def test_a_fold_sets_who_is_tested(tmp_path):
     assert jobs["scratch/fold1/seed0"].config["data"]["init_args"]["test_subjects"] == ["3", "4"]
     assert jobs["kd/fold2/seed1"].needs == ("teacher/fold2/shared",)
     config = {"data": {"class_path": "PAMAP2", "init_args": {}}}
-    planning.set_fold(config, ["105"])
+    set_fold(config, ["105"])
     assert config["data"]["init_args"] == {"test_subject": "105"}
     with pytest.raises(InputError, match="one subject at a time"):
-        planning.set_fold(config, ["105", "106"])
+        set_fold(config, ["105", "106"])
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from kdlab.data.splits import make_split
 from kdlab.new.found import Found
-from kdlab.study.plan import LEAVE_ONE_OUT, make_folds
+from kdlab.study.folds import make_folds
+from kdlab.study.keys import LEAVE_ONE_OUT
 from kdlab.types import InputError
 
 #: windows of training up to which nets are small

@@ -8,7 +8,7 @@ import yaml
 
 from kdlab.new.found import Found
 from kdlab.new.sizes import Sizes
-from kdlab.study.plan import LEAVE_ONE_OUT
+from kdlab.study.keys import LEAVE_ONE_OUT
 
 _EPOCHS = 30
 _HALVES = 8  # people from which on a half of them can train and validate

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kdlab.study.cluster.left import Left
-from kdlab.study.plan import STAGES
+from kdlab.study.keys import STAGES
 
 _PLURALS = {stage: part for part, stage in STAGES.items()}  # as a study file has them
 

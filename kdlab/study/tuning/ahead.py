@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kdlab.study.plan import NEEDED, STAGES, Study, job_name
+from kdlab.study.keys import STAGES
+from kdlab.study.plan import NEEDED, Study, job_name
 from kdlab.study.tuning.people import Part
 from kdlab.study.tuning.steps import Tuning
 

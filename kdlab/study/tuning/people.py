@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.study.configs import get_value
-from kdlab.study.plan import Study, make_folds, spelt_as
+from kdlab.study.folds import make_folds, spelt_as
+from kdlab.study.plan import Study
 from kdlab.study.tuning.declared import FOLD, HALVES, Tune
 from kdlab.study.windows import data_class, make_data, subjects
 from kdlab.types import InputError
