@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from kdlab import DDGSD, KD, SP, InputError, Supervised, Teacher, TeacherCache
+from kdlab import DDGSD, KD, SP, DiffKD, InputError, ReviewKD, Supervised, Teacher, TeacherCache
 from kdlab.augment import Mix2
 from kdlab.fields import Setting, setting
 from kdlab.methods.distillation import Distillation
@@ -131,6 +131,40 @@ def test_the_measurement_changes_nothing_else(tmp_path: Path) -> None:
     fitted(tmp_path, number, windows())
     for name, value in module.state_dict().items():
         assert torch.equal(number.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("cls", "weight", "more"), [(ReviewKD, "review_weight", {"warm_up": 0}), (DiffKD, "feature_weight", {})]
+)
+def test_adapters_with_batch_norm_are_measured_as_they_are_trained(
+    cls: Any, weight: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    """In an epoch without learning the terms are of equal size; the measurement leaves no running statistics."""
+    torch.manual_seed(0)
+    module = cls(
+        net(), other(), optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0), **{weight: "auto"}, **more
+    )
+    run = fitted(tmp_path, module, windows(), max_epochs=1, limit_train_batches=8)
+    found = {name: float(value) for name, value in run.callback_metrics.items()}
+    reference = found["train/kd"] if found.get("train/kd", 0.0) > 0 else found["train/ce"]
+    assert found["train/" + weight.removesuffix("_weight")] == pytest.approx(reference, rel=0.05)
+    for part in norms(module):
+        assert 0 < int(part.num_batches_tracked) <= 6 * run.global_step  # five steps of a sampler, and one
+
+
+def norms(module: Any) -> list[Any]:
+    found = [part for part in module.objective.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+    assert found
+    return found
+
+
+def test_an_objective_that_was_in_evaluation_mode_is_trained(tmp_path: Path) -> None:
+    module = ReviewKD(net(), other())
+    module.eval()
+    fitted(tmp_path, module, windows(), max_epochs=1)
+    assert module.objective.training
+    assert all(int(part.num_batches_tracked) > 0 for part in norms(module))
+    assert not any(teacher.net.training for _, teacher in module.named_teachers())
 
 
 def test_interrupted_equals_uninterrupted(tmp_path: Path) -> None:

@@ -207,6 +207,31 @@ def test_half_precision_and_double(cls: type[Objective], ndim: str) -> None:
 
 
 @each
+@pytest.mark.parametrize("pooled", [False, True])
+def test_half_precision_is_promoted_before_anything_is_computed(cls: type[Objective], pooled: bool) -> None:
+    """Features far from 0, whose means half precision would round, are those of the same values in float32."""
+    if pooled and "pooled" not in cls.declared():
+        pytest.skip("it has no option to compare means")
+    given = cls(**({"pooled": True} if pooled else {}))
+
+    def rounded(out: Output, dtype: torch.dtype) -> Output:
+        near = Output(out.logits, {name: value / 8 + 10 for name, value in out.features.items()})
+        return Output(near.logits.bfloat16().to(dtype), {k: v.bfloat16().to(dtype) for k, v in near.features.items()})
+
+    student, others = output(1), teachers(given)
+    given.adapt(student=student, teachers=others)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        objective = copy.deepcopy(given)
+        objective.advance(3, 8, step=2, epochs=20)
+        taught = {name: rounded(out, dtype) for name, out in others.items()}
+        found.append(objective(student=rounded(student, dtype), teachers=taught, target=TARGET))
+    low, full = found
+    for name, term in full.items():
+        assert float(low[name]) == pytest.approx(float(term), rel=1e-5, abs=1e-7), name
+
+
+@each
 def test_dead_features(cls: type[Objective]) -> None:
     objective = cls()
     dead = learn(Output(torch.zeros(8, 4), {k: torch.zeros_like(v) for k, v in output(1).features.items()}))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdlab import distributed
 from kdlab.methods.preparation import Preparation
@@ -90,20 +91,26 @@ def _reference(who: str, names: list[str], totals: Mapping[str, float]) -> str:
 
 @contextmanager
 def _as_it_was(net: nn.Module, objective: Objective) -> Iterator[None]:
-    """Restore the buffers of the net and the random state; the objective is in evaluation mode, and writes nothing."""
-    buffers = {name: value.clone() for name, value in net.named_buffers()}
-    training = objective.training, net.training
+    """Restore buffers, modes and random state.
+
+    The objective is in evaluation mode, and writes nothing, but its batch norms are in training mode, as in all steps.
+    """
+    buffers = [(value, value.clone()) for module in (net, objective) for value in module.buffers()]
+    modes = [(part, part.training) for module in (net, objective) for part in module.modules()]
     device = next(net.parameters()).device
     objective.eval()
     net.train()
+    for part in objective.modules():
+        if isinstance(part, _BatchNorm):
+            part.train()
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
-        objective.train(training[0])
-        net.train(training[1])
-        for name, value in net.named_buffers():
-            value.copy_(buffers[name])
+        for part, training in modes:
+            part.training = training
+        for value, before in buffers:
+            value.copy_(before)
 
 
 def described_auto(objective: Objective | None) -> dict[str, Any]:

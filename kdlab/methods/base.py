@@ -228,11 +228,12 @@ class Method(Preparation):
             check_fit(self, self._watch)
 
     def on_train_start(self) -> None:
-        """Put the net into training mode in any case, and make sure that it standardises its view."""
+        """Put net and objective into training mode in any case, and make sure that the net standardises its view."""
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             self.standardise_from_loader()
         if (objective := objective_of(self)) is not None:
+            objective.train()
             measure_weights(self, objective, self.terms)
         if self._random is not None:
             set_random_states(self._random)

@@ -20,9 +20,11 @@ References:
     arXiv:2305.15712. Code: hunto/image_classification_sota@6f7a70a lib/models/losses/diffkd.
 
 Differences from the reference code:
-    Signals, the pooled form, and several teachers and taps. The noise is a function of the step and of the window (its
-    index, or its place in the batch), so that resumed fits equal others. The code of a teacher of one channel has one
-    channel, and the narrow layer of a block at least one.
+    Signals, the pooled form, and several teachers and taps. The noise is a function of ``seed``, of the step and of the
+    window (its index, or its place in the batch), so that resumed fits equal others; the seeds of a study share it.
+    With ``code_channels=0``, as in the class of the code, a code has half of the teacher's channels; what calls that
+    class passes 1024 in the copies that were read. The code of a teacher of one channel has one channel, and the narrow
+    layer of a block at least one.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kdlab import distributed
+from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.diffusion import Diffusion
 from kdlab.methods.hints import adapter_name, check_normed
@@ -129,6 +131,8 @@ class DiffKDObjective(WeightedTeachers):
                 yield Compared(f"logits_{name}", weight, own, other.detach(), of_logits=True)
 
     def _fitted(self, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        own = functional.promote(own)
+        other = functional.promote(other).to(own.dtype)
         if self.pooled or own.ndim == other.ndim == 2:
             own, other = (x.flatten(2).mean(2, keepdim=True) if x.ndim > 2 else x[..., None] for x in (own, other))
         if own.shape[2:] != other.shape[2:]:

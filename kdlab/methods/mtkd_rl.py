@@ -12,7 +12,8 @@ teachers and two heads, and two more parts, by the confidence of a teacher and b
     + \mathrm{softmax}_m(\mathrm{KD}(m, s)) \Big), \quad h = \mathrm{ReLU}(W [s_1, \ldots, s_M])
 
 and likewise ``w'``, with a head of its own and ``softmax(cos)`` in place of the last part. The reward ``R`` of a window
-is its negative loss (the first two terms), standardised over the batch and cut to 0 to 1. The two alternate: the agent
+is its negative loss (the first two terms, with the plain cross-entropy whatever the options of the label term; a label
+of -1 counts as a loss of 0), standardised over the batch and cut to 0 to 1. The two alternate: the agent
 acts with the weights ``w`` of a copy that stays as it is for ``agent_steps`` steps or to the end of the epoch, while
 the policy ``w^`` learns; then the copy is brought up to date. In the first epochs all weights are ``1 / M``. Projectors
 and agent are in :mod:`kdlab.methods.agent`, and are dropped after the fit.
@@ -24,11 +25,12 @@ References:
 
 Differences from the reference code:
     It keeps the states and rewards of ``agent_steps`` batches and then takes a step for each; here the policy takes
-    that step at once and the copy acts, which is equal, and keeps nothing. Its agent has an optimiser of its own
-    (gradient descent, rate .1); here it is trained with the student's, with its loss times ``alpha``. It compares last
-    maps through a convolution, batch norm and ReLU, and so a single kind of view; with ``tap="stage3"`` maps of the
-    same positions are compared here, through a convolution. Its labels, logits and features have the weights 1, 1 and
-    5, and each teacher the weight 1 in the first epoch. Equal losses of all windows give NaN there, and no reward here.
+    that step at once and the copy acts, which keeps nothing and is equal but for the first interval of an epoch, one
+    batch longer there. Its agent has an optimiser of its own (gradient descent, rate .1); here it is trained with the
+    student's, with its loss times ``alpha``. It compares last maps through a convolution, batch norm and ReLU, and so a
+    single kind of view; with ``tap="stage3"`` maps of the same positions are compared here, through a convolution. Its
+    labels, logits and features have the weights 1, 1 and 5, and each teacher the weight 1 in the first epoch. Equal
+    losses of all windows give NaN there, and no reward here.
 """
 
 from __future__ import annotations
