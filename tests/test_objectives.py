@@ -178,6 +178,16 @@ def test_compiles_without_a_break(cls: type[Objective], ndim: str) -> None:
 
 
 @each
+def test_compiles_for_sizes_that_change(cls: type[Objective]) -> None:
+    """What torch does after the second size of a batch: sizes are no constants of the program."""
+    objective, student, others = cls(), output(1), teachers(cls())
+    objective.adapt(student=student, teachers=others)
+    torch._dynamo.reset()
+    compiled = torch.compile(objective, fullgraph=True, backend="eager", dynamic=True)
+    assert compiled(student=student, teachers=others, target=TARGET).keys()
+
+
+@each
 @ranks
 def test_half_precision_and_double(cls: type[Objective], ndim: str) -> None:
     objective = cls()

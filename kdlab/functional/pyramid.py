@@ -42,7 +42,7 @@ def hierarchical_context(student: Tensor, teacher: Tensor, sides: tuple[int, ...
     """
     value, share, total = mean_square(student, teacher), 1.0, 1.0
     for side in sides:
-        if side < max(student.shape[2:], default=0):
+        if any(side < count for count in student.shape[2:]):
             share, size = share / 2, tuple(min(side, axis) for axis in student.shape[2:])
             value = value + share * mean_square(_pool(student, size), _pool(teacher, size))
             total += share

@@ -15,8 +15,9 @@ from kdlab.types import InputError
 
 def _stacked(teachers: Mapping[str, Tensor]) -> Tensor:
     """The teachers' logits as ``(M, B, K)``, detached."""
-    shapes = {name: shape_of(logits) for name, logits in teachers.items()}
-    if not teachers or len(set(shapes.values())) > 1 or next(iter(teachers.values())).ndim != 2:
+    first = next(iter(teachers.values()), None)
+    if first is None or first.ndim != 2 or any(logits.shape != first.shape for logits in teachers.values()):
+        shapes = {name: shape_of(logits) for name, logits in teachers.items()}
         raise InputError(f"teachers must have logits (B, K) of the same batch and classes, but they have {shapes}.")
     return torch.stack([logits.detach() for logits in teachers.values()])
 
