@@ -23,6 +23,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import kdlab
 from benchmarks.views import machine
@@ -134,6 +135,35 @@ class Stopwatch:
         return float(a.elapsed_time(b)) / 1e3
 
 
+class Operations(pl.Callback):
+    """How many operations of PyTorch the third step of a fit runs: forward and backward pass, loss and optimiser."""
+
+    def __init__(self) -> None:
+        self.step, self.count = 0, 0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Count from here."""
+        self.step += 1
+        if self.step == 3:
+            self._mode = _Counting(self)
+            self._mode.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count to here."""
+        if self.step == 3:
+            self._mode.__exit__(None, None, None)
+
+
+class _Counting(TorchDispatchMode):
+    def __init__(self, of: Operations) -> None:
+        super().__init__()
+        self.of = of
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.of.count += 1
+        return func(*args, **(kwargs or {}))
+
+
 class Clock(pl.Callback):
     """When each step began and ended."""
 
@@ -171,6 +201,7 @@ def fit(
     steps: int,
     setting: Setting,
     watch: Stopwatch | None = None,
+    *more: pl.Callback,
 ) -> Clock:
     clock = Clock(setting.epoch, watch or Stopwatch(setting.device))
     trainer = pl.Trainer(
@@ -178,7 +209,7 @@ def fit(
         accelerator=setting.device,
         devices=1,
         logger=False,
-        callbacks=[clock],
+        callbacks=[clock, *more],
         limit_val_batches=0,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -233,7 +264,7 @@ class Exact(kdlab.TPKD):
 
 
 class Costs(dict[str, float]):
-    """Seconds a step by name, the other figures, and bytes of device memory under ``memory/...``."""
+    """Seconds a step by name, the other figures, bytes of device memory (``memory/...``), and ``operations/...``."""
 
 
 def measure(setting: Setting) -> Costs:
@@ -263,6 +294,10 @@ def measure(setting: Setting) -> Costs:
     steps["live"] = with_memory(
         "live", lambda: fit(tpkd(setting, None), both, setting.live_steps, setting).complete, costs, setting
     )
+    for name, method, fed in (("student", kdlab.Supervised(net()), only), ("cached", module, both)):
+        counter = Operations()
+        fit(method, fed, 3, setting, None, counter)
+        costs[f"operations/{name}"] = counter.count
     fed = data(setting, x, ["raw", "pi"], workers=2)
     waiting = fit(tpkd(setting, None), fed, setting.live_steps, setting, Stopwatch(setting.device, idle=True))
     images = [timed(setting.view, x[i : i + setting.batch]) for i in range(0, setting.train, setting.batch)]
@@ -296,6 +331,11 @@ def rows(costs: Costs, setting: Setting) -> list[tuple[str, str, str]]:
             "filling the cache, in student steps",
             f"{costs['built'] / one:.0f}",
             f"{setting.train} windows, exactness test included",
+        ),
+        (
+            "operations of a step",
+            f"{costs['operations/student']:.0f}",
+            f"the student alone; TPKD, teachers cached: {costs['operations/cached']:.0f}",
         ),
         (
             "waiting for views, two workers",

@@ -22,6 +22,7 @@ from kdlab.methods.amd import AMD, AMDObjective
 from kdlab.methods.annealing_kd import AnnealingKD
 from kdlab.methods.at import AT, ATObjective
 from kdlab.methods.ca_mkd import CAMKD
+from kdlab.methods.dask import DASKObjective
 from kdlab.methods.dist import DIST, DISTObjective
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.dkd import DKD, DKDObjective
@@ -216,13 +217,20 @@ def test_half_precision_and_double(cls: type[Objective], ndim: str) -> None:
         assert float(term) == pytest.approx(float(expected[name]), rel=1e-4), name
 
 
-@each
-@pytest.mark.parametrize("pooled", [False, True])
-def test_half_precision_is_promoted_before_anything_is_computed(cls: type[Objective], pooled: bool) -> None:
+#: options by which features are reduced in another way
+REDUCED: tuple[dict[str, Any], ...] = ({}, {"pooled": True}, {"tap": "stage3"})
+
+
+def reductions(cls: type[Objective]) -> list[dict[str, Any]]:
+    """Those that an objective has; DASK compares vectors alone."""
+    has = [options for options in REDUCED if options.keys() <= cls.declared().keys()]
+    return [options for options in has if cls is not DASKObjective or "tap" not in options]
+
+
+@pytest.mark.parametrize(("cls", "options"), [(cls, options) for cls in OBJECTIVES for options in reductions(cls)])
+def test_half_precision_is_promoted_before_anything_is_computed(cls: type[Objective], options: dict[str, Any]) -> None:
     """Features far from 0, whose means half precision would round, are those of the same values in float32."""
-    if pooled and "pooled" not in cls.declared():
-        pytest.skip("it has no option to compare means")
-    given = cls(**({"pooled": True} if pooled else {}))
+    given = cls(**options)
 
     def rounded(out: Output, dtype: torch.dtype) -> Output:
         near = Output(out.logits, {name: value / 8 + 10 for name, value in out.features.items()})

@@ -13,7 +13,7 @@ from kdlab import functional
 
 def means(feature: Tensor) -> Tensor:
     """The mean over positions of a map, and a vector as it is: ``(B, C)``."""
-    return functional.promote(feature).flatten(2).mean(2) if feature.ndim > 2 else feature
+    return feature.flatten(2).mean(2) if feature.ndim > 2 else feature
 
 
 @functional.full_precision

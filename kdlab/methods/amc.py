@@ -135,10 +135,8 @@ class AMCObjective(Labelled):
         """``{"ce": CE, "geodesic": gamma AMC}``."""
         feature, gathered = self.feature(student, self.tap, "the net"), gather(student)
         label = student.logits.detach().argmax(1) if self.pairs == "predictions" else target
-        x, label = (
-            gathered(functional.promote(feature).flatten(2).mean(2) if feature.ndim > 2 else feature),
-            gathered(label),
-        )
+        vectors = functional.promote(feature).flatten(2).mean(2) if feature.ndim > 2 else feature
+        x, label = gathered(vectors), gathered(label)
         half = len(x) // 2
         one, two = label[:half], label[half : 2 * half]
         same = (one * two).sum(1) if label.ndim > 1 else one == two

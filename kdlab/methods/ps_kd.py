@@ -178,7 +178,7 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         self._last = -1  # the largest index of a training window
 
     def check_data(self, windows: Windows) -> None:
-        """Refuse mixed windows."""
+        """Refuse mixed windows, and note the largest index."""
         if not lacks(windows, "train_index"):
             self._last = int(windows.train_index.max(initial=-1))
         if windows.mix is not None:

@@ -23,6 +23,7 @@ from typing import Any
 from kdlab.study.columns import COLUMNS, USUAL
 from kdlab.study.keys import FIGURES, FONT_SIZES, WIDTHS
 from kdlab.study.keys import FORMATS as FORMATS
+from kdlab.study.known import refuse_unknown
 from kdlab.types import InputError
 
 
@@ -116,7 +117,7 @@ def _pairs(value: Any, runs: Iterable[str], where: str) -> tuple[tuple[str, str]
             raise InputError(
                 f"{where}: must be a list of pairs of two different runs, but got {pair!r}. Write [[first, second]]."
             )
-        _known([str(name) for name in pair], list(runs), where, "run")
+        refuse_unknown([str(name) for name in pair], list(runs), where, "run")
     found = tuple((str(pair[0]), str(pair[1])) for pair in pairs)
     if len({frozenset(pair) for pair in found}) < len(found):
         raise InputError(f"{where}: must be different pairs, but got {value!r}. Remove the repeated one.")
@@ -128,29 +129,21 @@ def _columns(value: Any, where: str) -> tuple[str, ...]:
         return USUAL
     if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
         raise InputError(f"{where}: must be a list of different names, but got {value!r}. Write [test_accuracy].")
-    _known([str(name) for name in value], COLUMNS, where, "column")
+    refuse_unknown([str(name) for name in value], COLUMNS, where, "column")
     return tuple(map(str, value))
-
-
-def _known(names: Iterable[str], known: Sequence[str], where: str, what: str) -> None:
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{where}: unknown {what} {name!r}; known are {', '.join(known)}.{hint}")
 
 
 def _figures(value: Any, where: str) -> Figures:
     given = {"formats": value} if isinstance(value, list) else {} if value is None else value
     if not isinstance(given, dict):
         raise InputError(f"{where}: must be a list of formats or a mapping, but got {value!r}. Write [png, pdf].")
-    _known(map(str, given), tuple(FIGURES), where, "name")
+    refuse_unknown(map(str, given), tuple(FIGURES), where, "name")
     formats = given.get("formats", ["png"])
     if not isinstance(formats, list) or "png" not in formats or len(set(map(str, formats))) < len(formats):
         raise InputError(
             f"{where}: formats must be a list with png, which results.md shows, but got {formats!r}. Write [png, pdf]."
         )
-    _known(map(str, formats), FORMATS, where, "format")
+    refuse_unknown(map(str, formats), FORMATS, where, "format")
     size = _number(given.get("font_size"), FONT_SIZES, f"{where}: font_size")
     width = _number(given.get("width"), WIDTHS, f"{where}: width")
     return Figures(tuple(formats), _font(given.get("font"), where), size, width)

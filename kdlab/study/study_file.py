@@ -5,7 +5,6 @@ What the keys mean is told in `kdlab.study.plan`; their names, for editors, are 
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import read_cross_fit, with_cross_fit
 from kdlab.study.ensembles import flat_teachers, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
+from kdlab.study.known import refuse_unknown
 from kdlab.study.left_out import without_left_out
 from kdlab.study.limits import read_hours
 from kdlab.study.loggers import check_setting
@@ -241,11 +241,7 @@ def _names(value: Any, known: Sequence[str], where: str) -> tuple[str, ...]:
 def _known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     if not isinstance(given, Mapping):
         raise InputError(f"{where}: must be a mapping, but got {given!r}. Write {{name: value}}.")
-    for key in given:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{where}: unknown name {key!r}; known are {', '.join(known) or 'none'}.{hint}")
+    refuse_unknown(given, known, where)
 
 
 def _is_plain(*names: str) -> bool:

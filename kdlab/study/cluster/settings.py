@@ -17,7 +17,6 @@ A study file may have::
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdlab.shapes import NAME, NULL, Shape, about, either, listed, mapping, one_of, text, whole
+from kdlab.study.known import refuse_unknown
 from kdlab.types import InputError
 
 _TEXTS = ("partition", "account", "qos", "constraint", "gres", "mem")
@@ -107,11 +107,7 @@ def read_slurm(value: Any, where: str) -> Slurm:
         return Slurm()
     if not isinstance(value, dict):
         raise InputError(f"{where} must be a mapping, but got {value!r:.80}. Write {{partition: <name>, time: 2h}}.")
-    for name in value:
-        if name not in KEYS:
-            close = difflib.get_close_matches(str(name), KEYS, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else " Options of sbatch without a name here go into more."
-            raise InputError(f"{where}: unknown name {name!r}; known are {', '.join(KEYS)}.{hint}")
+    refuse_unknown(value, KEYS, where, otherwise=" Options of sbatch without a name here go into more.")
     given = {name: entry for name, entry in value.items() if entry is not None}
     options: dict[str, Any] = {name: _text(given[name], f"{where}: {name}") for name in _TEXTS if name in given}
     numbers = {

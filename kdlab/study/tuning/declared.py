@@ -24,7 +24,6 @@ configs, and the common ones are not theirs.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from typing import Any
 from kdlab.study.keys import FOLD as FOLD
 from kdlab.study.keys import HALVES as HALVES
 from kdlab.study.keys import STAGES, TUNE
+from kdlab.study.known import refuse_unknown
 from kdlab.study.plan import Study
 from kdlab.study.tuning.space import Space, read_space
 from kdlab.types import InputError
@@ -203,8 +203,4 @@ def _whole(value: Any, where: str, least: int) -> int:
 def _check_names(given: Any, known: Sequence[str], where: str) -> None:
     if not isinstance(given, Mapping):
         raise InputError(f"{where} must be a mapping, but got {given!r:.80}. Write {{name: value}}.")
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{where}: unknown name {name!r}; known are {', '.join(known)}.{hint}")
+    refuse_unknown(given, known, where)
