@@ -74,6 +74,7 @@ class Field:
         check: ``check(who, value) -> value``, a check beyond range and type.
         init: whether the constructor takes it; a subclass withdraws an argument with ``init=False``.
         annealed: whether it is a 0-dim buffer that callbacks may change.
+        auto: whether ``"auto"`` is a value, of a weight without an upper bound.
         type: what the constructor takes, resolved from the annotation.
     """
 
@@ -85,6 +86,7 @@ class Field:
     check: Callable[[str, Any], Any] | None
     init: bool
     annealed: bool
+    auto: bool = True
     type: Any = None
 
     def checked(self, who: str, name: str, value: Any) -> Any:
@@ -176,6 +178,7 @@ def setting(
     low: float | None = _INHERITED,
     high: float | None = _INHERITED,
     init: bool = True,
+    auto: bool = _INHERITED,
 ) -> Any:
     """Declare a number that may change during training: a float32 0-dim buffer, logged, annealed by callbacks.
 
@@ -185,8 +188,10 @@ def setting(
         low: the least value, 0 unless given.
         high: the greatest value; unbounded unless given.
         init: ``False`` withdraws the argument of a class above.
+        auto: ``False`` for the weight of a term that trains adapters alone: it is their learning rate, and no share of
+            what the student learns.
     """
-    return Field(text, default, low, high, None, None, init, annealed=True)
+    return Field(text, default, low, high, None, None, init, annealed=True, auto=auto)
 
 
 def argument(
@@ -271,7 +276,7 @@ def declare(cls: type, above: Mapping[str, Field]) -> dict[str, Field]:
         delattr(cls, name)
         kind = _resolved(notes[name], cls, name)
         completed = _completed(replace(field, type=_GIVEN.get(kind, kind)), fields.get(name), cls, name)
-        if kind is Setting and name.endswith("_weight") and completed.high is None:
+        if kind is Setting and name.endswith("_weight") and completed.high is None and completed.auto:
             completed = replace(completed, type=_WEIGHT)
         fields[name] = completed
     if (temperature := fields.get("temperature")) is not None and temperature.annealed and temperature.init:
@@ -295,7 +300,8 @@ def _resolved(note: Any, cls: type, name: str) -> Any:
 
 def _completed(field: Field, inherited: Field | None, cls: type, name: str) -> Field:
     """A declaration with the parts of the class above that it leaves open, or the defaults of a new one."""
-    new = {"low": 0.0 if field.annealed else None, "high": None, "above": None, "check": None, "default": _INHERITED}
+    new = {"low": 0.0 if field.annealed else None, "high": None, "above": None, "check": None, "auto": True}
+    new["default"] = _INHERITED
     parts: dict[str, Any] = {
         part: getattr(inherited, part) if inherited is not None else value
         for part, value in new.items()

@@ -13,9 +13,11 @@ from kdlab import DDGSD, KD, SP, DiffKD, InputError, ReviewKD, Supervised, Teach
 from kdlab.augment import Mix2
 from kdlab.fields import Setting, setting
 from kdlab.methods.distillation import Distillation
+from kdlab.methods.pseudo_label import PseudoLabelObjective
 from kdlab.methods.stubs import made_methods
 from kdlab.objective import Objective
 from kdlab.objectives import SoftTargets
+from kdlab.types import Output
 from kdlab.views import Raw
 from tests.conftest import trainer
 from tests.test_labels import net, windows
@@ -78,6 +80,25 @@ def test_the_term_of_a_weight_is_proportional_to_it(cls: type[Objective]) -> Non
             values.append(plain(student=student, teachers=others, target=torch.arange(8) % 4))
         if term in values[0]:
             torch.testing.assert_close(2.5 * values[0][term], values[1][term], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("cls", OBJECTIVES)
+def test_the_term_of_a_weight_that_may_be_auto_teaches_the_student(cls: type[Objective]) -> None:
+    """A term that trains adapters alone is as large as another one at their learning rate, not at the student's."""
+    plain = cls()
+    plain.partly_labelled = isinstance(plain, PseudoLabelObjective)
+    student, others = output(1), teachers(plain)
+    plain.adapt(student=student, teachers=others)
+    for name in set(weights(cls)) & set(plain.settings()):
+        plain.set(name, 1.0)
+        leaves = {tap: x.clone().requires_grad_() for tap, x in student.features.items()}
+        logits = (20 * student.logits).requires_grad_()  # sure enough for pseudo-labels
+        target = (torch.arange(8) % 4).where(torch.tensor(not plain.partly_labelled), -1)
+        terms = plain(student=Output(logits, leaves), teachers=others, target=target)
+        if (term := terms.get(name.removesuffix("_weight"))) is not None:
+            assert term.requires_grad, name
+            found = torch.autograd.grad(term, [logits, *leaves.values()], allow_unused=True)
+            assert any(g is not None and bool(g.abs().sum() > 0) for g in found), name
 
 
 # ---------------------------------------------------------------------------------------------------- the measurement

@@ -77,7 +77,7 @@ class DiffKDObjective(WeightedTeachers):
 
     feature_weight: Setting = setting("``beta``, at least 0.", default=1.0)
     logits_weight: Setting = setting("``gamma``, at least 0; 0 as the fit begins: no logits are read.", default=1.0)
-    diffusion_weight: Setting = setting("``delta``, at least 0.", default=1.0)
+    diffusion_weight: Setting = setting("``delta``, at least 0.", default=1.0, auto=False)
     taps: tuple[str, ...] = argument("names of the features.", default=("stage3",), check=checked_taps)
     pairs: Pairs | None = PAIRS
     pooled: bool = argument("compare means over positions, for teachers whose maps have another shape.", default=False)

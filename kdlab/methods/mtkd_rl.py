@@ -77,7 +77,7 @@ class MTKDRLObjective(SoftTargets):
 
     kd_weight: Setting = setting("``lambda``, 0 to 1.", default=0.5, high=1.0)
     feature_weight: Setting = setting("``gamma``, at least 0.", default=2.5)
-    agent_weight: Setting = setting("``alpha``, at least 0.", default=1.0)
+    agent_weight: Setting = setting("``alpha``, at least 0.", default=1.0, auto=False)
     weights: dict[str, float] | None = argument(default=None, init=False)
     tap: str = argument("name of the features: embeddings, or maps of the same positions.", default="embedding")
     hidden: int = argument("units of the policy's hidden layer, at least 1.", default=128, low=1)
