@@ -16,7 +16,7 @@ from kdlab.types import InputError
 
 def _traced_with(shape: tuple[int, ...]) -> dict[str, Any]:
     # two windows, since torch.export takes a batch of one for a constant; zeros, since the file keeps them
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch")
     return {"args": (torch.zeros(2, *shape),), "dynamic_shapes": {INPUT: {0: batch}}}
 
 

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
+from kdlab import autocast
 from kdlab.types import InputError
 
 P = ParamSpec("P")
@@ -49,9 +50,9 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
         named = {key: promote(value) for key, value in kwargs.items()}
         tensor = _first_tensor((*values, *named.values()))
         call = cast("Callable[..., T]", function)
-        if tensor is None or not torch.amp.is_autocast_available(tensor.device.type):
+        if tensor is None:
             return call(*values, **named)
-        with torch.autocast(tensor.device.type, enabled=False):
+        with autocast.off(tensor.device.type):
             return call(*values, **named)
 
     return wrapper

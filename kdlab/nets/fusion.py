@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from contextlib import nullcontext
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdlab import autocast
 from kdlab.nets.base import Backbone
 from kdlab.nets.wide_resnet import WideResNet
 from kdlab.types import InputError
@@ -100,11 +101,8 @@ def _gate(size: int, channels: int, inner: int) -> nn.Sequential:
 
 def _relate(feature: Tensor) -> Tensor:
     """Each sample's pooled feature, mixed with those of the samples like it: ``(B, C, *S) -> (B, C)``."""
-    device = feature.device.type
-    off: AbstractContextManager[Any] = nullcontext()
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        off = torch.autocast(device, enabled=False)
-    with off:
+    kind = feature.device.type
+    with autocast.off(kind) if autocast.is_on(kind) else nullcontext():
         full = feature.float() if feature.element_size() < 4 else feature
         rows, pooled = full.flatten(1), full.flatten(2).mean(2) if full.ndim > 2 else full
         gram = rows @ rows.T

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from kdlab import autocast
 from kdlab.nets.base import Backbone
 from kdlab.types import InputError
 
@@ -31,8 +32,8 @@ class _Recurrent(Backbone):
 
     def _states(self, x: Tensor) -> list[Tensor]:
         """Hidden states of every layer, ``(B, H, T)``, never in half precision: not every CPU has an LSTM for that."""
-        if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
+        if autocast.is_on(x.device.type):
+            with autocast.off(x.device.type):
                 return self._states(x)
         states = x.transpose(1, 2)
         out: list[Tensor] = []

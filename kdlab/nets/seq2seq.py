@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from kdlab import autocast
 from kdlab.nets.recurrent import RecurrentNet
 
 
@@ -116,8 +117,8 @@ class Decoder(nn.Module):
             features: its taps for a batch.
         """
         kind = features["embedding"].device.type
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            with torch.autocast(kind, enabled=False):
+        if autocast.is_on(kind):
+            with autocast.off(kind):
                 return self.forward(net, features)
         context, states = features["embedding"], features[f"stage{len(net.layers)}"]
         start = context.unsqueeze(0).contiguous()
