@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import BackboneFinetuning
 
 from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
+from kdlab.callbacks.annealing import check_settings_once
 from kdlab.files import one_line
 from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
@@ -70,6 +72,7 @@ def check_callbacks(
     """
     callbacks = list(callbacks)
     check_averages(callbacks)
+    check_settings_once(callbacks)
     for callback in callbacks:
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
@@ -77,6 +80,12 @@ def check_callbacks(
             callback.plan(epochs)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
+        if stage == "fit" and isinstance(callback, BackboneFinetuning):
+            raise InputError(
+                f"{type(callback).__name__}: the module must have a part named backbone, but {type(model).__name__} has "
+                "none. Start from the weights of another run with init= or student_init=, and a lower rate with "
+                "init_lr=; write a BaseFinetuning of your own to freeze parts."
+            )
 
 
 def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs: int | None) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from kdlab.configs import INCLUDE, expand
 from kdlab.dropped import refuse_dropped, word_sections
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
+from kdlab.number_types import order_numbers
 from kdlab.types import InputError
 
 _MODE = "kdlab"  # the parser mode of jsonargparse whose loader is `_load`
@@ -79,6 +80,12 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, **kwargs)
         self._given: list[tuple[str, Any]] = []  # sections of config files and words that are parsed, and where from
         self._content: str | None = None  # of the config file that is parsed, with those that it includes
+
+    def add_class_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Add the arguments of a class; those of classes that a config names come here, too."""
+        added: list[str] = super().add_class_arguments(*args, **kwargs)
+        order_numbers(self._actions)
+        return added
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse words.

@@ -62,6 +62,11 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
         trainer(tmp_path, callbacks=[TemperatureAnnealing()]).fit(Supervised(net()), BasicMotions())
     with pytest.raises(InputError, match="PSKD changes 'past_weight' by arguments"):
         trainer(tmp_path, callbacks=[WeightAnnealing("past_weight")]).fit(PSKD(net()), BasicMotions())
+    twice = [TemperatureAnnealing(), WeightAnnealing(), WeightAnnealing("temperature", 2.0, 1.0)]
+    with pytest.raises(
+        InputError, match="'temperature' must be annealed by one callback, but got TemperatureAnnealing"
+    ):
+        trainer(tmp_path, callbacks=twice).fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
     with pytest.raises(InputError, match="above 0"):
         TemperatureAnnealing(start=0.0)
     with pytest.raises(InputError, match="exponential"):

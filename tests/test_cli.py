@@ -240,6 +240,7 @@ def test_what_does_not_fit_is_found_before_anything_is_written(words, message, h
     [
         (["--model.init_args.optimizer.init_args.lr=-1"], "optimizer"),
         (["--trainer.callbacks+=TemperatureAnnealing"], "but got 'temperature'"),
+        (["--trainer.callbacks+=BackboneFinetuning"], "must have a part named backbone, but Supervised has none"),
         (["--trainer.accelerator=foo"], "accelerator"),
     ],
 )

@@ -12,6 +12,7 @@ import kdlab
 from kdlab import cli
 from kdlab.configs import read_config, read_file
 from kdlab.data import ArrayDataModule
+from kdlab.lightning_cli import Reading
 from kdlab.parser import reason
 from kdlab.types import InputError
 from tests.test_cli import SCRATCH, files, here  # noqa: F401
@@ -140,6 +141,20 @@ def test_a_fit_without_a_config_names_the_option(here, capsys):  # noqa: F811
 def test_a_plateau_is_named_by_its_bare_name_or_by_its_path(here):  # noqa: F811
     for name in ("ReduceLROnPlateau", "torch.optim.lr_scheduler.ReduceLROnPlateau"):
         cli.check(["fit", "--config", SCRATCH, f"--model.init_args.scheduler={name}"])
+
+
+@pytest.mark.parametrize(("written", "number"), [("1", 1), ("2", 2), ("1.0", 1.0), ("0.5", 0.5)])
+def test_one_batch_is_not_all_of_them(written, number, here):  # noqa: F811
+    """A limit of 1 counts, one of 1.0 is a part; likewise in the arguments of a callback."""
+    names = [f"limit_{part}_batches" for part in ("train", "val", "test", "predict")]
+    pruning = f"{{class_path: ModelPruning, init_args: {{pruning_fn: l1_unstructured, amount: {written}}}}}"
+    lines = [f"  {name}: {written}" for name in names] + [f"  callbacks: [{pruning}]"]
+    (here / "c.yaml").write_text("\n".join(["trainer:", *lines]))
+    words = [f"--trainer.{name}={written}" for name in names] + [f"--trainer.callbacks=[{pruning}]"]
+    for more in (words, ["--config", "c.yaml"]):
+        found = cli._with_words(Reading, ["fit", "--config", SCRATCH, *more]).config["fit"]["trainer"]
+        values = [found[name] for name in names] + [found["callbacks"][0]["init_args"]["amount"]]
+        assert list(map(repr, values)) == [repr(number)] * 5
 
 
 def test_a_date_stays_a_word_on_the_command_line_and_in_files(here):  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -103,9 +104,10 @@ class WeightAnnealing(Callback):
         return anneal(step, steps, self.start, self.end, self.schedule)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the objective has the setting, and that it may take both ends."""
+        """Check that the objective has the setting, that it may take both ends, and that no other callback moves it."""
         if stage == "fit":
             self.check(pl_module)
+            check_settings_once(trainer.callbacks)  # type: ignore[attr-defined]
 
     def check(self, pl_module: LightningModule) -> None:
         """Raise unless the module's objective has the setting, and it may take both ends."""
@@ -148,6 +150,27 @@ class WeightAnnealing(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The planned schedule, for the checkpoint."""
         return {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
+
+
+def check_settings_once(callbacks: Iterable[Callback]) -> None:
+    """Each setting is moved by one callback: of two the last would win, in every step.
+
+    Args:
+        callbacks: of the trainer.
+
+    Raises:
+        InputError: naming both.
+    """
+    found: dict[str, str] = {}
+    for callback in callbacks:
+        if isinstance(callback, WeightAnnealing):
+            name, other = type(callback).__name__, found.get(callback.setting)
+            if other is not None:
+                raise InputError(
+                    f"callbacks: {callback.setting!r} must be annealed by one callback, but got {other} and {name}. "
+                    "Leave one out."
+                )
+            found[callback.setting] = name
 
 
 class TemperatureAnnealing(WeightAnnealing):
