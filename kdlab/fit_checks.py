@@ -82,8 +82,8 @@ def check_callbacks(
             callback.check(model)
         if stage == "fit" and isinstance(callback, BackboneFinetuning):
             raise InputError(
-                f"{type(callback).__name__}: the module must have a part named backbone, but {type(model).__name__} has "
-                "none. Start from the weights of another run with init= or student_init=, and a lower rate with "
+                f"{type(callback).__name__}: the module must have a part named backbone, but {type(model).__name__} "
+                "has none. Start from the weights of another run with init= or student_init=, and a lower rate with "
                 "init_lr=; write a BaseFinetuning of your own to freeze parts."
             )
 
