@@ -340,6 +340,7 @@ def test_csv_names_file_and_line(tmp_path, line, damage, message):
         ({"x": np.zeros((90, 3)), "y": np.zeros(89)}, r"expected y of shape \(90,\), got float64 of shape \(89,\)"),
         ({"x": np.zeros((90, 3)), "y": np.array([None] * 90)}, "does it hold Python objects"),
         ({"x": np.zeros((90, 3)), "y": np.zeros(90), "t": np.array(["0"] * 90)}, "expected t of shape"),
+        ({"x": np.zeros((90, 3)), "y": np.zeros(90), "t": np.zeros(90, "M8[s]")}, "; set time_unit: iso"),
         ({"x": np.zeros((2000, 3)), "y": np.arange(2000)}, "more than 1000 different labels"),
     ],
 )

@@ -703,6 +703,7 @@ def test_what_is_lost_names_the_channel_and_the_line_to_write():
         ({"fill": {"c0": "linear"}, "fill_max": {}}, "fill_max: must give every channel of fill a time"),
         ({"max_gap": -1.0}, "max_gap: must be a finite number above 0"),
         ({"recorded_at": np.inf}, "recorded_at: must be a finite number"),
+        ({"recorded_at": "50"}, "recorded_at: must be a finite number above 0, but got '50'"),
     ],
 )
 def test_grids_that_are_refused(settings, message):

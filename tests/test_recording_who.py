@@ -3,6 +3,7 @@
 import gzip
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -354,3 +355,25 @@ def test_hhar_names_its_users_in_a_column(tmp_path):
 def test_parts_that_some_files_lack_vary():
     found = candidates([Path("walk.csv"), Path("walk_2.csv")])
     assert {str(where): ids for where, ids in found.items()} == {"{part: 1}": ["", "2"]}
+
+
+# ---- copies ---------------------------------------------------------------------------------------------------------
+def test_a_file_of_two_people_is_warned_of(tmp_path, recwarn):
+    names = [f"P{p}/{t}.csv" for p in range(8) for t in ("am", "pm")]
+    root = folder(tmp_path, names)
+
+    def warned(**more):
+        recwarn.clear()
+        module(root, subject={"folder": 0}, **more).setup()
+        return [str(w.message) for w in recwarn.list if "equal byte for byte" in str(w.message)]
+
+    assert not warned()
+    shutil.copy(root / "P1/am.csv", root / "P1/again.csv")  # of one person
+    assert not warned()
+    shutil.copy(root / "P1/am.csv", root / "P3/noon.csv")
+    (root / "P4/noon.csv").symlink_to(root / "P0/pm.csv")
+    (line,) = warned()
+    assert "P0/pm.csv of P0 and " in line
+    assert "P4/noon.csv of P4 are equal byte for byte, and so are 1 further files" in line
+    assert "subjects: {P4: P0}" in line
+    assert not warned(subjects={"P4": "P0", "P3": "P1"})  # the remedy

@@ -541,6 +541,12 @@ def test_rates_that_do_not_fit_are_refused(student, trained):
             stream.push(t, x)
         stream.reset()
         assert stream.push(signal(60, RATE)[0], x[:60])
+    short = kdlab.Stream(
+        student, channels=ALL
+    )  # it ends before as many stamps have come as are checked in a longer one
+    short.push(t[:100], x[:100])
+    with pytest.raises(InputError, match=r"recorded_at must be within 5 % .* but got 32 where the first 100 samples"):
+        short.end()
     rateless = Student(student.form, {**student.card, "sampling_rate": None})
     with pytest.raises(InputError, match="sampling_rate must be given"):
         kdlab.Stream(rateless)
@@ -595,6 +601,7 @@ def test_what_does_not_fit_is_refused(student):
         ({"hop": 0}, "hop must be"),
         ({"smooth": 1.5}, "smooth must be"),
         ({"dwell": -1}, "dwell must be"),
+        ({"dwell": "1"}, "dwell must be"),
         ({"resample": "cubic"}, "resample must be"),
         ({"channels": ["x", "y"]}, "without z"),
         ({"recorded_at": -3}, "recorded_at"),

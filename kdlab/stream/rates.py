@@ -24,7 +24,8 @@ WITHIN = 1.05  # factor up to which they may differ
 def checked(pieces: Iterator[Piece], declared: float, grid: Grid) -> Iterator[Piece]:
     """The pieces, while the first time stamps are held against the declared rate.
 
-    These are the first 256, and twice as many until 16 of them differ, as they do not on a coarse clock.
+    These are the first 256, and twice as many until 16 of them differ, as they do not on a coarse clock. Of a shorter
+    stream all are, at its end.
 
     Args:
         pieces: samples, with times or without.
@@ -47,6 +48,8 @@ def checked(pieces: Iterator[Piece], declared: float, grid: Grid) -> Iterator[Pi
                 if not few:
                     _check(first, declared, grid)
         yield piece
+    if wanted <= MOST and len(np.unique(first)) >= FEW:  # it ended before
+        _check(first, declared, grid)
 
 
 def _check(first: NDArray[np.float64], declared: float, grid: Grid) -> None:

@@ -114,7 +114,7 @@ class Stream:
         for name, number in (("hop", hop), ("smooth", smooth)):
             if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
                 raise InputError(f"Stream: {name} must be a whole number of at least 1, but got {number!r}. Pass 1.")
-        if not 0 <= dwell < math.inf:
+        if not isinstance(dwell, int | float | np.number) or not 0 <= dwell < math.inf:
             raise InputError(f"Stream: dwell must be a time of at least 0 s, but got {dwell!r}. Pass 0.")
         if resample not in ("linear", "polyphase"):
             raise InputError(f"Stream: resample must be linear or polyphase, but got {resample!r}. Use one of them.")

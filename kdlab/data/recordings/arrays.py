@@ -111,8 +111,10 @@ def _checked(paths: Mapping[str, Path], file: Path, reading: Reading) -> int:
     for key in set(heads) - {"x"}:
         kinds = "biufUS" if key != "t" else "iuf" if reading.grid.times.unit in SECOND else "iufUSM"
         if heads[key].shape != x.shape[:1] or heads[key].dtype.kind not in kinds:
+            dates = "; set time_unit: iso" if key == "t" and heads[key].dtype.kind == "M" else ""
             raise InputError(
                 f"{file}: expected {key} of shape {x.shape[:1]}, got {heads[key].dtype} of shape {heads[key].shape}"
+                f"{dates}"
             )
     return len(x)
 

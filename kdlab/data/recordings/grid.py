@@ -62,9 +62,9 @@ class Grid:
         longest = self.fill_max if isinstance(self.fill_max, Mapping) else {"": self.fill_max}
         numbers = {"sampling_rate": self.rate, "recorded_at": self.recorded_at, "max_gap": self.max_gap}
         for name, number in (*numbers.items(), *((f"fill_max {c}".strip(), v) for c, v in longest.items())):
-            if number is not None and not 0 < number < math.inf:
+            if number is not None and not (isinstance(number, int | float | np.number) and 0 < number < math.inf):
                 raise InputError(
-                    f"{name}: must be a finite number above 0, but got {number}. Give it in hertz or seconds."
+                    f"{name}: must be a finite number above 0, but got {number!r}. Give it in hertz or seconds."
                 )
         for name, wanted in (("fill", self.fill), ("fill_max", longest)):
             unknown = sorted(set(wanted) - set(self.channels) - {""})

@@ -19,6 +19,7 @@ from kdlab.data.files import expanded
 from kdlab.data.prepared import windows_to_predict
 from kdlab.data.recordings.arrays import persons_in_arrays
 from kdlab.data.recordings.classes import class_names
+from kdlab.data.recordings.copies import warn_of_copies
 from kdlab.data.recordings.declared import form_of, times_of
 from kdlab.data.recordings.devices import DEVICES, Device
 from kdlab.data.recordings.form import Csv
@@ -378,6 +379,7 @@ class RecordingDataModule(WindowDataModule):
             columns={} if declared else self._columns_of_persons(files),
             data_set=self.name,
         )
+        warn_of_copies(found, self.merge_subjects, self.name)
         if joint is not None:
             found = [one._replace(files=own) for one, own in zip(found, joint, strict=True)]
         if self.intervals is not None:
