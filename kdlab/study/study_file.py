@@ -26,6 +26,8 @@ from kdlab.study.paper import read_paper
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
+MOST_SEEDS, MOST_SEED = 1000, 2**32 - 1  # how many, and numpy's largest
+
 FOLDER = "the folder of the study file"  # where the names in it start
 
 
@@ -203,11 +205,18 @@ def _in_order(runs: Mapping[str, Run], path: Path) -> dict[str, Run]:
 
 
 def _seeds(value: Any, path: Path) -> tuple[int, ...]:
+    if isinstance(value, int) and value > MOST_SEEDS:  # each is a job of every run
+        raise InputError(
+            f"{path}: seeds must be at most {MOST_SEEDS:,}, but got {value}. Did you mean the seed itself, seeds: "
+            f"[{value}]?"
+        )
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise InputError(
             f"{path}: seeds must be a number of seeds or a list of integers, but got {value!r}. Write seeds: 3."
         )
+    if max(seeds) > MOST_SEED:
+        raise InputError(f"{path}: seeds must be from 0 to {MOST_SEED}, but got {max(seeds)}. Lower it.")
     if len(set(seeds)) < len(seeds):
         raise InputError(f"{path}: seeds must be different, but got {value!r}. Remove the repeated one.")
     return tuple(seeds)
