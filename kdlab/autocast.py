@@ -1,4 +1,4 @@
-"""Without autocast: what half precision would make wrong, or what a device does not have in it."""
+"""Autocast and its absence, for what half precision would make wrong or a device does not have in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-#: Kinds of devices that autocast knows, asked once: the compiler of older versions (2.9) cannot trace the question.
+#: Kinds of devices that autocast knows, found once: the compiler of older versions of torch (2.9) cannot trace how.
 KINDS = frozenset(
     kind
     for kind in ("cpu", "cuda", "hpu", "ipu", "maia", "mps", "mtia", "privateuseone", "xla", "xpu")
@@ -26,11 +26,11 @@ def is_on(kind: str) -> bool:
 
 
 def off(kind: str) -> AbstractContextManager[object]:
-    """Disable autocast within a block, on a kind of device that it knows.
+    """Disable autocast within a block; nothing where it is not on, so that exported programs hold no trace of it.
 
     Example:
         >>> with torch.autocast("cpu", dtype=torch.bfloat16), off("cpu"):
         ...     is_on("cpu")
         False
     """
-    return torch.autocast(kind, enabled=False) if kind in KINDS else nullcontext()
+    return torch.autocast(kind, enabled=False) if is_on(kind) else nullcontext()

@@ -80,7 +80,7 @@ def check_callbacks(
             callback.plan(epochs)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
-        if stage == "fit" and isinstance(callback, BackboneFinetuning):
+        if stage == "fit" and isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):
             raise InputError(
                 f"{type(callback).__name__}: the module must have a part named backbone, but {type(model).__name__} "
                 "has none. Start from the weights of another run with init= or student_init=, and a lower rate with "

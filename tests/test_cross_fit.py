@@ -379,6 +379,7 @@ def test_a_study_adds_and_shares_the_teachers(
     [
         ({"cross_fit": 1}, "cross_fit must be a number of groups of at least 2.*but got 1"),
         ({"cross_fit": {"groups": 2, "sed": 1}}, "cross_fit must be a number of groups"),
+        ({"cross_fit": 10**9}, "groups of cross_fit must be at most 1,000, but got 1000000000"),
         ({"cross_fit": True}, "cross_fit must be a number of groups"),
         ({"teachers": {}, "set": {"model.init_args.teachers": {}}, "cross_fit": 2}, "left out of a run without teach"),
     ],

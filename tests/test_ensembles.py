@@ -239,6 +239,7 @@ def test_a_study_finds_weights_on_validation_windows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        ({"runs": ["teacher"], "seeds": 10**9}, "seeds and folds must be at most 1,000, but got 1000000000"),
         (["teacher"], "must have at least two members"),
         ([], "must be a run, a list of different runs"),
         (["teacher", "teacher"], "must be a run, a list of different runs"),

@@ -541,9 +541,7 @@ def test_rates_that_do_not_fit_are_refused(student, trained):
             stream.push(t, x)
         stream.reset()
         assert stream.push(signal(60, RATE)[0], x[:60])
-    short = kdlab.Stream(
-        student, channels=ALL
-    )  # it ends before as many stamps have come as are checked in a longer one
+    short = kdlab.Stream(student, channels=ALL)  # of fewer samples than are checked in a longer one
     short.push(t[:100], x[:100])
     with pytest.raises(InputError, match=r"recorded_at must be within 5 % .* but got 32 where the first 100 samples"):
         short.end()

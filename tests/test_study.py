@@ -89,7 +89,7 @@ def test_a_value_cannot_be_set_below_a_number():
     [
         ({"sedes": 3}, "unknown name 'sedes'.*Did you mean 'seeds'"),
         ({"seeds": 0}, "seeds must be"),
-        ({"seeds": 1001}, "seeds must be at most 1,000, but got 1001. Did you mean the seed itself, seeds: .1001."),
+        ({"seeds": 1001}, "seeds must be at most 1,000, but got 1001. Did you mean one seed, seeds: .1001."),
         ({"seeds": [2**32]}, "seeds must be from 0 to 4294967295, but got 4294967296"),
         ({"seeds": [1, 1]}, "seeds must be different"),
         ({"folds": "leave_one_out"}, "folds must be"),

@@ -464,6 +464,7 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
     [
         ({"tune": {"trails": 3}}, "tune: unknown name 'trails'.*Did you mean 'trials'"),
         ({"tune": {"trials": 0}}, "trials must be a whole number of at least 1, but got 0"),
+        ({"tune": {"trials": 10**9}}, "trials must be at most 1,000, but got 1000000000"),
         ({"tune": {"round": 1.5}}, "round must be a whole number"),
         ({"tune": {"people": "thirds"}}, "people must be halves, fold or a list of people, but got 'thirds'"),
         ({"tune": {"own": {"scratch": TUNE["own"]["scratch"]}}}, "same number of trials, but names none of kd"),

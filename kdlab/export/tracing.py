@@ -15,7 +15,8 @@ from kdlab.types import InputError
 
 
 def _traced_with(shape: tuple[int, ...]) -> dict[str, Any]:
-    # two windows, since torch.export takes a batch of one for a constant; zeros, since the file keeps them
+    # two windows, since torch.export takes a batch of one for a constant; zeros, since the file keeps them;
+    # no least number of windows, which torch 2.9 would take for one that it cannot keep
     batch = torch.export.Dim("batch")
     return {"args": (torch.zeros(2, *shape),), "dynamic_shapes": {INPUT: {0: batch}}}
 

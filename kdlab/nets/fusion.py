@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import ClassVar
 
 import torch
@@ -101,8 +100,7 @@ def _gate(size: int, channels: int, inner: int) -> nn.Sequential:
 
 def _relate(feature: Tensor) -> Tensor:
     """Each sample's pooled feature, mixed with those of the samples like it: ``(B, C, *S) -> (B, C)``."""
-    kind = feature.device.type
-    with autocast.off(kind) if autocast.is_on(kind) else nullcontext():
+    with autocast.off(feature.device.type):
         full = feature.float() if feature.element_size() < 4 else feature
         rows, pooled = full.flatten(1), full.flatten(2).mean(2) if full.ndim > 2 else full
         gram = rows @ rows.T

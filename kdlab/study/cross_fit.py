@@ -23,6 +23,7 @@ from kdlab.methods.label_kinds import is_right
 from kdlab.study.conditions import LEFT_OUT, Condition, Row, number
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.keys import CROSS_FIT
+from kdlab.study.limits import check_count
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
@@ -47,6 +48,7 @@ def read_cross_fit(value: Any, where: str) -> tuple[int, int] | None:
             f"{where}: cross_fit must be a number of groups of at least 2, or {{groups: 3, seed: 0}}, but got "
             f"{value!r}. Write cross_fit: 3."
         )
+    check_count(numbers[0], f"{where}: groups of cross_fit")
     return numbers[0], numbers[1]
 
 

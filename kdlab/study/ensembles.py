@@ -29,6 +29,7 @@ from typing import Any
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import added_teachers, place_of
 from kdlab.study.keys import ENSEMBLE
+from kdlab.study.limits import check_count
 from kdlab.study.runs import Run
 from kdlab.types import InputError
 
@@ -83,6 +84,7 @@ def _members(value: Any, where: str) -> tuple[list[str], list[float] | str | Non
             f"{where}: must be a run, a list of different runs, or {{runs: [...], seeds: 1, folds: 1, weights: "
             f"{{...}}}}, but got {value!r}. Correct it."
         )
+    check_count(max(seeds, folds), f"{where}: seeds and folds")
     names = [
         f"{copied}_without{j}of{folds}" if folds > 1 else copied
         for run in runs

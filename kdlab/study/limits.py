@@ -1,4 +1,4 @@
-"""The time that a study may take."""
+"""What a study may take: its time, and how many jobs a number in its file may mean."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from typing import Any
 
 from kdlab.study.keys import BUDGET
 from kdlab.types import InputError
+
+#: seeds, teachers of one kind, groups and trials: each number is as many fits, whose names are kept in memory
+MOST = 1000
+
+
+def check_count(number: int, where: str, otherwise: str = "Lower it.") -> None:
+    """Refuse a number that nobody means, before as many jobs are named.
+
+    Args:
+        number: of jobs.
+        where: the entry, for the message.
+        otherwise: the remedy.
+
+    Raises:
+        InputError: it is above 1,000.
+    """
+    if number > MOST:
+        raise InputError(f"{where} must be at most {MOST:,}, but got {number}. {otherwise}")
 
 
 def check_hours(value: Any, where: str) -> float | None:

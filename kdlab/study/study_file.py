@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdlab.config_checks import MOST_SEED
 from kdlab.configs import read_config, read_file, stack
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.cluster.settings import read_slurm
@@ -19,14 +20,12 @@ from kdlab.study.ensembles import flat_teachers, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
 from kdlab.study.known import refuse_unknown
 from kdlab.study.left_out import without_left_out
-from kdlab.study.limits import read_hours
+from kdlab.study.limits import check_count, read_hours
 from kdlab.study.loggers import check_setting
 from kdlab.study.measured import read_measure
 from kdlab.study.paper import read_paper
 from kdlab.study.runs import Run
 from kdlab.types import InputError
-
-MOST_SEEDS, MOST_SEED = 1000, 2**32 - 1  # how many, and numpy's largest
 
 FOLDER = "the folder of the study file"  # where the names in it start
 
@@ -205,11 +204,8 @@ def _in_order(runs: Mapping[str, Run], path: Path) -> dict[str, Run]:
 
 
 def _seeds(value: Any, path: Path) -> tuple[int, ...]:
-    if isinstance(value, int) and value > MOST_SEEDS:  # each is a job of every run
-        raise InputError(
-            f"{path}: seeds must be at most {MOST_SEEDS:,}, but got {value}. Did you mean the seed itself, seeds: "
-            f"[{value}]?"
-        )
+    if isinstance(value, int):
+        check_count(value, f"{path}: seeds", f"Did you mean one seed, seeds: [{value}]?")
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
         raise InputError(

@@ -32,6 +32,7 @@ from kdlab.study.keys import FOLD as FOLD
 from kdlab.study.keys import HALVES as HALVES
 from kdlab.study.keys import STAGES, TUNE
 from kdlab.study.known import refuse_unknown
+from kdlab.study.limits import check_count
 from kdlab.study.plan import Study
 from kdlab.study.tuning.space import Space, read_space
 from kdlab.types import InputError
@@ -100,6 +101,7 @@ def read_tune(study: Study) -> Tune | None:
         content = {"on" if name is True else name: value for name, value in content.items()}  # on, unquoted in YAML
     _check_names(content, tuple(TUNE), where)
     trials = _whole(content.get("trials", 20), f"{where}: trials", 1)
+    check_count(trials, f"{where}: trials")
     people = content.get("people", HALVES)
     if people not in (HALVES, FOLD) and not (isinstance(people, list) and people):
         raise InputError(
