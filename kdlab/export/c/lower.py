@@ -77,14 +77,21 @@ def _trace(net: Backbone) -> fx.Graph:
     try:
         graph = _Tracer().trace(_Logits(net))
     except Exception as error:  # torch.fx raises whatever the net's Python makes it raise
-        for path, module in net.named_modules():
-            if next(module.children(), None) is None and not isinstance(module, (*_LAYERS, nn.Identity)):
-                raise _refused(f"{path} ({type(module).__name__})", "") from error
+        if layer := _other_layer(net):
+            raise _refused(layer, "") from error
         raise _refused(type(net).__name__, f", whose graph cannot be read ({one_line(error)})") from error
     for node in reversed(graph.nodes):  # features that the logits do not need
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)
     return graph
+
+
+def _other_layer(net: Backbone) -> str:
+    """Path and class of the first layer that has no C form; empty where all have one."""
+    for path, module in net.named_modules():
+        if next(module.children(), None) is None and not isinstance(module, (*_LAYERS, nn.Identity)):
+            return f"{path} ({type(module).__name__})"
+    return ""
 
 
 class _Lowering:
@@ -116,7 +123,7 @@ class _Lowering:
         elif node.op == "call_method" and node.target in ("flatten", "mean") and node.args[1:] in ((2,), (-1,)):
             self._pool(node)
         else:
-            raise _refused(self._name(node), "")
+            raise _refused(_other_layer(self.net) or self._name(node), "")
 
     def _name(self, node: fx.Node) -> str:
         """Path and class of the layer, or what is called; for messages."""
