@@ -682,6 +682,26 @@ def test_people_who_were_set_aside_stay_so(here, monkeypatch):
     assert "Settings are found with people who are never tested (people: 4 people)." in settings.caption
 
 
+@pytest.mark.parametrize(
+    ("people", "labelled", "noted"),
+    [
+        ("halves", 3, [f"{half} has no one without labels for kd, trained with 2 in" for half in ("half_a", "half_b")]),
+        ("halves", 2, []),  # one of four validates, one has none
+        ("fold", 3, []),
+        ("fold", 5, []),  # the jobs have no one either
+        ([1, 2, 3, 4], 3, ["people has no one without labels for kd, trained with 3 in fold1"]),
+    ],
+)
+def test_settings_are_not_tried_without_the_windows_that_they_are_about(here, capsys, people, labelled, noted):
+    """Half of few people are soon all needed for labels and validation; the plan says so."""
+    set_of_all = {"all": {"data.init_args.unlabelled": {"labelled": labelled}, "data.init_args.val_count": 1}}
+    write_tuned(here, tune={"people": people, "common": None}, set=set_of_all, folds=4)
+    command.main(["study.yaml", "--dry-run"], None, cli.check)
+    notes = [line for line in capsys.readouterr().out.splitlines() if "no one without labels" in line]
+    assert len(notes) == len(noted) and all(part in line for part, line in zip(noted, notes, strict=True)), notes
+    assert all("people: fold, which tries them as they are trained" in line for line in notes)
+
+
 def test_a_file_of_another_is_not_overwritten(here):
     write_tuned(here)
     (here / "mine.yaml").write_text("a: 1\n")

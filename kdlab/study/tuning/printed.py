@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdlab.study.configs import get_value
@@ -10,17 +10,20 @@ from kdlab.study.lengths import updates_an_epoch
 from kdlab.study.results import Survey
 from kdlab.study.tuning.checks import at_ends
 from kdlab.study.tuning.steps import Planned, Step, Tuning
+from kdlab.study.tuning.unlike import unlike_jobs
 from kdlab.study.windows import batches
 from kdlab.types import InputError
 
 
-def print_tuning(tuning: Tuning, planned: Planned, found: Survey) -> None:
+def print_tuning(tuning: Tuning, folds: Mapping[str, Sequence[str]], planned: Planned, found: Survey) -> None:
     """Whose windows are read, and of every step its fits, their updates, and how many trials are done."""
     tune, parts = tuning.tune, tuning.parts
     print(f"  tune: people {tune.kind}, {tune.trials} trials in rounds of {tune.round} for every row, seed {tune.seed}")
     for part in parts:
         who = f"people {', '.join(part.people)}" if part.people else "the training people of the split"
         print(f"    {part.name}: {who}; its settings are used in {', '.join(f or 'the split' for f in part.folds)}")
+    for line in unlike_jobs(tuning, folds):
+        print(f"    note: {line}")
     kinds: dict[tuple[str, str], list[Step]] = {}
     for step in tuning.steps.values():
         kinds.setdefault((step.stage, step.title), []).append(step)

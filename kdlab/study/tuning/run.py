@@ -132,7 +132,7 @@ def show(settings: Settings, planned: Planned, found: Survey, reading: Callable[
     if settings.caption:
         print(f"  {settings.caption}")
     if settings.pending:
-        print_tuning(_tuning(settings), planned, found)
+        print_tuning(_tuning(settings), settings.folds, planned, found)
         check_space(_tuning(settings), reading)
 
 

@@ -214,10 +214,18 @@ class Tuning:
             self._needed(job.run, job.labels, step.part, planned)
         return known
 
-    def tried(self, run: str, labels: Mapping[str, str], values: Mapping[str, Any]) -> Job:
-        """A job of a run with some values, to be checked and not to be run; what it needs has no settings yet."""
-        part = self.parts[0]
-        return self._job(run, dict(labels), part, Planned(), values, f"{COMMON}0", None)
+    def tried(
+        self, run: str, labels: Mapping[str, str], values: Mapping[str, Any], part: Part | None = None
+    ) -> Job:
+        """A job of a run with some values, to be checked and not to be run; what it needs has no settings yet.
+
+        Args:
+            run: its name.
+            labels: of its axes.
+            values: settings, by their dotted names.
+            part: whose windows it reads; None: the first.
+        """
+        return self._job(run, dict(labels), part or self.parts[0], Planned(), values, f"{COMMON}0", None)
 
     def _needed(self, run: str, labels: Mapping[str, str], part: Part, planned: Planned) -> dict[str, Job]:
         """The jobs that a run needs, with the people of a part and the settings that are chosen for them."""
