@@ -57,11 +57,9 @@ def write_pamap2(
         lost = rng.random(len(table)) < 0.01
         table[lost, 2:19] = np.nan  # the hand's sensor lost the connection
         time = 8.38 + 0.01 * np.arange(len(table))
-        text = [
-            f"{t:.2f} {int(row[0])} " + " ".join("NaN" if np.isnan(v) else f"{v:.5g}" for v in row[1:].tolist())
-            for t, row in zip(time.tolist(), table, strict=True)
-        ]
-        (protocol / f"subject{subject}.dat").write_text("\n".join(text) + "\n")
+        line = "%.2f %d" + " %.5g" * (table.shape[1] - 1)
+        text = [line % (t, *row) for t, row in zip(time.tolist(), table.tolist(), strict=True)]
+        (protocol / f"subject{subject}.dat").write_text("\n".join(text).replace("nan", "NaN") + "\n")
     return Path(folder)
 
 

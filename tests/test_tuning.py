@@ -698,7 +698,8 @@ def test_settings_are_not_tried_without_the_windows_that_they_are_about(here, ca
     write_tuned(here, tune={"people": people, "common": None}, set=set_of_all, folds=4)
     command.main(["study.yaml", "--dry-run"], None, cli.check)
     notes = [line for line in capsys.readouterr().out.splitlines() if "no one without labels" in line]
-    assert len(notes) == len(noted) and all(part in line for part, line in zip(noted, notes, strict=True)), notes
+    assert len(notes) == len(noted), notes
+    assert all(part in line for part, line in zip(noted, notes, strict=True)), notes
     assert all("people: fold, which tries them as they are trained" in line for line in notes)
 
 

@@ -214,9 +214,7 @@ class Tuning:
             self._needed(job.run, job.labels, step.part, planned)
         return known
 
-    def tried(
-        self, run: str, labels: Mapping[str, str], values: Mapping[str, Any], part: Part | None = None
-    ) -> Job:
+    def tried(self, run: str, labels: Mapping[str, str], values: Mapping[str, Any], part: Part | None = None) -> Job:
         """A job of a run with some values, to be checked and not to be run; what it needs has no settings yet.
 
         Args:

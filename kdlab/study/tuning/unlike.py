@@ -39,9 +39,9 @@ def unlike_jobs(tuning: Tuning, folds: Mapping[str, Sequence[str]]) -> Iterator[
                     if there := trained_on(config)["unlabelled"]:
                         found[f"{there} in {fold}"].append(title_of(run, dict(labels)))
                         break
-        for there, titles in found.items():
+        for where, titles in found.items():
             yield (
-                f"{part.name} has no one without labels for {', '.join(dict.fromkeys(titles))}, trained with {there}. "
+                f"{part.name} has no one without labels for {', '.join(dict.fromkeys(titles))}, trained with {where}. "
                 f"Write people: {FOLD}, which tries them as they are trained, or name more people."
             )
 
