@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -69,6 +70,17 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
+def _with_words(value: Any) -> Any:
+    """A copy in which words of enumerations are plain."""
+    if isinstance(value, Namespace):
+        return Namespace(**{key: _with_words(item) for key, item in vars(value).items()})
+    if isinstance(value, dict):
+        return {key: _with_words(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_words(item) for item in value]
+    return str(value.value) if isinstance(value, Enum) and isinstance(value, str) else value
+
+
 set_loader(_MODE, _load, exceptions=(InputError,))
 
 
@@ -125,6 +137,11 @@ class Parser(LightningArgumentParser):
         content, self._content = self._content or content, None
         parsed: Namespace = super().parse_string(content, *args, **kwargs)
         return parsed
+
+    def dump(self, cfg: Namespace, *args: Any, **kwargs: Any) -> str:
+        """A config as YAML; a default of a class that is a word of an enumeration, as `Timer` has one, is that word."""
+        text: str = super().dump(_with_words(cfg), *args, **kwargs)
+        return text
 
     def _check_sections(self, content: Mapping[Any, Any], where: str) -> None:
         """A section such as ``trainer`` holds named values, or names a file that does; a class is named by a word."""

@@ -69,6 +69,16 @@ def test_fit_test_predict_and_fit_again(here):
     assert not [f for f in files(here) if not f.startswith("runs/")]
 
 
+def test_a_callback_with_a_word_of_an_enumeration_is_kept_in_the_config(here):
+    """Lightning's Timer has such a default, which YAML cannot hold."""
+    cli.run(["fit", "--config", SCRATCH, *FAST, "--trainer.callbacks+=Timer", "--trainer.callbacks.duration=10:00:00:00"])
+    kept = here / "runs/basic_motions/scratch/version_0/config.yaml"
+    arguments = {"duration": "10:00:00:00", "interval": "step", "verbose": True}
+    callbacks = yaml.safe_load(kept.read_text())["trainer"]["callbacks"]
+    assert {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": arguments} in callbacks
+    cli.run(["fit", "--config", str(kept)])  # it is read again as it is
+
+
 def test_validate_test_and_predict_write_into_the_version_of_their_checkpoint(here):
     picture = ["--trainer.callbacks+=ConfusionMatrixPicture"]
     cli.run(["fit", "--config", SCRATCH, *FAST, *picture])

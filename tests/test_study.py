@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli, reuse
 from kdlab.configs import stack
+from kdlab.study import command as study_command
 from kdlab.study import windows
 from kdlab.study.configs import set_value
 from kdlab.study.folds import make_folds, set_fold
@@ -25,6 +26,7 @@ from kdlab.study.job import attempt
 from kdlab.study.plan import Study
 from kdlab.study.results import identity
 from kdlab.study.run import run_jobs
+from kdlab.study.tuning.declared import read_tune
 from kdlab.types import InputError, MissingFileError
 from tests.conftest import PATIENCE, REPOSITORY
 
@@ -288,6 +290,44 @@ def test_tables_begin_with_teachers_and_controls():
     others = order.index("ddgsd")
     assert {"scratch", "scratch_long", "scratch_patient", "kd"} <= set(order[4:others])
     assert not {"ps_kd", "amd", "tpkd"} & set(order[:others])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "with_it", "remedy"),
+    [
+        ("seed_everything", 7, {}, r"Write seeds: \[0, 1, 2\]"),
+        ("run", "mine", {}, "rename its entry"),
+        ("trainer.default_root_dir", "elsewhere", {}, "Pass --root"),
+        ("data.init_args.test_subjects", ["1"], {"folds": [["2"], ["3"]]}, "folds decide who is tested"),
+        ("data.init_args.test_subject", "1", {"folds": "leave_one_subject_out"}, "folds decide who is tested"),
+        ("trainer.max_steps", 9, {"updates": 20}, "updates are the length"),
+    ],
+)
+def test_a_setting_that_the_study_decides_is_not_taken_in_silence(tmp_path, name, value, with_it, remedy):
+    entry = {"config": "supervised.yaml", "set": {name: value}}
+    for given in (
+        {"set": {"all": {name: value}}},
+        {"set": {"scratch": {name: value}}},
+        {"scratch": {"scratch": entry}},
+        {"axes": {"a": {"one": {name: value}}}},
+    ):
+        toy(tmp_path, **with_it)  # without it the file is read
+        Study.read(tmp_path / "study.yaml")
+        with pytest.raises(InputError, match=f"{name} must be left out, because the study decides it.*{remedy}"):
+            Study.read(toy(tmp_path, **with_it, **given))
+    if with_it:
+        Study.read(toy(tmp_path, set={"all": {name: value}}))
+    space = {"tune": {"own": {"scratch": {name: [value, 1]}, "kd": {"model.temperature": [1.0, 2.0]}}}}
+    if name.startswith(("trainer", "data")):
+        with pytest.raises(InputError, match=f"own: scratch: {name} must be left out.*{remedy}"):
+            read_tune(Study.read(toy(tmp_path, **with_it, **space)))
+
+
+@pytest.mark.parametrize("setting", ["overfit_batches", "fast_dev_run"])
+def test_what_leaves_no_validation_is_refused_before_a_study_runs(tmp_path, setting):
+    path = toy(tmp_path, set={"all": {f"trainer.{setting}": 2}})
+    with pytest.raises(InputError, match=f"trainer.{setting} must let the run choose a best.ckpt on validation"):
+        study_command.main([str(path), "--dry-run", "--root", str(tmp_path)], None, cli.check)
 
 
 def test_a_study_goes_on_from_another(tmp_path):

@@ -53,12 +53,15 @@ def text(value: Any, argument: str = "value") -> str:
 
 
 def likeness(name: str) -> str:
-    """What is left of a name without case, blanks, leading zeros and number format.
+    """What is left of a name without case, blanks, leading zeros and number format; True and False are 1 and 0.
 
     >>> likeness("S 01") == likeness("s1"), likeness("1e3") == likeness("1000"), likeness("1,50") == likeness("1.5")
     (True, True, True)
+    >>> likeness("True") == likeness("1")
+    True
     """
     plain = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if not c.isspace() and c not in INVISIBLE)
+    plain = {"true": "1", "false": "0"}.get(plain, plain)  # of logical arrays beside others
     try:
         number = float(plain.replace(",", "."))
     except ValueError:

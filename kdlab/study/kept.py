@@ -24,6 +24,7 @@ def check_kept(trainer: Mapping[str, Any] | None, name: str) -> None:
         "enable_checkpointing": settings.get("enable_checkpointing") is False,
         "limit_val_batches": settings.get("limit_val_batches") == 0,
         "fast_dev_run": bool(settings.get("fast_dev_run")),
+        "overfit_batches": bool(settings.get("overfit_batches")),
         "check_val_every_n_epoch": isinstance(epochs, int) and isinstance(every, int) and 0 < epochs < every,
     }
     for key, is_wrong in wrong.items():

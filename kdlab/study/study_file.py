@@ -6,7 +6,7 @@ What the keys mean is told in `kdlab.study.plan`; their names, for editors, are 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kdlab.study.budgets import read_controls, read_split, read_updates, with_bu
 from kdlab.study.cluster.settings import read_slurm
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import read_cross_fit, with_cross_fit
+from kdlab.study.decided import refuse_decided
 from kdlab.study.ensembles import flat_teachers, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
 from kdlab.study.known import refuse_unknown
@@ -43,6 +44,8 @@ def read_study_file(path: Path) -> dict[str, Any]:
     axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
     runs = with_cross_fit(_read_runs(content, path, axes), str(path))
     own, updates = list(runs), read_updates(content.get("updates"), str(path))
+    for where, values in _values(content, axes, path):
+        refuse_decided(values, where, folds=content.get("folds") is not None, updates=updates is not None)
     published = _mapping(content.get("published"), f"{path}: published")
     _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
     for title, entry in published.items():
@@ -100,6 +103,20 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         )
     below = stack(_read_content(path.parent / name, (*seen, path)) for name in names)
     return without_left_out(stack([below, content]), below)
+
+
+def _values(
+    content: Mapping[str, Any], axes: Mapping[str, Any], path: Path
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where the file sets values of runs, and those values."""
+    for part, values in (content.get("set") or {}).items():
+        yield f"{path}: set: {part}", values or {}
+    for part in STAGES:
+        for name, entry in (content.get(part) or {}).items():
+            yield f"{path}: {part}: {name}: set", entry.get("set") or {}
+    for axis, labels in axes.items():
+        for label, values in labels.items():
+            yield f"{path}: axis {axis!r}: {label}", values
 
 
 def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict[str, Any]]]:

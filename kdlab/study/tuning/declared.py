@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlab.study.decided import refuse_decided
 from kdlab.study.keys import FOLD as FOLD
 from kdlab.study.keys import HALVES as HALVES
 from kdlab.study.keys import STAGES, TUNE
@@ -122,6 +123,9 @@ def read_tune(study: Study) -> Tune | None:
     if not tune.common and not tune.own:
         raise InputError(f"{where} must name settings under common or own, but names none. Add some.")
     _check_axes(study, tune, where)
+    updates = any(run.updates is not None for run in study.runs.values())
+    for part, space in {"common": tune.common, **{f"own: {name}": space for name, space in tune.own.items()}}.items():
+        refuse_decided(space, f"{where}: {part}", folds=True, updates=updates)
     return tune
 
 
