@@ -73,7 +73,10 @@ def _texts(value: Any) -> Iterator[str]:
 def _with_words(value: Any) -> Any:
     """A copy in which words of enumerations are plain."""
     if isinstance(value, Namespace):
-        return Namespace(**{key: _with_words(item) for key, item in vars(value).items()})
+        copy = value.clone()
+        for key, item in vars(value).items():
+            copy[key] = _with_words(item)
+        return copy
     if isinstance(value, dict):
         return {key: _with_words(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -235,6 +235,25 @@ def test_too_few_to_choose_is_said(tmp_path):
         judged(tmp_path, (3.0, 1.0), smoothing=1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"limit_val_batches": 1},
+            r"val/loss is computed on \d+ windows of \d+ recordings, or on fewer: limit_val_batches=1",
+        ),
+        ({"limit_val_batches": 0.5}, r"or on fewer: limit_val_batches=0\.5"),
+        ({"overfit_batches": 2}, r"on the windows that are trained on \(overfit_batches=2\), which choose no epoch"),
+    ],
+)
+def test_what_the_trainer_leaves_of_the_choice_is_said(tmp_path, settings, said):
+    module = Scripted(net())
+    module.script, module.metric = (3.0,), "val/loss"
+    run = trainer(tmp_path, max_epochs=1, callbacks=[EarlyStoppedTeacher(smoothing=1)], **settings)
+    with pytest.warns(UserWarning, match=said):
+        run.fit(module, BasicMotions(batch_size=2))
+
+
 def test_no_epoch_qualifies(tmp_path):
     with pytest.warns(UserWarning, match="no epoch qualified"):
         stop, _ = judged(tmp_path, (3.0, 1.0, 9.0), smoothing=5)

@@ -71,7 +71,9 @@ def test_fit_test_predict_and_fit_again(here):
 
 def test_a_callback_with_a_word_of_an_enumeration_is_kept_in_the_config(here):
     """Lightning's Timer has such a default, which YAML cannot hold."""
-    cli.run(["fit", "--config", SCRATCH, *FAST, "--trainer.callbacks+=Timer", "--trainer.callbacks.duration=10:00:00:00"])
+    cli.run(
+        ["fit", "--config", SCRATCH, *FAST, "--trainer.callbacks+=Timer", "--trainer.callbacks.duration=10:00:00:00"]
+    )
     kept = here / "runs/basic_motions/scratch/version_0/config.yaml"
     arguments = {"duration": "10:00:00:00", "interval": "step", "verbose": True}
     callbacks = yaml.safe_load(kept.read_text())["trainer"]["callbacks"]

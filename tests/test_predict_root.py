@@ -97,6 +97,31 @@ def test_every_window_and_its_moment(tmp_path):
     assert np.abs(signal - np.asarray(scaler(windows))[:, 0]).max() < 1e-3
 
 
+def test_columns_of_other_names(tmp_path):
+    """A table of another program: its columns are named, in any order, and nothing else is renamed."""
+    rows = [f"{k / 50:.2f},{k % 7},{-k % 5},1" for k in range(100)]
+    same = module(tmp_path, field(tmp_path, rows))
+    other = field(
+        tmp_path, [",".join(r.split(",")[i] for i in (3, 0, 2, 1)) for r in rows], "other/P9.csv", "Z (g),time,Y,X"
+    )
+    columns = {"x": "X", "y": "Y", "z": "Z (g)"}
+    renamed = module(tmp_path, {"root": str(other), "columns": columns})
+    for data in (same, renamed):
+        data.setup("predict")
+    views = [torch.cat([b.views["raw"] for b in data.batches("predict")]) for data in (same, renamed)]
+    assert len(views[0])
+    assert torch.equal(*views)
+    for wrong, said in [
+        (str(other), r"one column 'x'.*; predict_root: \{root: ..., columns: \{<channel>: <column>\}\} names"),
+        ({"root": str(other), "columns": {**columns, "x": "X (g)"}}, r"one column 'X \(g\)'.*columns"),
+        ({"root": str(other), "columns": {"X": "x"}}, r"columns must name channels \(x, y, z\), but got 'X'"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            module(tmp_path, wrong).setup("predict")
+    with pytest.raises(InputError, match="columns must map channels to columns"):
+        PredictRoot("x", columns={"x": 3})
+
+
 def test_training_is_as_it_was(tmp_path):
     """Split, scaling, fingerprint and test windows do not depend on what is predicted; a fit does not read it."""
     plain, other = module(tmp_path, None), module(tmp_path, tmp_path / "nowhere")

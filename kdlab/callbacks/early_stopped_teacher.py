@@ -121,13 +121,21 @@ class EarlyStoppedTeacher(Callback):
             self._reset()
         self._resumed = False
         self._files.claim(trainer)
-        windows = windows_in(trainer)
+        windows, limit = windows_in(trainer), trainer.limit_val_batches
+        if overfit := trainer.overfit_batches:  # type: ignore[attr-defined]
+            rank_zero_warn(
+                f"EarlyStoppedTeacher: {self.monitor} is computed on the windows that are trained on "
+                f"(overfit_batches={overfit}), which choose no epoch. Leave one of the two out."
+            )
+            return
         if not windows.counts:
             return
         count, groups = windows.counts["val"]["windows"], windows.counts["val"]["groups"]
         kind = windows.fingerprint["grouping"]
         text = f"EarlyStoppedTeacher: {self.monitor} is computed on {count} windows of {groups} {kind}s"
-        if groups < _FEW_SUBJECTS or count < _FEW_WINDOWS:
+        if isinstance(limit, int) or limit < 1:  # 1.0 is all batches, and 1 is one
+            rank_zero_warn(f"{text}, or on fewer: limit_val_batches={limit} leaves some out. Remove it to read all.")
+        elif groups < _FEW_SUBJECTS or count < _FEW_WINDOWS:
             rank_zero_warn(
                 f"{text}: too few to choose an epoch reliably. Hold out more {kind}s (val_fraction, val_subjects), "
                 "raise smoothing, or set min_epochs."

@@ -105,9 +105,7 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return without_left_out(stack([below, content]), below)
 
 
-def _values(
-    content: Mapping[str, Any], axes: Mapping[str, Any], path: Path
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _values(content: Mapping[str, Any], axes: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where the file sets values of runs, and those values."""
     for part, values in (content.get("set") or {}).items():
         yield f"{path}: set: {part}", values or {}

@@ -24,6 +24,7 @@ from kdlab.data.recordings.resample import NO_LABEL
 from kdlab.data.recordings.sensor_checks import check_device_files
 from kdlab.data.recordings.sensors import Sensors
 from kdlab.data.recordings.store import Joint, Stored, store
+from kdlab.data.recordings.tables import ColumnError
 from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
 from kdlab.types import InputError
@@ -46,9 +47,10 @@ class PredictRoot:
         recorded_at: the rate of these recordings, hertz, against which the rate that is found is checked; None: not
             declared; those without times have the common rate.
         sensors: whether sensors are in files of their own where those of training are.
+        columns: channel -> column of tables, where that has another name than the channel: ``{x: "Acceleration X"}``.
 
     Raises:
-        InputError: a step below 1, or another device.
+        InputError: a step below 1, another device, or columns that are no names.
     """
 
     root: str | Path
@@ -60,12 +62,19 @@ class PredictRoot:
     time_unit: str | None = None
     recorded_at: float | None = None
     sensors: bool = True
+    columns: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.step is not None and self.step < 1:
             raise InputError(f"predict_root: step must be at least 1, but got {self.step}.")
         if self.device is not None and self.device not in DEVICES:
             raise InputError(f"predict_root: device must be one of {', '.join(DEVICES)}, but got {self.device!r}.")
+        names = self.columns or {}
+        if not isinstance(names, dict) or not all(isinstance(word, str) for pair in names.items() for word in pair):
+            raise InputError(
+                f"predict_root: columns must map channels to columns of tables, but got {self.columns!r}. Write "
+                "columns: {x: acc_x}."
+            )
 
     @classmethod
     def of(cls, value: PredictRoot | Mapping[str, Any] | str | Path | None) -> PredictRoot | None:
@@ -149,13 +158,22 @@ def predicted(
         InputError: no recordings, one that cannot be read, or no window at all.
     """
     sensors = sensors if given.sensors else None
+    if sensors is not None and given.columns:
+        raise InputError(
+            "predict_root: columns must be left out where sensors are in files of their own, whose columns sensors: "
+            "names. Set sensors: false, or leave columns out."
+        )
     own = _reading(given, reading)
     recordings = _found(given, own, cache, suffixes, sensors, intervals, units)
     stored = []
     for one in recordings:
         joint = None if sensors is None or one.files is None else Joint(sensors, one.files)
-        plain = replace(own, subject=None, session=None) if is_raw(one.file) else own
-        stored.append(store(one.file, plain, cache, None, joint))
+        plain = replace(own, subject=None, session=None, columns={}) if is_raw(one.file) else own
+        try:
+            stored.append(store(one.file, plain, cache, None, joint))
+        except ColumnError as error:
+            more = "predict_root: {root: ..., columns: {<channel>: <column>}} names those of these recordings"
+            raise type(error)(f"{error}; {more}") from error
     step = step if given.step is None else given.step
     starts, groups = [], []
     for recording, kept in zip(recordings, stored, strict=True):
@@ -177,6 +195,11 @@ def predicted(
 
 
 def _reading(given: PredictRoot, reading: Reading) -> Reading:
+    if unknown := sorted({*(given.columns or {})} - {*reading.channels}):
+        raise InputError(
+            f"predict_root: columns must name channels ({', '.join(reading.channels)}), but got {unknown[0]!r}. Write "
+            "the channel first: {<channel>: <column>}."
+        )
     device = given.device or reading.device
     times = reading.grid.times
     if given.time_unit is not None or given.device is not None:
@@ -189,6 +212,7 @@ def _reading(given: PredictRoot, reading: Reading) -> Reading:
         time=given.time if given.time is not None else None if given.device is not None else reading.time,
         csv=reading.csv if given.csv is None and given.device is None else form_of(given.csv, given.device),
         grid=replace(reading.grid, recorded_at=given.recorded_at, times=times),
+        columns=dict(given.columns or {}),
     )
 
 

@@ -24,6 +24,7 @@ class Reading:
         device: whose software wrote them.
         lenient: skip and count damaged blocks in files of devices.
         max_memory: the most memory in which such a file is decoded, 1e9 bytes.
+        columns: channel -> column of a table, where that has another name than the channel.
     """
 
     grid: Grid
@@ -35,6 +36,7 @@ class Reading:
     device: str | None = None
     lenient: bool = False
     max_memory: float = 8.0
+    columns: dict[str, str] = field(default_factory=dict)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -44,4 +46,5 @@ class Reading:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All settings that change what is read, as plain values."""
-        return {key: value for key, value in asdict(self).items() if key != "max_memory"}
+        unchanged = {"max_memory", *([] if self.columns else ["columns"])}
+        return {key: value for key, value in asdict(self).items() if key not in unchanged}

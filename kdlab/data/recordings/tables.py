@@ -56,6 +56,10 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
     book.refuse_lost()
 
 
+class ColumnError(InputError):
+    """A table has no column of a name, or several."""
+
+
 class _Clock:
     """The times of the rows: a column, or what the file has before its rows."""
 
@@ -89,7 +93,7 @@ class _Columns:
     def __init__(self, start: Prepared, reading: Reading, name: str) -> None:
         self.names, self.reading = start.names, reading
         self._where = f"{name}, line {start.line - 1 if start.line > 1 else 1}"
-        self.channels = [self._one(c) for c in reading.channels]
+        self.channels = [self._one(reading.columns.get(c, c)) for c in reading.channels]
         stamp = reading.time or start.time
         self.time = None if stamp is None else self._one(stamp)
         self.label = None if reading.label is None else self._one(reading.label)
@@ -107,7 +111,7 @@ class _Columns:
             remedy = f'is {mark!r} between the columns? Set csv: {{delimiter: "{mark}"}}'
         elif self.reading.csv.header and 2 * sum(bool(_VALUE.fullmatch(c)) for c in self.names) > len(self.names):
             remedy = "has it no header? Set csv: {header: false, names: [...]}"
-        raise InputError(f"{self._where}: expected one column {column!r}, got the header {shown!r}; {remedy}")
+        raise ColumnError(f"{self._where}: expected one column {column!r}, got the header {shown!r}; {remedy}")
 
     def numbers(self, clock_is_numeric: bool) -> list[int]:
         """Columns of numbers."""
