@@ -18,6 +18,7 @@ from kdlab.data.stored import rounds_little
 from kdlab.export.c.compiled import Compiled
 from kdlab.export.c.compiled import load as load_compiled
 from kdlab.export.c.text import identifier
+from kdlab.export.card import channels_of
 from kdlab.export.formats import FORMATS
 from kdlab.export.pretrained import is_pretrained, read_folder
 from kdlab.export.reading import check_card
@@ -163,7 +164,7 @@ def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | 
     card = {
         "classes": classes,
         **({"labels": "many"} if trained_on_many(described) else {}),
-        "channels": [{"name": str(names[c]), "unit": None} for c in picked],
+        "channels": channels_of(described, source, names, None, picked),
         "sampling_rate": rate,
         "window": {"samples": axes[0], "seconds": axes[0] / rate if rate else None} if len(axes) == 1 else {},
         "input": {"name": "windows", "shape": ["batch", len(picked), *axes], "dtype": "float32"},

@@ -118,6 +118,11 @@ class Windows(Protocol):
         ...
 
     @property
+    def amplitude(self) -> Mapping[str, Sequence[float]]:
+        """Source -> root mean square of each channel of its training windows; empty where it is not known."""
+        ...
+
+    @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Stage -> number of ``"windows"`` and of ``"groups"``; empty where they are not known.
 

@@ -11,7 +11,7 @@ import torch
 import kdlab
 from kdlab.data import ArrayDataModule
 from kdlab.evaluate.command import restore
-from kdlab.export import command
+from kdlab.export import command, export
 from kdlab.export.pretrained import CARD, README, WEIGHTS, digest_of
 from kdlab.nets import WideResNet
 from kdlab.stream import Student
@@ -105,6 +105,45 @@ def saved(taught, tmp_path_factory):
         "data": kdlab.save_pretrained(job, place / "data", datamodule=data, about={"limits": "Right wrist only."}),
         "method": kdlab.save_pretrained(method, place / "method"),
     }
+
+
+# ---------------------------------------------------------------------- in which unit it is fed
+@pytest.mark.parametrize("how", ["checkpoint", "data", "method", "run", "torch.export"])
+def test_windows_in_another_unit_are_told(taught, saved, tmp_path, recwarn, how):
+    """The size of the training windows goes with the student, whatever it is kept in."""
+    _, data, job = taught
+    if how == "torch.export":
+        student = kdlab.load(export(job, data, tmp_path / "s.pt2", format=how).path)
+    else:
+        student = kdlab.load(job) if how == "run" else kdlab.from_pretrained(saved[how])
+    x = windows(40, seed=3)[0][:, [2, 0]]
+    assert student.card["channels"][1]["root_mean_square"] == pytest.approx(data.amplitude["raw"][0])
+    small = x.copy()
+    small[:, 1] /= 9.80665  # one of two channels may be at rest
+    for same in (x, small, 9.80665 * x[:19]):  # a few windows may be of a fast motion
+        student.predict(same)
+    assert not [w for w in recwarn if "in the units" in str(w.message)]
+    with pytest.warns(UserWarning, match=r"Student: x: values must be in the units .* left (9|10) .*m/s\^2"):
+        student.predict(x * [[1.0], [9.80665]])
+    with pytest.warns(UserWarning, match=r"pressure 0\.001 times, left 0\.\d+ times"):
+        student.predict(x * [[0.001], [0.017]])
+
+
+def test_a_size_that_is_no_number_is_refused(saved, tmp_path):
+    folder = Path(shutil.copytree(saved["checkpoint"], tmp_path / "student"))
+    card = json.loads((folder / CARD).read_text())
+    for wrong in ("9", -1.0, float("nan"), [1.0]):
+        card["channels"][0]["root_mean_square"] = wrong
+        card["digest"] = digest_of(card)
+        (folder / CARD).write_text(json.dumps(card))
+        with pytest.raises(InputError, match="channels"):
+            kdlab.from_pretrained(folder)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_size():
+    student = kdlab.load(KEPT)
+    assert all("root_mean_square" not in channel for channel in student.card["channels"])
+    assert len(student.predict(1000 * np.ones((30, *student.shape)))) == 30
 
 
 # ---------------------------------------------------------------------- what it predicts

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from kdlab.augment import Augmentation, Constants
+from kdlab.data.amplitude import root_mean_square
 from kdlab.data.auto_views import AutoViews, Sample
 from kdlab.data.bound_views import bound_views
 from kdlab.data.classes import dropped_classes, known_classes
@@ -402,6 +403,19 @@ class WindowDataModule(LightningDataModule):
         """Data set, split and scaling as plain numbers and words, with an ``id`` over all of it."""
         copy: dict[str, Any] = json.loads(json.dumps(self._ready.fingerprint))
         return copy
+
+    @property
+    def amplitude(self) -> dict[str, list[float]]:
+        """Source -> root mean square of each channel of its training windows, in physical units; not of images.
+
+        A trained net takes it along, and tells of windows in another unit.
+
+        >>> from kdlab.data import BasicMotions
+        >>> [round(rms, 1) for rms in BasicMotions().amplitude["raw"]]
+        [6.3, 6.2, 2.4, 1.1, 1.1, 2.2]
+        """
+        rows, found = self.train_index, self.data.windows
+        return {source: root_mean_square(x, rows).tolist() for source, x in found.items() if x.ndim == 3 and len(rows)}
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:

@@ -12,7 +12,8 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
                      layers with weights that are not int8, ``{"layer", "class", "weights"}``
 ``classes``          names, in the order of the logits
 ``labels``           ``many``: any number of classes per window; left out: one class
-``channels``         ``{"name", "unit"}`` in the order of the input; a unit is null where the data set has none
+``channels``         ``{"name", "unit"}`` in the order of the input, a unit null where the data set has none; and the
+                     ``root_mean_square`` in the training windows, where the checkpoint has it
 ``sampling_rate``    hertz, or null
 ``window``           ``samples`` and ``seconds`` (null without a rate); of an image ``height`` and ``width``
 ``input``            ``name``, ``shape`` (``["batch", C, T]`` or ``["batch", C, H, W]``), ``dtype``; in physical units,
@@ -52,7 +53,7 @@ the card without it; there, the entries from ``metrics`` on are left out where i
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -115,6 +116,30 @@ def source_of(described: Mapping[str, Any], datamodule: WindowDataModule) -> Rea
     return Reads(source, picked, view.kept(datamodule.data.windows[source].shape[-1]))
 
 
+def channels_of(
+    described: Mapping[str, Any], source: str, names: Sequence[str], units: Sequence[str] | None, picked: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The channels that a net reads: name, unit, and root mean square in training where the checkpoint has it.
+
+    Args:
+        described: the description in the checkpoint.
+        source: which windows it reads.
+        names: of all of their channels.
+        units: of these; None: not known.
+        picked: those that it reads.
+    """
+    size = (described.get("amplitude") or {}).get(source)
+    if size is not None and len(size) != len(names):
+        raise InputError(
+            f"CKPT: amplitude must have {len(names)} numbers of {source!r}, but has {len(size)}. Train it again."
+        )
+    return [
+        {"name": str(names[c]), "unit": str(units[c]) if units else None}
+        | ({} if size is None else {"root_mean_square": float(size[c])})
+        for c in picked
+    ]
+
+
 def scale_of(described: Mapping[str, Any], source: str, channels: list[int]) -> dict[str, Any]:
     """The scaling of these channels in the checkpoint; none where the net reads physical units itself."""
     if described["view"].endswith(PHYSICAL):
@@ -154,7 +179,7 @@ def describe(described: Mapping[str, Any], datamodule: WindowDataModule, reads: 
         "quantisation": None,
         "classes": classes,
         **({"labels": "many"} if trained_on_many(described) else {}),
-        "channels": [{"name": str(names[c]), "unit": str(units[c]) if units else None} for c in channels],
+        "channels": channels_of(described, source, names, units, channels),
         "sampling_rate": rate,
         "window": window,
         "input": {"name": INPUT, "shape": ["batch", len(channels), *axes], "dtype": "float32"},

@@ -77,6 +77,11 @@ def _word(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _channel(value: Any) -> bool:
+    size = value.get("root_mean_square", 0.0)
+    return _word(value["name"]) and type(size) in (int, float) and math.isfinite(size) and size >= 0
+
+
 def _numbers(value: Any, count: int) -> bool:
     return isinstance(value, list) and len(value) == count and all(type(v) in (int, float) for v in value)
 
@@ -97,7 +102,7 @@ _CARD: dict[str, tuple[str, Any]] = {
     "format": (f"one of {', '.join(FORMATS)}", lambda v, c: v in FORMATS),
     "classes": ("at least two words", lambda v, c: isinstance(v, list) and len(v) > 1 and all(map(_word, v))),
     "labels": ("one or many", lambda v, c: v in (None, "one", "many")),
-    "channels": ("a list of {name, unit}", lambda v, c: isinstance(v, list) and v and all(_word(x["name"]) for x in v)),
+    "channels": ("a list of {name, unit}", lambda v, c: isinstance(v, list) and v and all(map(_channel, v))),
     "window": ("an object", lambda v, c: isinstance(v, Mapping)),
     "input": ("{name, shape, dtype} with a channel each", _shape),
     "output": ("{name, shape, dtype} with a logit per class", lambda v, c: v["shape"] == ["batch", len(c["classes"])]),

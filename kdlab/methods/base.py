@@ -112,7 +112,7 @@ class Method(Preparation):
         self.selection: dict[str, Any] | None = None
         self.use_many_labels(False)
         self._initialised = init is None
-        self.trained_on, self.view_settings = None, None
+        self.trained_on, self.view_settings, self.amplitude = None, None, None
         self._means = EpochMeans()
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch, self._steps = Watch(), StepValues()
@@ -325,6 +325,7 @@ class Method(Preparation):
             "view": self.view,
             "view_settings": self.view_settings,
             "fingerprint": self.trained_on,
+            **({"amplitude": dict(self.amplitude)} if self.amplitude else {}),
             "provenance": self._known | self.provenance,
             **({"labels": "many"} if self.many_labels else {}),
             **described_weights(objective_of(self)),
@@ -369,6 +370,7 @@ class Method(Preparation):
             )
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
+        self.amplitude = described.get("amplitude")
         self._known = dict(described.get("provenance", {}))
         unknown = lacks(windows, "many_labels")
         self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)

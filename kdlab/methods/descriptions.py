@@ -153,6 +153,7 @@ _DESCRIPTION: dict[str, tuple[str, _Test]] = {
     "labels": ("one or many", lambda value: value in (None, "one", "many")),
     "objective": _PLAIN,
     "fingerprint": _PLAIN,
+    "amplitude": ("finite numbers of each source", _or_none(_by_name(_many(_number, 1)))),
     "selection": _PLAIN,
     "provenance": ("a mapping of plain values", lambda value: value is None or _plain_mapping(value)),
     "unlabelled": ("a count", _or_none(_count)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -49,6 +49,8 @@ class Preparation(Receiving):
     init: str | None
     #: fingerprint of the data that the weights were trained on, as far as it is known
     trained_on: Mapping[str, Any] | None
+    #: source -> root mean square of each channel of those windows, as far as it is known
+    amplitude: Mapping[str, Sequence[float]] | None
     #: the view that the weights were trained on, as text, as far as it is known
     view_settings: str | None
     #: whether windows have any number of labels each, so that targets are rows of 0 and 1
@@ -151,6 +153,7 @@ class Preparation(Receiving):
     def standardise(self, windows: Windows) -> None:
         """Step 5: fill the standardisation of the net from the training windows, unless it came with the weights."""
         self.trained_on = windows.fingerprint or self.trained_on
+        self.amplitude = dict(windows.amplitude) or self.amplitude
         self.view_settings = view_settings(windows, self.view)
         if not self.net.standardize.filled and not lacks(windows, "view_statistics"):
             self.net.standardize.fill(*(windows.view_statistics(self.view) or ()))

@@ -155,6 +155,11 @@ class PartialWindows:
         return cast(Mapping[str, Any], self._known("fingerprint", None) or {})
 
     @property
+    def amplitude(self) -> Mapping[str, Sequence[float]]:
+        """Root mean square of the channels of each source."""
+        return cast(Mapping[str, Sequence[float]], self._known("amplitude", None) or {})
+
+    @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Stage -> number of windows and of groups."""
         return cast(Mapping[str, Mapping[str, int]], self._known("counts", None) or {})

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdlab.data.amplitude import root_mean_square, warn_of_another_size
 from kdlab.methods.label_kinds import predicted, probabilities_of
 from kdlab.stream.forms import Form
 from kdlab.types import InputError, plain_array
 
 _BATCH = 256  # windows of one forward pass
+_MANY = 20  # windows from which on their size is compared with that of training
 Label = str | tuple[str, ...]  #: a class; with any number of labels per window, all classes that are present
 
 
@@ -118,9 +120,15 @@ class Student:
         return np.asarray(found.reshape(logits.shape))
 
     def logits(self, x: npt.ArrayLike | Tensor, channels: Sequence[str] | None = None) -> NDArray[np.float32]:
-        """Logits, as :meth:`probabilities`."""
+        """Logits, as :meth:`probabilities`.
+
+        A warning tells where 20 windows or more have other values than those of training, as in another unit.
+        """
         windows = self._windows(x, channels)
         batch = windows if windows.ndim > len(self.shape) else windows[None]
+        usual = [channel.get("root_mean_square") for channel in self.card["channels"]]
+        if len(batch) >= _MANY and None not in usual:
+            warn_of_another_size(root_mean_square(batch), np.array(usual, np.float64), self.channels, "Student: x")
         logits = np.concatenate([self.form(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)])
         return logits if windows.ndim > len(self.shape) else logits[0]
 
