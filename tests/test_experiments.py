@@ -91,7 +91,7 @@ def test_the_readme_script_runs_as_printed(tmp_path):
     script = re.search(r"<!-- readme-script.*?-->\n```python\n(.*?)```", text, re.S)[1]
     assert len(script.splitlines()) <= 40
     (tmp_path / "script.py").write_text(script)
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=PATIENCE
     )
