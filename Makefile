@@ -1,8 +1,10 @@
-# make install: .venv from constraints.txt; make demo: the main job in a few minutes; make study: seven runs over three
-# seeds, resumable; make test: lint, types, all tests; make docs: the site in build/docs/html, with the notebooks as the
-# tests left them; make lowest: the tests with the lowest versions (gigabytes)
+# make install: .venv from constraints.txt, with all extras; make demo: the main job in a few minutes; make study: seven
+# runs over three seeds, resumable (both without the tools of the tests); make test: lint, types, all tests; make docs:
+# the site in build/docs/html, with the notebooks as the tests left them; make lowest: the tests with the lowest versions
+# (gigabytes)
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := .venv/installed-demo
 STAMP := .venv/installed
 KDLAB_DATA ?= $(abspath $(wildcard ../shared/data))
 export KDLAB_DATA
@@ -12,16 +14,23 @@ export WANDB_MODE ?= offline
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kdlab needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+	@touch $(2)
+endef
 
-demo: $(STAMP)
+$(STAMP): pyproject.toml constraints.txt
+	$(call install,dev,$(DEMO) $@)
+
+$(DEMO): pyproject.toml constraints.txt
+	$(call install,shoulder,$@)
+
+demo: $(DEMO)
 	$(BIN)/python -m experiments.demo
 
-study: $(STAMP)
+study: $(DEMO)
 	$(BIN)/kdlab study experiments/basic_motions/study.yaml --jobs 2
 
 lint: $(STAMP)
@@ -30,7 +39,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 KDLAB_NOTEBOOKS=$(CURDIR)/build/notebooks $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= KDLAB_NOTEBOOKS=$(CURDIR)/build/notebooks $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
 
 docs: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site

@@ -243,8 +243,10 @@ def test_watch_student_of_sp_sw_har(recordings, tmp_path):
     path = train(tmp_path, kdlab.Supervised(net(6, 5)), data, max_epochs=1)
     file = kdlab.export.export(path, data, format="onnx", quantize="int8")
     assert file.path.name == "student.int8.onnx"
-    assert file.card["channels"][0] == {"name": "watch_acc_x", "unit": "m/s^2"}
-    assert file.card["channels"][5] == {"name": "watch_gyro_z", "unit": "rad/s"}
+    (source,) = data.channels
+    sizes = dict(zip(data.channels[source], data.amplitude[source], strict=True))
+    for place, name, unit in ((0, "watch_acc_x", "m/s^2"), (5, "watch_gyro_z", "rad/s")):
+        assert file.card["channels"][place] == {"name": name, "unit": unit, "root_mean_square": sizes[name]}
     assert file.card["check"]["windows"] == "val"
     assert file.card["check"]["count"] > 400
     checkpoint = kdlab.Teacher(str(path)).load()
