@@ -15,6 +15,8 @@ from kdlab.study.tuning.declared import FOLD
 from kdlab.study.tuning.steps import Tuning
 from kdlab.study.windows import trained_on
 
+_SETTING = "data.init_args.unlabelled"
+
 
 def unlike_jobs(tuning: Tuning, folds: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """A line for every part whose people leave none without a label, where the folds that use its settings have some.
@@ -26,7 +28,7 @@ def unlike_jobs(tuning: Tuning, folds: Mapping[str, Sequence[str]]) -> Iterator[
         tuning: of a study.
         folds: name -> test subjects.
     """
-    for part in tuning.parts:
+    for part in tuning.parts if _declared(tuning) else ():
         found: dict[str, list[str]] = defaultdict(list)
         for step in tuning.steps.values():
             for run, labels in step.runs if step.part == part else ():
@@ -46,6 +48,16 @@ def unlike_jobs(tuning: Tuning, folds: Mapping[str, Sequence[str]]) -> Iterator[
             )
 
 
+def _declared(tuning: Tuning) -> bool:
+    """Can any run have windows without a label?"""
+    study = tuning.study
+    names = {name for labels in study.axes.values() for values in labels.values() for name in values}
+    spaces = [tuning.tune.common, *tuning.tune.own.values()]
+    names |= {name for space in spaces for name in space}
+    given = any(get_value(run.config, _SETTING) is not None for run in study.runs.values())
+    return given or any(name.startswith(_SETTING) for name in names)
+
+
 def _reads_unlabelled(config: dict[str, Any]) -> bool:
-    left_out = get_value(config, "data.init_args.unlabelled.left_out", False)
+    left_out = get_value(config, f"{_SETTING}.left_out", False)
     return not left_out and not labels_alone(config.get("model"))
