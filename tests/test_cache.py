@@ -217,7 +217,7 @@ def test_resume(teachers, tmp_path, asked, stop):
     first.save_checkpoint(tmp_path / "half.ckpt")
     _, resumed = fitted(teachers, tmp_path, cache, path=tmp_path / "half.ckpt")
     assert torch.equal(weights(whole), weights(resumed))
-    assert asked["pi"] == 2 * data().counts["val"]["windows"]  # the training windows' answers were there
+    assert asked["pi"] == 2 * (data().counts["val"]["windows"] + data().batch_size)  # the other outputs were there
 
 
 # ------------------------------------------------------------------------------------------------- refused and missed
@@ -240,9 +240,9 @@ def folder(tmp_path, asked, teachers):
 
 
 def trained(asked, windows):
-    """The teachers that were asked about training windows."""
-    val = windows.counts["val"]["windows"]
-    return {name for name, count in asked.items() if count > val}
+    """The teachers that were asked about more than the first training windows."""
+    first = windows.counts["val"]["windows"] + windows.batch_size
+    return {name for name, count in asked.items() if count > first}
 
 
 def test_found_again(teachers, folder, asked):
@@ -476,6 +476,42 @@ class Ranks:
 
     def broadcast(self, value):
         return next(self.said, value) if value in ("", None) else value
+
+
+class Plain(torch.nn.Module):
+    """A net whose description tells nothing of what it computes with its weights."""
+
+    def __init__(self, scale=1.0, act=torch.relu):
+        super().__init__()
+        self.scale, self.act = scale, act
+        self.conv, self.pool = torch.nn.Conv1d(6, 8, 5), torch.nn.AdaptiveAvgPool1d(1)
+        self.flat, self.head = torch.nn.Flatten(), torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.flat(self.pool(self.act(self.conv(self.scale * x)))))
+
+
+@pytest.mark.parametrize("other", [{"scale": 50.0}, {"act": torch.tanh}])
+@pytest.mark.parametrize(("objective", "taps"), [("KD", {}), ("SP", {"taps": ["embedding"]})])
+def test_outputs_of_equal_weights_and_another_computation_are_not_taken(tmp_path, other, objective, taps):
+    torch.manual_seed(0)
+    first, second = Plain(), Plain(**other)
+    second.load_state_dict(first.state_dict())
+
+    def fit(plain, cache):
+        torch.manual_seed(1)
+        teacher = Teacher(net=plain, mean=[0.0] * 6, std=[1.0] * 6)
+        method = getattr(kdlab, objective)(net(), {"raw": teacher}, cache=cache, **taps)
+        trainer(tmp_path, max_epochs=1).fit(method, BasicMotions(batch_size=8))
+        return weights(method)
+
+    cache = TeacherCache(folder=str(tmp_path / "cache"))
+    taught = fit(first, cache)
+    assert torch.equal(fit(first, cache), taught)
+    with pytest.warns(UserWarning, match="other outputs for the weights of teacher 'raw'"):
+        again = fit(second, cache)
+    torch.testing.assert_close(again, fit(second, None), rtol=1e-3, atol=1e-4)
+    assert torch.equal(fit(second, cache), again)
 
 
 def test_other_ranks_wait_and_read(teachers, tmp_path, asked, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,9 +18,16 @@ from kdlab.cache.outputs import CachedOutputs
 from kdlab.cache.plan import Part, Request, TeacherCache
 from kdlab.types import InputError
 
+#: part of the largest value by which outputs of one net may differ, between kinds of processors in half precision
+OTHER = 0.02
+
 
 def fill_cache(
-    cache: TeacherCache, requests: Mapping[str, Request], index: NDArray[np.int64], folder: str | None = None
+    cache: TeacherCache,
+    requests: Mapping[str, Request],
+    index: NDArray[np.int64],
+    folder: str | None = None,
+    check: bool = True,
 ) -> CachedOutputs:
     """Find the outputs in the folder, or compute them.
 
@@ -28,6 +36,7 @@ def fill_cache(
         requests: teacher name -> what is kept of it.
         index: indices of all training windows, in the order of the requests' outputs.
         folder: where they are kept; ``None``: in memory.
+        check: compare what is found with the outputs for the first batch.
 
     Raises:
         InputError: when the budget is too small or the space does not suffice.
@@ -36,16 +45,41 @@ def fill_cache(
     place = None if folder is None else Path(folder)
     arrays: dict[Part, NDArray[Any]] = {}
     for part in plan.parts:
-        found = None if place is None else store.open_array(store.path_of(place, requests[part.teacher], part), part)
-        if found is not None:
-            arrays[part] = found
+        array = None if place is None else store.open_array(store.path_of(place, requests[part.teacher], part), part)
+        if array is not None:
+            arrays[part] = array
     computed = []
     for name, request in requests.items():
-        missing = [part for part in plan.parts if part.teacher == name and part not in arrays]
+        mine = [part for part in plan.parts if part.teacher == name]
+        missing = [part for part in mine if part not in arrays]
+        found = {part: arrays[part] for part in mine if part in arrays}
+        if check and found and not _are_of(request, found):
+            rank_zero_warn(
+                f"cache: {str(place)!r} has other outputs for the weights of teacher {name!r} than the teacher, as of a "
+                "net with other arguments or code; they are computed again."
+            )
+            missing = mine
         if missing:
             arrays |= _compute(request, missing, place)
             computed.append(name)
     return CachedOutputs(plan, [torch.from_numpy(arrays[part]) for part in plan.parts], index, tuple(computed))
+
+
+def _are_of(request: Request, kept: Mapping[Part, NDArray[Any]]) -> bool:
+    """Are kept outputs those of the teacher, for the first batch of windows?
+
+    Weights and arguments, by which they are found, do not tell all of a net of the user's own.
+    """
+    output = next(iter(request.outputs()))
+    count = len(output.logits)
+    for part, array in kept.items():
+        new = part.form_of(output)[:count].astype(np.float64)
+        if part.form == "gram":
+            new = (new @ new.T)[np.tril_indices(count)]
+        old = array[: len(new)].astype(np.float64)
+        if not np.abs(new - old).max() <= OTHER * max(np.abs(new).max(), np.abs(old).max()):
+            return False
+    return True
 
 
 def _compute(request: Request, parts: list[Part], folder: Path | None) -> dict[Part, NDArray[Any]]:

@@ -111,7 +111,7 @@ def _fill(
     setting = f"{module.trainer.precision} on {module.device.type}"
     with torch.no_grad(), plugin.forward_context():
         requests = _requests(cache, objective, teachers, windows, setting, deliver)
-        return fill_cache(cache, requests, windows.train_index, folder)
+        return fill_cache(cache, requests, windows.train_index, folder, check=module.trainer.is_global_zero)
 
 
 def _requests(
