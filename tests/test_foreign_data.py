@@ -220,6 +220,50 @@ def test_predictions_without_a_data_module(tmp_path: Path) -> None:
     ]
 
 
+def moved(stage: str = "") -> Any:
+    """The windows of `arrays` with an offset and a gain, as a data module that scales them, or as plain loaders."""
+    data = arrays()
+    data.setup()
+    x, y, subject = 9.81 * data.data.windows["raw"] + 20, data.data.target, data.data.subject
+    if not stage:
+        return ArrayDataModule(x, y, subject, batch_size=8, seed=0)
+    rows = [i for batch in data.batches(stage) for i in batch.index.tolist()]
+    return DataLoader(torch.utils.data.TensorDataset(torch.tensor(x[rows]), torch.tensor(y[rows])), batch_size=8)
+
+
+SCALED = r"windows must be scaled as those that it was trained on, but .* channel 1 [\de.+-]+ times"
+
+
+@pytest.mark.parametrize("first", ["module", "loaders"])
+def test_windows_that_are_scaled_otherwise_are_told(first: str, tmp_path: Path, recwarn: Any) -> None:
+    """A data module scales its windows, loaders do not; a net is trained with one of the two, and used with it."""
+    run = Trainer(max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, accelerator="cpu")
+    method = Supervised(net())
+    given = {"module": (moved(),), "loaders": (moved("train"), moved("val"))}
+    test = {"module": moved(), "loaders": moved("test")}
+    other = "loaders" if first == "module" else "module"
+    run.fit(method, *given[first])
+    run.test(method, test[first], verbose=False)
+    run.predict(method, test[first])
+    assert not [w for w in recwarn if "must be scaled" in str(w.message)]
+    for use in (run.test, run.predict, run.validate):
+        with pytest.warns(UserWarning, match="this net: " + SCALED):
+            use(method, test[other])
+    run.save_checkpoint(tmp_path / "teacher.ckpt")
+    again = Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, accelerator="cpu"
+    )
+    kept = Teacher(str(tmp_path / "teacher.ckpt")) if first == "module" else Teacher(net=method.net)
+    taught = KD(net(), {"raw": kept})
+    with pytest.warns(UserWarning, match="teacher 'raw': " + SCALED):
+        again.fit(taught, *given[other])
+    again = Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, default_root_dir=tmp_path, accelerator="cpu"
+    )
+    with pytest.warns(UserWarning, match="this net: " + SCALED):  # trained on, with the statistics of its first windows
+        again.fit(method, *given[other])
+
+
 class Recorder(Supervised):
     """It writes down its steps."""
 

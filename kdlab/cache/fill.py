@@ -55,8 +55,8 @@ def fill_cache(
         found = {part: arrays[part] for part in mine if part in arrays}
         if check and found and not _are_of(request, found):
             rank_zero_warn(
-                f"cache: {str(place)!r} has other outputs for the weights of teacher {name!r} than the teacher, as of a "
-                "net with other arguments or code; they are computed again."
+                f"cache: {str(place)!r} has other outputs for the weights of teacher {name!r} than it, as of a net "
+                "with other arguments or code; they are computed again."
             )
             missing = mine
         if missing:

@@ -24,8 +24,9 @@ class TeacherCache:
     matrices either the features or the (symmetric) Gram matrix of all training windows, of which that of a batch is a
     part; whichever is smaller. All are float32 (float64 for nets in double precision), so nothing is rounded. Outputs
     are valid for one set of windows, view, teacher, precision and batch size: for anything else they are computed
-    again. Those of a folder are compared with the teacher for one batch, as its code may have changed. The teachers run on batches of the training's size, and Gram matrices are made by products of that size: a
-    net or a product of another shape may add in another order, and give other last digits than the live step.
+    again. Those of a folder are compared with the teacher for one batch, as its code may have changed. The teachers run
+    on batches of the training's size, and Gram matrices are made by products of that size: a net or a product of
+    another shape may add in another order, and give other last digits than the live step.
 
     While a teacher runs, the features that its Gram matrices are made of take further space, on disk where they are
     more than 256 MiB (in ``folder``, or in the folder for temporary files).

@@ -117,7 +117,7 @@ class Method(Preparation):
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
-        self._random = None
+        self._random = self._size = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
@@ -270,6 +270,8 @@ class Method(Preparation):
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
+        if self._size is not None:
+            self._size.see(batch.views[self.view])
         logits, target = self.net(batch.views[self.view]).logits.float(), batch.target
         if self.trainer.world_size > 1:  # repeats only equalise the ranks' numbers of windows
             keep = batch.index >= 0
@@ -293,6 +295,8 @@ class Method(Preparation):
         With any number of labels per window target and prediction are rows (B, K), and each class has its own
         probability.
         """
+        if self._size is not None:
+            self._size.see(batch.views[self.view])
         logits = self.net(batch.views[self.view]).logits.float()
         probabilities = probabilities_of(logits, self.many_labels)
         return {

@@ -14,6 +14,7 @@ from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpo
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.finite import check_finite
+from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.origins import published_origin
 from kdlab.methods.plans import plan_of
@@ -63,13 +64,16 @@ class Preparation(Receiving):
     published: Mapping[str, Any] | None = None
     #: random states of the checkpoint that the fit resumes from
     _random: dict[str, Any] | None
+    #: of the windows that are evaluated, where no fingerprints are compared
+    _size: InputSize | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule, self._random = datamodule_in(self.trainer), None
         self.receive_from(datamodule, stage)
-        self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
+        self._size = size_to_compare(self.net, self.trained_on, windows, fits=stage == "fit")
+        self.prepare(datamodule, stage)
         write_complete(self.trainer.strategy)
         make_average(self, stage)
         if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
@@ -77,7 +81,10 @@ class Preparation(Receiving):
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
 
     def teardown(self, stage: str) -> None:
-        """Let the data module compute all views again."""
+        """Let the data module compute all views again, and tell of windows of another size than in training."""
+        if self._size is not None:
+            self._size.compare(f"{type(self).__name__}: this net", self.net, self.trained_on)
+            self._size = None
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
 
     def prepare(self, datamodule: Any, stage: str) -> None:

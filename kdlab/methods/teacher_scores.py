@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import torch
 
 from kdlab import distributed
+from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.label_kinds import is_right, patterns
 from kdlab.methods.receiving import Receiving
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.nets.base import Backbone
+from kdlab.types import Windows
 
 
 class Scores(NamedTuple):
@@ -49,17 +51,25 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
     many, count = windows.many_labels is True, _classes(module, teachers)
     none = torch.zeros((0, count) if many else 0)
     classes = torch.zeros(patterns(none, count, many)[1], device=module.device)
+    sizes = {name: _size_of(teacher, windows) for name, teacher in teachers.items()}
     precision = trainer.precision_plugin
     batches: Iterable[Any] = islice(loader, int(min(trainer.num_val_batches[0], sys.maxsize)))
     for given in batches:
         batch = module.received(given, "teachers")
         keep = batch.index >= 0
+        for name, size in sizes.items():
+            if size is not None:
+                size.see(batch.views[teachers[name].view])
         with precision.val_step_context():
             setting = str(trainer.precision)
             logits = [output_of(t, batch, setting, held_out=True).logits for t in teachers.values()]
         hits = [is_right(x, batch.target, many) for x in logits] + [~x.isfinite().all(1) for x in logits]
         right += torch.stack([(hit & keep).sum() for hit in hits] + [keep.sum()])
         classes.scatter_add_(0, patterns(batch.target, batch.target.shape[-1], many)[0], keep.float())
+    for name, size in sizes.items():
+        net = teachers[name].net
+        if size is not None and net is not None:
+            size.compare(f"teacher {name!r}", net, teachers[name].description.get("fingerprint"))
     *counts, seen = distributed.total(right).tolist()
     majority = float(distributed.total(classes).max()) / max(seen, 1)
     correct, broken = counts[: len(teachers)], counts[len(teachers) :]
@@ -67,6 +77,13 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
         name: Scores(hits / max(seen, 1) if _comparable(module, teachers[name]) else math.nan, majority, int(bad))
         for name, hits, bad in zip(teachers, correct, broken, strict=True)
     }
+
+
+def _size_of(teacher: Teacher, windows: Windows) -> InputSize | None:
+    """Where to add the windows that a teacher reads; None for one that scales them itself or has several nets."""
+    if teacher.net is None or teacher.physical or teacher.mean is not None:
+        return None
+    return size_to_compare(teacher.net, teacher.description.get("fingerprint"), windows)
 
 
 def _classes(module: Receiving, teachers: Mapping[str, Teacher]) -> int:
