@@ -83,6 +83,27 @@ def test_the_estimate_is_the_mean_over_people_of_the_mean_over_seeds():
     assert found.wins + found.losses == 9
 
 
+def test_people_with_as_many_right_over_the_seeds_are_equal():
+    """Means of several seeds differ in their last digit where their sums of counts are equal."""
+
+    def rows(counts):
+        return [
+            {
+                "fold": "",
+                "seed": s,
+                "stage": "student",
+                "people": {f"p{i}": {"windows": 5, "correct": right[s]} for i, right in enumerate(counts)},
+            }
+            for s in range(3)
+        ]
+
+    mixed = [[2, 4, 3], [4, 1, 4], [2, 4, 3], [4, 1, 4], [3, 4, 2], [4, 3, 2]]
+    same = people_difference(rows(mixed), rows([[3, 3, 3]] * 6))
+    assert (same.wins, same.losses, same.needed) == (0, 0, None)
+    other = people_difference(rows([*mixed[:4], [1, 2, 2], [5, 5, 5]]), rows([[3, 3, 3]] * 6))
+    assert (other.wins, other.losses) == (1, 1)
+
+
 def test_a_person_of_many_windows_counts_as_one_person():
     few, many = rows_of({"": {"a": [0.9]}}, windows=10), rows_of({"": {"b": [0.8]}}, windows=10_000)
     both = [{**few[0], "people": few[0]["people"] | many[0]["people"]}]

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 from kdlab.study.conditions import Condition, Row, is_shared
 from kdlab.study.equal_updates import other_updates
-from kdlab.study.statistics import Summary, by_fold, keyed, sorted_keys, summarise
+from kdlab.study.statistics import EQUAL, Summary, by_fold, keyed, sorted_keys, summarise
 from kdlab.types import InputError
 
 
@@ -157,8 +157,8 @@ def paired_difference(
         pairs=len(pairs),
         units=len(units),
         unit=unit,
-        wins=sum(difference > 0 for difference in pairs.values()),
-        losses=sum(difference < 0 for difference in pairs.values()),
+        wins=sum(difference > EQUAL for difference in pairs.values()),
+        losses=sum(difference < -EQUAL for difference in pairs.values()),
         left_out=len(a.keys() ^ b.keys()),
         method="",
     )

@@ -51,7 +51,7 @@ from kdlab.study.conditions import Condition, Row, is_shared
 from kdlab.study.differences import compared
 from kdlab.study.equal_updates import other_updates
 from kdlab.study.people_bootstrap import Cell, Sample, inference
-from kdlab.study.statistics import summarise
+from kdlab.study.statistics import EQUAL, summarise
 from kdlab.types import InputError
 
 RESAMPLES = 10_000
@@ -112,7 +112,7 @@ def people_needed(mean: float, deviation: float, power: float = 0.8, level: floa
         >>> people_needed(0.02, 0.04), people_needed(0.002, 0.04), people_needed(0.0, 0.04)
         (32, 3140, None)
     """
-    if mean == 0:
+    if abs(mean) <= EQUAL:
         return None
     needed = (float(ndtri(1 - level / 2) + ndtri(power)) * deviation / mean) ** 2
     return max(2, math.ceil(needed)) if needed < 1e9 else None
@@ -177,8 +177,8 @@ def people_difference(
         p=p,
         deviation=summary.standard_deviation,
         people=means,
-        wins=sum(value > 0 for value in means.values()),
-        losses=sum(value < 0 for value in means.values()),
+        wins=sum(value > EQUAL for value in means.values()),
+        losses=sum(value < -EQUAL for value in means.values()),
         left_out=len({person for person, _, _ in a.keys() | b.keys()} - tested),
         method=method,
     )

@@ -16,6 +16,9 @@ from kdlab.types import InputError
 
 Key = tuple[str, Any]
 
+#: differences of accuracies up to this are rounding: one window in a million, over a thousand seeds, is 1e-9
+EQUAL = 1e-12
+
 
 @dataclass(frozen=True)
 class Summary:
