@@ -10,9 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.data.moments import chunks
+from kdlab.types import ANOTHER_SIZE
 
-#: from which factor on values are of another size; people of SP-SW-HAR, UTD-MHAD and ShoulderWatch differ by up to 2.5
-FACTOR = 4.0
 LOOKED_AT = 1000  # windows
 
 
@@ -55,8 +54,8 @@ def warn_of_another_size(
     """
     known = usual > 0
     ratio = np.divide(size, usual, out=np.ones_like(size), where=known)
-    wrong = ratio > FACTOR
-    if known.any() and (ratio[known] < 1 / FACTOR).all():
+    wrong = ratio > ANOTHER_SIZE
+    if known.any() and (ratio[known] < 1 / ANOTHER_SIZE).all():
         wrong = known
     if wrong.any():
         each = ", ".join(f"{channels[c]} {ratio[c]:.2g} times" for c in np.flatnonzero(wrong)[:6])

@@ -9,9 +9,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from kdlab.data.amplitude import FACTOR
 from kdlab.nets.base import Backbone
-from kdlab.types import Windows
+from kdlab.types import ANOTHER_SIZE, Windows
 
 
 class InputSize:
@@ -43,8 +42,8 @@ class InputSize:
         if usual is None or self._total is None or len(usual) != len(self._total):
             return
         ratio = (self._total.cpu().double() / self._count).sqrt() / usual.clamp(min=1e-30)
-        wrong = ratio > FACTOR
-        if bool((ratio < 1 / FACTOR).all()):
+        wrong = ratio > ANOTHER_SIZE
+        if bool((ratio < 1 / ANOTHER_SIZE).all()):
             wrong = torch.ones_like(wrong)
         if bool(wrong.any()):
             each = ", ".join(f"channel {c} {ratio[c]:.2g} times" for c in wrong.nonzero().flatten()[:6].tolist())

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlab.data.amplitude import FACTOR
 from kdlab.data.groups import Groups
 from kdlab.data.moments import chunk_size
 from kdlab.data.windows import WindowSet
+from kdlab.types import ANOTHER_SIZE
 
 _G, _METRES = ("g",), ("m/s^2", "m/s²", "m/s2", "m/s**2")
 _STILL = 9.81  # m/s^2, what an accelerometer at rest measures
@@ -102,7 +102,7 @@ def _copies(equal: Counter[tuple[int, int]], people: Groups, known: bool) -> lis
 def _sizes(size: NDArray[np.float64], names: list[str], channels: list[str]) -> list[str]:
     usual = np.median(size, axis=0)
     ratio = np.divide(size, usual, out=np.ones_like(size), where=usual > 0)
-    far = (ratio > FACTOR) | (ratio < 1 / FACTOR)
+    far = (ratio > ANOTHER_SIZE) | (ratio < 1 / ANOTHER_SIZE)
     lines = []
     for k in np.flatnonzero(far.any(axis=1)):
         each = ", ".join(f"{channels[c]} {ratio[k, c]:.2g} times" for c in np.flatnonzero(far[k])[:6])
