@@ -226,15 +226,20 @@ class Distillation(Method):
             read = {view for _, teacher in self.named_teachers() for view in teacher.views}
             windows_in(self.trainer).skip_views(read - {self.view})
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Free the cached outputs."""
-        super().on_fit_end()
+        super().end_fit()
+        self._warn_again()
         self._cached = None
+
+    def _warn_again(self) -> None:
+        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
+        self._filter = None
 
     def on_train_start(self) -> None:
         """Log the validation accuracy of each teacher."""
         super().on_train_start()
-        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
+        self._warn_again()
         if not self.trainer.val_dataloaders:
             return
         teachers = dict(self.named_teachers())

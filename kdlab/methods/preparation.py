@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -13,6 +14,7 @@ from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
+from kdlab.methods.ends import at_exception, forget_exception
 from kdlab.methods.finite import check_finite
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.origins import published_origin
@@ -67,6 +69,7 @@ class Preparation(Receiving):
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule, self._random = datamodule_in(self.trainer), None
+        at_exception(self.trainer.strategy, partial(self._end, stage))
         self.receive_from(datamodule, stage)
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
@@ -78,6 +81,18 @@ class Preparation(Receiving):
 
     def teardown(self, stage: str) -> None:
         """Let the data module compute all views again."""
+        forget_exception(self.trainer.strategy)
+        self._end(stage)
+
+    def end_fit(self) -> None:
+        """Undo what a fit changed in net, data and process.
+
+        It is called however the fit ends, by an error or Ctrl-C, too; a second call has no effect.
+        """
+
+    def _end(self, stage: str) -> None:
+        if stage == "fit":
+            self.end_fit()
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
 
     def prepare(self, datamodule: Any, stage: str) -> None:

@@ -83,9 +83,9 @@ class Supervised(Method):
         if self.frozen_parts is not None and not self._frozen:
             self._frozen = freeze_parts(self.net, self.frozen_parts, type(self).__name__)
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Put the frozen parts back into training."""
-        super().on_fit_end()
+        super().end_fit()
         if self._frozen:
             unfreeze(self.net, self._frozen)
             self._frozen = []
