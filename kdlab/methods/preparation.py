@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
@@ -71,6 +71,10 @@ class Preparation(Receiving):
         datamodule, self._random = datamodule_in(self.trainer), None
         at_exception(self.trainer.strategy, partial(self._end, stage))
         self.receive_from(datamodule, stage)
+        if stage == "fit" and (objective := objective_of(self)) is not None:
+            who = type(self).__name__
+            for name, (last, before) in objective.undo_annealing().items():
+                rank_zero_info(f"{who}: {name} is {before:g}, as before the last fit, which annealed it to {last:g}.")
         self.prepare(datamodule, stage)
         windows = windows_of(datamodule)
         write_complete(self.trainer.strategy)
