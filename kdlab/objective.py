@@ -145,6 +145,8 @@ class Objective(nn.Module, ABC):
         #: weights that were measured
         self.measured_weights: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
+        #: state of adapters that a checkpoint held before they were made; see `kdlab.methods.dry_run.take_adapters`
+        self.trained_adapters: dict[str, Tensor] = {}
         self._adapted = False
         who, fields = type(self).__name__, self._fields
         if unknown := sorted(values.keys() - {name for name, field in fields.items() if field.init}):

@@ -18,7 +18,7 @@ from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.class_maps import ClassMap
-from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, try_objective
+from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, take_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
@@ -180,6 +180,8 @@ class Distillation(Method):
         own = windows.view_shape(self.view)
         if own is None:
             self.objective.adapt_without_features()
+            if self.objective.ready:
+                take_adapters(self.objective)
             return
         nets: dict[str, tuple[Backbone | LogitsAlone, tuple[int, ...]]] = {}
         maps: dict[str, ClassMap] = {}
@@ -273,7 +275,7 @@ class Distillation(Method):
         return self.objective.settings() | self.objective.observed()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing will be trained."""
+        """Leave out the objective's adapters where they are not made yet; a fit that makes them takes them up."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 

@@ -102,7 +102,7 @@ class Supervised(Method):
         *_, self._term_names = try_objective(self.objective, own, {}, many_labels=self.many_labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing will be trained."""
+        """Leave out the objective's adapters where they are not made yet; a fit that makes them takes them up."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 
