@@ -139,11 +139,14 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self._ranges: dict[str, tuple[float, float]] = {}
         self._initial: dict[str, float] = {}
+        self._annealed: dict[str, float] = {}
         #: weights that are ``"auto"`` and not measured yet
         self.open_weights: set[str] = set()
         #: weights that were measured
         self.measured_weights: dict[str, float] = {}
         self.adapters = nn.ModuleDict()
+        #: state of adapters that a checkpoint held before they were made; see `kdlab.methods.dry_run.take_adapters`
+        self.trained_adapters: dict[str, Tensor] = {}
         self._adapted = False
         who, fields = type(self).__name__, self._fields
         if unknown := sorted(values.keys() - {name for name, field in fields.items() if field.init}):
@@ -431,6 +434,37 @@ class Objective(nn.Module, ABC):
                 "Leave one of the two out."
             )
         self._buffers[name].fill_(value)  # type: ignore[union-attr]
+        self._annealed.pop(name, None)
+
+    def before_annealing(self, name: str) -> float:
+        """The value of a setting before :meth:`anneal` changed it, which waits for its device; else as it is now."""
+        return self._annealed.get(name, float(self.settings()[name]))
+
+    def anneal(self, name: str, value: float, before: float) -> None:
+        """Change a setting for this fit; the next one begins with :meth:`undo_annealing`.
+
+        Args:
+            name: of the setting.
+            value: as of :meth:`set`.
+            before: the value that the next fit begins with.
+
+        Raises:
+            InputError: as :meth:`set`.
+        """
+        self.set(name, value)
+        self._annealed[name] = before
+
+    def undo_annealing(self) -> dict[str, tuple[float, float]]:
+        """Give annealed settings the values of before, unless they were :meth:`set` since.
+
+        Returns:
+            Setting -> its value up to now, and from now on.
+        """
+        now = {name: float(self.settings()[name]) for name in self._annealed}
+        changed = {name: (now[name], before) for name, before in self._annealed.items()}
+        for name, (_, before) in changed.items():
+            self.set(name, before)
+        return changed
 
     def fix(self, name: str, value: float) -> None:
         """Set a weight that was ``"auto"``, as if it had been given.

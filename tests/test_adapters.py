@@ -900,6 +900,27 @@ def test_interrupted_equals_uninterrupted(
         assert int(state["objective.adapters.memory_raw.step"]) == second.global_step
 
 
+def test_a_fit_of_a_loaded_method_begins_with_its_trained_adapters(teachers: dict[str, str], tmp_path: Path) -> None:
+    def given(name: str = "raw") -> dict[str, Any]:
+        return {"student": net(), "teachers": {name: kdlab.Teacher(teachers["raw"])}}
+
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(kdlab.FitNet(**given()), BasicMotions())
+    path = tmp_path / "fitted.ckpt"
+    run.save_checkpoint(path)
+    held = read_checkpoint(str(path))["state_dict"]
+    loaded = kdlab.FitNet.load_from_checkpoint(path, **given())
+    trainer(tmp_path).test(loaded, BasicMotions(), verbose=False)
+    assert not loaded.objective.adapters
+    trainer(tmp_path, max_epochs=0).fit(loaded, BasicMotions())
+    own = {name: value for name, value in loaded.state_dict().items() if "adapters" in name}
+    assert own
+    assert all(torch.equal(value, held[name]) for name, value in own.items())
+    other = kdlab.FitNet.load_from_checkpoint(path, **given("other"))
+    with pytest.warns(UserWarning, match="not those of this fit, which begins with new ones"):
+        trainer(tmp_path, max_epochs=0).fit(other, BasicMotions())
+
+
 def test_camkd_has_its_part_on_maps_from_the_second_epoch_on(teachers: dict[str, str], tmp_path: Path) -> None:
     seen: list[tuple[int, float]] = []
 

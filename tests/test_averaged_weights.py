@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from lightning.pytorch.callbacks import (
 from torch import nn
 from torch.optim.swa_utils import SWALR
 
+import kdlab.methods
 from kdlab import AnnealingKD, FitNet, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher, EpochAveraging
 from kdlab.data import BasicMotions
 from kdlab.export import export
 from kdlab.methods.averages import CURRENT, Averages
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.nets import Seq2Seq
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
 
@@ -253,6 +256,26 @@ def test_nets_with_adapters_and_teachers_in_python(teachers, tmp_path):
         np.testing.assert_allclose(value.numpy(), expected[name], rtol=2e-5, atol=1e-6, err_msg=name)
     taught = dict(student.named_teachers())["raw"].net
     assert same(taught.state_dict(), Teacher(teachers["raw"]).load().net.state_dict())
+
+
+@pytest.mark.parametrize(
+    "kind", ["Supervised", "PSKD", "Reconstruction", "KD", "FitNet", "CRD", "AnnealingKD", "MTKDRL"]
+)
+def test_a_fitted_method_is_copied_pickled_and_averaged_in_a_further_fit(kind, teachers, tmp_path):
+    made = getattr(kdlab.methods, kind)
+    if kind == "Reconstruction":
+        module = made(Seq2Seq(layers=1, hidden=4, in_channels=6, num_classes=4))
+    elif issubclass(made, kdlab.Distillation):
+        names = ("a", "b") if kind == "MTKDRL" else ("a",)
+        module = made(net(), {name: Teacher(teachers["raw"]) for name in names})
+    else:
+        module = made(net())
+    few = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1}
+    trainer(tmp_path, **few).fit(module, data())
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(module)))
+    assert same(copied.state_dict(), module.state_dict())
+    trainer(tmp_path, **few, callbacks=[EMAWeightAveraging(decay=0.7)]).fit(copied, data())
+    assert not same(copied.net.state_dict(), module.net.state_dict())
 
 
 # ---------------------------------------------------------------- what reads it

@@ -1,5 +1,6 @@
 """Callbacks, on real windows where they train and on hand-made metrics where they judge."""
 
+import copy
 import csv
 import importlib
 import inspect
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 import kdlab.methods
 from kdlab import AMC, CAMKD, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
@@ -163,6 +165,38 @@ def test_schedules_are_functions_of_epoch_and_step(method):
     seen = [values(objective, *place) for place in places]
     assert seen == [values(build(method).objective, *place) for place in places]
     assert {name for name in seen[0] if len({found[name] for found in seen}) > 1} == set(objective.moves)
+
+
+def test_the_fit_after_an_annealed_one_begins_with_what_was_given(teachers, tmp_path, capsys):
+    def fit(module, *callbacks, **kwargs):
+        run = trainer(tmp_path, max_epochs=1, limit_train_batches=2, callbacks=list(callbacks), **kwargs)
+        run.fit(module, BasicMotions(batch_size=8))
+        return run, [float(run.callback_metrics[f"train/{name}"]) for name in ("kd_weight", "temperature")]
+
+    module = KD(net(), {"raw": Teacher(teachers["raw"])}, temperature=3.0, kd_weight=0.5)
+    run, seen = fit(module, WeightAnnealing(), TemperatureAnnealing())
+    last = {name: float(value) for name, value in module.objective.settings().items()}
+    assert seen == pytest.approx([0.7, 6.25])
+    assert last == pytest.approx({"kd_weight": 0.5, "temperature": 4.5})
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    written = read_checkpoint(str(tmp_path / "last.ckpt"))[KEY]["objective"]["arguments"]
+    assert written["temperature"] == 4.5
+    assert fit(module)[1] == [0.5, 3.0]
+    assert fit(module, TemperatureAnnealing(2.0, 1.0))[1] == [0.5, 1.75]
+    with pytest.raises(RuntimeError, match="end"):
+        fit(module, TemperatureAnnealing(), Ending())
+    assert fit(copy.deepcopy(module), TemperatureAnnealing(2.0, 1.0))[1] == [0.5, 1.75]
+    assert fit(module)[1] == [0.5, 3.0]
+    fit(module, TemperatureAnnealing())
+    module.objective.set("temperature", 2.0)  # by hand, after the fit
+    assert fit(module)[1] == [0.5, 2.0]
+
+
+class Ending(Callback):
+    """Ends a fit by an error after its first step."""
+
+    def on_train_batch_end(self, *_):
+        raise RuntimeError("end")
 
 
 # ---------------------------------------------------------------- early stopping

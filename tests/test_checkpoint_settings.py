@@ -189,8 +189,9 @@ REFUSED = {
     ),
     "rates": (
         [f"{ADD}LearningRateFinder"],
-        "LearningRateFinder: num_training_steps must be from 13 to the 12 steps of this fit, but got 100. Raise "
-        "max_epochs to 13 steps and more.",
+        "LearningRateFinder: num_training_steps must be 13 or more within the steps of this fit, but got 100 and 12 "
+        "steps. Raise max_epochs to 13 steps or more, and set num_training_steps (num_training of a Tuner) from 13 to "
+        "these.",
         [FINDER.format(13), "--trainer.max_epochs=4"],
     ),
     "more rates than steps": (
@@ -294,9 +295,14 @@ def test_the_tuner_in_python(tmp_path):
     module.on_train_epoch_start = lambda: rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
     trainer(tmp_path, max_epochs=1).fit(module, BasicMotions(batch_size=8))
     assert rates == [module.lr]
-    with pytest.raises(InputError, match="num_training_steps must be from 13 to the 8 steps of this fit, but got 100"):
-        Tuner(trainer(tmp_path)).lr_find(Supervised(net()), datamodule=BasicMotions(batch_size=8))
-    with pytest.raises(InputError, match="from 13 to the 8 steps"):
+    for tried in (10, 100):
+        with pytest.raises(
+            InputError, match=f"got {tried} and 8 steps. Raise max_epochs to 13 .* set num_training_steps"
+        ):
+            Tuner(trainer(tmp_path)).lr_find(
+                Supervised(net()), datamodule=BasicMotions(batch_size=8), num_training=tried
+            )
+    with pytest.raises(InputError, match="13 or more within the steps of this fit"):
         trainer(tmp_path, callbacks=[LearningRateFinder()]).fit(Supervised(net()), BasicMotions(batch_size=8))
 
 

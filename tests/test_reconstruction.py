@@ -1,11 +1,16 @@
 """The encoder-decoder: its equations sample by sample, training without labels, and what starts from it."""
 
 import copy
+import signal
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 
+import kdlab
 from kdlab import KD, Reconstruction, Supervised, Teacher
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import read_checkpoint
@@ -110,6 +115,60 @@ def test_it_trains_encoder_and_decoder_and_not_the_head(pretrained):
     made.net.eval()
     errors = torch.cat([made.error(b, made.net(b.views["raw"])) for b in data().batches("val")])
     assert logged["val/reconstruction"] == pytest.approx(errors.mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("error", "when", "compiled"),
+    [
+        (KeyboardInterrupt, "on_train_batch_end", "eager"),
+        (RuntimeError, "on_validation_end", False),
+        (RuntimeError, "on_fit_start", False),
+    ],
+)
+def test_a_fit_that_an_error_ends_leaves_the_net_as_one_that_ends_well(
+    error, when, compiled, pretrained, tmp_path, request
+):
+    path, _, _, _ = pretrained
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))  # Lightning ignores it
+
+    class Ending(Callback):
+        pass
+
+    def end(*_):
+        raise error
+
+    setattr(Ending, when, end)
+    made = module()
+    frozen = Supervised(copy.deepcopy(made.net), init=str(path), freeze="body", compile=compiled)
+    for method in (made, frozen):
+        windows = data()
+        with pytest.raises((RuntimeError, SystemExit)):
+            trainer(tmp_path, callbacks=[Ending()]).fit(method, windows)
+        assert all(p.requires_grad for p in method.net.parameters())
+        assert method.net.frozen == ()
+        assert method.net._compiled_call_impl is None
+        after = Supervised(method.net)
+        before = copy.deepcopy(after.state_dict())
+        trainer(tmp_path, max_epochs=1).fit(after, windows)
+        assert not any(torch.equal(before[name], value) for name, value in after.named_parameters())
+
+
+def test_views_are_computed_again_after_an_error(teachers, tmp_path):
+    class Ending(Callback):
+        def on_sanity_check_start(self, *_):
+            raise RuntimeError
+
+    views = {"raw": kdlab.views.Raw(), "pi": kdlab.views.PersistenceImage(size=16)}
+    windows, filters = kdlab.data.BasicMotions(views=views), list(warnings.filters)
+    student = kdlab.KD(
+        WideResNet(10, 1, in_channels=6, num_classes=4), {"pi": kdlab.Teacher(teachers["pi"], view="pi")}
+    )
+    run = trainer(tmp_path, callbacks=[Ending()], num_sanity_val_steps=1)
+    with pytest.raises(RuntimeError):
+        run.fit(student, windows)
+    assert set(next(iter(windows.val_dataloader())).views) == {"raw", "pi"}
+    assert warnings.filters == filters
+    assert "on_exception" not in vars(run.strategy)
 
 
 def test_a_resumed_fit_is_equal(pretrained, tmp_path):

@@ -50,6 +50,9 @@ class WeightAnnealing(Callback):
     logged as ``train/<setting>``; an interrupted and resumed run equals an uninterrupted one, as long as both plan the
     same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
 
+    After the fit the objective and its checkpoints keep the last value. The next fit begins with the value that was
+    given to the objective.
+
     Args:
         setting: name of the objective's buffer.
         start: first value.
@@ -91,6 +94,7 @@ class WeightAnnealing(Callback):
             raise InputError(f"{name}: epochs must be at least 1, but got {epochs}. Raise it.")
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
+        self._before = math.nan  # of the setting, until a fit begins
         #: keys in `kdlab.citations.BIBTEX`
         self.paper: tuple[str, ...] = ("clark2019bam",) if setting == "kd_weight" else ()
 
@@ -125,8 +129,8 @@ class WeightAnnealing(Callback):
                 f"{type(self).__name__}: {type(pl_module).__name__} changes {self.setting!r} by arguments of its "
                 "own. Set those, or anneal another setting."
             )
-        before = float(objective.settings()[self.setting])
-        for value in (self.start, self.end, before):
+        self._before = objective.before_annealing(self.setting)
+        for value in (self.start, self.end, self._before):
             objective.set(self.setting, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,7 +149,7 @@ class WeightAnnealing(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Set the value of this step."""
         objective: Any = pl_module.objective
-        objective.set(self.setting, self.value(trainer.global_step, self.steps))
+        objective.anneal(self.setting, self.value(trainer.global_step, self.steps), self._before)
 
     def state_dict(self) -> dict[str, Any]:
         """The planned schedule, for the checkpoint."""

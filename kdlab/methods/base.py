@@ -183,7 +183,12 @@ class Method(Preparation):
             self.net.compile(backend=self._backend, dynamic=False)
 
     def on_fit_end(self) -> None:
+        """Restore net, data and process."""
+        self.end_fit()
+
+    def end_fit(self) -> None:
         """Restore the net."""
+        super().end_fit()
         self.net._compiled_call_impl = None  # torch has no other way back
 
     def on_train_epoch_start(self) -> None:

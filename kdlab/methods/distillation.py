@@ -18,7 +18,7 @@ from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.class_maps import ClassMap
-from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, try_objective
+from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, take_adapters, try_objective
 from kdlab.methods.objective_calls import run_schedule, terms_of
 from kdlab.methods.physical import bring_back, check_trainer
 from kdlab.methods.plans import Interval
@@ -180,6 +180,8 @@ class Distillation(Method):
         own = windows.view_shape(self.view)
         if own is None:
             self.objective.adapt_without_features()
+            if self.objective.ready:
+                take_adapters(self.objective)
             return
         nets: dict[str, tuple[Backbone | LogitsAlone, tuple[int, ...]]] = {}
         maps: dict[str, ClassMap] = {}
@@ -226,15 +228,20 @@ class Distillation(Method):
             read = {view for _, teacher in self.named_teachers() for view in teacher.views}
             windows_in(self.trainer).skip_views(read - {self.view})
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Free the cached outputs."""
-        super().on_fit_end()
+        super().end_fit()
+        self._warn_again()
         self._cached = None
+
+    def _warn_again(self) -> None:
+        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
+        self._filter = None
 
     def on_train_start(self) -> None:
         """Log the validation accuracy of each teacher."""
         super().on_train_start()
-        warnings.filters[:] = [one for one in warnings.filters if one is not self._filter]  # type: ignore[index]
+        self._warn_again()
         if not self.trainer.val_dataloaders:
             return
         teachers = dict(self.named_teachers())
@@ -268,7 +275,7 @@ class Distillation(Method):
         return self.objective.settings() | self.objective.observed()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing will be trained."""
+        """Leave out the objective's adapters where they are not made yet; a fit that makes them takes them up."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from kdlab import distributed
@@ -61,7 +62,8 @@ def try_objective(
     """Run nets and objective on a few all-zero windows, so that what does not fit is found before a run.
 
     The objective's adapters are made from the outputs, with a copy of torch's random state: later random numbers of a
-    fit do not depend on them. Modes, statistics and random state are restored.
+    fit do not depend on them. They get the weights of a checkpoint that was loaded before. Modes, statistics and
+    random state are restored.
 
     Args:
         objective: as in a fit.
@@ -98,6 +100,7 @@ def try_objective(
                 target = torch.zeros_like(own.logits) if many_labels else own.logits.new_zeros(windows).long()
                 terms = objective(student=own, teachers=others, target=target, **_required_index(objective, target))
             check_label_term(objective)
+    take_adapters(objective)
     return _shapes(own), {name: _shapes(output) for name, output in others.items()}, tuple(terms)
 
 
@@ -117,10 +120,26 @@ def _shapes(output: Output) -> Output:
 
 
 def leave_out_adapters(checkpoint: dict[str, Any], objective: Objective) -> None:
-    """Take adapters out of a checkpoint for an objective that has none, because nothing will be trained."""
+    """Take adapters out of a checkpoint for an objective that has none yet; it keeps them for a fit that makes some."""
     if not objective.adapters:
-        held = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith("objective.adapters.")}
+        held, start = checkpoint["state_dict"], "objective.adapters."
+        checkpoint["state_dict"] = {k: v for k, v in held.items() if not k.startswith(start)}
+        objective.trained_adapters = {k.removeprefix(start): v for k, v in held.items() if k.startswith(start)}
+
+
+def take_adapters(objective: Objective) -> None:
+    """Give adapters, once they are made, the weights of :func:`leave_out_adapters`; warn where they do not fit."""
+    held, objective.trained_adapters = objective.trained_adapters, {}
+    if not held:
+        return
+    own = objective.adapters.state_dict()
+    if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in held.items()}:
+        objective.adapters.load_state_dict(held)
+        return
+    rank_zero_warn(
+        f"{type(objective).__name__}: the adapters of the checkpoint that was loaded ({', '.join(sorted(held)[:3])}, "
+        "...) are not those of this fit, which begins with new ones. Take the teachers that it was trained with."
+    )
 
 
 def check_compiler(backend: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
@@ -13,6 +14,7 @@ from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
+from kdlab.methods.ends import at_exception, forget_exception
 from kdlab.methods.finite import check_finite
 from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
@@ -70,7 +72,12 @@ class Preparation(Receiving):
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule, self._random = datamodule_in(self.trainer), None
+        at_exception(self.trainer.strategy, partial(self._end, stage))
         self.receive_from(datamodule, stage)
+        if stage == "fit" and (objective := objective_of(self)) is not None:
+            who = type(self).__name__
+            for name, (last, before) in objective.undo_annealing().items():
+                rank_zero_info(f"{who}: {name} is {before:g}, as before the last fit, which annealed it to {last:g}.")
         windows = windows_of(datamodule)
         self._size = size_to_compare(self.net, self.trained_on, windows, fits=stage == "fit")
         self.prepare(datamodule, stage)
@@ -85,6 +92,18 @@ class Preparation(Receiving):
         if self._size is not None:
             self._size.compare(f"{type(self).__name__}: this net", self.net, self.trained_on)
             self._size = None
+        forget_exception(self.trainer.strategy)
+        self._end(stage)
+
+    def end_fit(self) -> None:
+        """Undo what a fit changed in net, data and process.
+
+        It is called however the fit ends, by an error or Ctrl-C, too; a second call has no effect.
+        """
+
+    def _end(self, stage: str) -> None:
+        if stage == "fit":
+            self.end_fit()
         windows_in(self.trainer).skip_views((), _EVALUATED[stage])
 
     def prepare(self, datamodule: Any, stage: str) -> None:

@@ -90,11 +90,12 @@ class Reconstruction(Method):
         super().start_weights(windows)
         self._frozen = self._frozen or freeze(self.net, ["head"], type(self).__name__)
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Put the head back into training."""
-        super().on_fit_end()
-        unfreeze(self.net, self._frozen)
-        self._frozen = []
+        super().end_fit()
+        if self._frozen:
+            unfreeze(self.net, self._frozen)
+            self._frozen = []
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:
         """``{"reconstruction": mean squared error of the standardised window}``."""

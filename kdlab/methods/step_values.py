@@ -153,7 +153,7 @@ class StepValues:
             target: class indices ``(N,)`` or class probabilities ``(N, K)``; of ``many`` rows of 0 and 1.
             many: whether windows have any number of labels each.
         """
-        right, self._names = right_of(logits, target, many), values.keys()
+        right, self._names = right_of(logits, target, many), tuple(values)
         self._batches.append((windows, dict(values)))
         self._right.append(right)
         self._epoch.add(right)

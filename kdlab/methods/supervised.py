@@ -83,9 +83,9 @@ class Supervised(Method):
         if self.frozen_parts is not None and not self._frozen:
             self._frozen = freeze_parts(self.net, self.frozen_parts, type(self).__name__)
 
-    def on_fit_end(self) -> None:
+    def end_fit(self) -> None:
         """Put the frozen parts back into training."""
-        super().on_fit_end()
+        super().end_fit()
         if self._frozen:
             unfreeze(self.net, self._frozen)
             self._frozen = []
@@ -102,7 +102,7 @@ class Supervised(Method):
         *_, self._term_names = try_objective(self.objective, own, {}, many_labels=self.many_labels)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the objective's adapters where nothing will be trained."""
+        """Leave out the objective's adapters where they are not made yet; a fit that makes them takes them up."""
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 

@@ -48,12 +48,15 @@ def check_finders(callbacks: Iterable[Any], module: LightningModule, steps: int 
                 "as LinearWarmupCosine, or leave the callback out."
             )
         if tried < FEWEST or (steps is not None and tried > steps):
-            few = steps is not None and steps < FEWEST
-            remedy = f"Raise max_epochs to {FEWEST} steps and more" if few else "Lower it, or raise max_epochs"
-            raise InputError(
-                f"LearningRateFinder: num_training_steps must be from {FEWEST} to the {steps} steps of this fit, but "
-                f"got {tried}. {remedy if tried >= FEWEST else f'Raise it to {FEWEST} or more'}."
-            )
+            remedy = f"Raise it to {FEWEST} or more" if tried < FEWEST else "Lower it, or raise max_epochs"
+            if steps is not None and steps < FEWEST:
+                raise InputError(
+                    f"LearningRateFinder: num_training_steps must be {FEWEST} or more within the steps of this fit, "
+                    f"but got {tried} and {steps} steps. Raise max_epochs to {FEWEST} steps or more, and set "
+                    f"num_training_steps (num_training of a Tuner) from {FEWEST} to these."
+                )
+            limit = f"from {FEWEST} to the {steps} steps of this fit" if steps is not None else f"at least {FEWEST}"
+            raise InputError(f"LearningRateFinder: num_training_steps must be {limit}, but got {tried}. {remedy}.")
 
 
 def use_findings(module: LightningModule) -> None:
