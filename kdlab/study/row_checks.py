@@ -114,14 +114,15 @@ def check_agreement(row: Mapping[str, Any], where: str) -> None:
 
 def _check_people(row: Mapping[str, Any], where: str) -> None:
     """Everyone tested is counted, and their counts are those of the classes; some windows may be of no one known."""
-    people, tested = row["people"], row.get("test_subjects")
+    people: Mapping[str, Mapping[str, Sequence[int]]] = row["people"]
+    tested: list[str] | None = row.get("test_subjects")
     if tested is not None and set(people) != set(tested) - {""}:
         alone = sorted(set(people) ^ (set(tested) - {""}))
         raise InputError(
             f"{where}: people must be those of test_subjects, but {', '.join(alone):.60} "
             f"{'is' if len(alone) == 1 else 'are'} in one of the two alone. It is damaged."
         )
-    everyone = bool(tested) and "" not in tested
+    everyone = "" not in (tested or [""])
     for name in COUNTS:
         for label, total, *counts in zip(
             row["classes"]["names"], row["classes"][name], *(counts[name] for counts in people.values()), strict=True
