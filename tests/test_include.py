@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 
 import pytest
@@ -123,6 +124,31 @@ def test_a_study_reads_includes_and_its_jobs_are_the_same(here):
     write(here / "study.yaml", "{study: a/b, scratch: {s: {config: new.yaml}}}")
     with pytest.raises(MissingFileError, match=r"scratch: s: '.*new\.yaml': include: '.*gone\.yaml' is not there"):
         Study.read(here / "study.yaml")
+
+
+def test_a_row_that_is_left_out_is_named_nowhere_in_the_included_file(here):
+    write(here / "run.yaml", RUN.replace("TGD", "KD").replace("{raw: {checkpoint: runs/x}}", "{}"))
+    below = {
+        "study": "a/below",
+        "scratch": {name: {"config": "run.yaml"} for name in ("one", "two", "three")},
+        "compare": [["two", "one"], ["three", "one"]],
+        "baselines": ["one", "two"],
+        "published": {"two (theirs)": {"value": 0.9, "source": "a paper"}},
+        "tune": {"on": ["one", "two"], "own": {"two": {"model.lr": [0.1]}, "one": {"model.lr": [0.1]}}},
+    }
+    write(here / "below.yaml", json.dumps(below))
+    child = {"include": "below.yaml", "study": "a/b", "scratch": {"two": None}}
+    write(here / "study.yaml", json.dumps(child))
+    study = Study.read(here / "study.yaml")
+    assert study.paper.compare == (("three", "one"),)
+    assert study.baselines == ("one",)
+    assert not study.published
+    assert study.tune == {"on": ["one"], "own": {"one": {"model.lr": [0.1]}}}
+    write(here / "study.yaml", json.dumps({**child, "compare": [["two", "one"]]}))
+    with pytest.raises(InputError, match="compare: unknown run 'two'"):
+        Study.read(here / "study.yaml")
+    write(here / "study.yaml", json.dumps({**child, "students": {"two": {"config": "run.yaml"}}}))
+    assert Study.read(here / "study.yaml").paper.compare == (("two", "one"), ("three", "one"))
 
 
 def test_later_files_win_and_names_start_at_the_file(here):

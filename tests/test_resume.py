@@ -2,21 +2,27 @@
 
 import json
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from kdlab import cli
 from kdlab.study import command, report
+from kdlab.study import job as jobs
 from kdlab.study.only import run_only
+from kdlab.study.people import macro_f1
 from kdlab.study.plan import Study
 from kdlab.study.planned import plan
-from kdlab.study.results import identity, survey
+from kdlab.study.results import check_row, identity, survey
 from kdlab.study.resume import changes
 from kdlab.study.rows_file import read_rows, write_rows
 from kdlab.study.tuning import command as tuning
+from kdlab.study.tuning.rows import check_trial
 from kdlab.types import InputError
 from tests.tuned import write_tuned
 
@@ -50,13 +56,14 @@ def made_up(monkeypatch, fails=(), salt=""):
         people = {str(person): counts(rng) for person in tested}
         support = [sum(c["support"][k] for c in people.values()) for k in range(3)]
         hits = [sum(c["hits"][k] for c in people.values()) for k in range(3)]
-        shares = {name: rng.random() for name in ("val_accuracy", "val_f1", "test_f1", "test_ece")}
+        shares = {name: rng.random() for name in ("val_accuracy", "val_f1", "test_ece")}
         classes = {"names": ["0", "1", "2"], "hits": hits, "support": support, "predicted": support}
         return {
             **row,
             **shares,
-            "reliability": {"confidence": [None, rng.random()], "accuracy": [None, 0.5], "count": [0, 18]},
+            "reliability": {"confidence": [None, rng.random()], "accuracy": [None, 0.5], "count": [0, sum(support)]},
             "test_accuracy": sum(hits) / sum(support),
+            "test_f1": macro_f1(classes),
             "test_nll": float("inf") if job.name.startswith("scratch/fold1") else rng.random(),
             "latency_ms": rng.random(),
             **{"test_windows": sum(support), "best_epoch": 1, "parameters": 9, "macs": 9, "updates": 40},
@@ -419,6 +426,80 @@ def test_damaged_rows_are_not_taken(here, monkeypatch, capsys):
     assert "not taken, it is a trial: teacher/fold1/shared" in out
 
 
+WRONG = {
+    "word for updates": (lambda row: row.update(updates="many"), "updates must be a number of at least 0"),
+    "word for a warm start": (lambda row: row.update(updates_warm_start="x"), "updates_warm_start must be a number"),
+    "word for people": (lambda row: row.update(unlabelled="x"), "unlabelled must be a number"),
+    "word for a corruption": (lambda row: row.update(test_accuracy_noise3="bad"), "test_accuracy_noise3 must be a num"),
+    "number for a word": (lambda row: row.update(selection=1), "selection must be a word"),
+    "truth value": (lambda row: row.update(updates=True), "updates must be a number"),
+    "half a parameter": (lambda row: row.update(parameters=8.5), "parameters must be an integer, but got 8.5"),
+    "negative bin": (lambda row: row["reliability"].update(count=[-2, 38]), "reliability: count must be numbers of wi"),
+    "bins of others": (lambda row: row["reliability"].update(count=[0, 90]), "reliability: count must be"),
+    "accuracy": (lambda row: row.update(test_accuracy=0.999), "hits / support of classes, but got 0.999"),
+    "f1": (lambda row: row.update(test_f1=0.999), "of the counts of classes, but got 0.999"),
+    "windows": (lambda row: row.update(test_windows=7), "the support of classes, but got 7"),
+    "a person more": (lambda row: row["test_subjects"].append("x"), "people must be those of test_subjects, but x is"),
+    "classes": (
+        lambda row: row["people"]["1"].update(support=[5, 7, 6], predicted=[7, 6, 5], hits=[1, 1, 1], correct=3),
+        "classes: hits of 0 must be",
+    ),
+    "updates": (lambda row: row.update(updates=41), "updates must be 40, of its job, but got 41"),
+    "fewer updates": (lambda row: row.update(updates=39), "updates must be 40, of its job, but got 39"),
+    "warm start": (lambda row: row.update(updates_warm_start=9), "updates_warm_start must be 0, of its job, but got 9"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_row_whose_values_contradict_each_other_is_refused(here, measured, name):
+    job, row = measured
+    change, message = WRONG[name]
+    check_row(row, job, "line 2")
+    wrong = json.loads(json.dumps(row))
+    change(wrong)
+    with pytest.raises(InputError, match=f"line 2: {re.escape(message)}|line 2: .*{re.escape(message)}"):
+        check_row(wrong, job, "line 2")
+
+
+@pytest.fixture
+def measured(here, monkeypatch):
+    """A job of 40 updates and its row."""
+    write_tuned(here, **PLAIN, folds=[["1", "2"]])
+    made_up(monkeypatch)
+    job = list(plan(Study.read("study.yaml"), here / "runs")[1].values())[-1]
+    job = replace(job, updates=40, config={**job.config, "trainer": {"callbacks": ["UpdateBudget"]}})
+    return job, jobs._run_job(job, None)
+
+
+def test_rows_without_counts_names_or_budgets_agree(measured):
+    """Those of earlier versions, of many labels per window, of people who are unknown, of fits that a callback ends."""
+    job, row = measured
+    check_row({k: v for k, v in row.items() if k not in ("classes", "people")} | {"test_map": float("nan")}, job, "row")
+    check_row({k: v for k, v in row.items() if k not in ("test_subjects", "updates")}, job, "row")
+    check_row({**row, "people": {}, "test_subjects": [""]}, job, "row")
+    check_row({**row, "test_accuracy": float(np.float32(row["test_accuracy"]))}, job, "row")
+    check_row({**row, "updates": 3}, replace(job, config={"trainer": {"callbacks": ["EarlyStopping"]}}), "row")
+    check_row({**row, "updates": 3}, replace(job, updates=None), "row")
+
+
+def test_committed_rows_agree():
+    """Each with the updates that its own row tells, since the data of its job may not be here."""
+    for path in sorted(Path(__file__).parents[1].glob("experiments/*/results/*.jsonl")):
+        for entry in read_rows(path).entries.values():
+            row = {"seconds": 0.0, **entry.row}
+            trial = "trial" if entry.kind == "trial" else ""
+            check_row(row, SimpleNamespace(trial=trial, key=row["key"], updates=None), f"{path}: {entry.line}")
+
+
+def test_a_trial_with_a_word_for_a_number_is_refused():
+    row = {"state": "complete", "val_accuracy": 0.5, "points": [], "seconds": 1.0, "updates": 10, "sources": "0"}
+    row |= {"key": "k", "shared": False, "labels": {}, "val_loss": float("inf"), "pruned_at": None, "data": "d"}
+    check_trial(row, "k", "line 2")
+    for name in ("val_f1", "val_loss", "best_epoch"):
+        with pytest.raises(InputError, match=f"line 2: {name} must be what a trial writes, but got 'x'"):
+            check_trial({**row, name: "x"}, "k", "line 2")
+
+
 def test_a_file_of_another_study_is_refused(here, monkeypatch):
     write_tuned(here, **PLAIN)
     made_up(monkeypatch)
@@ -451,7 +532,6 @@ def test_hashed_people_are_named_nowhere_in_the_file(here, monkeypatch):
 
 def hashing(ran):
     """Fits as those of the study, which hash the people of a row themselves."""
-    from kdlab.study import job as jobs
     from kdlab.study.people import with_pseudonyms
 
     fit = jobs._run_job

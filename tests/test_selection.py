@@ -18,7 +18,7 @@ from kdlab.files import read_yaml
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.selection import EARLIER, Rule, in_words
-from kdlab.study.chosen import chosen_by
+from kdlab.study.chosen import chosen_by, rules_in_words
 from kdlab.study.report import write_report
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY
@@ -228,14 +228,20 @@ def test_a_study_says_how_weights_were_chosen_and_where_a_peak_is_the_end(tmp_pa
         study_row("kd", selection="last epoch"),
     ]
     text = write_report(rows, [], tmp_path, name="s", draw=False).read_text()
-    assert "by: the peak of the teacher (teacher_raw); lowest val/loss (scratch); last epoch (kd)." in text
+    assert "by: the peak of the teacher (teacher_raw); lowest val/loss (scratch)." in text
+    assert "Weights that validation did not choose: last epoch (kd)." in text
     assert "- teacher_raw: the peak is the last epoch in 1 of 2 fits (fold1)." in text
     plain = write_report([study_row()], [], tmp_path, name="s", draw=False).read_text()
     assert "chosen on validation windows by: lowest val/loss." in plain
     assert "Peaks of the teachers" not in plain
+    assert "The epochs that validation chose, and the accuracy of the last epoch beside it" in plain
+    one_rule = [study_row("ema", selection="averaged weights (EpochAveraging)")]
+    assert rules_in_words(one_rule) == "Weights: averaged weights (EpochAveraging)."
     rows = [study_row("kd", selection="last epoch"), study_row("scratch", selection="last epoch")]
     text = write_report(rows, [], tmp_path, name="s", draw=False).read_text()
     assert "All weights are those of the last epoch; no epoch was chosen." in text
+    assert "The epochs whose weights are tested, which are the last" in text
+    assert "validation chose" not in text
 
 
 def test_the_row_of_a_job_has_its_rule_and_the_last_epoch_of_a_teacher(here):

@@ -122,6 +122,24 @@ def test_differences_say_pairs_wins_and_how(tmp_path):
     assert "over 3 folds" in text
 
 
+def test_teachers_that_seeds_share_are_named_where_others_are_not_shared(tmp_path):
+    rows = rows_of()
+    text = write_report(rows, [], tmp_path, name="s", draw=False).read_text()
+    assert "Teachers are shared by the seeds of a fold: the spread over seeds is that of the students alone." in text
+    own = [row | {"run": "teacher_n", "stage": "teacher", "shared": False} for row in rows if row["run"] == "scratch"]
+    text = write_report(rows + own, [], tmp_path, name="s", draw=False).read_text()
+    assert "Teachers are shared" not in text
+    assert "Of the teachers, teacher_raw is shared by the seeds of a fold, and the others are one per seed." in text
+
+
+def test_validation_people_choose_the_epochs_of_cross_fitted_teachers_only_where_a_rule_does(tmp_path):
+    left = {"left_out_accuracy": 0.5, "left_out_windows": 9, "left_out_people": 3, "stage": "teacher", "labels": {}}
+    left |= {"seed": 0, "fold": "fold1", "view": "raw", "shared": True, "test_accuracy": 0.5, "best_epoch": 1}
+    for rule, said in (("last epoch", "people are not among"), ("lowest val/loss", "people, who choose the epochs of")):
+        rows = [{**left, "run": f"t_without{j}of2", "selection": rule} for j in (1, 2)]
+        assert f"The validation {said}" in write_report(rows, [], tmp_path, name="s", draw=False).read_text()
+
+
 def test_without_folds_the_text_speaks_of_seeds_and_one_seed_has_no_spread(tmp_path):
     text = write(rows_of(windows=(40,)), tmp_path)
     assert "standard error over seeds" in text

@@ -544,6 +544,17 @@ def test_a_setting_that_no_row_takes_is_refused_before_anything_runs(here, own, 
     assert not list(here.glob("runs/**/job.yaml"))
 
 
+def test_people_who_are_too_few_are_refused_as_such(tmp_path):
+    """Not as the first setting of the space, without which the row is refused, too."""
+    many = {"all": {"data.init_args.unlabelled": {"labelled": 4, "ratio": 0.25}}}
+    _, settings = settings_of(tmp_path, set=many, tune={"people": "halves"})
+    refused = (
+        "tune: people: half_a .* must do for .* without any value, but got: .*labelled must be at most .*people: fold"
+    )
+    with pytest.raises(InputError, match=refused):
+        check_space(settings.tuning, cli.check)
+
+
 def test_own_settings_are_checked_over_the_common_ones(tmp_path):
     """The strength of an augmentation that the common stage chooses: it is one only where each choice has it."""
     own = {**TUNE["own"], "scratch": {"data.augment.init_args.max_std": [0.05, 0.1]}}

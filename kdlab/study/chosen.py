@@ -10,6 +10,8 @@ from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.selection import EARLIER, in_words
 from kdlab.study.conditions import Condition, Row, natural
 
+_LAST = in_words({"rule": "last"})
+
 
 def chosen_by(described: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The keys of a row that tell how its weights were chosen.
@@ -56,12 +58,38 @@ def rules_in_words(rows: Iterable[Row]) -> str:
     by_rule: dict[str, dict[str, None]] = {}
     for row in rows:
         by_rule.setdefault(rule_of(row), {})[row["run"]] = None
-    if list(by_rule) == [in_words({"rule": "last"})]:
+    if list(by_rule) == [_LAST]:
         return "All weights are those of the last epoch; no epoch was chosen."
     if len(by_rule) == 1:
-        return f"Weights were chosen on validation windows by: {next(iter(by_rule))}."
-    each = "; ".join(f"{rule} ({', '.join(runs)})" for rule, runs in by_rule.items())
-    return f"Weights were chosen on validation windows by: {each}."
+        rule = next(iter(by_rule))
+        return f"Weights were chosen on validation windows by: {rule}." if _chooses(rule) else f"Weights: {rule}."
+    each = {rule: f"{rule} ({', '.join(runs)})" for rule, runs in by_rule.items()}
+    chosen = "; ".join(text for rule, text in each.items() if _chooses(rule))
+    others = "; ".join(text for rule, text in each.items() if not _chooses(rule))
+    text = [f"Weights were chosen on validation windows by: {chosen}."] if chosen else []
+    text += [f"Weights that validation did not choose: {others}."] if others else []
+    return " ".join(text)
+
+
+def is_chosen(rows: Iterable[Row]) -> bool:
+    """Whether validation windows chose the epoch of any of some rows.
+
+    >>> is_chosen([{"selection": "last epoch"}]), is_chosen([{"selection": "last epoch"}, {"last_epoch": 3}])
+    (False, True)
+    """
+    return any(_chooses(rule_of(row)) for row in rows)
+
+
+def epochs_in_words(rows: Sequence[Row]) -> str:
+    """What the epochs of all rows are whose weights were tested."""
+    if not is_chosen(rows):
+        return "the epochs whose weights are tested, which are the last, with their accuracy"
+    some = "" if all(is_chosen([row]) for row in rows) else " (where validation chooses none, the last)"
+    return f"the epochs that validation chose{some}, and the accuracy of the last epoch beside it"
+
+
+def _chooses(rule: str) -> bool:
+    return rule != _LAST and not rule.startswith("averaged weights")
 
 
 def peak_section(known: Sequence[Condition]) -> list[str]:

@@ -1,30 +1,66 @@
-"""Rows of an included study file that the file above it leaves out."""
+"""Rows of an included study file that the file above it leaves out, and what the included file says of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from kdlab.configs import stack
 from kdlab.study.keys import STAGES
 
 
-def without_left_out(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[str, Any]:
     """A study laid over those that it includes, without the rows that it sets to null (``students: {amd: null}``).
 
-    A row that no included file has keeps its null, which is refused as a row without a config.
+    Where the included files name such a row (``compare``, ``baselines``, ``published``, ``tune``, ``tuned``), they do
+    so no more. A row that no included file has keeps its null, which is refused as a row without a config.
 
     Args:
-        content: the file, laid over those that it includes.
-        included: these alone.
+        content: the file alone.
+        included: those that it includes, laid over each other.
 
     Example:
         >>> included = {"students": {"kd": {"config": "kd.yaml"}, "amd": {"config": "amd.yaml"}}}
-        >>> without_left_out({"students": {**included["students"], "amd": None}}, included)
-        {'students': {'kd': {'config': 'kd.yaml'}}}
+        >>> laid_over({"students": {"amd": None}}, {**included, "compare": [["amd", "kd"]]})
+        {'students': {'kd': {'config': 'kd.yaml'}}, 'compare': []}
     """
-    kept = dict(content)
+    null: dict[str, set[str]] = {part: set() for part in STAGES}
     for part in STAGES:
         rows, below = content.get(part), included.get(part)
         if isinstance(rows, Mapping) and isinstance(below, Mapping):
-            kept[part] = {name: row for name, row in rows.items() if row is not None or name not in below}
-    return kept
+            null[part] = {name for name, row in rows.items() if row is None and name in below}
+    laid = stack([included, content])
+    kept: dict[str, Any] = {}
+    for part, names in null.items():
+        rows = laid.get(part)
+        if isinstance(rows, Mapping):
+            kept[part] = {name: row for name, row in rows.items() if name not in names}
+    there = {str(name) for rows in kept.values() for name in rows}
+    gone = {str(name) for names in null.values() for name in names} - there
+    return {**(stack([_unnamed(included, gone), content]) if gone else laid), **kept}
+
+
+def _unnamed(content: Mapping[str, Any], gone: set[str]) -> dict[str, Any]:
+    """A study that names some rows nowhere but among its rows."""
+    result = dict(content)
+    if isinstance(pairs := content.get("compare"), list):
+        result["compare"] = [pair for pair in pairs if not (isinstance(pair, list) and gone & set(map(str, pair)))]
+    if isinstance(names := content.get("baselines"), list):
+        result["baselines"] = [name for name in names if str(name) not in gone]
+    if isinstance(entries := content.get("published"), Mapping):
+        result["published"] = {t: entry for t, entry in entries.items() if str(t).partition(" (")[0] not in gone}
+    if isinstance(tune := content.get("tune"), Mapping):
+        result["tune"] = _untuned(tune, gone)
+    if isinstance(tuned := content.get("tuned"), Mapping) and isinstance(found := tuned.get("settings"), Mapping):
+        rows = {title: values for title, values in found.items() if str(title).partition("[")[0] not in gone}
+        result["tuned"] = {**tuned, "settings": rows}
+    return result
+
+
+def _untuned(tune: Mapping[str, Any], gone: set[str]) -> dict[str, Any]:
+    result = dict(tune)
+    if isinstance(own := tune.get("own"), Mapping):
+        result["own"] = {name: space for name, space in own.items() if str(name) not in gone}
+    if isinstance(on := tune.get("on"), list):
+        result["on"] = [name for name in on if str(name) not in gone] or None
+    return result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kdlab.study.cross_fit import unseen_accuracies
+from kdlab.study.chosen import is_chosen
+from kdlab.study.conditions import number
+from kdlab.study.cross_fit import ACCURACY, unseen_accuracies
 from kdlab.study.report_cells import NONE, Findings, escape, table_line
 
 
@@ -22,10 +24,12 @@ def cross_fit_section(study: Findings) -> list[str]:
     if not lines:
         return []
     head = ["teacher", "fold", "people", "windows", "teachers of a group", "accuracy"]
+    rows = [row for row in study.rows if number(row, ACCURACY) is not None]
+    chosen = ", who choose the epochs of these teachers," if is_chosen(rows) else ""
     note = (
         "Each training person is classified by the one teacher that was trained without this person, so this is the "
         "accuracy (%) of the soft targets that `cross_fit` gives, on people whom their teacher has not seen. The "
-        "validation people, on whom these teachers are stopped, are not among them. Where a group has several teachers "
+        f"validation people{chosen} are not among them. Where a group has several teachers "
         "(one per seed), it is their mean. Their rows in the other tables are those of trainings without one group, "
         "and are compared with no control."
     )

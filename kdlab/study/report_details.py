@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from kdlab.evaluate.evaluation import KINDS, SEVERITIES
 from kdlab.functional import SCORES
+from kdlab.study.chosen import epochs_in_words
 from kdlab.study.columns import BESIDE
 from kdlab.study.conditions import Condition, number
 from kdlab.study.differences import Difference
@@ -133,10 +134,7 @@ def robustness_section(study: Findings) -> list[str]:
     ]
     if all(cell(condition) == NONE for _, cell in columns for condition in study.known):
         return []
-    rest = (
-        "the epochs that validation chose, and the accuracy of the last epoch beside it; multiply-accumulates of one "
-        "window."
-    )
+    rest = f"{epochs_in_words(study.rows)}; multiply-accumulates of one window."
     if all(cell(condition) == NONE for _, cell in columns[: len(KINDS) + 1] for condition in study.known):
         rest = rest[0].upper() + rest[1:]
         return ["## Epochs and cost", rest, table([*name_columns(study), *columns], study.known)]

@@ -30,9 +30,8 @@ def how_to_read(study: Findings) -> str:
         text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
     text += _reading_differences(study, folds)
     seeds = {row["seed"] for row in study.rows}
-    if len(seeds) > 1 and any(c.stage == "teacher" and is_shared(c.rows) for c in study.known):
-        where = " of a fold" if folds else ""
-        text.append(f"Teachers are shared by the seeds{where}: the spread over seeds is that of the students alone.")
+    if len(seeds) > 1:
+        text += _reading_teachers(study, folds)
     controls = dict.fromkeys(c.run for c in study.known if c.stage == "scratch" or c.run in study.baselines)
     if controls:
         text.append(
@@ -44,6 +43,23 @@ def how_to_read(study: Findings) -> str:
             "the paired differences compare like with like."
         )
     return "\n".join(["How to read this:", "", *(f"- {line}" for line in text)])
+
+
+def _reading_teachers(study: Findings, folds: bool) -> list[str]:
+    """Which teachers all seeds share, so that a spread over seeds is not theirs."""
+    teachers = [c for c in study.known if c.stage == "teacher"]
+    shared = dict.fromkeys(c.run for c in teachers if is_shared(c.rows))
+    others = dict.fromkeys(c.run for c in teachers if not is_shared(c.rows))
+    where = " of a fold" if folds else ""
+    if not shared:
+        return []
+    if not others:
+        return [f"Teachers are shared by the seeds{where}: the spread over seeds is that of the students alone."]
+    are = "is" if len(shared) == 1 else "are"
+    return [
+        f"Of the teachers, {', '.join(shared)} {are} shared by the seeds{where}, and the others are one per seed. The "
+        "spread over seeds is that of the students alone only where all of their teachers are shared."
+    ]
 
 
 def _reading_differences(study: Findings, folds: bool) -> list[str]:

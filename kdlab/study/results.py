@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from kdlab.evaluate import Evaluation
 from kdlab.evaluate.evaluation import ARRAYS, JSON
@@ -17,12 +16,15 @@ from kdlab.methods.checkpoints import KEPT_FILES, KEY, description, find_checkpo
 from kdlab.study.measured import lacks
 from kdlab.study.people import check_counts, counted, with_pseudonyms
 from kdlab.study.plan import Job, Jobs
+from kdlab.study.row_checks import check_agreement, check_updates, check_values
 from kdlab.study.tuning.rows import check_trial
 from kdlab.types import InputError, MissingFileError
 
-_SHARES = ("val_accuracy", "val_f1", "test_accuracy", "test_f1")
-_NUMBERS = (*_SHARES, "test_nll", "test_ece", "seconds", "test_windows", "best_epoch", "parameters", "macs")
-_BINS = {"confidence", "accuracy", "count"}
+#: the numbers that every row has
+_NUMBERS = (
+    *("val_accuracy", "val_f1", "test_accuracy", "test_f1", "test_nll", "test_ece", "seconds", "test_windows"),
+    *("best_epoch", "parameters", "macs"),
+)
 TAKEN = "taken"  # key of a result that was made elsewhere, see `kdlab.study.resume`; no part of its row
 
 
@@ -124,40 +126,10 @@ def check_row(row: Mapping[str, Any], job: Job, where: str) -> None:
         raise InputError(
             f"{where}: key must be {job.key!r}, but got {row.get('key')!r:.40}. It belongs to another job."
         )
-    for name in ("sources", "view"):
-        if not isinstance(row.get(name), str):
-            raise _damaged(where, name, "a word", row.get(name))
-    for name in _NUMBERS:
-        value = row.get(name)
-        share = name in _SHARES
-        if name == "test_nll" and value == math.inf:  # a net was sure of a wrong class
-            continue
-        if not _is_number(value) or not 0 <= value <= (1 if share else math.inf):
-            raise _damaged(where, name, "a number from 0 to 1" if share else "a number of at least 0", value)
-    for name, value in row.items():
-        nested = name in ("labels", "reliability", "test_subjects", "classes", "people")
-        if not nested and not (value is None or isinstance(value, str | int | float)):
-            raise _damaged(where, name, "a number or a word", value)
-    _check_bins(row.get("reliability"), where)
+    check_values(row, _NUMBERS, where)
     check_counts(row, where)
-
-
-def _check_bins(bins: Any, where: str) -> None:
-    columns = list(bins.values()) if isinstance(bins, dict) and set(bins) == _BINS else []
-    equal = all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
-    if not columns or not equal or not all(v is None or _is_number(v) for column in columns for v in column):
-        raise _damaged(where, "reliability", "three lists of numbers of the same length", bins)
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer that no float holds
-        return False
-
-
-def _damaged(where: str, name: str, expected: str, value: Any) -> InputError:
-    return InputError(f"{where}: {name} must be {expected}, but got {value!r:.40}. It is damaged.")
+    check_agreement(row, where)
+    check_updates(row, job, where)
 
 
 def _check_evaluation(job: Job, windows: int) -> Evaluation | None:

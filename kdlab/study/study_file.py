@@ -20,7 +20,7 @@ from kdlab.study.decided import refuse_decided
 from kdlab.study.ensembles import flat_teachers, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
 from kdlab.study.known import refuse_unknown
-from kdlab.study.left_out import without_left_out
+from kdlab.study.left_out import laid_over
 from kdlab.study.limits import check_count, read_hours
 from kdlab.study.loggers import check_setting
 from kdlab.study.measured import read_measure
@@ -102,7 +102,7 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
             f"{path}: include: expected the name of a file in the same folder, or a list of them, got {included!r}."
         )
     below = stack(_read_content(path.parent / name, (*seen, path)) for name in names)
-    return without_left_out(stack([below, content]), below)
+    return laid_over(content, below)
 
 
 def _values(content: Mapping[str, Any], axes: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -23,7 +23,7 @@ from kdlab.methods.plans import Plan, planned
 from kdlab.parser import Parser, reason
 from kdlab.study import ends
 from kdlab.study.plan import Job, title_of
-from kdlab.study.tuning.declared import rows_of
+from kdlab.study.tuning.declared import FOLD, rows_of
 from kdlab.study.tuning.space import Space
 from kdlab.study.tuning.steps import Tuning
 from kdlab.study.windows import batches
@@ -64,6 +64,7 @@ def _check_row(
     try:
         _check_values(tuning, name, labels, {**base, **values}, check)
     except InputError as error:
+        _check_bare(tuning, name, labels, error, check)
         for key, value in values.items():
             try:
                 _check_values(tuning, name, labels, {**base, key: value}, check)
@@ -72,6 +73,22 @@ def _check_row(
                     f"{where}: {key} must be accepted, but got {value!r:.80}: {one_line(alone)}"
                 ) from error
         raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def _check_bare(tuning: Tuning, name: str, labels: dict[str, str], error: InputError, check: Check) -> None:
+    """Refuse a row that is refused for the same reason without any value: the people of the tuning are behind it."""
+    try:
+        _check_values(tuning, name, labels, {}, check)
+    except InputError as bare:
+        if one_line(bare) != one_line(error):
+            return
+        part, where = tuning.parts[0], f"{tuning.study.file}: tune: people"
+        people = f" ({', '.join(part.people)}, in training and validation)" if part.people else ""
+        fold = " people: fold tries settings on the training people of each group."
+        raise InputError(
+            f"{where}: {part.name}{people} must do for {title_of(name, labels)} without any value, but got: "
+            f"{one_line(bare)}{'' if tuning.tune.kind == FOLD else fold}"
+        ) from error
 
 
 def at_ends(space: Space) -> Iterator[dict[str, Any]]:

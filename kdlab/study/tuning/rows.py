@@ -10,10 +10,14 @@ from typing import Any
 
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.study.plan import NEEDED, Job
+from kdlab.study.row_checks import WORDS
 from kdlab.study.tuning.pruning import found_in
 from kdlab.study.tuning.suggest import COMPLETE, FAILED, PRUNED
 from kdlab.study.validated import validated
 from kdlab.types import InputError
+
+_WORDS = {*WORDS, "state", "reason", "data"}
+_OTHERS = {"labels", "shared"}
 
 
 def is_trial(job: Job) -> bool:
@@ -73,16 +77,24 @@ def check_trial(row: Mapping[str, Any], key: str, where: str) -> None:
         "val_accuracy": _is_share(value),
         "points": isinstance(points, list) and all(point is None or _is_share(point) for point in points),
         "seconds": _is_number(row.get("seconds")),
-        "updates": type(row.get("updates")) is int,
+        "updates": type(row.get("updates")) is int and row["updates"] >= 0,
     }
+    for name, found in row.items():
+        good = isinstance(found, str) if name in _WORDS else found is None or _is_any_number(found)
+        checks.setdefault(name, good or name in _OTHERS)
     if wrong := [name for name, good in checks.items() if not good]:
         raise InputError(
             f"{where}: {wrong[0]} must be what a trial writes, but got {row.get(wrong[0])!r:.40}. It is damaged."
         )
 
 
+def _is_any_number(value: Any) -> bool:
+    """A loss may be not finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_any_number(value) and math.isfinite(value)
 
 
 def _is_share(value: Any) -> bool:
