@@ -412,7 +412,7 @@ class WindowDataModule(LightningDataModule):
 
         >>> from kdlab.data import BasicMotions
         >>> [round(rms, 1) for rms in BasicMotions().amplitude["raw"]]
-        [6.3, 6.2, 2.4, 1.1, 1.1, 2.2]
+        [7.4, 6.8, 3.5, 2.0, 1.7, 3.5]
         """
         rows, found = self.train_index, self.data.windows
         return {source: root_mean_square(x, rows).tolist() for source, x in found.items() if x.ndim == 3 and len(rows)}
