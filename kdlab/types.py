@@ -13,8 +13,6 @@ if TYPE_CHECKING:  # importing torch takes a second, and the command line starts
     from torch import Tensor
 
 Name = str | int | float | bool | None  # of a person or a class, as written in a config: "01" and "yes" stay strings
-#: from which factor on values are of another size; people of SP-SW-HAR, UTD-MHAD and ShoulderWatch differ by up to 2.5
-ANOTHER_SIZE = 4.0
 #: how a key of a view ends that reads physical units, and how the text of its settings does
 PHYSICAL, IN_PHYSICAL_UNITS = "/physical", " in physical units"
 

@@ -118,6 +118,19 @@ def test_columns_of_other_names(tmp_path):
     ]:
         with pytest.raises(InputError, match=said):
             module(tmp_path, wrong).setup("predict")
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    np.savez(arrays / "P9.npz", x=np.zeros((100, 3), np.float32))
+    for wrong, said in [
+        (
+            {"root": str(other), "columns": {"x": "X", "y": "X"}},
+            "columns must be different .* got X, X, z",
+        ),
+        ({"root": str(other), "columns": {"x": "y"}}, "columns must be different .* got y, y, z"),
+        ({"root": str(arrays), "columns": columns, "suffixes": [".npz"]}, r"they are of tables, but P9\.npz is none"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            module(tmp_path, wrong).setup("predict")
     with pytest.raises(InputError, match="columns must map channels to columns"):
         PredictRoot("x", columns={"x": 3})
 

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "run_folder": set(),
     "quiet": set(),
     "reuse": set(),
+    "another_size": set(),
     "autocast": set(),
     "functional": {"types", "autocast"},
     "distributed": set(),
@@ -45,9 +46,10 @@ MAY_IMPORT = {
     "objective": {"types", "functional", "distributed", "fields", "pairs", "temperature"},
     "labelled": {"types", "functional", "distributed", "fields", "objective"},
     "objectives": {"types", "functional", "distributed", "fields", "objective", "labelled", "pairs"},
-    "data": {"types", "views", "augment", "fingerprint", "reuse", "sizes"},
+    "data": {"types", "another_size", "views", "augment", "fingerprint", "reuse", "sizes"},
     "methods": {
         "types",
+        "another_size",
         "functional",
         "distributed",
         "fields",
@@ -79,7 +81,7 @@ MAY_IMPORT = {
     "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
     "loading": {"types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
     "pretrained": {"types", "data", "nets", "methods", "export", "stream", "loading"},
-    "new": {"types", "data", "study", "schema"},
+    "new": {"types", "another_size", "data", "study", "schema"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
     "run_checkpoints": {"types", "callbacks", "methods"},

@@ -9,8 +9,8 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from kdlab.another_size import other_sizes
 from kdlab.data.moments import chunks
-from kdlab.types import ANOTHER_SIZE
 
 LOOKED_AT = 1000  # windows
 
@@ -41,10 +41,7 @@ def root_mean_square(x: NDArray[Any], rows: NDArray[np.int64] | None = None) -> 
 def warn_of_another_size(
     size: NDArray[np.float64], usual: NDArray[np.float64], channels: Sequence[str], what: str
 ) -> None:
-    """Warn where values are of another size than those of training, as in another unit.
-
-    A channel that is 4 times as large is told. Smaller ones are told only where all are: a gyroscope at rest has small
-    values in any unit.
+    """Warn where values are of another size than those of training (`kdlab.another_size`), as in another unit.
 
     Args:
         size: root mean square of each channel, ``(C,)``.
@@ -52,13 +49,7 @@ def warn_of_another_size(
         channels: their names.
         what: whose values they are, for the message.
     """
-    known = usual > 0
-    ratio = np.divide(size, usual, out=np.ones_like(size), where=known)
-    wrong = ratio > ANOTHER_SIZE
-    if known.any() and (ratio[known] < 1 / ANOTHER_SIZE).all():
-        wrong = known
-    if wrong.any():
-        each = ", ".join(f"{channels[c]} {ratio[c]:.2g} times" for c in np.flatnonzero(wrong)[:6])
+    if each := other_sizes(size, usual, channels):
         rank_zero_warn(
             f"{what}: values must be in the units of the training windows, but their root mean square is {each} that "
             "of these. Are they of another unit (g and m/s^2, deg/s and rad/s), range or sensor?"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from kdlab.another_size import other_sizes
 from kdlab.nets.base import Backbone
-from kdlab.types import ANOTHER_SIZE, Windows
+from kdlab.types import Windows
 
 
 class InputSize:
@@ -29,9 +29,7 @@ class InputSize:
         self._count += len(x)
 
     def compare(self, who: str, net: Backbone, trained: Mapping[str, Any] | None) -> None:
-        """Warn where the windows are of another size than those of the net's training.
-
-        A channel that is 4 times as large is told; smaller ones are told only where all are.
+        """Warn where the windows are of another size than those of the net's training (`kdlab.another_size`).
 
         Args:
             who: the net, for the message.
@@ -41,12 +39,9 @@ class InputSize:
         usual = _usual(net, trained)
         if usual is None or self._total is None or len(usual) != len(self._total):
             return
-        ratio = (self._total.cpu().double() / self._count).sqrt() / usual.clamp(min=1e-30)
-        wrong = ratio > ANOTHER_SIZE
-        if bool((ratio < 1 / ANOTHER_SIZE).all()):
-            wrong = torch.ones_like(wrong)
-        if bool(wrong.any()):
-            each = ", ".join(f"channel {c} {ratio[c]:.2g} times" for c in wrong.nonzero().flatten()[:6].tolist())
+        size = (self._total.cpu().double() / self._count).sqrt().numpy()
+        names = [f"channel {c}" for c in range(len(size))]
+        if each := other_sizes(size, usual.numpy(), names):
             rank_zero_warn(
                 f"{who}: windows must be scaled as those that it was trained on, but their root mean square is {each} "
                 "that of these. A data module of kdlab scales windows, and loaders give them as they are: train and "

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdlab.another_size import ANOTHER_SIZE
 from kdlab.data.groups import Groups
 from kdlab.data.moments import chunk_size
 from kdlab.data.windows import WindowSet
-from kdlab.types import ANOTHER_SIZE
 
 _G, _METRES = ("g",), ("m/s^2", "m/s²", "m/s2", "m/s**2")
 _STILL = 9.81  # m/s^2, what an accelerometer at rest measures

@@ -1,4 +1,4 @@
-"""Rows of an included study file that the file above it leaves out, and what the included file says of them."""
+"""Rows of an included study file that the file above it leaves out, and their names elsewhere in the included file."""
 
 from __future__ import annotations
 

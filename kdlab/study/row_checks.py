@@ -157,7 +157,7 @@ def _may_end_early(job: Job) -> bool:
     callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
     names = [one.get("class_path") if isinstance(one, Mapping) else one for one in callbacks]
     own = [name for name in names if str(name).rpartition(".")[2] != "UpdateBudget"]
-    return bool(own) or trainer.get("max_time") is not None or bool(trainer.get("fast_dev_run"))
+    return bool(own) or trainer.get("max_time") is not None
 
 
 def _other(where: str, name: str, expected: Any, source: str, value: Any) -> InputError:

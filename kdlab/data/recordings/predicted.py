@@ -165,6 +165,11 @@ def predicted(
         )
     own = _reading(given, reading)
     recordings = _found(given, own, cache, suffixes, sensors, intervals, units)
+    if given.columns and not any(_is_table(one.file) for one in recordings):
+        raise InputError(
+            f"predict_root: columns must be left out, because they are of tables, but {recordings[0].file.name} is "
+            "none. Arrays have the channels in their order, and files of devices name them."
+        )
     stored = []
     for one in recordings:
         joint = None if sensors is None or one.files is None else Joint(sensors, one.files)
@@ -200,6 +205,12 @@ def _reading(given: PredictRoot, reading: Reading) -> Reading:
             f"predict_root: columns must name channels ({', '.join(reading.channels)}), but got {unknown[0]!r}. Write "
             "the channel first: {<channel>: <column>}."
         )
+    picked = [(given.columns or {}).get(channel, channel) for channel in reading.channels]
+    if given.columns and len(set(picked)) < len(picked):
+        raise InputError(
+            f"predict_root: columns must be different for all channels, but got {', '.join(picked)} for "
+            f"{', '.join(reading.channels)}. Name a column of its own for each."
+        )
     device = given.device or reading.device
     times = reading.grid.times
     if given.time_unit is not None or given.device is not None:
@@ -214,6 +225,10 @@ def _reading(given: PredictRoot, reading: Reading) -> Reading:
         grid=replace(reading.grid, recorded_at=given.recorded_at, times=times),
         columns=dict(given.columns or {}),
     )
+
+
+def _is_table(file: Path) -> bool:
+    return not is_raw(file) and file.suffix.lower() not in (".npz", ".npy")
 
 
 def _found(
