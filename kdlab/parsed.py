@@ -47,8 +47,7 @@ def parse_once(words: Sequence[str] | None, base: type, parse: Callable[[], Name
         return parsed
     parsed = copy.deepcopy(found[0])
     section = parsed[words[0]]
-    for name, value in own.items():
-        _set(section, name, value)
+    fill(section, own)
     section.config = [type(path)(file) for path in section.config]
     return parsed
 
@@ -73,10 +72,15 @@ def _own(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     people = at(content, _FOLD)
     if isinstance(people, list) and people and all(type(name) is str for name in people):  # taken as they are
         yield _FOLD, people
-    teachers = at(content, _TEACHERS)
-    for name, teacher in teachers.items() if isinstance(teachers, Mapping) else ():
-        if isinstance(teacher, Mapping) and "class_path" not in teacher and teacher.get("checkpoint") is not None:
-            yield f"{_TEACHERS}.{name}.checkpoint", teacher["checkpoint"]
+    yield from _checkpoints(at(content, _TEACHERS), _TEACHERS)
+
+
+def _checkpoints(node: Any, above: str) -> Iterator[tuple[str, Any]]:
+    """The runs that teachers come from, those of the members of an ensemble included."""
+    for name, value in node.items() if isinstance(node, Mapping) else ():
+        if name == "checkpoint" and value is not None:
+            yield f"{above}.{name}", value
+        yield from _checkpoints(value, f"{above}.{name}")
 
 
 def _is_plain(value: Any) -> bool:
@@ -109,6 +113,12 @@ def at(node: Any, name: str) -> Any:
     for part in name.split("."):
         node = _step(node, part)
     return node
+
+
+def fill(node: Any, own: Mapping[str, Any]) -> None:
+    """Set what a parsed config holds at dotted names that are in it."""
+    for name, value in own.items():
+        _set(node, name, value)
 
 
 def _set(node: Any, name: str, value: Any) -> None:

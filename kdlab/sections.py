@@ -26,13 +26,15 @@ from kdlab.config_checks import check_section, data_class, is_name_of_run, is_se
 from kdlab.configs import read_config
 from kdlab.files import write_text
 from kdlab.methods.base import Method
-from kdlab.parsed import at, config_file, own_of, without
+from kdlab.parsed import at, config_file, fill, own_of, without
 from kdlab.parser import Parser
 from kdlab.study import ends
 from kdlab.types import InputError
 
 #: sections with a parser of their own; all other settings of a config are few
 SECTIONS = ("model", "data", "trainer")
+#: those that name a class
+MADE = ("model", "data")
 _REST = "others"
 _PLAIN = re.compile(r"\d[\w.]*|[\w$.-]*/[\w$./-]*")  # neither a class nor a mapping, a list or a reference of YAML
 _FULL = "a config was accepted"  # it has imported all classes that a bare name may mean
@@ -63,8 +65,30 @@ def accept(words: Sequence[str], read: Callable[[], Namespace]) -> None:
         new, parsed = list(keys), read()
         reuse.keep(_FULL, True)
     for name in new:
-        if all(at(parsed, dotted) == value for dotted, value in own.items() if _section(dotted) == name):
-            reuse.keep(keys[name], True, 2 * len(keys[name][-1]))
+        mine = {dotted: value for dotted, value in own.items() if _section(dotted) == name}
+        if all(at(parsed, dotted) == value for dotted, value in mine.items()):
+            section = copy.deepcopy(parsed[name]) if name in MADE else None
+            reuse.keep(keys[name], (mine, section), 8 * len(keys[name][-1]))
+
+
+def accepted(content: Mapping[str, Any], base: type) -> Namespace | None:
+    """Method and data module of an accepted config as they were parsed, with the values that are a job's own.
+
+    Args:
+        content: of the config.
+        base: of the data modules that the parser takes.
+
+    Returns:
+        ``model`` and ``data``, not made; None where they are not kept (see :mod:`kdlab.reuse`).
+    """
+    own = own_of(content) or {}
+    keys = _keys(content, own, base)
+    found = {name: reuse.find(keys[name]) for name in MADE if name in keys}
+    if set(found) != set(MADE) or None in found.values():
+        return None
+    sections = Namespace({name: copy.deepcopy(section) for name, (_, section) in found.items()})  # type: ignore[no-untyped-call]
+    fill(sections, {dotted: value for dotted, value in own.items() if _section(dotted) in MADE})
+    return sections
 
 
 def _section(dotted: str) -> str:

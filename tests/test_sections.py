@@ -1,5 +1,6 @@
 """A config that differs from an accepted one in a section is refused and accepted as a config that is read alone."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from kdlab import cli, reuse
+from kdlab.config_checks import data_class
 from kdlab.configs import stack
+from kdlab.methods.base import Method
 from kdlab.parser import Parser
-from kdlab.sections import _shape
+from kdlab.sections import MADE, _shape, accepted
 from kdlab.study.configs import set_value
 from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs
@@ -115,6 +118,62 @@ def test_what_is_refused_alone_is_refused_after_others_with_the_same_message(tmp
         after = [end(words(tmp_path, changes), capsys) for changes in (*REFUSED, REFUSED[0])]
     assert after == [*alone, alone[0]]  # what was refused is not kept
     assert not [changes for changes, found in zip(REFUSED, alone, strict=True) if found[0] == "accepted"]
+
+
+def an_ensemble(*folders, temperature=4.0):
+    members = {str(i): {"checkpoint": folder, "view": "raw"} for i, folder in enumerate(folders)}
+    teacher = {"class_path": "EnsembleTeacher", "init_args": {"members": members}}
+    return {"model.init_args.teachers": {"raw": teacher}, "model.init_args.temperature": temperature}
+
+
+def test_what_a_job_needs_to_be_made_is_as_if_its_config_was_parsed_alone(tmp_path):
+    changes = (
+        {},
+        {"seed_everything": 5, "model.init_args.teachers.raw.checkpoint": "runs/another"},
+        {"data.init_args.test_subjects": ["2"], "model.init_args.temperature": 8},
+        an_ensemble("runs/a", "runs/b"),
+        an_ensemble("runs/c", "runs/d"),
+        an_ensemble("runs/c", "runs/e", temperature=1.0),
+        an_ensemble("runs/c", "word"),  # a folder that the parser need not take as it is
+    )
+    given = words(tmp_path, {})
+    content, base = yaml.safe_load(Path(given[-1]).read_text()), data_class(given)
+    assert accepted(content, base) is None  # nothing is kept
+    parser = Parser(allow_abbrev=False)
+    parser.add_lightning_class_args(Method, "model", subclass_mode=True)
+    parser.add_lightning_class_args(base, "data", subclass_mode=True)
+    with reuse.reusing():
+        for change in changes:
+            given = words(tmp_path, change)
+            cli.check(given)
+            content = yaml.safe_load(Path(given[-1]).read_text())
+            found = accepted(content, base).as_dict()
+            given = {name: copy.deepcopy(content[name]) for name in MADE}
+            alone = parser.parse_object(given, defaults=False).as_dict()
+            assert held(found, alone) == alone, change
+
+
+def held(found, given):
+    """What is found of what is given; defaults of other arguments may be there, too."""
+    if isinstance(given, dict):
+        return {name: held(found.get(name), value) for name, value in given.items()}
+    return found
+
+
+def test_members_of_an_ensemble_are_the_jobs_own(tmp_path, monkeypatch):
+    read, real = [], Parser.parse_object
+
+    def parse(self, content, *args, **kwargs):
+        read.append(content)
+        return real(self, content, *args, **kwargs)
+
+    with reuse.reusing():
+        cli.check(words(tmp_path, an_ensemble("runs/a", "runs/b")))
+        monkeypatch.setattr(Parser, "parse_object", parse)
+        cli.check(words(tmp_path, an_ensemble("runs/c", "runs/d")))
+        assert not read
+        cli.check(words(tmp_path, an_ensemble("runs/c", "runs/d", temperature=2.0)))
+        assert read
 
 
 def planned(folder, count, wrong="", **more):

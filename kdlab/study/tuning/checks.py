@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 
 from kdlab import reuse
+from kdlab.config_checks import data_class
 from kdlab.data import WindowDataModule
 from kdlab.files import one_line, write_text
 from kdlab.fit_checks import check_optimizer
 from kdlab.methods.base import Method
 from kdlab.methods.plans import Plan, planned
 from kdlab.parser import Parser, reason
+from kdlab.sections import MADE, accepted
 from kdlab.study import ends
 from kdlab.study.plan import Job, title_of
 from kdlab.study.tuning.declared import FOLD, rows_of
@@ -102,8 +104,9 @@ def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Val
     with tempfile.TemporaryDirectory() as folder, reuse.reusing():
         path = Path(folder, "job.yaml")
         write_text(path, yaml.safe_dump(job.config, sort_keys=False))
-        _parse(check, ["fit", "--config", str(path)])
-    make(job)
+        words = ["fit", "--config", str(path)]
+        _parse(check, words)
+        make(job, accepted(job.config, data_class(words)))
     batches(job.config)  # which windows too few to fill a batch do not give
 
 
@@ -127,15 +130,20 @@ def _parser() -> Parser:
     return parser
 
 
-def make(job: Job) -> None:
+def make(job: Job, parsed: Namespace | None = None) -> None:
     """Make data module, method and optimiser of a job, and nothing more.
+
+    Args:
+        job: of a study.
+        parsed: its sections ``model`` and ``data``, where they were parsed.
 
     Raises:
         InputError: one of them refuses its arguments.
     """
-    parser, given = _parser(), {key: copy.deepcopy(job.config[key]) for key in ("model", "data")}
+    parser = _parser()
     try:  # without the defaults of all other arguments, which the classes have themselves
-        made = parser.instantiate_classes(parser.parse_object(given, defaults=False))
+        given = {key: copy.deepcopy(job.config[key]) for key in MADE} if parsed is None else {}
+        made = parser.instantiate_classes(parser.parse_object(given, defaults=False) if parsed is None else parsed)
     except (ArgumentError, ValueError, TypeError, OSError) as error:
         raise input_error_in(error) or InputError(one_line(reason(str(error)))) from error
     cache, data = getattr(made.model, "cache", None), made.data
