@@ -555,6 +555,14 @@ def test_people_who_are_too_few_are_refused_as_such(tmp_path):
         check_space(settings.tuning, cli.check)
 
 
+def test_people_who_are_too_few_in_the_second_part_are_refused_as_well(tmp_path):
+    many = {"all": {"data.init_args.unlabelled": {"labelled": 3, "ratio": 0.25}}}
+    folds = [["4", "5", "6", "7", "8"], ["1", "2", "3"]]
+    _, settings = settings_of(tmp_path, set=many, folds=folds, tune={"people": "halves"})
+    with pytest.raises(InputError, match=r"tune: people: half_b \(1, 2, 3, .* must do for .*labelled must be at most"):
+        check_space(settings.tuning, cli.check)
+
+
 def test_own_settings_are_checked_over_the_common_ones(tmp_path):
     """The strength of an augmentation that the common stage chooses: it is one only where each choice has it."""
     own = {**TUNE["own"], "scratch": {"data.augment.init_args.max_std": [0.05, 0.1]}}

@@ -26,6 +26,7 @@ from kdlab.sections import MADE, accepted
 from kdlab.study import ends
 from kdlab.study.plan import Job, title_of
 from kdlab.study.tuning.declared import FOLD, rows_of
+from kdlab.study.tuning.people import Part
 from kdlab.study.tuning.space import Space
 from kdlab.study.tuning.steps import Tuning
 from kdlab.study.windows import batches
@@ -55,6 +56,7 @@ def check_space(tuning: Tuning, check: Check) -> None:
                 _check_row(tuning, name, labels, {}, values, row.format("common"), check)
             for base, values in [*((common[0], each) for each in own), *((each, own[0]) for each in common[1:])]:
                 _check_row(tuning, name, labels, base, values, row.format("own"), check)
+            _check_parts(tuning, name, labels)
 
 
 def _check_row(
@@ -84,13 +86,25 @@ def _check_bare(tuning: Tuning, name: str, labels: dict[str, str], error: InputE
     except InputError as bare:
         if one_line(bare) != one_line(error):
             return
-        part, where = tuning.parts[0], f"{tuning.study.file}: tune: people"
-        people = f" ({', '.join(part.people)}, in training and validation)" if part.people else ""
-        fold = " people: fold tries settings on the training people of each group."
-        raise InputError(
-            f"{where}: {part.name}{people} must do for {title_of(name, labels)} without any value, but got: "
-            f"{one_line(bare)}{'' if tuning.tune.kind == FOLD else fold}"
-        ) from error
+        raise _too_few(tuning, tuning.parts[0], title_of(name, labels), bare) from error
+
+
+def _check_parts(tuning: Tuning, name: str, labels: dict[str, str]) -> None:
+    """Refuse a row whose windows the people of another part than the first, which all other checks read, do not give."""
+    for part in tuning.parts[1:]:
+        try:
+            batches(tuning.tried(name, labels, {}, part).config)
+        except InputError as error:
+            raise _too_few(tuning, part, title_of(name, labels), error) from error
+
+
+def _too_few(tuning: Tuning, part: Part, row: str, error: InputError) -> InputError:
+    people = f" ({', '.join(part.people)}, in training and validation)" if part.people else ""
+    fold = " people: fold tries settings on the training people of each group."
+    return InputError(
+        f"{tuning.study.file}: tune: people: {part.name}{people} must do for {row} without any value, but got: "
+        f"{one_line(error)}{'' if tuning.tune.kind == FOLD else fold}"
+    )
 
 
 def at_ends(space: Space) -> Iterator[dict[str, Any]]:
