@@ -151,6 +151,15 @@ def test_a_row_that_is_left_out_is_named_nowhere_in_the_included_file(here):
     assert Study.read(here / "study.yaml").paper.compare == (("two", "one"), ("three", "one"))
 
 
+def test_a_part_without_rows_is_tuned_no_more(here):
+    write(here / "run.yaml", RUN.replace("TGD", "KD").replace("{raw: {checkpoint: runs/x}}", "{}"))
+    rows = {"scratch": {"one": {"config": "run.yaml"}}, "students": {"kd": {"config": "run.yaml"}}}
+    space = {"scratch": {"model.lr": [0.1]}, "students": {"model.lr": [0.2]}}
+    write(here / "below.yaml", json.dumps({"study": "a/below", **rows, "tune": {"own": space}}))
+    write(here / "study.yaml", json.dumps({"include": "below.yaml", "study": "a/b", "students": {"kd": None}}))
+    assert Study.read(here / "study.yaml").tune == {"own": {"scratch": {"model.lr": [0.1]}}}
+
+
 def test_later_files_win_and_names_start_at_the_file(here):
     write(here / "a/one.yaml", "{run: one, trainer: {max_epochs: 1, devices: 1}}")
     write(here / "b/two.yaml", "{run: two, trainer: {max_epochs: 2, log_every_n_steps: 2}}")

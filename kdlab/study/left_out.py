@@ -37,6 +37,7 @@ def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[s
             kept[part] = {name: row for name, row in rows.items() if name not in names}
     there = {str(name) for rows in kept.values() for name in rows}
     gone = {str(name) for names in null.values() for name in names} - there
+    gone |= {part for part, names in null.items() if names and not kept[part]}  # tune: own: students
     return {**(stack([_unnamed(included, gone), content]) if gone else laid), **kept}
 
 
