@@ -90,7 +90,7 @@ def _check_bare(tuning: Tuning, name: str, labels: dict[str, str], error: InputE
 
 
 def _check_parts(tuning: Tuning, name: str, labels: dict[str, str]) -> None:
-    """Refuse a row whose windows the people of another part than the first, which all other checks read, do not give."""
+    """Refuse a row for which people of a part other than the first, which all else is checked with, are too few."""
     for part in tuning.parts[1:]:
         try:
             batches(tuning.tried(name, labels, {}, part).config)
