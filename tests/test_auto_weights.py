@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,6 +256,13 @@ def test_a_warm_start_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
     warm = SP(net(), other(), student_init=start, init_lr=0.002)
     run = fitted(tmp_path, warm, windows(), max_epochs=1)
     assert [group["lr"] for group in run.optimizers[0].param_groups] == [0.002]
+
+    def two(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        first, *rest = parameters
+        return torch.optim.SGD([{"params": [first], "lr": 0.1}, {"params": rest}], lr=0.2)
+
+    with pytest.warns(UserWarning, match=r"Supervised: init_lr gives all groups .* rate 0.002 .* own, 0.1, 0.2"):
+        fitted(tmp_path, Supervised(net(), optimizer=two, init=start, init_lr=0.002), windows(), max_epochs=1)
     with pytest.raises(InputError, match=r"SP: init_lr must be left out where student_init is"):
         SP(net(), other(), init_lr=0.002)
     with pytest.raises(InputError, match=r"Supervised: init_lr must be a number above 0"):

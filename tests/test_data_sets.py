@@ -180,6 +180,8 @@ def test_pamap2_released_constants(pamap2):
     assert data.fingerprint["scale"]["raw"]["clip"] is True
     with pytest.raises(InputError, match="scale must be one of standard, minmax, none, released"):
         PAMAP2(pamap2, scale="relaesed")
+    with pytest.raises(InputError, match=r"scale must be one of standard, .* but got None"):
+        PAMAP2(pamap2, scale=None)
 
 
 def test_pamap2_windows_per_fold(recordings):

@@ -5,11 +5,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+import kdlab
 from kdlab import Supervised
 from kdlab.callbacks import OpenSetScore
 from kdlab.data import BasicMotions
 from kdlab.evaluate import parameters
-from kdlab.nets import MultiScaleAttention, SensorFusion
+from kdlab.nets import MultiScaleAttention, SensorFusion, WideResNet
+from kdlab.nets.recorded import check_made_alike, same_net
 from kdlab.types import InputError
 from tests.conftest import trainer
 
@@ -141,3 +143,44 @@ def test_anomalies(tmp_path):
         )
     expected = roc_auc_score([1] * len(known) + [0] * len(unknown), np.concatenate([known, unknown]))
     assert logged == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [MultiScaleAttention, SensorFusion])
+def test_weights_of_another_order_of_sources_or_other_heads_are_refused(kind, tmp_path):
+    """They fit by their shapes, and another net computes something else with them."""
+    given, data = {"left": 3, "right": 3}, BasicMotions(batch_size=8)
+    fit = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    fit.fit(kdlab.Supervised(kind(given, num_classes=4)), data)
+    path = tmp_path / "net.ckpt"
+    fit.save_checkpoint(path)
+
+    def other():
+        return kind({"right": 3, "left": 3}, num_classes=4)
+
+    assert not same_net(other().spec, kind(given, num_classes=4).spec)
+    student, refused = (
+        WideResNet(10, 1, in_channels=6, num_classes=4),
+        r"groups=\{'left': 3, 'right': 3\}, not \{'right': 3",
+    )
+    with pytest.raises(
+        InputError, match=rf"init: .*must hold the weights of a net that is made as this one.*{refused}"
+    ):
+        trainer(tmp_path, max_epochs=1).fit(kdlab.Supervised(other(), init=str(path)), data)
+    with pytest.raises(InputError, match=rf"teacher 'raw': .*{refused}"):
+        trainer(tmp_path, max_epochs=1).fit(kdlab.KD(student, {"raw": kdlab.Teacher(str(path), net=other())}), data)
+    with pytest.raises(InputError, match=rf"CKPT: .*{refused}"):
+        kdlab.load(path, net=other())
+    with pytest.raises(InputError, match="ckpt_path: the net must be that of the configuration"):
+        trainer(tmp_path).test(kdlab.Supervised(other()), data, ckpt_path=path)
+    assert kdlab.load(path, net=kind(given, num_classes=4)).classes
+
+
+def test_what_changes_nothing_in_a_net_may_differ():
+    one, other = (
+        {"class_path": f"{module}.Net", "init_args": {"dropout": p, "widths": widths, "net": {"heads": 2}, **more}}
+        for module, p, widths, more in (("__main__", 0.1, (8, 16), {}), ("mine", 0.0, [8, 16], {"new": 3}))
+    )
+    check_made_alike(one, other, "init")
+    other["init_args"]["net"]["heads"] = 4
+    with pytest.raises(InputError, match=r"init must hold .*its net has heads=2, not 4"):
+        check_made_alike(one, other, "init")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import torch.nn.functional as F
 
 import kdlab
 from kdlab import KD, Supervised, Teacher, cli
-from kdlab.data import BasicMotions
+from kdlab.data import ArrayDataModule, BasicMotions, Scale
 from kdlab.export import export
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.foreign_weights import with_foreign_weights
+from kdlab.methods.published_input import warn_of_other_input
 from kdlab.nets import LIMUBERT, HARNet, Mantis, WideResNet
 from kdlab.types import InputError
+from kdlab.views import GramianAngularField, Raw, Resampled
 from tests.configs import config_of
 from tests.conftest import trainer
 
@@ -464,3 +467,64 @@ def test_what_cannot_be_frozen_is_refused():
         Supervised(net, freeze=[name for name, _ in net.named_children()])
     assert all(p.requires_grad for p in net.parameters())
     assert kdlab.ASoftmax(net, freeze="body").frozen_parts == "body"  # methods without teachers have it too
+
+
+def inertial(factor=1.0, names=("ax", "ay", "az", "gx", "gy", "gz"), rate=20.0, **more):
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.3, (36, 6, 120)) + np.array([0, 0, 1, 0, 0, 0])[:, None]
+    x[:, :3] *= factor
+    return ArrayDataModule(
+        x.astype("float32"),
+        np.arange(36) % 3,
+        subject=np.arange(36) // 6,
+        classes=["a", "b", "c"],
+        channels=list(names),
+        sampling_rate=rate,
+        batch_size=8,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "view", "told"),
+    [
+        ({}, "raw", "scaled by numbers of the training windows.*scale: none, or views"),
+        ({"scale": "none"}, "raw", ""),
+        ({"views": {"raw/physical": Raw()}}, "raw/physical", ""),
+        ({"factor": 9.80665, "scale": "none"}, "raw", "an acceleration of 11.*divide m/s2 by 9.80665"),
+        ({"factor": 9.80665, "scale": Scale([0.0] * 6, [9.80665] * 3 + [1.0] * 3)}, "raw", ""),
+        ({"factor": 1000, "views": {"raw/physical": Raw()}}, "raw/physical", "an acceleration of 1.*e.03"),
+        ({"rate": 50.0, "scale": "none"}, "raw", "windows at 50 Hz"),
+        (
+            {"names": [f"{k}_{a}" for k in ("gyr", "acc") for a in "xyz"], "scale": "none"},
+            "raw",
+            "channels gyr_x, .*order",
+        ),
+        ({"rate": 50.0, "views": {"gaf": GramianAngularField(size=8)}}, "gaf", ""),
+        ({"rate": 50.0, "views": {"r": Resampled(20.0, length=40)}}, "r", ""),
+    ],
+)
+def test_windows_that_published_weights_were_not_trained_on_are_told(given, view, told, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("kdlab.methods.published_input.rank_zero_warn", said.append)
+    data = inertial(**given)
+    data.setup("fit")
+    warn_of_other_input("init", LIMUBERT(num_classes=3), view, data)
+    assert len(said) == bool(told)
+    if told:
+        assert re.search(
+            rf"^init: LIMUBERT was trained on acceleration in g and turning in rad/s as .*20 Hz.*{told}", said[0]
+        )
+    warn_of_other_input("init", Mantis(in_channels=6, num_classes=3), view, inertial())  # reads anything
+    assert len(said) == bool(told)
+
+
+def test_a_fit_from_published_weights_tells_of_its_windows_and_arguments(tmp_path):
+    state = {f"transformer.{n}": v for n, v in LIMUBERT().transformer.state_dict().items()}
+    torch.save(state, tmp_path / "limu.pt")
+    module = Supervised(LIMUBERT(heads=8, num_classes=3), init=str(tmp_path / "limu.pt"), freeze="body")
+    with pytest.warns(UserWarning, match="LIMUBERT was published with") as told:
+        trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(module, inertial())
+    text = [str(one.message) for one in told]
+    assert any("LIMUBERT was published with layers=4, heads=4" in one and "has heads=8" in one for one in text)
+    assert any("without gravity" in one for one in text)

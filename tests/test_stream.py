@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+import warnings
 from itertools import pairwise
 
 import lightning.pytorch as pl
@@ -710,3 +711,51 @@ def test_the_benchmark_compares_a_replay_with_the_windows(capsys):
     count, same = re.search(r"torch: (\d+) decisions .*, (\d+) as on the windows", out).groups()
     assert count == same
     assert int(count) > 100
+
+
+def test_dates_of_any_container_are_read(student):
+    _, x = signal(200, RATE)
+    naive = pd.to_datetime(1_700_000_000_000 + np.round(np.arange(200) * 1000 / RATE).astype(np.int64), unit="ms")
+    aware = naive.tz_localize("UTC").tz_convert("Europe/Berlin")
+    kinds = (naive, aware, pd.Series(aware), aware.tolist(), [one.to_pydatetime() for one in naive], naive.to_numpy())
+    ends = [[d.end for d in kdlab.Stream(student, channels=ALL).push(kind, x)] for kind in kinds]
+    assert len(ends[0]) == 4
+    for found in ends:
+        assert found == pytest.approx(ends[0], abs=1e-5)
+    with pytest.raises(InputError, match=r"Stream: times must be dates of one zone"):
+        kdlab.Stream(student, channels=ALL).push([naive[0], aware[1]], x[:2])
+
+
+def test_a_frame_is_not_read_by_place_where_its_names_say_another(student):
+    _, x = signal(200, RATE)
+    own = list(student.channels)
+    frame = pd.DataFrame(x[:, [ALL.index(name) for name in own]], columns=own)
+    found = [d.probabilities for d in kdlab.Stream(student).push(None, frame)]
+    assert found == [d.probabilities for d in kdlab.Stream(student).push(None, frame.to_numpy())]
+    refused = r"columns of the frame must be .*, in this order, but are .*frame.to_numpy\(\)"
+    for other in (frame[own[::-1]], frame.rename(columns={own[0]: "a"})):
+        with pytest.raises(InputError, match=refused):
+            kdlab.Stream(student).push(None, other)
+    with pytest.raises(InputError, match=refused):  # names are given, in another order than the frame's
+        kdlab.Stream(student, channels=own).push(None, frame[own[::-1]])
+    named = frame.rename(columns=dict(zip(own, "ab", strict=True)))
+    assert [d.probabilities for d in kdlab.Stream(student, channels=own).push(None, named)] == found
+    window = frame.iloc[:WINDOW].T
+    np.testing.assert_array_equal(student.probabilities(window), student.probabilities(window.to_numpy()))
+    with pytest.raises(InputError, match=r"Student: rows of the frame must be"):
+        student.predict(window.iloc[::-1])
+
+
+def test_samples_in_another_unit_are_told_once(student):
+    _, x = signal(WINDOW * 45, RATE)
+    usual, mg = kdlab.Stream(student, channels=ALL), kdlab.Stream(student, channels=ALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        usual.push(None, x)
+        mg.push(None, 1000 * x[: WINDOW * 19])
+    with pytest.warns(UserWarning, match=r"Stream: samples: values must be in the units of .* times") as told:
+        mg.push(None, 1000 * x[WINDOW * 19 :])
+    assert len(told) == 1
+    mg.reset()
+    with pytest.warns(UserWarning, match="Stream: samples"):
+        mg.push(None, 1000 * x)

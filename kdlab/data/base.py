@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -179,7 +179,9 @@ class WindowDataModule(LightningDataModule):
         super().__init__()
         _check_numbers(batch_size=(batch_size, 1), num_workers=(num_workers, 0), split_seed=(split_seed, 0))
         _check_numbers(seed=(0 if seed is None else seed, 0))
-        if isinstance(scale, str) and scale not in self.scales():
+        constants = scale.values() if isinstance(scale, Mapping) else [scale]
+        rule = isinstance(scale, str) and scale in self.scales()
+        if not rule and not all(isinstance(constant, Scale) for constant in constants):
             raise InputError(f"scale must be one of {', '.join(self.scales())}, or Scale constants, but got {scale!r}.")
         if mix is not None and batch_size < 2:
             raise InputError(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -316,6 +317,12 @@ class Method(Preparation):
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         if (rate := self.init_lr if self.lr is None else self.lr) is not None:
+            if len(own := sorted({float(group["lr"]) for group in optimizer.param_groups})) > 1:
+                name = f"{type(self).__name__}: {'init_lr' if self.lr is None else 'lr'}"
+                rank_zero_warn(
+                    f"{name} gives all groups of the optimiser the rate {rate:g} in place of their own, "
+                    f"{', '.join(f'{one:g}' for one in own)}. Leave it out to keep these."
+                )
             for group in optimizer.param_groups:
                 group["lr"] = rate
         check_settings(optimizer)

@@ -21,6 +21,7 @@ from torch import Tensor
 from kdlab.files import one_line, read_yaml
 from kdlab.methods.descriptions import check_description, check_progress, check_weights
 from kdlab.nets.base import Backbone, build
+from kdlab.nets.recorded import check_made_alike
 from kdlab.types import InputError, MissingFileError
 
 #: the key of the description in a checkpoint: net, view, classes, data fingerprint, provenance
@@ -138,7 +139,10 @@ def net_of(checkpoint: Mapping[str, Any], what: str, net: Backbone | None = None
             net = build(described["net"], state)
         except InputError as error:
             raise InputError(f"{what}: {error}") from error
+        assign(net, state, what)
+        return net
     assign(net, state, what)
+    check_made_alike(described["net"], net.spec, what)
     return net
 
 

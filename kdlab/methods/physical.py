@@ -95,26 +95,44 @@ def own_scaling(described: Mapping[str, Any], what: str) -> Before | None:
     Raises:
         InputError: when the view of its training is not the window itself, or the numbers are not in the checkpoint.
     """
-    settings, scale = described.get("view_settings") or "", (described.get("fingerprint") or {}).get("scale")
+    settings, fingerprint = described.get("view_settings") or "", described.get("fingerprint") or {}
     if settings.endswith(IN_PHYSICAL_UNITS):
         return None
-    read = _raw(settings)
-    if read is None or not scale:
+    scale = fingerprint.get("scale")
+    if _raw(settings) is None or not scale:
         reads = f"the view {settings}" if settings else f"view {described.get('view')!r}"
         raise InputError(
             f"{what}: units must be 'scaled' for a net that was trained on {reads} of "
             f"{'scaled windows' if scale else 'data that its checkpoint does not describe'}, but got 'physical'. "
             "Leave out units=."
         )
-    numbers = scale.get(read["source"] or next(iter(scale))) or {"offset": [], "divisor": []}
-    channels = range(len(numbers["offset"])) if read["channels"] is None else read["channels"]
-    try:
-        picked = [tuple(float(numbers[key][c]) for c in channels) for key in ("offset", "divisor")]
-    except IndexError:
-        picked = [(), ()]
-    if not picked[0]:
+    if (found := scaling_of(settings, fingerprint)) is None:
         raise InputError(f"{what}: the checkpoint is damaged: its scaling is not that of {settings}. Train it again.")
-    return Before(picked[0], picked[1], bool(numbers.get("clip", False)))
+    return found[2]
+
+
+def scaling_of(settings: str, fingerprint: Mapping[str, Any]) -> tuple[str, list[int], Before | None] | None:
+    """Source, channels and scaling of a raw view; None where they are not known.
+
+    Args:
+        settings: of the view.
+        fingerprint: of the data.
+
+    Returns:
+        The scaling is None for windows in physical units.
+    """
+    read, scale = _raw(settings.removesuffix(IN_PHYSICAL_UNITS)), fingerprint.get("scale")
+    if read is None or not scale:
+        return None
+    source = read["source"] or next(iter(scale))
+    numbers = scale.get(source) or {"offset": [], "divisor": []}
+    channels = list(range(len(numbers["offset"]))) if read["channels"] is None else list(read["channels"])
+    if not channels or max(channels) >= len(numbers["offset"]):
+        return None
+    if settings.endswith(IN_PHYSICAL_UNITS):
+        return source, channels, None
+    offset, divisor = (tuple(float(numbers[key][c]) for c in channels) for key in ("offset", "divisor"))
+    return source, channels, Before(offset, divisor, bool(numbers.get("clip", False)))
 
 
 def _raw(settings: str) -> dict[str, Any] | None:

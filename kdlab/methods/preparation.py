@@ -20,6 +20,7 @@ from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.origins import published_origin
 from kdlab.methods.plans import plan_of
+from kdlab.methods.published_input import warn_of_other_input
 from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
 from kdlab.methods.tensor_files import SUFFIX, read_safetensors
@@ -28,6 +29,7 @@ from kdlab.methods.view_checks import check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
 from kdlab.nets.pretrained import Published
+from kdlab.nets.recorded import check_made_alike
 from kdlab.types import InputError, Windows
 
 #: the files that a run folder to start from is searched for, in this order
@@ -219,6 +221,7 @@ class Preparation(Receiving):
         who = f"{what}: {str(path)!r}"
         if described is None and isinstance(self.net, Published):
             self.net.take_published(checkpoint, who)
+            warn_of_other_input(who, self.net, self.view, windows)
             self.published = published_origin(self.net, path)
             return
         if described is None:
@@ -238,3 +241,4 @@ class Preparation(Receiving):
                 f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
                 f"same architecture. ({str(error).splitlines()[0]})"
             ) from error
+        check_made_alike(described["net"], self.net.spec, who)

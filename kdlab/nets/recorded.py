@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
+from kdlab.types import InputError
+
 _ATTRIBUTE = "_kdlab_made_with"
+_IN_ORDER = ("groups",)  # arguments that are read in their order
+#: what differs between descriptions of nets that compute the same: masks are drawn in training, taps are read beside
+_ASIDE = ("class_path", "module", "dropout", "taps")
 _OTHERS = ("Backbone", "LightningModule")  # the first describe themselves, the others are no nets of an adapter
 
 
@@ -67,17 +72,64 @@ def recorded_arguments(net: nn.Module) -> dict[str, Any] | None:
 def same_net(one: Any, other: Any) -> bool:
     """Are two descriptions of nets the same, as far as both are known?
 
-    A description without arguments, ``{"module": <class>}``, is the same as one with them.
+    A description without arguments, ``{"module": <class>}``, is the same as one with them. The order of arguments does
+    not count, that of the groups of channels does, which are places in a window.
 
     >>> same_net({"module": "a.B"}, {"class_path": "a.B", "init_args": {"width": 3}}), same_net({"module": "a.B"}, 3)
     (True, False)
+    >>> same_net({"groups": {"left": 3, "right": 3}}, {"groups": {"right": 3, "left": 3}})
+    False
     """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if set(one) == {"module"} or set(other) == {"module"}:
             names = [described.get("module", described.get("class_path")) for described in (one, other)]
             return bool(names[0] == names[1])
-        return one.keys() == other.keys() and all(same_net(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(_same(key, one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_net, one, other))
     return bool(one == other)
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name in _IN_ORDER and isinstance(one, Mapping) and isinstance(other, Mapping) and list(one) != list(other):
+        return False
+    return same_net(one, other)
+
+
+def check_made_alike(described: Any, given: Any, who: str) -> None:
+    """Refuse weights that fit a net by their shapes, and are of a net that computes something else with them.
+
+    Compared are the arguments that both descriptions have, at all levels, but for those that change nothing in what a
+    net computes from a window. Names of classes may differ: a script's class is another one elsewhere.
+
+    Args:
+        described: the net of the checkpoint.
+        given: the net that has its weights now.
+        who: the checkpoint, for the message.
+
+    Raises:
+        InputError: naming the arguments.
+    """
+    if found := list(_differences(described, given)):
+        each = ", ".join(f"{name}={there!r:.80}, not {here!r:.80}" for name, there, here in found[:4])
+        raise InputError(
+            f"{who} must hold the weights of a net that is made as this one, but its net has {each}. Make the net with "
+            "these arguments, or take a checkpoint of this one."
+        )
+
+
+def _differences(one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of the arguments that differ."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return
+    for name in one:
+        if name in _ASIDE or name not in other:
+            continue
+        pair = one[name], other[name]
+        if all(isinstance(value, Mapping) for value in pair) and name not in _IN_ORDER:
+            yield from _differences(*pair)
+        elif not _same(name, *pair):
+            yield name, *pair
 
 
 def is_complete(described: Any) -> bool:

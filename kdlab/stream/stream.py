@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from kdlab.data.amplitude import warn_of_another_size
 from kdlab.data.recordings.grid import Grid, regular
 from kdlab.data.recordings.report import TimeReport
 from kdlab.data.recordings.resample import BORDER, Piece
@@ -20,7 +21,7 @@ from kdlab.stream.incoming import Incoming
 from kdlab.stream.pushed import Pushed
 from kdlab.stream.rates import checked, latency, rate_of
 from kdlab.stream.ring import Ring, Window
-from kdlab.stream.student import Student
+from kdlab.stream.student import MANY, Student
 from kdlab.types import InputError
 
 ROWS = 4096  # rows that are resampled at a time
@@ -120,7 +121,7 @@ class Stream:
             raise InputError(f"Stream: resample must be linear or polyphase, but got {resample!r}. Use one of them.")
         declared = None if recorded_at == "found" else rate if recorded_at is None else recorded_at
         self.student, self.hop, self.smooth, self.dwell = student, int(hop), int(smooth), float(dwell)
-        names = student.channels if channels is None else channels
+        names, self._named = student.channels if channels is None else channels, channels is not None
         self.given = [names] if isinstance(names, str) else list(names)
         self.grid = Grid(
             rate=rate,
@@ -138,8 +139,9 @@ class Stream:
         """Begin again, with the next sample as the first."""
         grid, student = self.grid, self.student
         channels, window = student.shape
+        self._squares: NDArray[np.float64] = np.zeros(channels)
         self.report, self.decided, self.undecided = TimeReport(grid.channels), 0, 0
-        self._incoming = Incoming(self.given, grid)
+        self._incoming = Incoming(self.given, grid, self._named)
         self._ring = Ring(window, self.hop, channels, np.float64 if student.form.exact else np.float32)
         self._begin, self._row, self._last = math.nan, 0, math.nan
         self._stable = Stable(self.smooth, self.dwell, student.classes, student.many_labels)
@@ -218,9 +220,19 @@ class Stream:
             names = ", ".join(name for name, gone in zip(self.grid.channels, missing, strict=True) if gone)
             return Decision(start, end, reason="gap" if window.border.any() else f"missing {names}")
         self.decided += 1
+        self._see(window.signal)
         found = self.student.probabilities(window.signal.T)
         mean, label, stable = self._stable.add(end, found)
         return Decision(start, end, label, tuple(mean.tolist()), stable)
+
+    def _see(self, signal: NDArray[Any]) -> None:
+        """Tell where the first windows have other values than those of training, as in another unit."""
+        if self.decided > MANY:
+            return
+        self._squares += np.square(signal, dtype=np.float64).mean(axis=0)
+        usual = self.student.root_mean_square
+        if self.decided == MANY and usual is not None:
+            warn_of_another_size(np.sqrt(self._squares / MANY), usual, self.student.channels, "Stream: samples")
 
 
 def _resampler(grid: Grid, report: TimeReport) -> Pushed[Piece, Piece]:

@@ -19,7 +19,7 @@ from kdlab.stream.forms import Form
 from kdlab.types import InputError, plain_array
 
 _BATCH = 256  # windows of one forward pass
-_MANY = 20  # windows from which on their size is compared with that of training
+MANY = 20  # windows from which on their size is compared with that of training
 Label = str | tuple[str, ...]  #: a class; with any number of labels per window, all classes that are present
 
 
@@ -76,6 +76,12 @@ class Student:
         return tuple(int(n) for n in self.card["input"]["shape"][1:])
 
     @property
+    def root_mean_square(self) -> NDArray[np.float64] | None:
+        """Of the channels in training, ``(C,)``, or None."""
+        found = [channel.get("root_mean_square") for channel in self.card["channels"]]
+        return None if None in found else np.array(found, np.float64)
+
+    @property
     def many_labels(self) -> bool:
         """Whether a window may have any number of classes."""
         return self.card.get("labels") == "many"
@@ -126,9 +132,9 @@ class Student:
         """
         windows = self._windows(x, channels)
         batch = windows if windows.ndim > len(self.shape) else windows[None]
-        usual = [channel.get("root_mean_square") for channel in self.card["channels"]]
-        if len(batch) >= _MANY and None not in usual:
-            warn_of_another_size(root_mean_square(batch), np.array(usual, np.float64), self.channels, "Student: x")
+        usual = self.root_mean_square
+        if len(batch) >= MANY and usual is not None:
+            warn_of_another_size(root_mean_square(batch), usual, self.channels, "Student: x")
         logits = np.concatenate([self.form(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)])
         return logits if windows.ndim > len(self.shape) else logits[0]
 
@@ -136,6 +142,7 @@ class Student:
         """The channels that the student reads, finite, in the precision of the form."""
         array, shape = plain_array(x, "Student: x"), self.shape
         axis = -len(shape)
+        check_labels(getattr(x, "index", None), channels, self.channels, "Student: rows of the frame")
         if array.ndim in (len(shape), len(shape) + 1) and channels is not None:
             array = np.take(array, places(channels, self.channels, array.shape[axis], "Student", "x"), axis=axis)
         if array.ndim not in (len(shape), len(shape) + 1) or array.shape[axis:] != shape or 0 in array.shape:
@@ -168,6 +175,29 @@ def label_of(probabilities: NDArray[Any], classes: Sequence[str], many: bool) ->
     if not many:
         return classes[int(found)]
     return tuple(name for name, there in zip(classes, found.tolist(), strict=True) if there)
+
+
+def check_labels(labels: Any, given: Sequence[str] | None, wanted: Sequence[str], what: str) -> None:
+    """Refuse a data frame whose own names of channels are not those that its values are read as, by their places.
+
+    Args:
+        labels: of the frame, columns or index; None: it is none. Whole numbers are no names.
+        given: names that the caller gave; they replace others, but not another order of the same.
+        wanted: names without them.
+        what: in the message.
+
+    Raises:
+        InputError: naming both.
+    """
+    names = [] if labels is None or callable(labels) else list(labels)
+    if not names or not all(isinstance(name, str) for name in names):
+        return
+    read = [given] if isinstance(given, str) else list(wanted if given is None else given)
+    if names != read and (given is None or sorted(names) == sorted(read)):
+        raise InputError(
+            f"{what} must be {', '.join(read)}, in this order, but are {', '.join(names)}. Name them with "
+            "channels=, pick them from the frame, or pass frame.to_numpy() where they are these by their places."
+        )
 
 
 def places(given: Sequence[str], wanted: Sequence[str], width: int, who: str, what: str) -> list[int]:

@@ -102,6 +102,8 @@ class HARNet(Published):
         "internal academic non-commercial research; passed on only for such research, under the same licence. "
         "Copyright 2022, University of Oxford."
     )
+    kinds: ClassVar[tuple[str, ...]] = ("acc",) * 3
+    rate: ClassVar[float] = _RATE
     dropped: ClassVar[tuple[str, ...]] = ("aot_h.", "scale_h.", "permute_h.", "time_w_h.", "classifier.")
 
     def __init__(self, seconds: Literal[5, 10, 30] = 10, in_channels: int = 3, num_classes: int = 10) -> None:

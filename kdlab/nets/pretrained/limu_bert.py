@@ -114,7 +114,10 @@ class LIMUBERT(Published):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("xu2021limu",)
+    unseen: ClassVar[tuple[str, ...]] = ("layers", "heads")
     licence: ClassVar[str] = "LIMU-BERT: MIT (dapowan/LIMU-BERT-Public, LICENSE.md). Copyright 2023, dapowan."
+    kinds: ClassVar[tuple[str, ...]] = ("acc",) * 3 + ("gyr",) * 3
+    rate: ClassVar[float] = 20
     dropped: ClassVar[tuple[str, ...]] = ("fc.", "linear.", "norm.", "decoder.", "classifier.")
 
     def __init__(

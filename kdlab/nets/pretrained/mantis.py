@@ -212,6 +212,7 @@ class Mantis(Published):
     """
 
     paper: ClassVar[tuple[str, ...]] = ("feofanov2025mantis",)
+    unseen: ClassVar[tuple[str, ...]] = ("heads",)
     licence: ClassVar[str] = (
         "Mantis: MIT (vfeofanov/mantis, LICENSE and pyproject.toml); its README names both MIT (badge) and the Apache "
         "License 2.0 (at commit 9ecf1f1); the card of the file, paris-noah/Mantis-8M, was not read. Copyright 2024, "

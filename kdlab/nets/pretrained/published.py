@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from kdlab.nets.base import Backbone
@@ -27,10 +29,16 @@ class Published(Backbone):
     Attributes:
         licence: of the weights, as their authors word it.
         dropped: beginnings of names in the file that belong to heads of the pre-training, which this net does not have.
+        kinds: of each channel, ``"acc"`` (g) or ``"gyr"`` (rad/s); empty where any will do.
+        rate: of the windows in Hz; without ``kinds`` any will do.
+        unseen: arguments that the weights do not show; their defaults are those of the pre-training.
     """
 
     licence: ClassVar[str] = ""
     dropped: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ()
+    rate: ClassVar[float] = 0.0
+    unseen: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def own_name(cls, name: str) -> str:
@@ -88,6 +96,14 @@ class Published(Backbone):
             raise InputError(f"{who}: the weights must be finite, but {_listed(broken)} are not. Get the file again.")
         self.load_state_dict({name: given[name] for name in expected}, strict=False)
         self.standardize.fill()
+        usual = inspect.signature(type(self).__init__).parameters
+        given = {name: self.spec["init_args"][name] for name in self.unseen}
+        if other := [f"{name}={value}" for name, value in given.items() if value != usual[name].default]:
+            published = ", ".join(f"{name}={usual[name].default}" for name in self.unseen)
+            rank_zero_warn(
+                f"{who}: {net} was published with {published}, which its weights do not show, but this one has "
+                f"{', '.join(other)}."
+            )
 
     def _variant(self) -> str:
         """The arguments that decide about the shapes, for messages."""
