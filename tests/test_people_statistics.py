@@ -17,6 +17,7 @@ from kdlab.study.holm import holm
 from kdlab.study.matched import matched_pairs
 from kdlab.study.paper import Paper, read_paper
 from kdlab.study.people import check_counts, counted, f1_scores, hidden_folds, macro_f1, pseudonym, with_pseudonyms
+from kdlab.study.people_bootstrap import Sample, inference
 from kdlab.study.people_differences import people_comparisons, people_difference, people_needed
 from kdlab.study.report import write_report
 from kdlab.types import InputError
@@ -582,3 +583,10 @@ def test_wrong_pairs_are_refused(compare, message):
         read_paper(
             {"compare": compare, "students": {"kd": {}, "scratch": {}}}, ["students"], ["kd", "scratch"], "s.yaml"
         )
+
+
+def test_people_who_are_alike_are_named_as_the_reason():
+    pairs = {(str(p), f"fold{p // 2}", 0): 0.1 * (p == 3) for p in range(8)}
+    low, high, p, method = inference(Sample.of(pairs), 0.95, 1000)
+    assert (low, high, p) == (None, None, None)
+    assert method == "too few people for this confidence (7 of 8 are alike), so no interval"

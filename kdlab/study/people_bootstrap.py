@@ -103,7 +103,9 @@ def inference(
     low = float(np.quantile(t, (1 - confidence) / 2, method="lower"))
     high = float(np.quantile(t, (1 + confidence) / 2, method="higher"))
     if not (math.isfinite(low) and math.isfinite(high)):
-        return None, None, None, "too few people for this confidence, so no interval"
+        alike = int(np.isclose(means[:, None], means, rtol=0, atol=1e-12).sum(1).max())
+        ties = f" ({alike} of {n} are alike)" if alike > 1 else ""
+        return None, None, None, f"too few people for this confidence{ties}, so no interval"
     place = centre / error
     beyond = int((t >= place).sum() if place > 0 else (t <= place).sum())
     nets = sum(map(len, sample.nets))
