@@ -46,7 +46,8 @@ def summed(
         total.update({"short": len(short), "samples in short": sum(short), "segments": len(one.segments)})
         rates += [float(report["rate"])] if report["with_times"] and report["rate"] else []
     if rates:
-        rank_zero_info(f"{name}: the times are at {min(rates):.4g} to {max(rates):.4g} Hz")
+        ends = " to ".join(dict.fromkeys(f"{rate:.4g}" for rate in (min(rates), max(rates))))
+        rank_zero_info(f"{name}: the times are at {ends} Hz")
     if total["short"]:
         rank_zero_info(
             f"{name}: {total['short']} of {total['segments']} stretches of one person and session are shorter "
