@@ -53,6 +53,10 @@ def written(root):
             "students": {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}, "init": "scratch"}},
             "tune": {"trials": 3, "round": 2, "on": ["scratch"], "people": "fold"},
         },
+        {
+            "students": {"kd": {"config": "student.yaml", "teachers": {"raw": "scratch"}}},
+            "tune": {"trials": 3, "round": 2, "on": ["scratch", "kd"]},
+        },
     ],
 )
 def test_the_names_of_all_jobs_are_known_beforehand(here, changes):  # noqa: F811

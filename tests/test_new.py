@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,44 @@ def test_raw_files_of_a_device_have_labels_in_tables_beside_them(here, capsys):
     assert "classes   2, windows each: rest" in capsys.readouterr().out
     data = read("f/data.yaml")["data"]["init_args"]
     assert (data["suffixes"], data["intervals"]) == ([".cwa"], {"file": "{name}_labels.csv"})
+
+
+def without_labels(kind, y):
+    gone = np.arange(len(y)) % 5 == 0
+    words = np.array(["sit", "walk"])[y]
+    return {"-1": np.where(gone, -1, y), "nan": np.where(gone, np.nan, y), "empty": np.where(gone, "", words)}[kind]
+
+
+@pytest.mark.parametrize("kind", ["-1", "nan", "empty"])
+def test_windows_without_a_label_are_said_in_one_line(here, capsys, kind):
+    """The line that the refusal recommends writes a study that runs."""
+    x, y, who = windows()
+    np.savez("some.npz", x=x, y=without_labels(kind, y), subject=who)
+    words = ["some", "--data", "some.npz", "--rate", "20"]
+    line = "--set 'unlabelled={missing: true}'"
+    message = refusal(*words)
+    assert "y must have a label for each window, but 20 of 96 have none" in message
+    assert f"Write {line}:" in message
+    assert line in refusal(*words, "--set", "unlabelled={labelled: 2}")
+    main([*words, *shlex.split(line)])
+    said = capsys.readouterr().out
+    assert "classes   2, windows each: " in said and " 38, " in said  # noqa: PT018
+    assert "no label  20 windows" in said
+    assert read("some/data.yaml")["data"]["init_args"]["unlabelled"] == {"missing": True}
+    if kind == "-1":
+        study(["some/study.yaml", "--dry-run"], cli.run, cli.check, cli.build)
+        assert "36 jobs" in capsys.readouterr().out
+
+
+def test_a_class_that_is_none_is_without_a_label(here):
+    x, y, who = windows(classes=3)
+    np.savez("some.npz", x=x, y=np.array(["null_", "sit", "walk"])[y], subject=who)
+    words = ["some", "--data", "some.npz", "--rate", "20", "--set"]
+    for given in ("unlabelled=3", "unlabelled=[missing]"):
+        assert "--set unlabelled must be a mapping" in refusal(*words, given)
+    assert "Did you mean 'missing'?" in refusal(*words, "unlabelled={mising: true}")
+    main([*words, "unlabelled={classes: [null_]}"])
+    assert "num_classes: 2" in Path("some/scratch.yaml").read_text(encoding="utf-8")
 
 
 def test_nothing_is_replaced_and_wrong_words_are_refused(here):

@@ -537,7 +537,8 @@ def test_a_pair_is_shown_where_the_second_was_trained_longer_and_left_out_where_
         ("tpkd", "amd"): "400 / 800",
         ("kd", "tpkd"): "400 / 400",
     }
-    assert "Without runs to pair so far: amd minus kd." in text
+    assert "Not paired: amd minus kd (amd had 800 updates, kd 400)." in text
+    assert "so far" not in text
     assert "a gain is not that of updates" in text
     equal = written(tmp_path / "b", study_rows(), paper=paper)
     assert "updates of both" not in equal
@@ -555,6 +556,38 @@ def test_pairs_agree_in_their_labels():
     ]
     found = matched_pairs(conditions(rows), [("kd", "amd")], "test_accuracy")
     assert [pair.titles for pair in found] == [("kd (size=1)", "amd (size=1)"), ("kd (size=3)", "amd (size=3)")]
+
+
+def labelled(**axes):
+    """Rows of some runs, each with two labels of its axis; an empty axis: without labels."""
+    return [
+        {**row, "labels": {axis: label} if axis else {}}
+        for run, axis in axes.items()
+        for label, seed in (("1", 0), ("3", 5))[: 2 if axis else 1]
+        for row in rows_of(drawn(seed + RUNS[run][0]), run)
+    ]
+
+
+def test_a_pair_that_no_run_can_bring_has_its_reason(tmp_path):
+    rows = labelled(kd="size", amd="", scratch="depth")
+    text = written(tmp_path, rows, paper=Paper(compare=(("amd", "kd"), ("scratch", "kd"), ("tpkd", "kd"))))
+    assert (
+        "Not paired: amd minus kd (kd has several labels; write [kd, amd]); scratch minus kd (both have several "
+        "labels, of different axes)." in text
+    )
+    assert "Without runs to pair so far: tpkd minus kd." in text
+    turned = written(tmp_path, rows, paper=Paper(compare=(("kd", "amd"),)))
+    assert len(table(turned, "Matched pairs")) == 2
+    assert "Not paired" not in turned
+
+
+@pytest.mark.parametrize("pair", [("kd", "scratch"), ("scratch", "kd")])
+def test_a_pair_with_labels_is_counted_once_with_the_table(tmp_path, pair):
+    text = written(tmp_path, labelled(kd="size", scratch="size"), paper=Paper(compare=(pair,)))
+    lines = table(text, "Matched pairs")
+    assert len(lines) == len(table(text, "Differences over people")) == 2
+    assert all(line["p (Holm, pairs and table)"] == line["p (Holm, pairs)"] for line in lines)
+    assert any(line["p (Holm, pairs)"] not in ("< .001", "1.000") for line in lines)
 
 
 def test_the_files_do_not_depend_on_the_order_of_rows(tmp_path):

@@ -628,6 +628,38 @@ def test_a_warm_start_is_trained_with_its_own_settings_and_labels_are_rows(tmp_p
         assert trial.config["model"]["init_args"]["student_init"] == str(start.folder)
 
 
+@pytest.mark.parametrize("size", ["own", "of a teacher"])
+def test_a_row_that_teaches_is_trained_with_and_without_its_choice(here, monkeypatch, size):
+    """``on`` names the student of a tuned row, or a tuned teacher has learned from one: each is a job of its own."""
+    students = {"kd_self": {"config": "student.yaml", "teachers": {"raw": "scratch"}}}
+    tune = {"on": ["scratch", "kd_self"], "own": {"scratch": TUNE["own"]["scratch"], "students": TUNE["own"]["kd"]}}
+    changes = {"teachers": {}, "students": students, "tune": tune}
+    if size == "of a teacher":
+        students = {"kd": {"config": "student.yaml", "teachers": {"raw": "teacher"}}}
+        own = {**TUNE["own"], "teacher": {"model.lr": [0.01, 0.1]}}
+        teacher = {"teacher": {"config": "student.yaml", "teachers": {"raw": "scratch"}}}
+        changes = {"teachers": teacher, "students": students, "tune": {"on": ["scratch"], "own": own}}
+    ran, place = made_up(monkeypatch), here / "runs/toy/tuned"
+    _, settings = settings_of(here, **changes)
+    find(settings, None, place, command="")
+    planned, found = look_up(settings)
+    assert len(ran) == len(set(ran)) == len(planned.jobs) == len(found.rows)
+    folders = {str(job.folder) for job in planned.jobs.values()}
+    for job in planned.jobs.values():
+        for name in job.needs:
+            assert str(planned.jobs[name].folder) in json.dumps(job.config["model"])
+    assert len(folders) == len(ran)
+    plain, chosen = (planned.jobs[f"tune:scratch/half_a/seed0{tag}"] for tag in ("", "/chosen"))
+    decay = planned.chosen["half_a/own/scratch"].values["model.init_args.optimizer.init_args.weight_decay"]
+    optimizers = [job.config["model"]["init_args"]["optimizer"]["init_args"] for job in (plain, chosen)]
+    assert [one["weight_decay"] for one in optimizers] == [0.0001, decay]
+    files = files_of(here)
+    again = settings_of(here, **changes)[1]
+    check_space(again.tuning, lambda words: None)  # its jobs are none of the plan
+    find(again, None, place, command="")
+    assert (len(ran), files_of(here)) == (len(set(ran)), files)
+
+
 def test_a_teacher_that_is_named_is_tuned_first(tmp_path, monkeypatch):
     made_up(monkeypatch)
     own = {**TUNE["own"], "teacher": {"model.lr": {"low": 0.01, "high": 0.2, "log": True}}}

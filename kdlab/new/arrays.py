@@ -15,8 +15,23 @@ from numpy.typing import NDArray
 from kdlab.data import ArrayDataModule
 from kdlab.data.arrays import of_columns
 from kdlab.data.complete import without_gaps
+from kdlab.data.identity import labels as coded
+from kdlab.data.identity import no_label_words
 from kdlab.data.npz import arrays_in
-from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, names_given, number, place, read_rate
+from kdlab.data.unlabelled import NO_LABEL
+from kdlab.new.found import (
+    NONE,
+    UNKNOWN,
+    Found,
+    Questions,
+    described,
+    made,
+    names_given,
+    number,
+    place,
+    read_rate,
+    unlabelled_of,
+)
 from kdlab.types import InputError
 
 _RATE = re.compile(r"f_?s|sr|hz|rate|freq(uency)?|sampl\w*_?(rate|freq\w*)|\w+_hz", re.IGNORECASE)
@@ -67,13 +82,14 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
             "--labels must be one label for each window, because the views and methods of this study need one, but got "
             f"{keys['y']} {labels.shape}. {of_columns(labels, keys['y'])}"
         )
+    _refuse_unlabelled(labels, keys["y"], more)
     unused, rates = _unused(stored, keys), _other_rates(stored, rate)
     damaged = sum(int((~without_gaps(stored[name])).sum()) for name in (x, "x_test") if name in stored)
     unnamed = channels is None and "channels" not in stored
     stored.clear()  # the data module reads the file itself
     if damaged:
         arguments.setdefault("missing", "drop")
-    found = described(arguments, ArrayDataModule(**arguments), rate)
+    found = described(arguments, made(ArrayDataModule, arguments), rate)
     own = ", with a split of its own" if found.windows.test is not None else ""
     found.lines.insert(0, f"file      {path.name}: {', '.join(f'{o} = {n}' for o, n in keys.items())}; {layout}{own}")
     found.lines.append(f"gaps      {damaged} windows with missing samples")
@@ -89,6 +105,27 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     if rate == UNKNOWN:
         found.doubts.append("the sampling rate is unknown, and so it is to whoever gets a student")
     return found
+
+
+def _refuse_unlabelled(values: NDArray[Any], name: str, more: dict[str, Any]) -> None:
+    """Refuse windows without a label, where it is not said what becomes of them."""
+    unlabelled = unlabelled_of(more)
+    if unlabelled is not None and unlabelled.missing:
+        return
+    if values.dtype.kind in "iuf":
+        count = int(np.count_nonzero((values == NO_LABEL) | (values != values)))
+    else:
+        classes = more.get("classes")
+        nothing = no_label_words(more.get("no_label"))
+        count = sum(
+            coded(values, "y", nothing=nothing, classes=classes if isinstance(classes, list) else ()).missing.values()
+        )
+    if count:
+        raise InputError(
+            f"--labels: {name} must have a label for each window, but {count} of {len(values)} have none (-1, NaN or "
+            "an empty word). Write --set 'unlabelled={missing: true}': they train students through their teachers "
+            "alone. Or leave these windows out of the file."
+        )
 
 
 def _stored(path: Path) -> dict[str, NDArray[Any]]:

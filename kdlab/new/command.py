@@ -29,7 +29,7 @@ from kdlab.types import InputError, MissingFileError
 
 #: arguments that are classes, which are written into data.yaml by hand, or that options set
 _WRITTEN = (
-    *("views", "augment", "mix", "corruption", "unlabelled", "cross_fit", "path", "root", "keys", "channels"),
+    *("views", "augment", "mix", "corruption", "cross_fit", "path", "root", "keys", "channels"),
     *("sampling_rate", "x", "y", "x_test", "y_test", "x_unlabelled", "subject_test", "subject_unlabelled", "x_predict"),
 )
 _ARRAYS = (".npz", ".npy")

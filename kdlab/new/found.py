@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from kdlab.data import WindowDataModule
+from kdlab.data import Unlabelled, WindowDataModule
 from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
+from kdlab.data.label_rows import without_label
 from kdlab.data.windows import WindowSet
 from kdlab.new.doubts import doubts_of
+from kdlab.study.known import refuse_unknown
 from kdlab.types import InputError
 
 T = TypeVar("T")
+M = TypeVar("M", bound=WindowDataModule)
 FEW_PEOPLE, FEW_WINDOWS = 8, 20
 #: of ``--people``, ``--rate`` and ``--time``: there is none, or it is not known
 NONE, UNKNOWN = "none", "unknown"
@@ -67,8 +70,11 @@ def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) ->
     people = found.people
     each = _few([f"{name} {count}" for name, count in people.items()])
     lines.append(f"people    {len(people)}, windows each: {each}" if people else "people    unknown")
-    counts = np.bincount(windows.target, minlength=len(windows.classes))
+    bare = without_label(windows.target)
+    counts = np.bincount(windows.target[~bare], minlength=len(windows.classes))
     lines.append(f"classes   {len(counts)}, windows each: {_few(list(map(_counted, windows.classes, counts)))}")
+    if bare.any():
+        lines.append(f"no label  {np.count_nonzero(bare)} windows, which train students through their teachers alone")
     if not people:
         doubts.append("people are unknown: the table will not show how it would be with new people")
     elif len(people) < FEW_PEOPLE:
@@ -78,6 +84,29 @@ def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) ->
             doubts.append(f"class {name} has {counts[label]} windows")
     doubts.extend(doubts_of(windows))
     return found
+
+
+def made(kind: Callable[..., M], arguments: Mapping[str, Any]) -> M:
+    """A data module of the arguments that are written into ``data.yaml``."""
+    unlabelled = unlabelled_of(arguments)
+    return kind(**{**arguments, **({} if unlabelled is None else {"unlabelled": unlabelled})})
+
+
+def unlabelled_of(arguments: Mapping[str, Any]) -> Unlabelled | None:
+    """The windows without a label that arguments of a data module declare.
+
+    Raises:
+        InputError: they are no mapping of what `Unlabelled` takes.
+    """
+    given = arguments.get("unlabelled")
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"--set unlabelled must be a mapping, but got {given!r:.40}. Write --set 'unlabelled={{missing: true}}'."
+        )
+    refuse_unknown(given, [one.name for one in fields(Unlabelled)], "--set unlabelled")
+    return Unlabelled(**given)
 
 
 def _counted(name: str, count: int) -> str:

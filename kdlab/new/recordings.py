@@ -17,7 +17,7 @@ from kdlab.data.recordings.raw import UNITS
 from kdlab.data.recordings.rows import opened
 from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.who import candidates, fused_pieces, named_like_a_person
-from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, names_given, number, place, read_rate
+from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, made, names_given, number, place, read_rate
 from kdlab.types import InputError
 
 TABLES = (".csv", ".txt", ".tsv", ".dat")  # one of which may hold several people
@@ -70,7 +70,7 @@ def from_recordings(root: Path, given: argparse.Namespace, more: dict[str, Any])
         **time,
         **more,
     }
-    module = RecordingDataModule(**arguments)
+    module = made(RecordingDataModule, arguments)
     found = _with_gaps(module, described(arguments, module, rate), files)
     found.doubts.extend(_of_folders([file.relative_to(root) for file in files], people.get("subject", {}), labels))
     return found

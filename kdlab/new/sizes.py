@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdlab.data.splits import make_split
-from kdlab.new.found import Found
+from kdlab.new.found import Found, unlabelled_of
+from kdlab.quiet import quieted
 from kdlab.study.folds import make_folds
 from kdlab.study.keys import LEAVE_ONE_OUT
 from kdlab.types import InputError
@@ -65,13 +66,16 @@ def sizes_of(found: Found) -> Sizes:
             f"--set drop_classes, unknown_classes: must be classes of the data, {', '.join(windows.classes)}, but got "
             f"{', '.join(strange)}. Correct it."
         )
-    out = {*dropped, *given, *unknown}
+    unlabelled = unlabelled_of(found.init_args)
+    nameless = [] if unlabelled is None else unlabelled.names(windows)
+    out = {*dropped, *given, *unknown, *nameless}
     if len(windows.classes) - len(out) < 2:
         raise InputError(
             f"--labels: at least 2 classes must be there, each of 2 people, but got {', '.join(windows.classes)}"
             f"{f', without {sorted(out)}' if out else ''}. Name the activity, or record more people."
         )
-    folds, split, train = _folds(found, dropped, own)
+    with quieted(reports=False):  # of splits that are tried
+        folds, split, train = _folds(found, dropped, own)
     batch = int(found.init_args.get("batch_size", 64))
     while "batch_size" not in found.init_args and (
         (batch > 16 and train < 8 * batch) or (batch > 2 and train < 2 * batch)
@@ -149,5 +153,8 @@ def _training(found: Found, dropped: list[str], tested: list[str] | None, split:
     seed = split.get("split_seed", arguments.get("split_seed", 0))
     more = {name: value for name, value in split.items() if name != "split_seed"}
     given = {**more, **given, **({"test_subjects": tested} if tested else {}), "seed": seed}
-    parts = make_split(found.windows, dropped=list(map(place, out)), unknown=list(map(place, unknown)), **given)
+    unlabelled = unlabelled_of(arguments)
+    parts = make_split(
+        found.windows, unlabelled=unlabelled, dropped=list(map(place, out)), unknown=list(map(place, unknown)), **given
+    )
     return len(parts.rows["train"])

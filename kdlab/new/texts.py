@@ -86,6 +86,7 @@ def _data(found: Found, sizes: Sizes) -> str:
         "drop_classes": "of one person alone: no net can learn them from some people and be tested on others",
         "val_count": "people who validate",
         "missing": "leaves out windows with missing samples",
+        "unlabelled": "windows that train students through their teachers alone",
         "step": "samples from one window to the next",
         "window": "samples",
         "dataset": "a name for the data: a teacher of other data is refused, and cards of students tell it",

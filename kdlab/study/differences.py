@@ -53,15 +53,20 @@ def partner(condition: Condition, known: Iterable[Condition], run: str) -> Condi
 
     None where there is none, where it is the condition itself, and where two would do equally well.
     """
+    nearest = nearest_of(condition, known, run)
+    return nearest[0] if len(nearest) == 1 else None
+
+
+def nearest_of(condition: Condition, known: Iterable[Condition], run: str) -> list[Condition]:
+    """The conditions of another run that would do equally well as the one to compare with."""
     if condition.run == run:
-        return None
+        return []
     best: dict[int, list[Condition]] = defaultdict(list)
     for other in known:
         common = condition.labels.keys() & other.labels.keys()
         if other.run == run and all(condition.labels[axis] == other.labels[axis] for axis in common):
             best[len(common)].append(other)
-    nearest = best[max(best)] if best else []
-    return nearest[0] if len(nearest) == 1 else None
+    return best[max(best)] if best else []
 
 
 def comparisons(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kdlab.study.conditions import Condition
-from kdlab.study.differences import Difference, paired_difference, partner
-from kdlab.study.equal_updates import longer
+from kdlab.study.differences import Difference, nearest_of, paired_difference, partner
+from kdlab.study.equal_updates import longer, updates_cell
 from kdlab.study.people_differences import PeopleDifference, people_difference
 
 
@@ -58,3 +58,31 @@ def matched_pairs(
                 people = people_difference(condition.rows, other.rows, confidence)
                 found.append(Pair(condition, other, folds, people))
     return found
+
+
+def never_paired(known: Sequence[Condition], compare: Iterable[tuple[str, str]]) -> list[str]:
+    """The pairs that no further run can bring, each with the reason.
+
+    Args:
+        known: the conditions of a study.
+        compare: pairs of runs.
+    """
+    found: dict[str, None] = {}
+    for first, second in compare:
+        for condition in known:
+            if condition.run == first and (reason := _reason(condition, known, second)):
+                found[f"{first} minus {second} ({reason})"] = None
+    return list(found)
+
+
+def _reason(condition: Condition, known: Sequence[Condition], run: str) -> str:
+    """Why a condition has no pair in a run that has results; empty where it has one, or may get one."""
+    nearest = nearest_of(condition, known, run)
+    if len(nearest) > 1:
+        turned = all(partner(other, known, condition.run) is not None for other in nearest)
+        some = f"{run} has several labels; write [{run}, {condition.run}]"
+        return some if turned else "both have several labels, of different axes"
+    if nearest and longer(condition.rows, nearest[0].rows):
+        other = nearest[0]
+        return f"{condition.title} had {updates_cell(condition)} updates, {other.title} {updates_cell(other)}"
+    return ""

@@ -75,6 +75,7 @@ from kdlab.study.study_file import read_study_file
 from kdlab.types import InputError, MissingFileError
 
 NEEDED = "needed"  # `Job.trial` of a teacher, or of weights to start from, that trials need
+CHOSEN = "chosen"  # likewise, with the settings that are chosen for it, where other trials need it without them
 COPY = 10_000  # the seed of a copy of a run differs by so much
 LONGEST = 255  # bytes in the name of a folder
 
@@ -94,7 +95,7 @@ class Job:
     needs: tuple[str, ...]
     shared: bool
     hashed_for: str = ""  # the study for whose tables people are hashed; empty: they keep their names
-    trial: str = ""  # of a tuning: its stage and number, or `NEEDED`; its test windows are not read
+    trial: str = ""  # of a tuning: its stage and number, `NEEDED` or `CHOSEN`; its test windows are not read
     measure: tuple[str, ...] = ()  # of `kdlab.study.measured.MEASURES`
     updates: int | None = None  # in total, in a study with updates
     warm: int = 0  # those of its warm start
@@ -268,7 +269,7 @@ class Study:
         # before the folders of this place are put into the config
         key, digests = digest(identity), digests_of(identity)
         parts = [fold] if fold else []
-        parts += [trial] if trial not in ("", NEEDED) else []
+        parts += [trial] if trial not in ("", NEEDED, CHOSEN) else []
         parts += ["shared" if shared else f"seed{seed}", key]
         place = Path(self.name, run.name, ",".join(f"{a}={v}" for a, v in labels.items()), "-".join(parts))
         _check_length(place, f"{self.file}: {name}")

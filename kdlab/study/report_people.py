@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from kdlab.study.conditions import Condition
+from kdlab.study.differences import compared
 from kdlab.study.equal_updates import other_updates, updates_cell
 from kdlab.study.holm import holm
+from kdlab.study.matched import never_paired
 from kdlab.study.people import f1_scores
 from kdlab.study.people_differences import PeopleDifference
 from kdlab.study.report_cells import (
@@ -88,7 +90,11 @@ def pair_section(study: Findings) -> list[str]:
         for pair in study.pairs
     ]
     done = {(pair.first.run, pair.second.run) for pair in study.pairs}
-    missing = [f"{first} minus {second}" for first, second in study.paper.compare if (first, second) not in done]
+    never = {pair: never_paired(study.known, [pair]) for pair in study.paper.compare}
+    missing = [
+        f"{first} minus {second}" for (first, second), why in never.items() if not why and (first, second) not in done
+    ]
+    unlike = [line for why in never.values() for line in why]
     note = (
         "The pairs of runs that the study file names. Corrected over these pairs alone, where they were chosen before "
         "the results were seen, and over these and the table above, where they were not."
@@ -96,12 +102,18 @@ def pair_section(study: Findings) -> list[str]:
     if unequal:
         note += " Where the second run was trained longer, a gain is not that of updates, while a loss may be."
     late = f"Without runs to pair so far: {'; '.join(map(escape, missing))}." if missing else ""
-    return ["## Matched pairs", note, *([_table(head, lines)] if lines else []), *([late] if late else [])]
+    left = f"Not paired: {'; '.join(map(escape, unlike))}." if unlike else ""
+    return ["## Matched pairs", note, *([_table(head, lines)] if lines else []), *filter(None, (late, left))]
 
 
 def _table_p(study: Findings) -> dict[tuple[str, str], float]:
     """The p-values of the table, without comparisons that are a pair as well."""
-    twice = {pair.titles for pair in study.pairs} | {pair.titles[::-1] for pair in study.pairs}
+    pairs = {frozenset(pair.titles) for pair in study.pairs}
+    twice = {
+        (condition.title, baseline)
+        for condition, baseline, other in compared(study.known, study.baselines)
+        if {condition.title, other.title} in pairs
+    }
     return {names: found.p for names, found in study.people.items() if found.p is not None and names not in twice}
 
 

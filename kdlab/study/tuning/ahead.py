@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kdlab.study.keys import STAGES
-from kdlab.study.plan import NEEDED, Study, job_name
+from kdlab.study.plan import Study, job_name
 from kdlab.study.tuning.people import Part
-from kdlab.study.tuning.steps import Tuning
+from kdlab.study.tuning.steps import OWN, Tuning
 
 _PLURALS = {stage: part for part, stage in STAGES.items()}
 
@@ -49,7 +49,7 @@ def jobs_ahead(tuning: Tuning) -> tuple[dict[str, Ahead], tuple[str, ...]]:
             names = []
             for number in numbers:
                 for run, labels in step.runs:
-                    needs = _needed(tuning, step.part, run, dict(labels), decided, found)
+                    needs = _needed(tuning, step.part, run, dict(labels), decided, found, step.stage == OWN)
                     name = _name(tuning.study, run, dict(labels), step.part, tuning.tune.seed, tuning.tag(step, number))
                     found[name] = Ahead(f"tune-{step.stage}-{turn}", needs, after)
                     names.append(name)
@@ -65,14 +65,15 @@ def _needed(
     labels: Mapping[str, str],
     decided: Mapping[str, Sequence[str]],
     found: dict[str, Ahead],
+    late: bool,
 ) -> tuple[str, ...]:
     """The jobs whose weights a run reads, which are added to those that are found."""
     study, names = tuning.study, []
     for other in study.runs[run].needs:
         mine = {axis: labels[axis] for axis in study.axes_of(other)}
-        name = _name(study, other, mine, part, tuning.tune.seed, NEEDED)
+        name = _name(study, other, mine, part, tuning.tune.seed, tuning.trial_of_needed(other, late))
         if name not in found:
-            needs = _needed(tuning, part, other, mine, decided, found)
+            needs = _needed(tuning, part, other, mine, decided, found, late)
             steps = tuning.steps_of(other, mine, part)
             after = tuple(done for step in steps for done in decided.get(step, ()))
             stage = study.runs[other].stage

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.methods.checkpoints import KEY, read_checkpoint
-from kdlab.study.plan import NEEDED, Job
+from kdlab.study.plan import CHOSEN, NEEDED, Job
 from kdlab.study.row_checks import WORDS
 from kdlab.study.tuning.pruning import found_in
 from kdlab.study.tuning.suggest import COMPLETE, FAILED, PRUNED
@@ -22,7 +22,7 @@ _OTHERS = {"labels", "shared"}
 
 def is_trial(job: Job) -> bool:
     """Whether a job tries settings; not a row of the study, nor what trials need."""
-    return job.trial not in ("", NEEDED)
+    return job.trial not in ("", NEEDED, CHOSEN)
 
 
 def validation_row(line: Any, path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from kdlab.study import ends
 from kdlab.study.job import Runner, sources
-from kdlab.study.plan import NEEDED, Job, Jobs, Study, title_of
+from kdlab.study.plan import Job, Jobs, Study, title_of
 from kdlab.study.results import Survey, clean, survey
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
@@ -22,6 +22,7 @@ from kdlab.study.tuning.declared import HALVES, read_tune
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.printed import print_tuning
 from kdlab.study.tuning.record import FOLDER, TRIALS, tuned_of, write_chosen, write_trials
+from kdlab.study.tuning.rows import is_trial
 from kdlab.study.tuning.steps import Planned, Tuning
 from kdlab.study.tuning.suggest import FAILED
 from kdlab.study.tuning.tuned import Tuned, parts_of_folds, read_tuned
@@ -169,7 +170,7 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
     with tqdm(total=total, unit="fit", desc="tune", smoothing=0, disable=None) as bar:
 
         def report(job: Job, row: dict[str, Any] | None, error: str) -> None:
-            bar.update(job.trial != NEEDED)
+            bar.update(is_trial(job))
             bar.write(line_of(job, row, error))
 
         def more(outcome: Outcome) -> Jobs:
@@ -185,7 +186,7 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
         clean(place)
         planned, found = look_up(settings)
         write_trials(tuning, planned, place)
-        bar.update(sum(planned.jobs[name].trial != NEEDED for name in found.rows))
+        bar.update(sum(is_trial(planned.jobs[name]) for name in found.rows))
         threads = torch.get_num_threads()  # of every fit, whatever the number of processes
         outcome = run_jobs(
             planned.jobs, runner, processes=processes, threads=threads, report=report, found=found, more=more

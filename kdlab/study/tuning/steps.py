@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdlab.study.plan import NEEDED, Job, Jobs, Study, title_of
+from kdlab.study.plan import CHOSEN, NEEDED, Job, Jobs, Study, title_of
 from kdlab.study.tuning.declared import Tune, rows_of
 from kdlab.study.tuning.people import Part
 from kdlab.study.tuning.pruning import CALLBACK
@@ -23,6 +23,7 @@ from kdlab.types import InputError
 
 Row = Mapping[str, Any]
 COMMON = "common"
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Tuning:
         self.study, self.tune, self.parts, self.root = study, tune, tuple(parts), root
         self.steps = {step.name: step for part in parts for step in self._steps(part)}
         self._trials: dict[tuple[str, int], Trial] = {}
-        self._kept: dict[tuple[str, str, str], Job] = {}
+        self._kept: dict[tuple[str, str, str], Jobs] = {}  # each with what it needs, which comes before it
+        self._early = self._needed_early()
 
     def _steps(self, part: Part) -> list[Step]:
         steps: list[Step] = []
@@ -121,8 +123,33 @@ class Tuning:
             common = [steps[-1].name]
         for name in rows_of(self.study):
             if name in self.tune.own:
-                add("own", name, common)
+                add(OWN, name, common)
         return steps
+
+    def _needed_early(self) -> set[str]:
+        """The runs that trials need before settings of their own are chosen for rows."""
+        found: set[str] = set()
+
+        def visit(run: str) -> None:
+            for other in self.study.runs[run].needs:
+                found.add(other)
+                visit(other)
+
+        for run in {run for step in self.steps.values() if step.stage != OWN for run, _ in step.runs}:
+            visit(run)
+        return found
+
+    def trial_of_needed(self, run: str, late: bool) -> str:
+        """`Job.trial` of a run that trials need: it says with which of its settings they need it.
+
+        A row that is needed before its settings are chosen, and again afterwards, is two jobs, so it has two names.
+
+        Args:
+            run: that is needed.
+            late: by a row's own trials, which come after the choice of all that they need.
+        """
+        row = self.study.runs[self.study.runs[run].origin or run].stage != "teacher"
+        return CHOSEN if late and row and run in self._early else NEEDED
 
     @functools.cached_property
     def chance(self) -> float:
@@ -208,10 +235,10 @@ class Tuning:
             for run, labels in step.runs:
                 settings = {**self.settings(run, dict(labels), step.part, planned.chosen), **values}
                 limits = medians(earlier, title_of(run, dict(labels)), self.tune.prune_from)
-                jobs.append(self._job(run, dict(labels), step.part, planned, settings, tag, limits))
+                jobs.append(self._job(run, dict(labels), step.part, planned, settings, tag, limits, step.stage == OWN))
             known = self._trials[step.name, number] = Trial(number, values, tuple(jobs))
         for job in known.jobs:
-            self._needed(job.run, job.labels, step.part, planned)
+            self._needed(job.run, job.labels, step.part, planned, step.stage == OWN)
         return known
 
     def tried(self, run: str, labels: Mapping[str, str], values: Mapping[str, Any], part: Part | None = None) -> Job:
@@ -223,20 +250,26 @@ class Tuning:
             values: settings, by their dotted names.
             part: whose windows it reads; None: the first.
         """
-        return self._job(run, dict(labels), part or self.parts[0], Planned(), values, f"{COMMON}0", None)
+        return self._aside._job(run, dict(labels), part or self.parts[0], Planned(), values, f"{COMMON}0", None)
 
-    def _needed(self, run: str, labels: Mapping[str, str], part: Part, planned: Planned) -> dict[str, Job]:
+    @functools.cached_property
+    def _aside(self) -> Tuning:
+        """For jobs that are not to be run: what they need is kept apart from what trials need."""
+        return Tuning(self.study, self.tune, self.parts, self.root)
+
+    def _needed(self, run: str, labels: Mapping[str, str], part: Part, planned: Planned, late: bool) -> dict[str, Job]:
         """The jobs that a run needs, with the people of a part and the settings that are chosen for them."""
         needed = {}
         for other in self.study.runs[run].needs:
             mine = {axis: labels[axis] for axis in self.study.axes_of(other)}
             settings = self.settings(other, mine, part, planned.chosen)
             key = (title_of(other, mine), part.name, repr(settings))
-            if (known := self._kept.get(key)) is None:
-                known = self._kept[key] = self._job(other, mine, part, planned, settings, NEEDED, None)
-            else:
-                self._needed(other, mine, part, planned)  # what it needs itself comes before it
-            needed[other] = planned.jobs[known.name] = known
+            if key not in self._kept:
+                mere = Planned(chosen=planned.chosen)
+                job = self._job(other, mine, part, mere, settings, self.trial_of_needed(other, late), None, late)
+                self._kept[key] = {**mere.jobs, job.name: job}
+            planned.jobs |= self._kept[key]
+            needed[other] = list(self._kept[key].values())[-1]
         return needed
 
     def _job(
@@ -248,9 +281,10 @@ class Tuning:
         settings: Mapping[str, Any],
         trial: str,
         limits: list[float | None] | None,
+        late: bool = False,
     ) -> Job:
-        entry, needed = self.study.runs[run], self._needed(run, labels, part, planned)
-        if trial != NEEDED and self.tune.prune:
+        entry, needed = self.study.runs[run], self._needed(run, labels, part, planned, late)
+        if trial not in (NEEDED, CHOSEN) and self.tune.prune:
             settings = {**settings, "trainer.callbacks+": self._pruning(limits)}
         held = list(part.held)
         return self.study.job(
