@@ -206,6 +206,25 @@ def test_a_trial_is_compared_with_the_medians_of_earlier_rounds(tmp_path, monkey
         assert best.value == max(trial.value for trial in complete)
 
 
+def test_callbacks_that_a_study_or_a_space_adds_stay_beside_pruning(tmp_path, monkeypatch):
+    """In trials, in the jobs that use the settings, and in the file of a part that a config includes."""
+    made_up(monkeypatch)
+    added = {"trainer.callbacks+": [{"class_path": "Timer"}]}
+    own = {"scratch": {"model.lr": [0.1]}, "kd": {"trainer.callbacks+": [[{"class_path": "LearningRateMonitor"}]]}}
+    study, settings = settings_of(tmp_path, set={"all": added}, tune={"common": {}, "own": own, "trials": 1})
+
+    def callbacks(job):
+        return [one["class_path"].rpartition(".")[2] for one in job.config["trainer"]["callbacks"]]
+
+    trials = [job for job in look_up(settings)[0].jobs.values() if job.run == "kd"]
+    assert {tuple(callbacks(job)) for job in trials} == {("Timer", "LearningRateMonitor", "MedianPruning")}
+    find(settings, None, tmp_path / "runs/toy/tuned", command="kdlab tune study.yaml")
+    _, jobs = plan(study, tmp_path / "runs", settings)
+    assert callbacks(jobs["kd/fold1/seed0"]) == ["Timer", "LearningRateMonitor"]
+    part = yaml.safe_load((tmp_path / "runs/toy/tuned/tuning/half_a/kd.yaml").read_text())
+    assert part == {"trainer": {"callbacks+": [{"class_path": "LearningRateMonitor"}]}}
+
+
 def test_a_round_is_suggested_before_any_of_it_is_done(tmp_path, monkeypatch):
     made_up(monkeypatch)
     _, settings = settings_of(tmp_path, tune=LARGER)
