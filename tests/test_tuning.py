@@ -39,7 +39,7 @@ from kdlab.study.tuning.declared import read_tune
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.pruning import MedianPruning
 from kdlab.study.tuning.run import find, look_up, read_settings
-from kdlab.study.tuning.space import Choice, Range, full_name, read_space
+from kdlab.study.tuning.space import Choice, Range, full_name, read_space, size_of
 from kdlab.study.tuning.suggest import Finished, best_of, medians, suggest
 from kdlab.study.windows import fingerprint, make_data
 from kdlab.types import InputError
@@ -334,6 +334,32 @@ def test_no_setting_is_tried_twice_while_there_are_others():
     for k in range(6):
         tried.append(suggest(space, (), 0, k, 6, tried))
     assert sorted(v["a"] for v in tried[:4]) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("values", "together"),
+    [
+        ([[1e-5, 0.1]], 1),
+        ([[1e-5, 0.1, 0.2]], 1),
+        ([[0.01, 0.03, 0.1, 0.3]], 2),
+        ([[0.01, 0.02, 0.03, 0.1, 0.3, 0.5, 0.7, 1.0]], 4),
+        ([[0.01, 0.03, 0.1], [2.0, 4.0]], 4),
+        ([[1, True, None, [1, 2]]], 1),
+        ([{"low": 1, "high": 4}], 1),
+        ([{"low": 1, "high": 3, "log": True}, ["a", "b"]], 3),
+    ],
+)
+@pytest.mark.parametrize("slope", [0, 1])
+def test_as_many_trials_as_a_space_has_settings_try_all_of_them(values, together, slope):
+    space = read_space({f"model.x{i}": some for i, some in enumerate(values)}, "tune")
+    finished, count = [], int(size_of(space))
+    while len(finished) < count:
+        now = []
+        for number in range(len(finished), min(len(finished) + together, count)):
+            now.append(suggest(space, finished, 0, number, count, now))
+            assert suggest(space, finished, 0, number, count, now[:-1]) == now[-1]
+        finished += [Finished(len(finished) + i, v, "complete", 0.5 + slope * i / 9) for i, v in enumerate(now)]
+    assert len({repr(trial.values) for trial in finished}) == count
 
 
 def test_the_sampler_finds_what_is_better():
