@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kdlab.files import read_yaml
 from kdlab.types import InputError, MissingFileError
 
 INCLUDE = "include"
+ADDED = "+"  # ends the name of a list whose values extend those of the list before
 _OF_STUDY = {"students", "scratch", "teachers", "baselines"}
+_OF_CLASS = ("init_args", "dict_kwargs")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+\+")  # a setting of a study that extends a list
+
+#: what the names of a mapping are: sections and settings of a run, arguments, or those that the user gave to something
+Names = Literal["sections", "arguments", "given"]
 
 
 def read_config(path: Path, what: str, start: str = "the working directory") -> dict[str, Any]:
@@ -61,7 +68,7 @@ def expand(content: Mapping[str, Any], path: Path, what: str) -> dict[str, Any]:
         return own
     where = f"{what}: {str(path)!r}: {INCLUDE}"
     names = _names(content[INCLUDE], where)
-    return _stack([*(_read_included(path, name, where) for name in names), own], extend=True)
+    return _stack([*(_read_included(path, name, where) for name in names), own], "sections", extend=True)
 
 
 def read_file(path: Path, what: str, start: str) -> dict[str, Any]:
@@ -109,6 +116,7 @@ def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     A later class with arguments of its own replaces an earlier class; a later name of a class alone keeps the
     arguments, and those that come before any class are kept for it. This is the rule of ``include`` and of studies.
+    A ``callbacks+`` that finds no ``callbacks`` becomes it, so that a config has one list of them.
     Several ``--config`` on a command line give the same, with these differences of their parser: a later file replaces
     all teachers, views or weights, where here those of other names stay; a later class keeps those arguments of an
     earlier one that it takes, too; and arguments come after their class.
@@ -116,28 +124,69 @@ def stack(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     >>> stack([{"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l+": [2]}])
     {'a': {'b': 3, 'c': 2}, 'l': [1, 2]}
     """
-    return _stack(configs, extend=False)
+    return _stack(configs, "sections", extend=False)
 
 
-def _stack(configs: Iterable[Mapping[str, Any]], extend: bool) -> dict[str, Any]:
+def stack_studies(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay study files over each other, as :func:`stack` does with configs.
+
+    A ``trainer.callbacks+`` that finds no ``trainer.callbacks`` keeps its name, so that it extends the list of a run's
+    config.
+
+    >>> stack_studies([{"set": {"all": {"trainer.callbacks+": ["A"]}}}, {"set": {"all": {"trainer.callbacks+": "B"}}}])
+    {'set': {'all': {'trainer.callbacks+': ['A', 'B']}}}
+    """
+    return _stack(files, "given", extend=True)
+
+
+def _stack(configs: Iterable[Mapping[str, Any]], names: Names, *, extend: bool) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for config in configs:
-        _lay(result, config, extend)
+        _lay(result, config, names, extend)
     return result
 
 
-def _lay(base: dict[str, Any], over: Mapping[str, Any], extend: bool) -> None:
+def _lay(base: dict[str, Any], over: Mapping[str, Any], names: Names, extend: bool) -> None:
     """Lay one config over another; with ``extend`` a list that extends nothing in it is left to extend a third."""
-    for key, value in over.items():
+    for key, value in added_last(over):
         old = base.get(key)
-        if key.endswith("+"):
-            name = key if key in base or (extend and key[:-1] not in base) else key[:-1]
-            base[name] = [*as_list(base.get(name)), *copy.deepcopy(as_list(value))]
-        elif isinstance(value, dict) and isinstance(old, dict) and not _another_class(old, value):
-            _lay(old, value, extend)
+        if (name := _list_of(key, base, names)) is not None:
+            if extend and name not in base:
+                base[key] = extended(old, value) if key in base else copy.deepcopy(value)
+            else:
+                base[name] = extended(base.get(name), value)
+            continue
+        merged = isinstance(value, dict) and isinstance(old, dict) and not _another_class(old, value)
+        if not merged and (longer := f"{key}{ADDED}") in base and _list_of(longer, base, names) is not None:
+            del base[longer]  # it would extend what is replaced here
+        if isinstance(value, dict):
+            below: Names = "arguments" if names == "sections" or key in _OF_CLASS else "given"
+            base[key] = old if merged else {}
+            _lay(base[key], value, below, extend)
         else:
-            base.pop(f"{key}+", None)  # it would extend what is replaced here
             base[key] = copy.deepcopy(value)
+
+
+def _list_of(key: Any, base: Mapping[str, Any], names: Names) -> str | None:
+    """The list that a name with `ADDED` extends; None for other names: a class, a run or a label may be called 60+."""
+    if not isinstance(key, str) or not key.endswith(ADDED):
+        return None
+    name = key.removesuffix(ADDED)
+    return name if names != "given" or _DOTTED.fullmatch(key) or isinstance(base.get(name), list) else None
+
+
+def added_last(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The values of a mapping, those that extend lists after all others, whose order stays."""
+    return sorted(values.items(), key=lambda item: str(item[0]).endswith(ADDED))
+
+
+def extended(old: Any, value: Any) -> list[Any]:
+    """A list with further values; what is no list counts as :func:`as_list` says.
+
+    >>> extended(["a"], "b"), extended(None, ["b"])
+    (['a', 'b'], ['b'])
+    """
+    return [*as_list(old), *copy.deepcopy(as_list(value))]
 
 
 def as_list(value: Any) -> list[Any]:

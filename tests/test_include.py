@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kdlab import cli
-from kdlab.configs import read_config, stack
+from kdlab.configs import read_config, stack, stack_studies
 from kdlab.evaluate.trust import data_module
 from kdlab.study.plan import Study
 from kdlab.types import InputError, MissingFileError
@@ -179,10 +179,70 @@ def test_arguments_before_any_class_are_kept_for_it():
     }
 
 
-def test_two_additions_to_one_list_both_stay():
+def test_two_additions_to_one_list_both_stay(here):
     first, second = ({"trainer": {"callbacks+": [name]}} for name in "ab")
-    assert stack([first, second]) == {"trainer": {"callbacks+": ["a", "b"]}}
+    assert stack([first, second]) == {"trainer": {"callbacks": ["a", "b"]}}
     assert stack([first, {"trainer": {"callbacks": ["c"]}}, second]) == {"trainer": {"callbacks": ["c", "b"]}}
+    write(here / "one.yaml", "trainer: {callbacks+: [a]}")
+    write(here / "run.yaml", "{include: one.yaml, trainer: {callbacks+: b}}")
+    assert read_config(here / "run.yaml", "config") == {"trainer": {"callbacks+": ["a", "b"]}}
+
+
+def test_names_that_end_with_a_plus_and_are_no_arguments_stay():
+    """Classes, runs, labels of axes: what the user called so."""
+    classes = {"data": {"init_args": {"class_map": {0: 1, "60+": 2, "walk+": 3}}}}
+    assert stack([classes]) == stack([{"data": {"init_args": {"class_map": {}}}}, classes]) == classes
+    runs = {"students": {"kd": {"config": "a"}, "kd+": {"config": "b", "teachers": {"raw+": "t"}}}}
+    over = {"students": {"kd": None, "kd+": {"set": {"trainer.callbacks+": ["c"]}}}}
+    assert stack_studies([runs, over])["students"] == {
+        "kd": None,
+        "kd+": {**runs["students"]["kd+"], **over["students"]["kd+"]},
+    }
+
+
+ADDED = {
+    "set, all": {"set": {"all": {"trainer.callbacks+": ["New"]}}},
+    "set, stage": {"set": {"all": {"trainer.callbacks+": ["First"]}, "scratch": {"trainer.callbacks+": "New"}}},
+    "set, run": {"run": {"set": {"trainer.callbacks+": ["New"]}}, "set": {"all": {"trainer.callbacks+": ["First"]}}},
+    "axis": {"run": {"axes": ["x"]}, "axes": {"x": {"one": {"trainer.callbacks+": [{"class_path": "New"}]}}}},
+    "second config": {"run": {"config": ["run.yaml", "added.yaml"]}},
+    "include": {"run": {"config": "including.yaml"}},
+    "its own list": {"run": {"config": "both.yaml"}},
+    "included study": {"include": "below.yaml", "set": {"all": {"trainer.callbacks+": ["New"]}}},
+}
+
+
+@pytest.mark.parametrize("updates", [None, 8])
+@pytest.mark.parametrize("more", ADDED.values(), ids=ADDED)
+def test_added_callbacks_extend_those_of_a_study(here, more, updates):
+    """A job has one list of callbacks, with those that the study adds; what counts in epochs in them is stretched."""
+    listed = "callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/loss, patience: 2}}]"
+    model = "model: {class_path: Supervised}"
+    write(here / "run.yaml", f"{{trainer: {{max_epochs: 2, {listed}}}, {model}}}")
+    write(here / "added.yaml", "trainer: {callbacks+: New}")
+    write(here / "including.yaml", "{include: run.yaml, trainer: {callbacks+: [New]}}")
+    write(here / "both.yaml", f"{{trainer: {{callbacks+: [New], max_epochs: 2, {listed}}}, {model}}}")
+    write(here / "below.yaml", json.dumps({"study": "a/c", "set": {"all": {"trainer.callbacks+": "First"}}}))
+    content = {k: v for k, v in more.items() if k != "run"} | ({"updates": updates} if updates else {})
+    run = {"config": "run.yaml", **more.get("run", {})}
+    write(here / "study.yaml", json.dumps({"study": "a/b", "seeds": 1, "scratch": {"s": run}, **content}))
+    study = Study.read(here / "study.yaml")
+    (job,) = study.jobs(here, {"": []}, lambda config: "the same data", batches=lambda config: 1).values()
+    assert "callbacks+" not in job.config["trainer"]
+    stop, *others = job.config["trainer"]["callbacks"]
+    assert (stop["class_path"], stop["init_args"]["patience"]) == ("EarlyStopping", 8 if updates else 2)
+    names = [one if isinstance(one, str) else one["class_path"] for one in others]
+    first = ["First"] if "First" in json.dumps(more) or "include" in more else []
+    assert names == [*first, "New", *(["UpdateBudget"] if updates else [])]
+    assert job.config["selection"] == "best"  # that of EarlyStopping
+
+
+def test_added_test_subjects_are_refused_where_folds_decide_them(here):
+    write(here / "run.yaml", "model: {class_path: Supervised}")
+    given = {"set": {"all": {"data.init_args.test_subjects+": ["1"]}}, "scratch": {"s": {"config": "run.yaml"}}}
+    write(here / "study.yaml", json.dumps({"study": "a/b", "folds": 2, **given}))
+    with pytest.raises(InputError, match=r"test_subjects\+ must be left out, because the study decides it"):
+        Study.read(here / "study.yaml")
 
 
 BOMB = (

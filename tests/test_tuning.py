@@ -39,7 +39,7 @@ from kdlab.study.tuning.declared import read_tune
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.pruning import MedianPruning
 from kdlab.study.tuning.run import find, look_up, read_settings
-from kdlab.study.tuning.space import Choice, Range, full_name, read_space
+from kdlab.study.tuning.space import Choice, Range, full_name, read_space, size_of
 from kdlab.study.tuning.suggest import Finished, best_of, medians, suggest
 from kdlab.study.windows import fingerprint, make_data
 from kdlab.types import InputError
@@ -206,6 +206,25 @@ def test_a_trial_is_compared_with_the_medians_of_earlier_rounds(tmp_path, monkey
         assert best.value == max(trial.value for trial in complete)
 
 
+def test_callbacks_that_a_study_or_a_space_adds_stay_beside_pruning(tmp_path, monkeypatch):
+    """In trials, in the jobs that use the settings, and in the file of a part that a config includes."""
+    made_up(monkeypatch)
+    added = {"trainer.callbacks+": [{"class_path": "Timer"}]}
+    own = {"scratch": {"model.lr": [0.1]}, "kd": {"trainer.callbacks+": [[{"class_path": "LearningRateMonitor"}]]}}
+    study, settings = settings_of(tmp_path, set={"all": added}, tune={"common": {}, "own": own, "trials": 1})
+
+    def callbacks(job):
+        return [one["class_path"].rpartition(".")[2] for one in job.config["trainer"]["callbacks"]]
+
+    trials = [job for job in look_up(settings)[0].jobs.values() if job.run == "kd"]
+    assert {tuple(callbacks(job)) for job in trials} == {("Timer", "LearningRateMonitor", "MedianPruning")}
+    find(settings, None, tmp_path / "runs/toy/tuned", command="kdlab tune study.yaml")
+    _, jobs = plan(study, tmp_path / "runs", settings)
+    assert callbacks(jobs["kd/fold1/seed0"]) == ["Timer", "LearningRateMonitor"]
+    part = yaml.safe_load((tmp_path / "runs/toy/tuned/tuning/half_a/kd.yaml").read_text())
+    assert part == {"trainer": {"callbacks+": [{"class_path": "LearningRateMonitor"}]}}
+
+
 def test_a_round_is_suggested_before_any_of_it_is_done(tmp_path, monkeypatch):
     made_up(monkeypatch)
     _, settings = settings_of(tmp_path, tune=LARGER)
@@ -315,6 +334,32 @@ def test_no_setting_is_tried_twice_while_there_are_others():
     for k in range(6):
         tried.append(suggest(space, (), 0, k, 6, tried))
     assert sorted(v["a"] for v in tried[:4]) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("values", "together"),
+    [
+        ([[1e-5, 0.1]], 1),
+        ([[1e-5, 0.1, 0.2]], 1),
+        ([[0.01, 0.03, 0.1, 0.3]], 2),
+        ([[0.01, 0.02, 0.03, 0.1, 0.3, 0.5, 0.7, 1.0]], 4),
+        ([[0.01, 0.03, 0.1], [2.0, 4.0]], 4),
+        ([[1, True, None, [1, 2]]], 1),
+        ([{"low": 1, "high": 4}], 1),
+        ([{"low": 1, "high": 3, "log": True}, ["a", "b"]], 3),
+    ],
+)
+@pytest.mark.parametrize("slope", [0, 1])
+def test_as_many_trials_as_a_space_has_settings_try_all_of_them(values, together, slope):
+    space = read_space({f"model.x{i}": some for i, some in enumerate(values)}, "tune")
+    finished, count = [], int(size_of(space))
+    while len(finished) < count:
+        now = []
+        for number in range(len(finished), min(len(finished) + together, count)):
+            now.append(suggest(space, finished, 0, number, count, now))
+            assert suggest(space, finished, 0, number, count, now[:-1]) == now[-1]
+        finished += [Finished(len(finished) + i, v, "complete", 0.5 + slope * i / 9) for i, v in enumerate(now)]
+    assert len({repr(trial.values) for trial in finished}) == count
 
 
 def test_the_sampler_finds_what_is_better():

@@ -6,11 +6,26 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from kdlab.configs import ADDED, added_last, extended
 from kdlab.types import InputError
+
+
+def set_values(config: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set values by their dotted names, those that extend lists last; the rest as :func:`set_value`.
+
+    >>> config = {}
+    >>> set_values(config, {"trainer.callbacks+": "B", "trainer.callbacks": ["A"]})
+    >>> config
+    {'trainer': {'callbacks': ['A', 'B']}}
+    """
+    for name, value in added_last(values):
+        set_value(config, name, value)
 
 
 def set_value(config: dict[str, Any], name: str, value: Any) -> None:
     """Set one value by its dotted name; a class that is given by its bare name becomes a mapping on the way.
+
+    A name such as ``trainer.callbacks+`` extends the list ``trainer.callbacks``.
 
     Raises:
         InputError: where the name leads through something that holds no named values.
@@ -32,7 +47,11 @@ def set_value(config: dict[str, Any], name: str, value: Any) -> None:
             raise InputError(f"set: {name!r} leads through {part!r}, which is {below!r} and holds no named values.")
         node[part] = below
         node = below
-    node[last] = copy.deepcopy(value)
+    if last.endswith(ADDED):
+        last = last.removesuffix(ADDED)
+        node[last] = extended(node.get(last), value)
+    else:
+        node[last] = copy.deepcopy(value)
 
 
 def get_value(config: Mapping[str, Any], name: str, default: Any = None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kdlab.configs import ADDED
 from kdlab.types import InputError
 
 _ALWAYS = {
@@ -32,5 +33,5 @@ def refuse_decided(names: Iterable[str], where: str, *, folds: bool = False, upd
     """
     decided = _ALWAYS | (_OF_FOLDS if folds else {}) | (_OF_UPDATES if updates else {})
     for name in names:
-        if name in decided:
-            raise InputError(f"{where}: {name} must be left out, because the study decides it. {decided[name]}")
+        if (what := name.removesuffix(ADDED)) in decided:
+            raise InputError(f"{where}: {name} must be left out, because the study decides it. {decided[what]}")

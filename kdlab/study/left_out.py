@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kdlab.configs import stack
+from kdlab.configs import stack_studies
 from kdlab.study.keys import STAGES
 
 
@@ -29,7 +29,7 @@ def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[s
         rows, below = content.get(part), included.get(part)
         if isinstance(rows, Mapping) and isinstance(below, Mapping):
             null[part] = {name for name, row in rows.items() if row is None and name in below}
-    laid = stack([included, content])
+    laid = stack_studies([included, content])
     kept: dict[str, Any] = {}
     for part, names in null.items():
         rows = laid.get(part)
@@ -38,7 +38,7 @@ def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[s
     there = {str(name) for rows in kept.values() for name in rows}
     gone = {str(name) for names in null.values() for name in names} - there
     gone |= {part for part, names in null.items() if names and not kept[part]}  # tune: own: students
-    return {**(stack([_unnamed(included, gone), content]) if gone else laid), **kept}
+    return {**(stack_studies([_unnamed(included, gone), content]) if gone else laid), **kept}
 
 
 def _unnamed(content: Mapping[str, Any], gone: set[str]) -> dict[str, Any]:

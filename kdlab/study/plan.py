@@ -23,7 +23,8 @@ A study file names ordinary run configs and each other::
     measure: [robustness, embeddings, latency]   # what is measured of every run, beside accuracy and size
 
 ``include: other.yaml`` names a study file in the same folder, or a list of them, whose runs and settings it extends.
-The run configs may include their parts (`kdlab.configs.read_config`).
+The run configs may include their parts (`kdlab.configs.read_config`). A setting such as ``trainer.callbacks+``, in
+``set`` or an axis, extends the list of the config.
 
 All jobs of a fold come before those of the next, so that a study that is stopped has complete folds. ``budget`` and
 the option ``--hours`` begin no job that is not expected to end in time, as finished jobs of its run took.
@@ -59,9 +60,9 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
-from kdlab.configs import as_list, stack
+from kdlab.configs import stack
 from kdlab.study.cluster.settings import Slurm
-from kdlab.study.configs import get_value, set_value
+from kdlab.study.configs import get_value, set_value, set_values
 from kdlab.study.cross_fit import connect_members
 from kdlab.study.digests import digest, digests_of
 from kdlab.study.ensembles import connect_teacher
@@ -242,12 +243,8 @@ class Study:
         """
         config = stack([run.config])
         for axis in run.axes:
-            for name, value in self.axes[axis][labels[axis]].items():
-                set_value(config, name, value)
-        for name, value in settings.items():
-            if name.endswith("+"):  # it extends a list
-                name, value = name[:-1], [*as_list(get_value(config, name[:-1])), value]
-            set_value(config, name, value)
+            set_values(config, self.axes[axis][labels[axis]])
+        set_values(config, settings)
         config["seed_everything"] = seed + COPY * run.copy
         if subjects:
             set_fold(config, subjects)

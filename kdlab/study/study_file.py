@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kdlab.config_checks import MOST_SEED
-from kdlab.configs import read_config, read_file, stack
+from kdlab.configs import read_config, read_file, stack, stack_studies
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.cluster.settings import read_slurm
-from kdlab.study.configs import get_value, set_value
+from kdlab.study.configs import get_value, set_values
 from kdlab.study.cross_fit import read_cross_fit, with_cross_fit
 from kdlab.study.decided import refuse_decided
 from kdlab.study.ensembles import flat_teachers, with_members
@@ -101,7 +101,7 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(
             f"{path}: include: expected the name of a file in the same folder, or a list of them, got {included!r}."
         )
-    below = stack(_read_content(path.parent / name, (*seen, path)) for name in names)
+    below = stack_studies(_read_content(path.parent / name, (*seen, path)) for name in names)
     return laid_over(content, below)
 
 
@@ -138,8 +138,7 @@ def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) 
     logs = {} if logger is None else {"trainer.logger": check_setting(logger, str(path))}
     runs: dict[str, Run] = {}
     for part, stage in STAGES.items():
-        common = {k: v for key in ("all", part) for k, v in _mapping(given.get(key), f"{path}: set: {key}").items()}
-        common = {**logs, **common}
+        common = [logs, *(_mapping(given.get(key), f"{path}: set: {key}") for key in ("all", part))]
         for name, entry in _mapping(content.get(part), f"{path}: {part}").items():
             where = f"{path}: {part}: {name}"
             if name in runs:
@@ -153,7 +152,13 @@ def _read_runs(content: Mapping[str, Any], path: Path, axes: Mapping[str, Any]) 
 
 
 def _read_run(
-    name: str, stage: str, entry: Any, common: Mapping[str, Any], axes: Mapping[str, Any], path: Path, where: str
+    name: str,
+    stage: str,
+    entry: Any,
+    common: Sequence[Mapping[str, Any]],
+    axes: Mapping[str, Any],
+    path: Path,
+    where: str,
 ) -> Run:
     files = entry.get("config") if isinstance(entry, dict) else None
     files = [files] if isinstance(files, str) else files
@@ -166,9 +171,8 @@ def _read_run(
     if init is not None and not isinstance(init, str):
         raise InputError(f"{where}: init must be the name of a run, but got {init!r}. Name one.")
     config = stack(read_config(path.parent / file, where, FOLDER) for file in files)
-    for values in (common, _mapping(entry.get("set"), f"{where}: set")):
-        for dotted, value in values.items():
-            set_value(config, dotted, value)
+    for values in (*common, _mapping(entry.get("set"), f"{where}: set")):
+        set_values(config, values)
     given = {str(k): v for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
     _check_teachers(config, given, where)
     teachers = flat_teachers(given, config, where)

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from kdlab import __version__
+from kdlab.configs import ADDED
 from kdlab.files import cell, replacing, write_text
-from kdlab.study.configs import set_value
+from kdlab.study.configs import get_value, set_value
 from kdlab.study.plan import title_of
 from kdlab.study.tuning.declared import rows_of
 from kdlab.study.tuning.steps import Planned, Step, Tuning
@@ -118,6 +119,9 @@ def _fragment(settings: Mapping[str, Any]) -> str:
     """Settings as a part of a run config."""
     config: dict[str, Any] = {}
     for name, value in settings.items():
+        place, _, last = name.rpartition(".")
+        if last.endswith(ADDED):  # it extends the list of the config that includes this one
+            name, value = place, {**get_value(config, place, {}), last: value}
         set_value(config, name, value)
     return str(yaml.safe_dump(config, sort_keys=False))
 

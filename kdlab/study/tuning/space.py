@@ -42,6 +42,11 @@ class Choice:
         return self.values
 
     @property
+    def members(self) -> Sequence[Any]:
+        """All values."""
+        return self.values
+
+    @property
     def content(self) -> Any:
         """As a study file declares it."""
         return list(self.values)
@@ -78,6 +83,11 @@ class Range:
         return (self.low, self.high)
 
     @property
+    def members(self) -> Sequence[int]:
+        """All values of a range of whole numbers."""
+        return range(int(self.low), int(self.high) + 1)
+
+    @property
     def content(self) -> Any:
         """As a study file declares it."""
         return {"low": self.low, "high": self.high, "log": self.log}
@@ -92,10 +102,7 @@ def size_of(space: Space) -> float:
     >>> size_of({"a": Choice((1, 2, 4)), "b": Range(1, 8)}), size_of({"a": Range(0.1, 0.2)})
     (24, inf)
     """
-    counts = [
-        len(v.values) if isinstance(v, Choice) else v.high - v.low + 1 if v.whole else math.inf for v in space.values()
-    ]
-    return math.prod(counts)
+    return math.prod(len(v.members) if isinstance(v, Choice) or v.whole else math.inf for v in space.values())
 
 
 def full_name(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kdlab.configs import ADDED, extended
 from kdlab.study.plan import CHOSEN, NEEDED, Job, Jobs, Study, title_of
 from kdlab.study.tuning.declared import Tune, rows_of
 from kdlab.study.tuning.people import Part
@@ -24,6 +25,7 @@ from kdlab.types import InputError
 Row = Mapping[str, Any]
 COMMON = "common"
 OWN = "own"
+_CALLBACKS = f"trainer.callbacks{ADDED}"
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ class Tuning:
     ) -> Job:
         entry, needed = self.study.runs[run], self._needed(run, labels, part, planned, late)
         if trial not in (NEEDED, CHOSEN) and self.tune.prune:
-            settings = {**settings, "trainer.callbacks+": self._pruning(limits)}
+            settings = {**settings, _CALLBACKS: extended(settings.get(_CALLBACKS), self._pruning(limits))}
         held = list(part.held)
         return self.study.job(
             *(entry, labels, part.fold, held, self.tune.seed, needed, self.root, fingerprint, settings, trial),

@@ -13,6 +13,8 @@ References:
 from __future__ import annotations
 
 import hashlib
+import math
+import random
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ from kdlab.types import InputError
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 _RANDOM = 10  # trials that the sampler draws at random first, but at most half of all
-_AGAIN = 20  # suggestions, of which the first is taken that was not tried before
+_AGAIN = 20  # suggestions, of which the first is taken that was not tried before, ahead of a draw from all others
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,22 @@ def suggest(
         Setting -> value.
     """
     before = [*(trial.values for trial in finished), *taken]
-    others = size_of(space) > len({repr(tried) for tried in before})
+    others = size_of(space) > len({repr(dict(tried)) for tried in before})
     values: dict[str, Any] = {}
     for attempt in range(_AGAIN if others else 1):
         values = _suggest_once(space, finished, f"{seed}/{number}/{attempt}", trials)
         if values not in before:
-            break
-    return values
+            return values
+    return _drawn(space, before, f"{seed}/{number}") if others and math.isfinite(size_of(space)) else values
+
+
+def _drawn(space: Space, before: Sequence[Mapping[str, Any]], seed: str) -> dict[str, Any]:
+    """Settings of a finite space that were not tried before, at random: the sampler gives the best ones again."""
+    rng, tried = random.Random(seed), {repr(dict(values)) for values in before}
+    while True:
+        values = {name: rng.choice(some.members) for name, some in space.items()}
+        if repr(values) not in tried:
+            return values
 
 
 def _suggest_once(space: Space, finished: Sequence[Finished], seed: str, trials: int) -> dict[str, Any]:
