@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
     "loading": {"types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
     "pretrained": {"types", "data", "nets", "methods", "export", "stream", "loading"},
-    "new": {"types", "another_size", "data", "study", "schema"},
+    "new": {"types", "another_size", "quiet", "data", "study", "schema"},
     # the files of the command line, which no room above imports
     "citations": {"types"},
     "run_checkpoints": {"types", "callbacks", "methods"},
