@@ -26,11 +26,12 @@ from kdlab.configs import read_config
 from kdlab.data import ArrayDataModule
 from kdlab.files import part_prefix
 from kdlab.methods.finite import DivergedError
-from kdlab.study import command
+from kdlab.study import command, report
 from kdlab.study.job import run_job
 from kdlab.study.plan import Study
 from kdlab.study.planned import plan
-from kdlab.study.results import Survey, read_row
+from kdlab.study.results import Survey, identity, read_row
+from kdlab.study.rows_file import read_rows
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning import command as tune_command
 from kdlab.study.tuning import run as running
@@ -87,8 +88,7 @@ def made_up(monkeypatch, stop_after=None, diverges=(), shuffle=None):
         reached = [p for p in points if p is not None]
         measured = {"state": "pruned" if behind else "complete", "val_accuracy": reached[-1], "points": points}
         more = {"updates": 10, "pruned_at": 0.5 if behind else None, "seconds": round(rng.random(), 1)}
-        identity = {"job": job.name, "key": job.key, "sources": "0", "labels": job.labels, "run": job.run}
-        return {**identity, **measured, **more}
+        return {**identity(job), "sources": "0", **measured, **more}
 
     def in_some_order(jobs, runner, *, processes, report, found, more, threads=None):
         """As several processes end their jobs: any that can begin comes next."""
@@ -745,6 +745,39 @@ def test_what_was_found_is_included_by_studies_and_runs(here, monkeypatch):
     run = read_config(here / "run.yaml", "--config")
     assert run["model"]["init_args"]["temperature"] == found["kd"]["half_a"]["model.init_args.temperature"]
     assert run["model"]["class_path"] == "KD"
+
+
+def test_a_report_before_all_settings_are_found_keeps_tables_and_rows(here, monkeypatch, capsys):
+    """Untuned rows are no results of a study that is tuned; those of a tuning that was complete stay."""
+    made_up(monkeypatch)
+    monkeypatch.setattr(report, "_draw", lambda *arguments: [])
+    folder = here / "runs/toy/tuned"
+
+    def study(*words, **tune):
+        write_tuned(here, tune={"common": None, **tune})
+        command.main(["study.yaml", *words], None, lambda words: None)
+        return {
+            name: (folder / name).read_bytes() for name in ("results.md", "results.csv") if (folder / name).is_file()
+        }
+
+    study(none=True)
+    for name in ("results.md", "results.csv", "rows.jsonl"):
+        (folder / name).unlink()
+    capsys.readouterr()
+    assert not study("--report")
+    said = capsys.readouterr().out
+    assert "the settings of toy/tuned are still to be found (0 of 8 trials are done), so no tables" in said
+    assert "scratch                     2 jobs, 0 done" in said
+    assert "teacher                     2 jobs, 2 done" in said  # no trial decides its settings
+    assert set(read_rows(folder / "rows.jsonl").entries) == {"teacher/fold1/shared", "teacher/fold2/shared"}
+    tables = study()
+    rows, lines = read_rows(folder / "rows.jsonl").entries, (folder / "rows.jsonl").read_text().splitlines()
+    assert study("--report") == tables
+    assert (folder / "rows.jsonl").read_text().splitlines() == lines
+    assert study("--report", trials=3) == tables
+    kept = read_rows(folder / "rows.jsonl").entries
+    assert {name: entry.row for name, entry in kept.items()} == {name: entry.row for name, entry in rows.items()}
+    assert sorted((folder / "rows.jsonl").read_text().splitlines()) == sorted(lines)
 
 
 def test_a_study_is_refused_that_tests_who_was_tuned_on(here, monkeypatch):

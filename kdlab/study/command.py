@@ -43,6 +43,7 @@ from kdlab.study.tuning.run import (
     read_settings,
     resolve,
     show,
+    still_to_find,
     write_found,
 )
 from kdlab.types import InputError
@@ -104,8 +105,8 @@ def _main(
     folds, jobs = plan(study, Path(given.root), settings)
 
     def look(file: TextIO = sys.stdout) -> Survey:
-        """What is done, and which rows of another place were taken."""
-        found = survey(jobs, None if settings.pending else settings.row_of)
+        """What is done, and which rows of another place were taken; jobs without their settings are not done."""
+        found = survey(settings.known(jobs), None if settings.pending else settings.row_of)
         if earlier is not None:
             print("\n".join(earlier.lines(settings.pending)), file=file)
         return found
@@ -155,7 +156,10 @@ def _main(
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         failures = submitting.missing(jobs, found) if given.submit is not None else {}
         outcome = Outcome(list(found.rows.values()), failures)
-        write(captioned, jobs, folds, outcome, folder, seconds)
+        if settings.pending:
+            print(still_to_find(settings, tuning))
+        else:
+            write(captioned, jobs, folds, outcome, folder, seconds)
         if settings.tuning is not None:
             write_found(settings, folder, f"kdlab study {given.file}")
         _export(study, settings, tuning.jobs, jobs, outcome, folder)
@@ -209,8 +213,9 @@ def _export(study: Study, settings: Settings, trials: Jobs, jobs: Jobs, outcome:
     rows = [*settings.rows.values(), *outcome.rows]
     if rows:
         folder.mkdir(parents=True, exist_ok=True)
-        known = trials if settings.pending else {**trials, **jobs}
-        print(f"Rows, to go on from elsewhere (--resume-from): {export(study, known, rows, settings.folds, folder)}")
+        known = {**trials, **settings.known(jobs)}
+        path = export(study, known, rows, settings.folds, folder, keep=settings.pending)
+        print(f"Rows, to go on from elsewhere (--resume-from): {path}")
 
 
 def execute(

@@ -158,7 +158,13 @@ def _channels(job: Job) -> dict[str, int]:
 
 
 def export(
-    study: Study, jobs: Jobs, rows: Iterable[Mapping[str, Any]], folds: Mapping[str, Sequence[str]], folder: Path
+    study: Study,
+    jobs: Jobs,
+    rows: Iterable[Mapping[str, Any]],
+    folds: Mapping[str, Sequence[str]],
+    folder: Path,
+    *,
+    keep: bool = False,
 ) -> Path:
     """Write ``rows.jsonl`` with all rows of a study and all trials of its tuning that are done.
 
@@ -168,6 +174,10 @@ def export(
         rows: of those that are done.
         folds: fold -> its test subjects.
         folder: of the study.
+        keep: keep what the file has of other jobs: those of the study are not all known yet.
+
+    Raises:
+        InputError: the file that is to be kept is damaged.
     """
     names = hidden_folds(folds, study.name if study.paper.hashed else "")
     done = {row["job"]: row for row in rows}
@@ -188,5 +198,8 @@ def export(
         "titles": dict(study.paper.titles),
     }
     path = folder / NAME
+    if keep and path.is_file():
+        new = {entry.row["job"] for entry in entries}
+        entries += [entry for name, entry in read_rows(path, study.name).entries.items() if name not in new]
     write_rows(path, head, entries)
     return path

@@ -56,6 +56,17 @@ class Settings:
         """Whether trials have to be run first."""
         return self.tuning is not None and self.tuned is None
 
+    def known(self, jobs: Jobs) -> Jobs:
+        """Of the jobs of the study, those whose settings are not still to be found, nor those of what they need."""
+        if not self.pending:
+            return jobs
+        tuning, found = _tuning(self), dict[str, Job]()
+        for name, job in jobs.items():
+            steps = {step for part in tuning.parts for step in tuning.steps_of(job.run, job.labels, part)}
+            if steps.isdisjoint(tuning.steps) and all(other in found for other in job.needs):
+                found[name] = job
+        return found
+
     @property
     def caption(self) -> str:
         """Which people the settings were chosen with; empty where nothing was tuned."""
@@ -135,6 +146,17 @@ def show(settings: Settings, planned: Planned, found: Survey, reading: Callable[
     if settings.pending:
         print_tuning(_tuning(settings), settings.folds, planned, found)
         check_space(_tuning(settings), reading)
+
+
+def still_to_find(settings: Settings, planned: Planned) -> str:
+    """Why there are no tables of a study whose tuning is not complete, in one line."""
+    tuning = _tuning(settings)
+    done, total = sum(map(len, planned.finished.values())), tuning.tune.trials * len(tuning.steps)
+    file, study = shlex.quote(str(tuning.study.file)), tuning.study.name
+    return (
+        f"the settings of {study} are still to be found ({done} of {total} trials are done), so no tables are written, "
+        f"and those that are there stay. Run kdlab study {file}."
+    )
 
 
 def write_found(settings: Settings, folder: Path, command: str) -> None:
