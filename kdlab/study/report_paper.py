@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from kdlab.files import cell as csv_cell
-from kdlab.study.conditions import Condition
+from kdlab.study.conditions import Condition, natural
 from kdlab.study.people import f1_scores, macro_f1
 from kdlab.study.report_cells import NONE, Column, Findings
 from kdlab.study.report_columns import chosen_columns, number_columns
@@ -98,7 +98,7 @@ def people_text(study: Findings) -> str | None:
         }
         for condition in study.known
         for row in condition.rows
-        for person, counts in (row.get("people") or {}).items()
+        for person, counts in sorted((row.get("people") or {}).items(), key=lambda item: natural(item[0]))
     ]
     return _csv_text(list(lines[0]), lines) if lines else None
 
