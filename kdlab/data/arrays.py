@@ -29,7 +29,8 @@ from kdlab.data.unlabelled import NO_LABEL, Unlabelled
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
 
-_NO_LABEL = "; windows without a label (-1) are left out, or train with unlabelled: {missing: true}"
+_TRAINED = ", or train with unlabelled: {missing: true}"
+_NO_LABEL = f"; windows without a label (-1) are left out{_TRAINED}"
 
 
 class ArrayDataModule(WindowDataModule):
@@ -276,7 +277,7 @@ class ArrayDataModule(WindowDataModule):
         if len(bad):
             raise InputError(
                 f"y must be a class for each, but got {len(bad)} missing (NaN) or infinite ones, the first at index "
-                f"{bad[0]}. Leave those windows out."
+                f"{bad[0]}. Leave those windows out{_TRAINED}."
             )
         if label.dtype.kind == "f" and not (label == np.floor(label)).all():
             raise InputError("y must be class labels (whole numbers from 0, or words), but got fractions.")
@@ -299,7 +300,7 @@ class ArrayDataModule(WindowDataModule):
         final = None if declared is None else {merge.get(name, name) for name in declared}
         found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
         if not self._missing_labels:
-            refuse_missing(found, "y", "a class")
+            refuse_missing(found, "y", "a class", _TRAINED)
         meant = {name: merge.get(name, name) for name in found.names}
         alike([*meant.values(), *(final or ())], "y", merge, by="labels")
         unknown = sorted({other for other in meant.values() if final is not None and other not in final})

@@ -97,8 +97,14 @@ def labels(
     return _coded(values, argument, merge_map(merge, argument), nothing, declared)
 
 
-def refuse_missing(found: Coded, argument: str, what: str) -> None:
+def refuse_missing(found: Coded, argument: str, what: str, more: str = "") -> None:
     """Refuse values without a name.
+
+    Args:
+        found: the values.
+        argument: their name, for the message.
+        what: they are to be.
+        more: what else can be done.
 
     Raises:
         InputError: with how many there are of each word, and the first index.
@@ -107,7 +113,7 @@ def refuse_missing(found: Coded, argument: str, what: str) -> None:
         counts = ", ".join(f"{count} {word!r}" for word, count in _most(found.missing))
         raise InputError(
             f"{argument} must be {what} for each, but got {sum(found.missing.values())} missing ones ({counts}), the "
-            f"first at index {found.first}. Leave those out, or give them {what}."
+            f"first at index {found.first}. Leave those out, or give them {what}{more}."
         )
 
 
