@@ -282,9 +282,7 @@ def test_missing_root_says_what_is_expected(kind, tmp_path):
 @pytest.mark.parametrize("labels", [[0.0, np.nan, 1.0, 0.0], [0.0, np.inf, 1.0, 0.0], ["a", None, "b", "a"]])
 def test_missing_labels_are_refused(labels):
     x = np.random.default_rng(0).normal(size=(4, 2, 16))
-    with pytest.raises(
-        InputError, match=r"y must be a class for each, but got 1 missing .* index 1.*unlabelled: "
-    ):
+    with pytest.raises(InputError, match=r"y must be a class for each, but got 1 missing .* index 1.*unlabelled: "):
         ArrayDataModule(x, np.array(labels, dtype=object if None in labels else None)).setup()
 
 
