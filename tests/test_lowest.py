@@ -35,7 +35,7 @@ def test_a_requirement_without_a_floor_is_refused():
 
 def test_floors_are_printed(capsys, tmp_path):
     assert lowest.main([str(tmp_path), "--floors"]) == 0
-    assert "torch==2.6\n" in capsys.readouterr().out
+    assert "torch==2.9\n" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 

@@ -259,7 +259,9 @@ class Tuning:
         """For jobs that are not to be run: what they need is kept apart from what trials need."""
         return Tuning(self.study, self.tune, self.parts, self.root)
 
-    def _needed(self, run: str, labels: Mapping[str, str], part: Part, planned: Planned, late: bool) -> dict[str, Job]:
+    def _needed(
+        self, run: str, labels: Mapping[str, str], part: Part, planned: Planned, late: bool = False
+    ) -> dict[str, Job]:
         """The jobs that a run needs, with the people of a part and the settings that are chosen for them."""
         needed = {}
         for other in self.study.runs[run].needs:
