@@ -65,10 +65,9 @@ def accept(words: Sequence[str], read: Callable[[], Namespace]) -> None:
         new, parsed = list(keys), read()
         reuse.keep(_FULL, True)
     for name in new:
-        mine = {dotted: value for dotted, value in own.items() if _section(dotted) == name}
-        if all(at(parsed, dotted) == value for dotted, value in mine.items()):
-            section = copy.deepcopy(parsed[name]) if name in MADE else None
-            reuse.keep(keys[name], (mine, section), 8 * len(keys[name][-1]))
+        if all(at(parsed, dotted) == value for dotted, value in own.items() if _section(dotted) == name):
+            section = copy.deepcopy(parsed[name]) if name in MADE else True
+            reuse.keep(keys[name], section, 8 * len(keys[name][-1]))
 
 
 def accepted(content: Mapping[str, Any], base: type) -> Namespace | None:
@@ -86,7 +85,7 @@ def accepted(content: Mapping[str, Any], base: type) -> Namespace | None:
     found = {name: reuse.find(keys[name]) for name in MADE if name in keys}
     if set(found) != set(MADE) or None in found.values():
         return None
-    sections = Namespace({name: copy.deepcopy(section) for name, (_, section) in found.items()})  # type: ignore[no-untyped-call]
+    sections = Namespace({name: copy.deepcopy(section) for name, section in found.items()})  # type: ignore[no-untyped-call]
     fill(sections, {dotted: value for dotted, value in own.items() if _section(dotted) in MADE})
     return sections
 
