@@ -18,7 +18,7 @@ from kdlab.augment import (
     TimeWarp,
 )
 from kdlab.data import PAMAP2, ArrayDataModule, BasicMotions, Scale
-from kdlab.data.sampler import stream
+from kdlab.data.sampler import stream, streams
 from kdlab.evaluate import evaluate
 from kdlab.methods import Supervised
 from kdlab.types import InputError
@@ -152,6 +152,27 @@ def test_a_window_is_changed_by_seed_epoch_and_index_alone(one: Augmentation) ->
     scaled = data._ready.scalers["raw"](data.data.windows["raw"][[index]])[0]
     alone = one.bind(data.constants("raw"))(scaled, stream(7, 1, index, 0))
     assert np.array_equal(sizes[4][16 + 5], alone.astype(np.float32))
+
+
+def test_the_generators_of_a_batch_are_those_of_its_windows() -> None:
+    """Also after draws that leave half a number over; a batch is changed as its windows are, one after the other."""
+    places = [(0, 7, 1), (0, 7, 17), (2**31, 2**32 - 1, 2), (3, 0, 0), (0, 7, 1)]
+    draws = (
+        [rng.integers(5, dtype=np.uint32), *rng.standard_normal(n + 1)] for n, rng in enumerate(streams(2**40, places))
+    )
+    for n, (found, place) in enumerate(zip(draws, places, strict=True)):
+        rng = stream(2**40, *place)
+        assert found == [rng.integers(5, dtype=np.uint32), *rng.standard_normal(n + 1)]
+    windows = np.random.default_rng(0).random((3, 2, 16), dtype=np.float32)
+    before = windows.copy()
+    for change in (Mix2(), Scaling(0.1)):
+        rows = [(4, i, 0) for i in range(3)]
+        together = change.each(windows, streams(1, rows))
+        for window, changed, row in zip(windows, together, rows, strict=True):
+            assert np.array_equal(changed, change(window, stream(1, *row)))
+    assert np.array_equal(windows, before)
+    with pytest.raises(InputError, match=r"window must be \(C, T\)"):
+        Mix2().each(windows[0], streams(1, [(0, 0, 0)]))
 
 
 def test_sources_turn_together_and_wrong_channels_are_refused_at_setup() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -15,6 +17,8 @@ from kdlab.types import InputError, plain_array
 
 Window = npt.NDArray[Any]
 Floats = tuple[float, ...]
+#: the fields of `Constants` that have one number per channel
+NUMBERS = ("mean", "std", "offset", "divisor")
 _AXES = {2: "(C, T)", 3: "(C, H, W)"}
 
 
@@ -46,7 +50,7 @@ class Constants:
     divisor: Floats
 
     def __post_init__(self) -> None:
-        for name in ("mean", "std", "offset", "divisor"):
+        for name in NUMBERS:
             values = getattr(self, name)
             if len(values) != len(self.channels):
                 raise InputError(
@@ -56,7 +60,14 @@ class Constants:
 
     def column(self, name: str, ndim: int) -> npt.NDArray[np.float64]:
         """One of the constants, shaped to be broadcast over samples of ``ndim`` axes."""
-        return np.array(getattr(self, name), dtype=np.float64).reshape(-1, *(1,) * (ndim - 1))
+        return self._arrays[name].reshape(-1, *(1,) * (ndim - 1))
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, npt.NDArray[np.float64]]:
+        arrays = {name: np.array(getattr(self, name), dtype=np.float64) for name in NUMBERS}
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -87,21 +98,40 @@ class Augmentation(ABC):
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         """A changed copy of ``window``."""
         window = plain_array(window, "window")
-        if window.ndim not in self.sample_ndims or 0 in window.shape:
+        self._check(window.shape, window.dtype)
+        return self.apply(window.copy(), rng)
+
+    def each(self, windows: Window, rngs: Iterable[np.random.Generator]) -> list[Window]:
+        """Changed copies of the windows of a batch: each as the call with its generator returns it.
+
+        Args:
+            windows: ``(B, C, T)`` or ``(B, C, H, W)``.
+            rngs: one generator per window, in their order; each is used before the next is taken.
+
+        Example:
+            >>> from kdlab.augment import Shift
+            >>> Shift(0.5).each(np.arange(6.0).reshape(2, 1, 3), [np.random.default_rng(0), np.random.default_rng(1)])
+            [array([[2., 0., 1.]]), array([[3., 4., 5.]])]
+        """
+        windows = plain_array(windows, "windows")
+        self._check(windows.shape[1:], windows.dtype)
+        return [self.apply(window, rng) for window, rng in zip(windows.copy(), rngs, strict=True)]
+
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Refuse what is no window of floats, or has other channels than the constants."""
+        if len(shape) not in self.sample_ndims or 0 in shape:
             what, axes = ("image" if 2 not in self.sample_ndims else "window"), [_AXES[n] for n in self.sample_ndims]
             raise InputError(
-                f"{what} must be {' or '.join(axes)}, at least one channel and one sample, but got shape "
-                f"{window.shape}."
+                f"{what} must be {' or '.join(axes)}, at least one channel and one sample, but got shape {shape}."
             )
-        if window.dtype.kind != "f":
-            raise InputError(f"window must be an array of floats, but got {window.dtype}. Convert it first.")
+        if dtype.kind != "f":
+            raise InputError(f"window must be an array of floats, but got {dtype}. Convert it first.")
         known = self.constants
-        if known is not None and len(known.channels) != len(window):
+        if known is not None and len(known.channels) != shape[0]:
             raise InputError(
-                f"window: must have the {len(known.channels)} channels of the constants, but got {len(window)}. Bind "
+                f"window: must have the {len(known.channels)} channels of the constants, but got {shape[0]}. Bind "
                 "the augmentation to the constants of this source."
             )
-        return self.apply(window.copy(), rng)
 
     @abstractmethod
     def apply(self, window: Window, rng: np.random.Generator) -> Window:

@@ -16,7 +16,7 @@ from kdlab.augment import Augmentation, Constants
 from kdlab.data.kept_views import unchanged_view
 from kdlab.data.mixing import Mixing, Mixture
 from kdlab.data.physical import seen
-from kdlab.data.sampler import REPEAT, ClassPairs, stream
+from kdlab.data.sampler import REPEAT, ClassPairs, stream, streams
 from kdlab.data.scaling import Scaler
 from kdlab.data.stored_views import StoredView
 from kdlab.types import Batch
@@ -144,8 +144,11 @@ class WindowDataset(Dataset[Batch]):
         if self.augment is None or version == "clean":
             return scaler(np.asarray(windows[index]))
         read_complete = getattr(windows, "whole", None) if self.augment.whole else None  # images of their own sizes
-        x: Any = scaler(np.asarray(windows[index])) if read_complete is None else map(scaler.one, read_complete(index))
         draw = 2 if not self.keyed_by_epoch else {"base": 0, "second": 1, "pair": 5}[version]
         change = self.changes.get(source, self.augment)
-        changed = [change(w, stream(self.seed, e, i, draw + REPEAT * r)) for w, (e, i, r) in zip(x, keys, strict=True)]
+        rngs = streams(self.seed, ((e, i, draw + REPEAT * r) for e, i, r in keys))
+        if read_complete is None:
+            changed = change.each(scaler(np.asarray(windows[index])), rngs)
+        else:  # of sizes of their own
+            changed = [change(scaler.one(x), rng) for x, rng in zip(read_complete(index), rngs, strict=True)]
         return np.stack(changed).astype(np.float32, copy=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,23 @@ def stream(seed: int, epoch: int, index: int, draw: int = 0) -> np.random.Genera
     """
     key = np.array([seed, (epoch << 32) | index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, draw], dtype=np.uint64)))
+
+
+def streams(seed: int, places: Iterable[tuple[int, int, int]]) -> Iterator[np.random.Generator]:
+    """The generators that `stream` makes for ``(epoch, index, draw)``: one that is moved from place to place.
+
+    Each is to be used before the next is taken; this takes a tenth of the time.
+
+    >>> [int(rng.integers(100)) for rng in streams(0, [(1, 2, 0), (1, 2, 0), (1, 3, 0)])]
+    [26, 26, 99]
+    """
+    rng = stream(seed, 0, 0)
+    start = rng.bit_generator.state
+    for epoch, index, draw in places:
+        start["state"]["key"][1] = (epoch << 32) | index
+        start["state"]["counter"][3] = draw
+        rng.bit_generator.state = start
+        yield rng
 
 
 class ClassPairs:
