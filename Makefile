@@ -9,6 +9,7 @@ STAMP := .venv/installed
 KDLAB_DATA ?= $(abspath $(wildcard ../shared/data))
 export KDLAB_DATA
 export WANDB_MODE ?= offline
+unexport PYTHONDONTWRITEBYTECODE  # what is imported is compiled once, not by each process
 
 .PHONY: install demo study test docs lint lowest clean
 
@@ -17,12 +18,13 @@ install: $(STAMP)
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kdlab needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 	@touch $(2)
 endef
 
 $(STAMP): pyproject.toml constraints.txt
 	$(call install,dev,$(DEMO) $@)
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # files for other versions of Python do not compile
 
 $(DEMO): pyproject.toml constraints.txt
 	$(call install,shoulder,$@)
@@ -39,7 +41,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= KDLAB_NOTEBOOKS=$(CURDIR)/build/notebooks $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
+	OMP_NUM_THREADS=1 KDLAB_NOTEBOOKS=$(CURDIR)/build/notebooks $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15
 
 docs: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.site
