@@ -99,6 +99,7 @@ def environment(folder: Path, pins: Mapping[str, str], links: str | None) -> Pat
     requirements.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()), encoding="utf-8")
     pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     found = () if links is None else ("--find-links", links)
+    run(python, *pip, "--upgrade", "pip")  # the pip of Python 3.11 takes hours to find versions that go together
     run(python, *pip, *found, "-r", requirements)
     run(python, *pip, "--no-deps", "--editable", ROOT)
     listed = subprocess.run(
