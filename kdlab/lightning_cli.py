@@ -277,6 +277,9 @@ class KdlabCLI(LightningCLI):
         if isinstance(self._run_logger, RunLogger) and source is not None and same_run:
             self._run_logger.go_on(rows_before(source / METRICS, steps))
         take_best(path, steps, here, best_known)
+
+    def _log_after(self, path: Path) -> None:
+        """What is logged into the Weights & Biases run of the fit comes after its rows."""
         found = logged_run(path, self._run_folder)
         for logger in self.trainer.loggers if found is not None and self.trainer.is_global_zero else ():
             if isinstance(logger, WandbLogger) and logger.version == found:
@@ -332,6 +335,8 @@ class KdlabCLI(LightningCLI):
         self._run_logger.claim()
         if path is not None and stage == "fit":
             self._go_on(Path(path), int(checkpoint.get("global_step") or 0), best_in(checkpoint) is not None)
+        if path is not None:
+            self._log_after(Path(path))
         if not self.trainer.loggers:
             self.trainer._default_root_dir = self._run_logger.log_dir  # type: ignore[attr-defined]
 

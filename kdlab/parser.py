@@ -48,6 +48,15 @@ def _check_texts(value: Any) -> None:
                     raise
 
 
+def _with_null(word: str) -> str:
+    """A word as YAML has it: the agent of a sweep writes ``None`` for null.
+
+    >>> _with_null("--trainer.gradient_clip_val=None"), _with_null("--run=None/a")
+    ('--trainer.gradient_clip_val=null', '--run=None/a')
+    """
+    return word.removesuffix("None") + "null" if word.startswith("--") and word.endswith("=None") else word
+
+
 def _check_word(word: str) -> None:
     """Refuse a value in brackets that explodes or names a key twice; the parser refuses other faults in it."""
     option, _, value = word.partition("=") if word.startswith("-") else ("", "", word)
@@ -108,11 +117,11 @@ class Parser(LightningArgumentParser):
         Raises:
             InputError: a config file cannot be read, or a name with an empty mapping is not accepted.
         """
-        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        words = [_with_null(str(word)) for word in (sys.argv[1:] if args is None else args)]
         for word in words:
             _check_word(word)
         self._given = list(word_sections(words))
-        parsed: Namespace = super().parse_args(args, *more, **kwargs)
+        parsed: Namespace = super().parse_args(words, *more, **kwargs)
         for where, content in self._given:
             refuse_dropped(content, parsed, where)
         return parsed

@@ -11,8 +11,8 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from kdlab.data import WindowDataModule
-from kdlab.files import write_json
-from kdlab.fingerprint import without_people
+from kdlab.files import read_json, write_json
+from kdlab.fingerprint import config_without_people, without_people
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import FINISHED
 from kdlab.resuming import LOGGED_RUN
@@ -25,7 +25,8 @@ class RecordRun(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Log the nested config (the CSV logger has it as a file already)."""
         if any(not isinstance(logger, CSVLogger) for logger in trainer.loggers):
-            self._log(trainer, yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+            config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+            self._log(trainer, config_without_people(config))  # a logger may be a service elsewhere
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the data, the objective and the teachers of the run."""
@@ -36,7 +37,7 @@ class RecordRun(SaveConfigCallback):
                 data.write_split(folder / "split.csv")
             kept = ("fingerprint", "objective", "teachers")
             logged = {k: v for k, v in pl_module.describe().items() if k in kept}
-            logged["fingerprint"] = without_people(logged["fingerprint"] or {})  # a logger may be a service elsewhere
+            logged["fingerprint"] = without_people(logged["fingerprint"] or {})
             self._log(trainer, logged)
             self._note(trainer)
 
@@ -62,15 +63,33 @@ class RecordRun(SaveConfigCallback):
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / FINISHED, {"epochs": trainer.current_epoch, "steps": trainer.global_step})
 
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A test that was logged into the run of its fit has added rows to it."""
+        self._note(trainer, known=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Likewise a validation that is no part of a fit."""
+        if trainer.state.fn == "validate":
+            self._note(trainer, known=True)
+
     @staticmethod
-    def _note(trainer: Trainer) -> None:
-        """Write down the Weights & Biases run, and how many rows it has, for the fit that is resumed."""
+    def _note(trainer: Trainer, known: bool = False) -> None:
+        """Write down the Weights & Biases run, and how many rows it has, for what is logged into it later.
+
+        Args:
+            trainer: of the run.
+            known: leave a file that names another run, or none, as it is.
+        """
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # all processes read it, or all wait
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if known and loggers:
+            file = folder / LOGGED_RUN
+            if not file.is_file() or read_json(file, "ckpt_path").get("id") != loggers[0].version:
+                return
         if trainer.is_global_zero and loggers:
             rows: Any = loggers[0].experiment.step  # no number where Weights & Biases is switched off
-            known = {"rows": rows} if isinstance(rows, int) else {}
-            write_json(folder / LOGGED_RUN, {"id": loggers[0].version, **known})
+            counted = {"rows": rows} if isinstance(rows, int) else {}
+            write_json(folder / LOGGED_RUN, {"id": loggers[0].version, **counted})
 
     @staticmethod
     def _log(trainer: Trainer, params: dict[str, Any]) -> None:

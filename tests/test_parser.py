@@ -157,6 +157,13 @@ def test_one_batch_is_not_all_of_them(written, number, here):  # noqa: F811
         assert list(map(repr, values)) == [repr(number)] * 5
 
 
+def test_none_of_the_agent_of_a_sweep_is_null(here):  # noqa: F811
+    words = ["--trainer.gradient_clip_val=None", "--data.init_args.augment=None", "--run=None", "--ckpt_path=None"]
+    config = cli._with_words(Reading, ["fit", "--config", SCRATCH, *words]).config["fit"]
+    found = config.trainer.gradient_clip_val, config.data.init_args.augment, config.run, config.ckpt_path
+    assert found == (None, None, None, None)
+
+
 def test_a_date_stays_a_word_on_the_command_line_and_in_files(here):  # noqa: F811
     (here / "c.yaml").write_text("run: 2026-01-31", encoding="utf-8-sig")
     cli.check(["fit", "--config", SCRATCH, "--config", "c.yaml"])

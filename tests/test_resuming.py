@@ -233,7 +233,18 @@ def test_weights_and_biases_have_one_run_over_a_resume(here):
     wandb.teardown()
     found = [read_run(folder) for folder in sorted((here / "runs/wandb").glob("offline-run-*"))]
     assert len(found) == 2
-    assert len({run.run_id for *_, run in found}) == 1
+    (run,) = {run.run_id for *_, run in found}
+
+    file = here / "runs/a/b/version_0/wandb.json"
+    rows = json.loads(file.read_text())["rows"]
+    own = [*logger, f"--trainer.logger.init_args.id={run}", "--trainer.logger.init_args.resume=allow"]
+    for _ in range(2):  # a test into this run: its rows come after those of the fit, and those of the next test after
+        cli.run(["test", *words()[1:], *own, "--ckpt_path", "runs/a/b"])
+        before, rows = rows, json.loads(file.read_text())["rows"]
+        assert rows > 2 * before + 100
+    before = file.read_text()
+    cli.run(["test", *words()[1:], *logger, "--ckpt_path", "runs/a/b"])  # a run of its own
+    assert file.read_text() == before
 
 
 def test_the_runs_of_a_study_choose_by_the_metric_of_the_study(here, monkeypatch):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
@@ -13,14 +15,17 @@ import yaml
 from benchmarks.long.small_study import write_study
 from benchmarks.long.wandb_study import read_back
 from kdlab import cli
+from kdlab.fingerprint import config_without_people
 from kdlab.study import plan as planning
 from kdlab.study.command import main
-from kdlab.study.loggers import check_loggers, name_runs
+from kdlab.study.loggers import check_loggers, log_scores, name_runs
 from kdlab.study.plan import Study
+from kdlab.study.planned import plan as planned
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY
 from tests.test_cli import FAST, SCRATCH
 from tests.test_study import plan, toy
+from tests.tuned import write_tuned
 from tests.wandb_file import read_run, read_summary
 
 OFFLINE = {"class_path": "WandbLogger", "init_args": {"project": "kdlab", "save_dir": "runs", "offline": True}}
@@ -118,6 +123,33 @@ def test_a_run_that_fails_is_marked_as_failed(here, monkeypatch):
     (folder, other) = offline_runs(here)
     assert [read_summary(folder)[1], read_summary(other)[1]] == [1, 1]  # and no report without a row
     assert wandb.run is None
+
+
+# ---------------------------------------------------------------------- people
+def test_a_service_is_given_no_name_of_a_person(here, monkeypatch):
+    """Neither the split, nor the config of a fold, nor the name of its folder."""
+    told = []
+    service = SimpleNamespace(log_hyperparams=told.append, log_metrics=lambda *_, **__: None)
+    split = {"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "test": ["Dora"], "id": "0f"}
+    log_scores(SimpleNamespace(loggers=[service], global_step=3), {"test_accuracy": 0.5}, {"fingerprint": split})
+    assert told == [{"fingerprint": {"grouping": "subject", "train": 2, "val": 1, "test": 1, "id": "0f"}}]
+
+    monkeypatch.setenv("KDLAB_SALT", "a salt of a laboratory")
+    changes = {"folds": "leave_one_subject_out", "tune": {"none": True}, "logger": OFFLINE}
+    named = planned(Study.read(write_tuned(here, **changes)), here / "runs")[1]
+    hidden = planned(Study.read(write_tuned(here, people="hashed", **changes)), here / "runs")[1]
+    assert list(named) == list(hidden)
+    for name, job in hidden.items():
+        fold = job.config["data"]["init_args"]["test_subjects"][0]
+        assert name.split("/")[1] == f"subject{fold}"
+        logger = job.config["trainer"]["logger"]
+        assert re.fullmatch(rf"{job.run}/subject-h[0-9a-f]{{12}}/\w+", logger["init_args"]["name"])
+        assert logger["dict_kwargs"]["tags"][1] == f"fold={logger['init_args']['name'].split('/')[1]}"
+        assert "tags" not in named[name].config["trainer"]["logger"]["dict_kwargs"]  # of the fit itself: fold=<names>
+        logged = config_without_people(job.config)
+        assert logged["data"]["init_args"]["test_subjects"] == 1
+        assert f"subject{fold}" not in str(logged)
+    assert "/subject-" in str(config_without_people(hidden["kd/subject3/seed0"].config)["model"])  # of its teacher
 
 
 # ---------------------------------------------------------------------- keys and settings

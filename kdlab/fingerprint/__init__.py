@@ -12,6 +12,7 @@ from kdlab.fingerprint.differences import input_differences, leaks, split_differ
 from kdlab.fingerprint.make import make_fingerprint
 from kdlab.fingerprint.people import (
     comparable,
+    config_without_people,
     hashed,
     is_hashed,
     only_counts,
@@ -29,6 +30,7 @@ __all__ = [
     "check_teacher_split",
     "check_use",
     "comparable",
+    "config_without_people",
     "hashed",
     "input_differences",
     "is_hashed",

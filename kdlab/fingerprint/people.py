@@ -12,6 +12,7 @@ from kdlab.types import InputError
 
 SALT = "KDLAB_SALT"  # the environment variable that holds a laboratory's salt
 SHORTEST_SALT = 16
+_ARGUMENTS = ("test_subject", "test_subjects", "val_subjects", "subjects")  # of data modules, which name people
 PEOPLE = ("train", "val", "test", "unknown", "unlabelled", "left_out")
 REMEDY = (
     f"Set {SALT} to a secret text of your laboratory of at least {SHORTEST_SALT} characters, the same for every run, "
@@ -112,6 +113,52 @@ def without_people(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     if "salt" not in result and result.get("grouping") in ("subject", "recording"):
         result.update({part: len(result[part]) for part in PEOPLE if isinstance(result.get(part), list)})
     return result
+
+
+def config_without_people(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of a run for what leaves the laboratory: how many people its data arguments name, in place of names.
+
+    Folders of a study's jobs are called after the one person that they test: the name is left out there, too.
+
+    >>> data = {"class_path": "PAMAP2", "init_args": {"test_subject": "Anna", "val_subjects": ["Ben"], "window": 100}}
+    >>> config_without_people({"run": "toy/kd/subjectAnna-seed0", "data": data})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'run': 'toy/kd/subject-seed0',
+     'data': {'class_path': 'PAMAP2', 'init_args': {'test_subject': 1, 'val_subjects': 1, 'window': 100}}}
+    """
+    data = config.get("data")
+    arguments = data.get("init_args") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(arguments, Mapping):
+        return dict(config)
+    counted = {name: _count(value) if name in _ARGUMENTS else value for name, value in arguments.items()}
+    if isinstance(others := arguments.get("unlabelled"), Mapping):
+        counted["unlabelled"] = {
+            name: _count(value) if name in ("people", "recordings") else value for name, value in others.items()
+        }
+    tested = [name for argument in _ARGUMENTS[:2] for name in _listed(arguments.get(argument))]
+    result: dict[str, Any] = {**config, "data": {**data, "init_args": counted}}
+    for name in tested:
+        result = _replaced(result, f"subject{name}-")
+    return result
+
+
+def _count(names: Any) -> Any:
+    return names if names is None else len(_listed(names))
+
+
+def _listed(names: Any) -> list[Any]:
+    if names is None:
+        return []
+    return list(names) if isinstance(names, list | tuple | Mapping) else [names]
+
+
+def _replaced(value: Any, fold: str) -> Any:
+    """Without the name in folders of this fold."""
+    if isinstance(value, Mapping):
+        return {name: _replaced(part, fold) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_replaced(part, fold) for part in value]
+    return value.replace(f"/{fold}", "/subject-") if isinstance(value, str) else value
 
 
 def only_counts(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

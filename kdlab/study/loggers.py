@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from kdlab.files import one_line
+from kdlab.fingerprint import without_people
 from kdlab.types import InputError
 
 #: Lightning's loggers -> packages of which one must be there, and what to install
@@ -98,8 +99,15 @@ def check_setting(value: Any, where: str) -> Any:
     return value
 
 
-def name_runs(loggers: Any, group: str, name: str, job_type: str) -> Any:
+def name_runs(loggers: Any, group: str, name: str, job_type: str, tags: Sequence[str] = ()) -> Any:
     """The same loggers; those of Weights & Biases with group, name and type of a job.
+
+    Args:
+        loggers: of a config.
+        group: the study.
+        name: of the job.
+        job_type: its stage.
+        tags: in place of those that a run has of itself, which name its test people.
 
     Raises:
         InputError: one of them fixes the id of its run, which all jobs would share.
@@ -119,7 +127,8 @@ def name_runs(loggers: Any, group: str, name: str, job_type: str) -> Any:
                     "into this run. Remove it."
                 )
             given["name"] = name
-            names = {key: v for key, v in (("group", group), ("job_type", job_type)) if given.get(key) is None}
+            wanted = (("group", group), ("job_type", job_type), ("tags", [*tags] or None))
+            names = {key: v for key, v in wanted if v is not None and given.get(key) is None}
             logger["dict_kwargs"] = {**names, **(logger.get("dict_kwargs") or {})}
         named.append(logger)
     return named if isinstance(loggers, list | tuple) else named[0]
@@ -168,10 +177,12 @@ def log_scores(trainer: Any, row: Mapping[str, Any], described: Mapping[str, Any
         for name, value in row.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name not in ("seed", "test_windows")
     }
+    kept = {k: v for k, v in described.items() if k in ("fingerprint", "objective", "teachers")}
+    kept["fingerprint"] = without_people(kept.get("fingerprint") or {})  # a logger may be a service elsewhere
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             continue
-        logger.log_hyperparams({k: v for k, v in described.items() if k in ("fingerprint", "objective", "teachers")})
+        logger.log_hyperparams(kept)
         logger.log_metrics({k: v for k, v in scores.items() if k.startswith("test/")}, step=trainer.global_step)
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update(scores)
