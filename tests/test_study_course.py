@@ -34,6 +34,7 @@ from tests.test_study import toy, write_row
 
 CLOSED = """
 import os, sys
+import kdlab.lightning_cli, kdlab.study.command  # once, in place of in each child
 reader, writer = os.pipe()
 os.close(reader)
 for words in eval(sys.argv[1]):

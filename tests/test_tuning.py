@@ -9,7 +9,6 @@ import signal
 import time
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -938,41 +937,31 @@ def test_a_real_fit_is_pruned(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_job_two_jobs_and_kills_give_the_same_table(tmp_path):
-    """SIGKILL at random moments; the same folder name, since the path of the data is part of every key."""
-    tables = {}
-    rng = random.Random(0)
-    for way, jobs, kills in (("one", 1, 0), ("killed", 2, 1)):  # more of them: benchmarks.long.tuned_kills
-        folder = tmp_path / "study"
-        write_tuned(folder)
-        killed = 0
-        while True:
-            mark = uuid.uuid4().hex
-            process = start(folder, "--jobs", str(jobs), mark=mark)
-            if killed == kills:
-                assert process.wait(PATIENCE) == 0, (folder / "log.txt").read_text()[-2000:]
-                break
-            wanted = results(folder) + rng.randrange(1, 3)
-            while results(folder) < wanted and process.poll() is None:
-                time.sleep(0.05)
-            time.sleep(rng.uniform(0, 0.5))
-            assert process.poll() is None, "it ended before it was killed"
-            os.kill(process.pid, signal.SIGKILL)
-            assert process.wait(PATIENCE) == -signal.SIGKILL
-            while marked(mark):  # its workers end with it
-                time.sleep(0.1)
-            killed += 1
-        assert killed == kills
-        place = folder / "runs/toy/tuned"
-        tables[way] = {name: (place / name).read_bytes() for name in FILES}
-        assert b"Tuned on validation windows alone" in tables[way]["results.md"]
-        assert (
-            b"(half_a: 4 people; half_b: 4 people). Used in fold1: half_b; fold2: half_a." in tables[way]["results.md"]
-        )
-        folder.rename(tmp_path / way)
-    assert tables["one"] == tables["killed"]
-    assert len(tables["one"]["results.csv"].splitlines()) == 1 + 6
-    assert Path(tmp_path / "one/runs/toy/tuned/times.csv").is_file()
+def test_two_jobs_that_are_killed_and_one_job_give_the_same_table(tmp_path, monkeypatch, one_thread):
+    """A SIGKILL at a random moment; the same folder name, since the path of the data is part of every key."""
+    folder, place = tmp_path / "study", tmp_path / "study/runs/toy/tuned"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_tuned(folder)
+    monkeypatch.chdir(folder)
+    mark, rng = uuid.uuid4().hex, random.Random(0)  # more of them: benchmarks.long.tuned_kills
+    process, wanted = start(folder, "--jobs", "2", mark=mark), rng.randrange(1, 3)
+    while results(folder) < wanted and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, 0.5))
+    assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    while marked(mark):  # its workers end with it
+        time.sleep(0.1)
+    command.main(["study.yaml"], cli.run, cli.check)
+    killed = {name: (place / name).read_bytes() for name in FILES}
+    (folder / "runs").rename(tmp_path / "killed")
+    command.main(["study.yaml"], cli.run, cli.check)
+    assert {name: (place / name).read_bytes() for name in FILES} == killed
+    assert b"Tuned on validation windows alone" in killed["results.md"]
+    assert b"(half_a: 4 people; half_b: 4 people). Used in fold1: half_b; fold2: half_a." in killed["results.md"]
+    assert len(killed["results.csv"].splitlines()) == 1 + 6
+    assert (place / "times.csv").is_file()
 
 
 def planned_jobs(study, root, halves):
