@@ -48,6 +48,14 @@ def _check_texts(value: Any) -> None:
                     raise
 
 
+def _equal(obj: Any, namespace: Namespace) -> bool:
+    """Whether a mapping has the values of a namespace; arrays are not compared."""
+    try:
+        return bool((Namespace(obj) if isinstance(obj, dict) else obj) == namespace)  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, RuntimeError):
+        return False
+
+
 def _with_null(word: str) -> str:
     """A word as YAML has it: the agent of a sweep writes ``None`` for null.
 
@@ -148,6 +156,15 @@ class Parser(LightningArgumentParser):
         """Parse a config; with that of a file come those that it includes."""
         content, self._content = self._content or content, None
         parsed: Namespace = super().parse_string(content, *args, **kwargs)
+        return parsed
+
+    def parse_object(self, obj: Any, namespace: Any = None, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a mapping over what was parsed before; where the two are equal, it is read once in place of twice.
+
+        Each level of a nested class is parsed over itself when its values are checked.
+        """
+        before = None if namespace is not None and _equal(obj, namespace) else namespace
+        parsed: Namespace = super().parse_object(obj, before, *args, **kwargs)
         return parsed
 
     def dump(self, cfg: Namespace, *args: Any, **kwargs: Any) -> str:

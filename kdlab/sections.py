@@ -24,7 +24,6 @@ from lightning.pytorch import Trainer
 from kdlab import reuse
 from kdlab.config_checks import check_section, data_class, is_name_of_run, is_seed
 from kdlab.configs import read_config
-from kdlab.files import write_text
 from kdlab.methods.base import Method
 from kdlab.parsed import at, config_file, fill, own_of, without
 from kdlab.parser import Parser
@@ -112,14 +111,13 @@ def _in_range(own: Mapping[str, Any]) -> bool:
 def _each(content: Mapping[str, Any], names: Sequence[str], base: type) -> dict[str, Any] | None:
     """Parse sections, each by a parser that has no other; None where one of them is refused."""
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stderr(io.StringIO()):
         for name in names:
             parser = reuse.kept(("parser", name, base), functools.partial(_parser, name, base), _size)
-            path, shape = Path(folder, f"{name}.yaml"), ("shape", base, name, repr(_shape(content[name])))
+            shape = ("shape", base, name, repr(_shape(content[name])))
             try:
                 if reuse.find(shape) is None:
-                    write_text(path, yaml.safe_dump({name: content[name]}, sort_keys=False))
-                    found[name] = parser.parse_args(["--config", str(path)])[name]
+                    found[name] = _from_file(parser, {name: content[name]})[name]
                 else:
                     found[name] = parser.parse_object({name: copy.deepcopy(content[name])}, defaults=False)[name]
                 check_section(name, found[name], parser)
@@ -131,6 +129,13 @@ def _each(content: Mapping[str, Any], names: Sequence[str], base: type) -> dict[
                 return None
             reuse.keep(shape, True, 2 * len(shape[-1]))
     return found
+
+
+def _from_file(parser: Parser, content: Mapping[str, Any]) -> Namespace:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "section.yaml")
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return parser.parse_args(["--config", str(path)])
 
 
 def _shape(content: Any) -> Any:
