@@ -232,6 +232,19 @@ def test_figures_come_in_all_formats_with_the_same_bytes_each_time(tmp_path):
         assert "<svg" in (tmp_path / "a" / f"{stem}.svg").read_text("utf-8")
 
 
+def test_figures_of_an_earlier_report_are_removed_and_files_of_others_are_not(tmp_path):
+    stale = {"accuracy.pdf", "pairs.png", "pairs.svg", "embeddings.png", "reliability.png"}
+    others = {"mine.png", "pairs.txt", "gain_gap.png", "axis_mine.png"}
+    for name in stale | others:
+        (tmp_path / name).write_bytes(b"of another")
+    written(tmp_path, draw=True, paper=Paper(figures=Figures(("png", "svg"))))
+    there = {path.name for path in tmp_path.iterdir()}
+    assert not stale & there
+    assert others <= there
+    drawn = {f"{stem}.{ending}" for stem in ("accuracy", "differences", "people") for ending in ("png", "svg")}
+    assert {name for name in there if name.endswith(("png", "svg", "pdf"))} - others == drawn
+
+
 def test_text_has_the_size_that_is_set():
     def sizes(figures):
         figure = plot_people({"difference to scratch": {"kd": difference()}})

@@ -273,6 +273,13 @@ def test_tables_of_a_study_that_runs_mark_what_is_missing(here, monkeypatch, cap
     made_up(jobs["kd/fold2/seed1"])
     main(["study.yaml", "--report"], None, cli.check)
     assert "| kd | 3 of 6 | fold2 seed 0; fold3 |" in (here / "runs/toy/study/results.md").read_text()
+    toy(here, folds=3, set={"all": {"data": data, "trainer.max_epochs": 3}})
+    text = (here / "runs/toy/study/results.md").read_text()
+    capsys.readouterr()
+    main(["study.yaml", "--report"], None, cli.check)
+    said = "so no tables are written, and those that are there, which are of others, stay. Run kdlab study study.yaml."
+    assert said in capsys.readouterr().out
+    assert (here / "runs/toy/study/results.md").read_text() == text
 
 
 def alone_in(folder):

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from kdlab import Supervised, cli, reuse
 from kdlab.data import BasicMotions
+from kdlab.data.windows import WindowSet
 from kdlab.lightning_cli import KdlabCLI, Reading
 from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.kept_outputs import output_of
@@ -21,6 +24,7 @@ from kdlab.study.command import main
 from kdlab.types import Batch, InputError
 from kdlab.views import GramianAngularField
 from tests.test_study import toy
+from tests.tuned import write_tuned
 
 
 @pytest.fixture(autouse=True)
@@ -275,6 +279,62 @@ def test_a_job_is_described_and_counted_from_one_data_module(monkeypatch):
     assert windows.batches(config(batch_size=4)) == count(batch_size=4) > count(batch_size=8)
     assert windows.fingerprint(config(batch_size=8, split_seed=1)) != one
     assert made.calls == 3
+
+
+class Chosen(BasicMotions):
+    """Other windows for another seed."""
+
+    def _chosen(self, data):
+        return data if self.split_seed else WindowSet(data.windows, (data.target + 1) % 4, data.classes, data.channels)
+
+
+def test_a_digest_does_not_depend_on_what_was_described_before():
+    def config(**given):
+        return {"data": {"class_path": "tests.test_study_sharing.Chosen", "init_args": given}}
+
+    one, other = config(split_seed=1), config()
+    both = windows.fingerprint(one), windows.fingerprint(other)
+    windows.forget()
+    assert (windows.fingerprint(other), windows.fingerprint(one)) == both[::-1]
+
+
+def shifted(content):
+    return {**content, "y": (content["y"] + (content["subject"] > 4)) % 3}
+
+
+def renamed(content):
+    return {**content, "classes": np.array(["a", "b", "c"])}
+
+
+@pytest.mark.parametrize("change", [shifted, renamed])
+def test_no_row_of_data_that_changed_is_kept_under_the_key_of_the_earlier_data(tmp_path, change, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_tuned(tmp_path, tune={"none": True}, teachers=None, students=None, seeds=3, folds=None)
+    content = dict(np.load("windows.npz"))
+
+    def run(words, prepare):
+        line = cli.run(words, prepare)
+        if "seed0" in words[2]:
+            np.savez("windows.npz", **change(content))
+            windows._loaded.clear()  # as a process that has none, or no room for them
+        return line
+
+    with pytest.raises(SystemExit, match="2 of 3 jobs have no result"):
+        main(["study.yaml"], run, cli.check)
+    told = r"scratch/seed1: FAILED: the data of scratch/seed1 must stay the same .* Run the same command again: jobs"
+    assert re.search(told, capsys.readouterr().out)
+    (kept,) = tmp_path.rglob("result.json")
+    windows.forget()
+    main(["study.yaml"], cli.run, cli.check)
+    assert len(list(tmp_path.rglob("result.json"))) == 1 + 3
+    windows.forget()
+    np.savez("windows.npz", **content)
+    main(["study.yaml", "--only", "scratch/seed0"], failing, cli.check)  # it is done
+    assert json.loads(kept.read_text())["key"] in kept.parent.name
+
+
+def failing(*_):
+    raise ValueError("exploded")
 
 
 def test_several_data_sets_are_kept_within_a_bound(monkeypatch):

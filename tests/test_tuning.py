@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import time
 import uuid
@@ -36,10 +37,12 @@ from kdlab.study.tuning import command as tune_command
 from kdlab.study.tuning import run as running
 from kdlab.study.tuning.checks import check_space
 from kdlab.study.tuning.declared import read_tune
+from kdlab.study.tuning.near_ends import near_ends
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.pruning import MedianPruning
 from kdlab.study.tuning.run import find, look_up, read_settings
 from kdlab.study.tuning.space import Choice, Range, full_name, read_space, size_of
+from kdlab.study.tuning.steps import Planned
 from kdlab.study.tuning.suggest import Finished, best_of, medians, suggest
 from kdlab.study.windows import fingerprint, make_data
 from kdlab.types import InputError
@@ -719,6 +722,24 @@ def test_a_teacher_that_is_named_is_tuned_first(tmp_path, monkeypatch):
         assert job.config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == best
 
 
+def test_choices_at_an_end_of_their_range_are_named_without_people(tmp_path):
+    tuning = settings_of(tmp_path)[1].tuning
+    rate, decay = (f"model.init_args.optimizer.init_args.{name}" for name in ("lr", "weight_decay"))
+    temperature, size = "model.init_args.temperature", "data.init_args.batch_size"
+
+    def sentence(*values):
+        chosen = [Finished(0, one, "complete", 0.5) for one in values]
+        return near_ends(tuning, Planned(chosen=dict(zip(tuning.steps, chosen, strict=True))))
+
+    inside = [{rate: 0.03, size: 4}, {decay: 2e-5}, {temperature: 2.0}]
+    assert sentence(*inside, *inside) == ""  # lists have no ends; 2e-5 is far from 1e-5 on a scale of logarithms
+    outside = [{rate: 0.0105, size: 4}, {decay: 1e-3}, {temperature: 2.0}]
+    assert sentence(*inside, *outside) == (
+        "Chosen within 5 % of an end of the range, so that a wider range may be better: "
+        f"common: `{rate}` (lowest in 1 of 2 choices); scratch: `{decay}` (highest in 1 of 2 choices)."
+    )
+
+
 # ---------------------------------------------------------------------- the files that are written
 def test_what_was_found_is_included_by_studies_and_runs(here, monkeypatch):
     made_up(monkeypatch)
@@ -777,6 +798,13 @@ def test_a_report_before_all_settings_are_found_keeps_tables_and_rows(here, monk
     kept = read_rows(folder / "rows.jsonl").entries
     assert {name: entry.row for name, entry in kept.items()} == {name: entry.row for name, entry in rows.items()}
     assert sorted((folder / "rows.jsonl").read_text().splitlines()) == sorted(lines)
+    (folder / "rows.jsonl").write_text("\n".join([lines[0], lines[1][:40], *lines[2:]]))
+    capsys.readouterr()
+    assert study("--report", trials=3) == tables
+    assert re.search("note: toy/tuned: .*rows.jsonl', line 2: .* It is damaged", capsys.readouterr().out)
+    assert {"teacher/fold1/shared", "teacher/fold2/shared"} <= set(read_rows(folder / "rows.jsonl").entries) < set(rows)
+    assert study() == tables
+    assert (folder / "rows.jsonl").read_text().splitlines() == lines
 
 
 def test_a_study_is_refused_that_tests_who_was_tuned_on(here, monkeypatch):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdlab.files import replacing
+from kdlab.study.keys import FORMATS
 from kdlab.study.paper import Figures
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def save_figure(draw: Callable[[], Figure], folder: Path, stem: str, figures: Fi
     """
     import matplotlib as mpl
 
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
+    name = _file_stem(stem)
     settings: dict[str, Any] = {"svg.hashsalt": "kdlab", "pdf.fonttype": 42}  # 42: text of a PDF stays text
     if figures.font:
         settings["font.family"] = figures.font
@@ -46,6 +47,27 @@ def save_figure(draw: Callable[[], Figure], folder: Path, stem: str, figures: Fi
             with replacing(folder / f"{name}.{ending}") as part:
                 figure.savefig(part, format=ending, dpi=120, metadata=_METADATA[ending])
     return f"{name}.png"
+
+
+def remove_figures(stems: Iterable[str], folder: Path, drawn: Collection[str], figures: Figures) -> None:
+    """Remove the figures of an earlier report that this one has not drawn.
+
+    Args:
+        stems: names without ending of all figures that a report may draw.
+        folder: where they are.
+        drawn: the names of the PNG files of this report.
+        figures: its formats.
+    """
+    for stem in stems:
+        name = _file_stem(stem)
+        kept = figures.formats if f"{name}.png" in drawn else ()
+        for ending in FORMATS:
+            if ending not in kept:
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
+
+
+def _file_stem(stem: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
 
 
 def _resize(figure: Figure, figures: Figures) -> None:

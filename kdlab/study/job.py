@@ -43,7 +43,7 @@ from kdlab.study.starved import UPDATES
 from kdlab.study.threads import use
 from kdlab.study.tuning.rows import diverged, drop_checkpoints, is_trial, validation_row
 from kdlab.study.validated import Line, same_weights, validated
-from kdlab.study.windows import share
+from kdlab.study.windows import check_unchanged, share
 from kdlab.study.workers import beside
 from kdlab.types import InputError
 
@@ -120,8 +120,15 @@ def _run_job(job: Job, runner: Runner, before: float) -> dict[str, Any]:
 
 
 def _prepare(datamodule: WindowDataModule, job: Job) -> None:
-    """Hand over the windows; those of the test are closed to a job of a tuning."""
+    """Hand over the windows; those of the test are closed to a job of a tuning.
+
+    Raises:
+        InputError: they are not those that the job was planned with.
+    """
     share(datamodule, job.config)
+    datamodule.setup()
+    if (planned := job.digests.get("data")) is not None:
+        check_unchanged(datamodule, job.config, planned, job.name)
     if job.trial:
         datamodule.close_test(f"{job.name} is part of a tuning, which reads training and validation windows alone.")
 

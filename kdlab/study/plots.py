@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which colour-blind readers tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,18 @@ from kdlab.study.pooled import reliability, robustness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def stems_of(axes: Iterable[str]) -> list[str]:
+    """The names without ending of all figures that `figures_of` may give for a study with these axes.
+
+    >>> stems_of(["size"])
+    ['accuracy', 'differences', 'robustness', 'reliability', 'axis_size', 'runs_size']
+    """
+    axes = list(axes)
+    lines = [f"{kind}_{axis}" for axis in axes for kind in ("axis", "runs")]
+    grids = [f"grid_{first}_{second}" for first, second in combinations(axes, 2)]
+    return ["accuracy", "differences", "robustness", "reliability", *lines, *grids]
 
 
 def figures_of(

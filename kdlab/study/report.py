@@ -17,10 +17,10 @@ from kdlab.study.conditions import Row, axis_labels, conditions
 from kdlab.study.counted import Planned
 from kdlab.study.evidence import NAME as EVIDENCE
 from kdlab.study.evidence import evidence_text
-from kdlab.study.figure_files import save_figure
+from kdlab.study.figure_files import remove_figures, save_figure
 from kdlab.study.paper import Paper
 from kdlab.study.plot_people import people_figures
-from kdlab.study.plots import figures_of
+from kdlab.study.plots import figures_of, stems_of
 from kdlab.study.report_cells import Findings
 from kdlab.study.report_cross_fit import cross_fit_section
 from kdlab.study.report_csv import csv_text
@@ -123,6 +123,9 @@ def write_report(
         else:
             _write(folder / file, content)
     drawn = _draw(study, axes, folder) if draw else []
+    if draw:
+        stems = [*stems_of(dict.fromkeys([*(axes or ()), *study.axes])), "people", "pairs", "embeddings"]
+        remove_figures(stems, folder, {file for file, _ in (*drawn, *more)}, study.paper.figures)
     parts = [
         f"# {paper.title or name}",
         description.strip(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from pathlib import Path
 
 from kdlab.evaluate import Evaluation
@@ -20,6 +21,7 @@ from kdlab.study.report import write_report
 from kdlab.study.report_run import log_report, wandb_of
 from kdlab.study.run import Outcome
 
+RESULTS = "results.md"
 DRAWN = 12  # nets in the figure of embeddings
 
 
@@ -34,7 +36,7 @@ def write(
     if 0 < hashes < sum(bool(row.get("people")) for row in outcome.rows):
         print(f"note: {hashes} of {len(outcome.rows)} rows have hashes for people; people: hashed makes all rows alike")
     if not outcome.rows:
-        print(f"no job of {study.name} is done yet, so there are no tables")
+        print(no_tables(study, folder))
         return
     embeddings = write_embeddings(jobs, outcome, folder, study.paper) if "embeddings" in study.measure else []
     if "embeddings" in study.measure and not embeddings:
@@ -76,6 +78,16 @@ def write(
         print(f"logged to Weights & Biases: group {study.name}, the report last ({Path(place) / 'wandb'})")
     results = first_table(report.read_text("utf-8").partition("## Results")[2])
     print(f"\n{results}\n\nPercent. How to read it, and plots: {report}")
+
+
+def no_tables(study: Study, folder: Path) -> str:
+    """Why nothing is written of a study no job of which is done, in one line."""
+    if not (folder / RESULTS).is_file():
+        return f"no job of {study.name} is done yet, so there are no tables"
+    return (
+        f"no job of {study.name} is done with the settings and data that it has now, so no tables are written, and "
+        f"those that are there, which are of others, stay. Run kdlab study {shlex.quote(str(study.file))}."
+    )
 
 
 def first_table(text: str) -> str:

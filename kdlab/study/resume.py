@@ -175,9 +175,6 @@ def export(
         folds: fold -> its test subjects.
         folder: of the study.
         keep: keep what the file has of other jobs: those of the study are not all known yet.
-
-    Raises:
-        InputError: the file that is to be kept is damaged.
     """
     names = hidden_folds(folds, study.name if study.paper.hashed else "")
     done = {row["job"]: row for row in rows}
@@ -200,6 +197,18 @@ def export(
     path = folder / NAME
     if keep and path.is_file():
         new = {entry.row["job"] for entry in entries}
-        entries += [entry for name, entry in read_rows(path, study.name).entries.items() if name not in new]
+        entries += [entry for name, entry in _kept(path, study.name).items() if name not in new]
     write_rows(path, head, entries)
     return path
+
+
+def _kept(path: Path, study: str) -> Mapping[str, Entry]:
+    """The rows of a file that is written again; of a damaged one none, since all are in the folders of their jobs."""
+    try:
+        return read_rows(path, study).entries
+    except InputError as error:
+        print(
+            f"note: {one_line(error)} It is damaged, and is written again with the trials and jobs that are known now; "
+            "the other rows are in the folders of their jobs, and are written once the settings are found."
+        )
+        return {}

@@ -21,7 +21,7 @@ from kdlab.study.labels_alone import labels_alone
 from kdlab.types import InputError
 
 _loaded: dict[str, WindowSet] = {}
-_contents: dict[str, str] = {}
+_contents: dict[str, dict[str, str]] = {}  # of the windows that were read last: the choice of them -> its hash
 #: bytes of several data sets that a process keeps at a time
 MOST = 2**30
 #: arguments of a data module that change its batches, but not its windows, split and scaling
@@ -59,6 +59,7 @@ def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
         _made.cache_clear()  # it holds the windows that it has
         while _loaded and sum(map(_bytes, _loaded.values())) > MOST // 2:  # before the next one is read
             _loaded.pop(next(iter(_loaded)))
+        _contents.pop(key, None)  # they may be others by now
         found = read_only(datamodule.load())
     _loaded[key] = found
     while len(_loaded) > 1 and sum(map(_bytes, _loaded.values())) > MOST:
@@ -113,12 +114,43 @@ def _made(data: str) -> WindowDataModule:
 @functools.cache
 def _described(data: str) -> tuple[str, dict[str, int]]:
     datamodule = _made(data)
-    key = _load_key({"data": json.loads(data)})
-    if key not in _contents:
-        _contents[key] = contents(datamodule.data)
     found = datamodule.fingerprint
     people = {"labelled": len(found["train"]), "unlabelled": len(found.get("unlabelled", ()))}
-    return f"{found['id']}-{_contents[key]}", people
+    return _digest(datamodule, data), people
+
+
+def _digest(datamodule: WindowDataModule, data: str) -> str:
+    """The digest of a data module that is set up; windows that were read once are hashed once.
+
+    Args:
+        datamodule: whose windows are those of :func:`share`.
+        data: its description.
+    """
+    chosen = data if type(datamodule)._chosen is not WindowDataModule._chosen else ""  # some of the windows
+    known = _contents.setdefault(_load_key({"data": json.loads(data)}), {})
+    if chosen not in known:
+        known[chosen] = contents(datamodule.data)
+    return f"{datamodule.fingerprint['id']}-{known[chosen]}"
+
+
+def check_unchanged(datamodule: WindowDataModule, config: dict[str, Any], planned: str, job: str) -> None:
+    """Refuse data that are not those which the key of a job was made from.
+
+    Args:
+        datamodule: of the job, set up.
+        config: of the job.
+        planned: their digest when the job was planned, see :func:`fingerprint`.
+        job: its name.
+
+    Raises:
+        InputError: they are others now.
+    """
+    if _digest(datamodule, _shared(config)) != planned:
+        raise InputError(
+            f"the data of {job} must stay the same while the study runs, but its windows, labels, split or scaling are "
+            "others now than when it was planned. Run the same command again: jobs of the changed data have keys of "
+            "their own."
+        )
 
 
 def batches(config: dict[str, Any]) -> int:

@@ -19,6 +19,7 @@ from kdlab.study.results import Survey, clean, survey
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
 from kdlab.study.tuning.declared import HALVES, read_tune
+from kdlab.study.tuning.near_ends import near_ends
 from kdlab.study.tuning.people import plan_people
 from kdlab.study.tuning.printed import print_tuning
 from kdlab.study.tuning.record import FOLDER, TRIALS, tuned_of, write_chosen, write_trials
@@ -41,6 +42,7 @@ class Settings:
         rows: jobs of the tuning that are done.
         bare: of these, those whose weights are not here.
         row_of: as in `survey`.
+        at_ends: which of the settings that this study found lie at an end of their range, in words.
     """
 
     folds: dict[str, list[str]]
@@ -50,6 +52,7 @@ class Settings:
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     bare: set[str] = field(default_factory=set)
     row_of: Callable[[Job, dict[str, Any] | None], dict[str, Any] | None] | None = None
+    at_ends: str = ""
 
     @property
     def pending(self) -> bool:
@@ -74,7 +77,8 @@ class Settings:
             return ""
         used = "; ".join(f"{fold}: {part}" for fold, part in self.parts.items() if self.tuned.kind == HALVES)
         where = f" Trials, space and choice: `{FOLDER}/`." if self.tuning is not None else ""
-        return self.tuned.caption + (f" Used in {used}." if used else "") + where
+        ends = f" {self.at_ends}" if self.at_ends else ""
+        return self.tuned.caption + (f" Used in {used}." if used else "") + ends + where
 
     def of(self, run: str, labels: Mapping[str, str], fold: str) -> Mapping[str, Any]:
         """The settings of a run in a fold."""
@@ -136,6 +140,7 @@ def resolve(settings: Settings, reading: Callable[[Sequence[str]], None]) -> tup
         raise
     if _tuning(settings).complete(planned):
         settings.tuned = tuned_of(_tuning(settings), planned)
+        settings.at_ends = near_ends(_tuning(settings), planned)
     return planned, found
 
 
@@ -223,7 +228,10 @@ def find(settings: Settings, runner: Runner, folder: Path, *, processes: int = 1
                 f"{name}: {reason.splitlines()[0] if reason else ''}. Correct it, and run the same command again."
             )
     settings.tuned = write_chosen(tuning, planned, place, command, sources())
+    settings.at_ends = near_ends(tuning, planned)
     print(f"tune: {len(outcome.ran)} fits run; trials and choice: {place / TRIALS}")
+    if settings.at_ends:
+        print(f"tune: {settings.at_ends}")
     ends.check()
     return settings.tuned
 

@@ -77,6 +77,16 @@ class Range:
         """The number itself."""
         return value
 
+    def place(self, value: float) -> float:
+        """Where a number lies, in the scale of the range: 0 at its low end, 1 at its high one.
+
+        >>> Range(0.0, 2.0).place(0.5), round(Range(0.001, 0.1, log=True).place(0.01), 6)
+        (0.25, 0.5)
+        """
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
     @property
     def ends(self) -> tuple[Any, ...]:
         """The values that are checked before anything is run."""
