@@ -17,12 +17,12 @@ from kdlab.export.card import CARD_VERSION
 from kdlab.export.formats import OUTPUT
 from kdlab.export.make import check_rebuilt, provenance
 from kdlab.export.naming import run_name
-from kdlab.export.pretrained import FORMAT, is_pretrained, read_folder, write_folder
+from kdlab.export.pretrained import FORMAT, digest_of, is_pretrained, write_folder
 from kdlab.export.sharing import check_about, sharing_of
 from kdlab.export.sources import of_method, read_net
 from kdlab.loading import of_folder, of_net
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
+from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint, weights_hash
 from kdlab.methods.windows import datamodule_in
 from kdlab.nets.base import Backbone
 from kdlab.stream import ScaledNet, Student
@@ -57,7 +57,7 @@ def save_pretrained(
     Raises:
         MissingFileError: no such run or checkpoint.
         InputError: a folder that holds something, a net that cannot be built again from its class and arguments, a
-            checkpoint of no known data, or a wrong argument.
+            checkpoint of no known data, a loaded student whose file was replaced since, or a wrong argument.
 
     Example::
 
@@ -81,13 +81,8 @@ def save_pretrained(
     else:
         file = find_checkpoint(student, KEPT_FILES, "student")
         described, net = read_net(file)
-    check_rebuilt(FORMAT, described)
     read = of_net(described, net, f"student: {str(file or type(student).__name__)!r}", file)
-    name = folder.name if file is None else run_name(file.absolute())
-    card = _card(read.card, name, provenance(described, net, file))
-    card["sharing"] = sharing_of(described, card, file, about)
-    write_folder(folder, net, card, overwrite)
-    return folder
+    return _write(described, net, read, folder, about, overwrite)
 
 
 def from_pretrained(folder: str | PathLike[str]) -> Student:
@@ -118,15 +113,56 @@ def from_pretrained(folder: str | PathLike[str]) -> Student:
 
 
 def _save_loaded(student: Student, folder: Path, about: Mapping[str, str] | None, overwrite: bool) -> Path:
-    if student.path is not None and is_pretrained(student.path):
-        card, net = read_folder(student.path)
-        return _write_copy(folder, net, card, about, overwrite)
+    """What is written is what is held, whatever became of its file since."""
     if student.path is None or not isinstance(student.form, ScaledNet):
         raise InputError(
             "student: must come from a checkpoint or a folder of save_pretrained, but its form is "
             f"{type(student.form).__name__}. Load its run folder."
         )
-    return save_pretrained(student.path, folder, about=about, overwrite=overwrite)
+    if student.card.get("format") == FORMAT:
+        same = student.card.get("digest") == digest_of(student.card)
+        _check_held(student, same, student.card["provenance"]["weights"])
+        return _write_copy(folder, student.form.net, student.card, about, overwrite)
+    described, net = read_net(student.path)
+    read = of_net(described, net, f"student: {str(student.path)!r}", student.path)
+    _check_held(student, _of_input(read.card) == _of_input(student.card), weights_hash(net.state_dict()))
+    return _write(described, net, read, folder, about, overwrite)
+
+
+def _check_held(student: Student, same_card: bool, weights: str) -> None:
+    """Refuse a student that is not the one of its file.
+
+    Raises:
+        InputError: the file was replaced, or the student was changed.
+    """
+    assert isinstance(student.form, ScaledNet)
+    if not same_card or weights_hash(student.form.net.state_dict()) != weights:
+        raise InputError(
+            f"student: must be as {str(student.path)!r} holds it, but the file or the student was changed since it was "
+            f"loaded. Load it again: kdlab.load({str(student.path)!r})."
+        )
+
+
+def _of_input(card: Mapping[str, Any]) -> dict[str, Any]:
+    """A card without the origin of the weights."""
+    return {key: value for key, value in card.items() if key != "provenance"}
+
+
+def _write(
+    described: Mapping[str, Any],
+    net: Backbone,
+    read: Student,
+    folder: Path,
+    about: Mapping[str, str] | None,
+    overwrite: bool,
+) -> Path:
+    """A student that was not compared with its windows."""
+    check_rebuilt(FORMAT, described)
+    name = folder.name if read.path is None else run_name(read.path.absolute())
+    card = _card(read.card, name, provenance(described, net, read.path))
+    card["sharing"] = sharing_of(described, card, read.path, about)
+    write_folder(folder, net, card, overwrite)
+    return folder
 
 
 def _write_copy(

@@ -91,7 +91,8 @@ def new() -> argparse.ArgumentParser:
     add("--rate", metavar="HZ", help="sampling rate, to which recordings are resampled")
     add("--channels", metavar="A,B,C", help="columns of the signal; names of the channels of windows")
     add("--time", metavar="COLUMN", help="of recordings: column of the times; none: samples at the constant rate")
-    add("--window", type=int, metavar="SAMPLES", help="of recordings: samples of a window (default: two seconds)")
+    window = "of recordings: samples of a window (default: two seconds, but 8 samples at least)"
+    add("--window", type=int, metavar="SAMPLES", help=window)
     add("--step", type=int, metavar="SAMPLES", help="of recordings: from window to window (default: half a window)")
     add("--windows", metavar="KEY", help="of an npz file: the array of windows (default: x)")
     more = "a further argument of ArrayDataModule or RecordingDataModule, as in YAML: layout=NTC, time_unit=ms"

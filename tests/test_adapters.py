@@ -910,8 +910,13 @@ def test_a_fit_of_a_loaded_method_begins_with_its_trained_adapters(teachers: dic
     run.save_checkpoint(path)
     held = read_checkpoint(str(path))["state_dict"]
     loaded = kdlab.FitNet.load_from_checkpoint(path, **given())
-    trainer(tmp_path).test(loaded, BasicMotions(), verbose=False)
+    tester = trainer(tmp_path)
+    tester.test(loaded, BasicMotions(), verbose=False)
     assert not loaded.objective.adapters
+    tester.save_checkpoint(tmp_path / "again.ckpt")  # of weights alone, with what waits for the next fit
+    again = read_checkpoint(str(tmp_path / "again.ckpt"))["state_dict"]
+    assert again.keys() == held.keys()
+    assert all(torch.equal(value, held[name]) for name, value in again.items())
     trainer(tmp_path, max_epochs=0).fit(loaded, BasicMotions())
     own = {name: value for name, value in loaded.state_dict().items() if "adapters" in name}
     assert own

@@ -1,11 +1,12 @@
 """Objectives with a constructor by hand in made methods; declarations and calls that cannot be, refused in one line."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
 from kdlab.fields import Setting, argument, setting
-from kdlab.methods import KD, TPKD, Distilled, Teacher
+from kdlab.methods import CRD, KD, PSKD, TPKD, Distillation, Distilled, Supervised, Teacher
 from kdlab.methods.arguments import objective_arguments
 from kdlab.methods.dry_run import try_objective
 from kdlab.nets import WideResNet
@@ -129,6 +130,11 @@ def test_calls_name_the_class_that_is_called():
         TypeError, match=r"^TPKD: missing a required argument: 'teachers'\. Its arguments are student, "
     ):
         TPKD(student)
+    for method, first in ((CRD, "student"), (PSKD, "net"), (Distillation, "student"), (Supervised, "net")):  # by hand
+        with pytest.raises(TypeError, match=rf"^{method.__name__}: missing a required argument: '{first}'\. Its arg"):
+            method()
+    with pytest.raises(TypeError, match=r"^CRD: missing a required argument: 'student'\. Its arguments are student, "):
+        CRD.load_from_checkpoint(Path(__file__).parent / "files/student_basic_motions.ckpt")
     with pytest.raises(TypeError, match=r"^TPKD: too many positional arguments\. "):
         TPKD(student, teachers, None)
     with pytest.raises(InputError, match=r"^TPKD: teachers must be \{name: Teacher"):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -201,7 +202,10 @@ def test_the_card_says_licence_data_people_and_evidence(saved):
     assert any("not shown to be better than scratch" in line for line in said["data"]["limits"])
     assert said["method"]["evidence"] is None  # where it was trained is not known
     text = (saved["data"] / README).read_text("utf-8")
-    for words in ("people: 3 trained it, 2 validated it, 1 tested it", "61.0 % [48.0, 72.0] (95 %), over 6 people"):
+    for words in (
+        "people: 3 for training, 2 kept for validation, 1 kept for test",
+        "61.0 % [48.0, 72.0] (95 %), over 6 people",
+    ):
         assert words in text
     for words in (
         "Minus `scratch`: -1.0 points [-8.0, +7.0] (95 %)",
@@ -360,6 +364,101 @@ def test_students_that_were_loaded_are_saved(taught, saved, tmp_path):
         np.testing.assert_array_equal(again.logits(x, CHANNELS), given.logits(x, CHANNELS))
         assert again.card["sharing"]["licence"] == "MIT"
         assert again.card["sharing"]["evidence"]["row"] == "kd"
+
+
+def test_a_loaded_student_is_saved_as_it_is_held_or_refused(taught, saved, tmp_path):
+    x, _ = windows(6, seed=2)
+    other = kdlab.Supervised(WideResNet(10, 1, in_channels=2, num_classes=2))
+    fit = trainer(tmp_path, max_epochs=1, limit_train_batches=1)
+    fit.fit(other, arrays())
+    file, folder = tmp_path / "s.ckpt", shutil.copytree(saved["checkpoint"], tmp_path / "s")
+    shutil.copy(taught[2] / "checkpoints/best.ckpt", file)
+    of_file, of_folder = kdlab.load(file), kdlab.load(folder)
+    expected = of_folder.logits(x, CHANNELS)
+    fit.save_checkpoint(file)
+    kdlab.save_pretrained(other, folder, overwrite=True)
+    with pytest.raises(InputError, match=r"must be as '.*s.ckpt' holds it, but .* was changed .* Load it again: kdlab"):
+        kdlab.save_pretrained(of_file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    shutil.rmtree(folder)
+    again = kdlab.load(kdlab.save_pretrained(of_folder, tmp_path / "out"))
+    np.testing.assert_array_equal(again.logits(x, CHANNELS), expected)
+    assert again.card == of_folder.card
+    with torch.no_grad():
+        again.form.net.head.bias += 1
+    with pytest.raises(InputError, match="the file or the student was changed since it was loaded"):
+        kdlab.save_pretrained(again, tmp_path / "more")
+
+
+def test_the_text_of_a_folder_may_be_edited(saved, tmp_path):
+    folder = shutil.copytree(saved["checkpoint"], tmp_path / "s")
+    (folder / README).write_text("my own words")
+    assert kdlab.from_pretrained(folder).card == kdlab.from_pretrained(saved["checkpoint"]).card
+
+
+def test_nobody_is_said_to_have_tested_a_student_that_was_not_measured(taught, tmp_path):
+    file = shutil.copy(taught[2] / "checkpoints/best.ckpt", tmp_path / "s.ckpt")  # of no study
+    text = (kdlab.save_pretrained(file, tmp_path / "s") / README).read_text("utf-8")
+    assert "None: it was not measured." in text
+    assert "kept for test" in text
+    assert not [word for word in ("tested it", "validated it") if word in text]
+
+
+# ---------------------------------------------------------------------- how far it was trained
+class Ctrl(pl.Callback):
+    """Saves the student in the middle of an epoch, and interrupts there."""
+
+    def __init__(self, folder, batch=1):
+        self.folder, self.batch = folder, batch
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx == self.batch:
+            kdlab.save_pretrained(module, self.folder, overwrite=True)
+            raise KeyboardInterrupt
+
+    def on_exception(self, trainer, module, exception):
+        trainer.save_checkpoint(self.folder.with_suffix(".ckpt"))
+
+
+def training_of(folder):
+    card = kdlab.load(folder).card
+    assert f"- {card['provenance']['training']['reason']}\n" in (folder / README).read_text("utf-8")
+    return card["provenance"]["training"]
+
+
+def test_an_interrupted_fit_is_told(tmp_path):
+    method = kdlab.Supervised(WideResNet(10, 1, in_channels=2, num_classes=2))
+    with pytest.raises(SystemExit):
+        trainer(tmp_path, max_epochs=1, callbacks=[Ctrl(tmp_path / "mid")]).fit(method, arrays())
+    mid = training_of(tmp_path / "mid")
+    within = "weights in epoch 0, counted from 0, of 1, after 2 of 3 batches"
+    assert (mid["epoch"], mid["stopped_early"], mid["reason"]) == (0, False, within)
+    trainer(tmp_path).validate(method, arrays(), verbose=False)  # another trainer knows nothing of it
+    for made in (method, tmp_path / "mid.ckpt"):
+        held = training_of(kdlab.save_pretrained(made, tmp_path / "s", overwrite=True))
+        assert held["stopped_early"] is True
+        assert held["reason"] == f"{within}, where the fit was interrupted"
+    trainer(tmp_path, max_epochs=1).fit(method, arrays())
+    held = training_of(kdlab.save_pretrained(method, tmp_path / "s", overwrite=True))
+    assert (held["reason"], held["stopped_early"]) == ("weights after epoch 0, counted from 0, of 1", False)
+
+
+# ---------------------------------------------------------------------- a student that is pruned
+def test_pruning_that_leaves_its_masks_is_told_before_the_fit_and_refused(tmp_path):
+    method = kdlab.Supervised(WideResNet(10, 1, in_channels=2, num_classes=2))
+    pruning = pl.callbacks.ModelPruning("l1_unstructured", amount=0.5, make_pruning_permanent=False)
+    fit = trainer(tmp_path, max_epochs=1, limit_train_batches=1, callbacks=[pruning])
+    with pytest.warns(UserWarning, match=r"ModelPruning: make_pruning_permanent must be True .*, but got False"):
+        fit.fit(method, arrays())
+    fit.save_checkpoint(tmp_path / "masked.ckpt")
+    remedy = r"got .*weight_orig and .*weight_mask .* Set make_pruning_permanent: true"
+    with pytest.raises(InputError, match=remedy):
+        kdlab.load(tmp_path / "masked.ckpt")
+    with pytest.raises(InputError, match=remedy):
+        kdlab.save_pretrained(method, tmp_path / "s", datamodule=arrays())
+    started = kdlab.Supervised(WideResNet(10, 1, in_channels=2, num_classes=2), init=str(tmp_path / "masked.ckpt"))
+    with pytest.raises(InputError, match=f"init: .*{remedy}"):
+        trainer(tmp_path, max_epochs=1).fit(started, arrays())
 
 
 def test_the_command(tmp_path, capsys):

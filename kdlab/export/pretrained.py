@@ -2,11 +2,11 @@
 
 - ``model.safetensors``: weights and buffers of the net alone, its standardisation included; no teacher is in it.
 - ``card.json``: see :mod:`kdlab.export.card`; ``file`` has the hash of the weights, ``digest`` that of the card itself.
-- ``README.md``: the card in words.
+- ``README.md``: the card in words, for readers; it is not read again, and may be edited.
 
-Nothing in the folder is code. The net is built again from classes that are loaded; what is missing, cut or changed is
-refused. The scale is in the card, as float64, so that a student from the folder predicts as its checkpoint does, in
-every bit.
+Nothing in the folder is code. The net is built again from classes that are loaded; a card or weights that are missing,
+cut or changed are refused. The scale is in the card, as float64, so that a student from the folder predicts as its
+checkpoint does, in every bit.
 """
 
 from __future__ import annotations

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_PARTS = {"train": "trained it", "unlabelled": "trained it without labels", "val": "validated it", "test": "tested it"}
+#: of the split: whether they were validated and tested is said by the evidence
+_PARTS = {
+    "train": "for training",
+    "unlabelled": "for training without labels",
+    "val": "kept for validation",
+    "test": "kept for test",
+}
 _STAGES = {"val": "validation", "test": "test"}
 _NOT_STATED = "not stated: whoever shares the student has to state it"
 
@@ -117,9 +123,11 @@ def _interval(ends: Sequence[float] | None, per: str, signed: bool = True) -> st
 def _training(card: Mapping[str, Any]) -> str:
     source = card["provenance"]
     teachers = ", ".join(f"`{_plain(name)}`" for name in source["teachers"]) or "none"
+    weights = source["training"].get("reason")
     lines = [
         f"- method: {_plain(source['method'] or 'not known')}; teachers (not in this folder): {teachers}",
         f"- net: `{_plain((source['net'] or {}).get('class_path', 'not known'))}`, {card['file']['bytes']:,} bytes",
+        *([f"- {_plain(weights)}"] if weights else []),
     ]
     return "\n".join(["## Training", "", *lines])
 

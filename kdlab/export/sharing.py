@@ -4,8 +4,9 @@
 ``licence``       of the student; null: not stated
 ``data``          ``dataset``, ``class`` of its data module, ``licence`` (null: not stated) and ``citation`` (BibTeX, or
                   null)
-``people``        ``unit`` (``people``, or what else the split keeps together) and how many trained it (``train``),
-                  without labels (``unlabelled``), validated it and tested it; null: not known
+``people``        ``unit`` (``people``, or what else the split keeps together) and how many the split has for training
+                  (``train``), for it without labels (``unlabelled``), for validation (``val``) and for test (``test``),
+                  whether it was validated and tested or not; null: not known
 ``evidence``      its row in the report of its study (:mod:`kdlab.study.evidence`), or null
 ``intended_use``  a sentence
 ``limits``        sentences
@@ -105,7 +106,7 @@ def data_class(
 
 
 def people_of(fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How many people (recordings, where people are unknown) trained, validated and tested a student.
+    """How many people (recordings, where people are unknown) the split has for training, validation and test.
 
     >>> people_of({"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "test": ["Di"]})
     {'unit': 'people', 'train': 2, 'val': 1, 'test': 1}

@@ -12,7 +12,14 @@ from torch import nn
 
 from kdlab.data import WindowDataModule
 from kdlab.methods.base import Method
-from kdlab.methods.checkpoints import KEPT_FILES, description, find_checkpoint, net_of, read_checkpoint
+from kdlab.methods.checkpoints import (
+    KEPT_FILES,
+    check_not_masked,
+    description,
+    find_checkpoint,
+    net_of,
+    read_checkpoint,
+)
 from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone
 from kdlab.nets.plain import as_backbone
@@ -117,6 +124,7 @@ def of_method(method: Method, outside: bool = False) -> Source:
             f"{type(method).__name__}: must have been trained in this process with a data module of kdlab, or the "
             "units of its windows are not known, but was not. Fit it first, or export its checkpoint with net=."
         )
+    check_not_masked(method.net.state_dict(), type(method).__name__)
     net = copy.deepcopy(method.net)
     check_finite(net.state_dict(), type(method).__name__)
     return Source({**described, "epoch": described["provenance"].get("epoch")}, _ready(net), None)
@@ -136,6 +144,7 @@ def _of_net(net: nn.Module, datamodule: WindowDataModule) -> Source:
         "view_settings": datamodule.view_settings(view),
         "provenance": {},
     }
+    check_not_masked(net.state_dict(), "net")
     made = copy.deepcopy(as_backbone(net, "net", _classes(described)))
     check_finite(made.state_dict(), "net")
     return Source({**described, "net": made.spec, "epoch": None}, _ready(made), None)

@@ -106,7 +106,7 @@ class OnnxModule(nn.Module):
             raise InputError(f"path: {str(path)!r} must read {INPUT} and return {OUTPUT}, but has {names}. {REMEDY}.")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxModule:
-        return OnnxModule(self.path, self.threads)  # a session cannot be copied
+        return self  # a session cannot be copied and has no state; its file may have been replaced
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits of windows ``(B, C, T)`` or images ``(B, C, H, W)``."""

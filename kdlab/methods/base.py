@@ -20,6 +20,7 @@ from kdlab.methods.auto_weights import described_auto, measure_weights, restore_
 from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
+from kdlab.methods.dry_run import put_adapters_back
 from kdlab.methods.epoch_means import EpochMeans
 from kdlab.methods.evaluated import log_once
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
@@ -27,6 +28,7 @@ from kdlab.methods.label_kinds import check_same_labels, predicted, probabilitie
 from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation
+from kdlab.methods.progress import reached
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, scheduled
 from kdlab.methods.step_values import StepValues
@@ -116,6 +118,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings, self.amplitude = None, None, None
         self._means = EpochMeans()
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
+        self._trains = False  # whether the provenance is that of the fit that goes on
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
         self._random = self._size = None
@@ -190,6 +193,8 @@ class Method(Preparation):
     def end_fit(self) -> None:
         """Restore the net."""
         super().end_fit()
+        self._note_progress()
+        self._trains = False
         self.net._compiled_call_impl = None  # torch has no other way back
 
     def on_train_epoch_start(self) -> None:
@@ -202,8 +207,14 @@ class Method(Preparation):
             "stopped_early": None if epochs is None or epochs < 0 else epoch + 1 < epochs,
             "reason": f"weights after epoch {epoch}, counted from 0, of {epochs}",
         }
+        self._trains = True
         for optimizer in self.trainer.optimizers:
             check_settings(optimizer)
+
+    def _note_progress(self) -> None:
+        """Record how far the weights are trained within their epoch, and whether the fit was interrupted."""
+        if self._trains and self._trainer is not None and self.trainer.lightning_module is self:
+            self._known = reached(self.trainer, self._known)
 
     def on_train_epoch_end(self) -> None:
         """Stop where the loss or the weights of this epoch are not finite; warn of a term that is nearly all of it."""
@@ -334,6 +345,7 @@ class Method(Preparation):
 
     def describe(self) -> dict[str, Any]:
         """The description in a checkpoint, in plain values: objective, net, view, data and provenance."""
+        self._note_progress()
         return {
             "method": type(self).__name__,
             "objective": objective_arguments(objective_of(self)),
@@ -357,6 +369,7 @@ class Method(Preparation):
             check_state(self)
         checkpoint[KEY] = self.describe()
         keep_average(self, checkpoint)
+        put_adapters_back(checkpoint, objective_of(self))
         if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
             checkpoint[RANDOM] = random_states()
 
@@ -366,6 +379,7 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             self._random = checkpoint.get(RANDOM)  # from where training begins
+            self._trains = True  # an epoch that goes on has no start
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.
@@ -387,7 +401,7 @@ class Method(Preparation):
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self.amplitude = described.get("amplitude")
-        self._known = dict(described.get("provenance", {}))
+        self._known, self._trains = dict(described.get("provenance", {})), False
         unknown = lacks(windows, "many_labels")
         self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
         check_same_labels("ckpt_path: this net", described, self.many_labels)

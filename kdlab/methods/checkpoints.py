@@ -155,7 +155,24 @@ def assign(net: Backbone, state: Mapping[str, Tensor], what: str) -> None:
     try:
         net.load_state_dict(state)
     except Exception as error:  # RuntimeError for names and shapes, others for what is no ordinary tensor
+        check_not_masked(state, what)
         raise InputError(f"{what}: the weights are not those of {net.spec}. {one_line(error)}") from error
+
+
+def check_not_masked(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse the weights of a net that is being pruned, which are kept apart from their masks.
+
+    Raises:
+        InputError: with the line to write.
+    """
+    masked = [name for name in state if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in state]
+    if masked:
+        name = masked[0].removesuffix("_mask")
+        raise InputError(
+            f"{what}: the weights must be pruned for good, but got {name}_orig and {name}_mask in place of {name}. Set "
+            "make_pruning_permanent: true of ModelPruning, and save the student after the fit; or call "
+            "torch.nn.utils.prune.remove on its layers."
+        )
 
 
 def find_checkpoint(

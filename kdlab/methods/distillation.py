@@ -16,6 +16,7 @@ from kdlab import distributed
 from kdlab.cache import CachedOutputs, TeacherCache
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
+from kdlab.methods.calls import checked_call
 from kdlab.methods.checkpoints import KEPT_FILES
 from kdlab.methods.class_maps import ClassMap
 from kdlab.methods.dry_run import LogitsAlone, leave_out_adapters, take_adapters, try_objective
@@ -64,6 +65,7 @@ class Distillation(Method):
     #: the files that a teacher's run folder is searched for, in this order
     teacher_files: ClassVar[tuple[str, ...]] = KEPT_FILES
 
+    @checked_call
     def __init__(
         self,
         student: Backbone,

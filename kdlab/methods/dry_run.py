@@ -127,6 +127,13 @@ def leave_out_adapters(checkpoint: dict[str, Any], objective: Objective) -> None
         objective.trained_adapters = {k.removeprefix(start): v for k, v in held.items() if k.startswith(start)}
 
 
+def put_adapters_back(checkpoint: dict[str, Any], objective: Objective | None) -> None:
+    """Write the adapters of :func:`leave_out_adapters`, which no fit has taken yet, into a checkpoint."""
+    if objective is not None and not objective.adapters:
+        held = {f"objective.adapters.{name}": value for name, value in objective.trained_adapters.items()}
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **held}
+
+
 def take_adapters(objective: Objective) -> None:
     """Give adapters, once they are made, the weights of :func:`leave_out_adapters`; warn where they do not fit."""
     held, objective.trained_adapters = objective.trained_adapters, {}

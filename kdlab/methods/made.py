@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from kdlab.fields import Field, described, documented, parameters, texts
 from kdlab.labelled import Labelled
+from kdlab.methods.calls import check_call, checked_call
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.supervised import Supervised
 from kdlab.methods.teacher import Teacher
@@ -126,7 +127,7 @@ def make(
     listed = [*cls._own, *(p for p in made if cls._open and p.name not in names)]
     listed.sort(key=lambda p: (p.kind, not _required(p)))
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    declare: Any = constructor or _constructor(cls)
+    declare: Any = _constructor(cls) if constructor is None else checked_call(constructor)
     declare.__signature__ = inspect.Signature([itself, *listed], return_annotation=None)
     cls.__init__ = declare  # type: ignore[method-assign]
     known = described(cls._base) | texts(cls._fields)
@@ -169,19 +170,10 @@ def _required(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty
 
 
-def _check_call(cls: type, args: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
-    """Raise as Python does, with the name of the class, if arguments are missing or too many."""
-    signature = inspect.signature(cls)
-    try:  # names that it does not have are refused later, with those that it has
-        signature.bind(*args, **{name: arguments[name] for name in signature.parameters if name in arguments})
-    except TypeError as error:
-        raise TypeError(f"{cls.__name__}: {error}. Its arguments are {', '.join(signature.parameters)}.") from None
-
-
 def _constructor(cls: Any) -> Any:
     def __init__(self: Any, *args: Any, **arguments: Any) -> None:
         if type(self) is cls:
-            _check_call(cls, args, arguments)
+            check_call(cls, args, arguments)
         super(cls, self).__init__(*args, **arguments)
 
     __init__.__qualname__ = f"{cls.__qualname__}.__init__"

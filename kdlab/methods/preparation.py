@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from kdlab.fingerprint import check_same_split, check_use
 from kdlab.methods.arguments import objective_of
 from kdlab.methods.averages import make_average
-from kdlab.methods.checkpoints import description, find_checkpoint, read_checkpoint
+from kdlab.methods.checkpoints import check_not_masked, description, find_checkpoint, read_checkpoint
 from kdlab.methods.class_weights import weight_classes
 from kdlab.methods.dry_run import check_compiler
 from kdlab.methods.ends import at_exception, forget_exception
@@ -20,6 +20,7 @@ from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.label_kinds import check_many_labels, check_same_labels
 from kdlab.methods.origins import published_origin
 from kdlab.methods.plans import plan_of
+from kdlab.methods.pruned import warn_of_masks
 from kdlab.methods.published_input import warn_of_other_input
 from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
@@ -85,6 +86,8 @@ class Preparation(Receiving):
         self.prepare(datamodule, stage)
         write_complete(self.trainer.strategy)
         make_average(self, stage)
+        if stage == "fit":
+            warn_of_masks(self.trainer.callbacks)  # type: ignore[attr-defined]
         if stage == "fit" and finders(self.trainer.callbacks):  # type: ignore[attr-defined]
             check_finders(self.trainer.callbacks, self, plan_of(self.trainer).steps)  # type: ignore[attr-defined]
         windows.skip_views(set(windows.view_names) - self.evaluation_views(), _EVALUATED[stage])
@@ -237,6 +240,7 @@ class Preparation(Receiving):
         try:
             self.net.load_state_dict(state)
         except RuntimeError as error:
+            check_not_masked(state, who)
             raise InputError(
                 f"{who} holds {described['net']}, which is not this student, {self.net.spec}. Start from a net of the "
                 f"same architecture. ({str(error).splitlines()[0]})"

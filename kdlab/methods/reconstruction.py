@@ -22,6 +22,7 @@ from torch import Tensor
 
 from kdlab import functional
 from kdlab.methods.base import Method, sgd
+from kdlab.methods.calls import checked_call
 from kdlab.methods.freezing import freeze, unfreeze
 from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
@@ -60,6 +61,7 @@ class Reconstruction(Method):
     label_free: ClassVar[bool] = True
     paper: ClassVar[tuple[str, ...]] = ("srivastava2015unsupervised", "sutskever2014sequence")
 
+    @checked_call
     def __init__(
         self,
         net: Backbone,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdlab.fields import documented, parameters, texts
 from kdlab.methods.base import Method, sgd
+from kdlab.methods.calls import checked_call
 from kdlab.methods.dry_run import leave_out_adapters, try_objective
 from kdlab.methods.freezing import freeze as freeze_parts
 from kdlab.methods.freezing import unfreeze
@@ -50,6 +51,7 @@ class Supervised(Method):
 
     takes_many_labels = True
 
+    @checked_call
     def __init__(
         self,
         net: Backbone,
