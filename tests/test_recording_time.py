@@ -323,6 +323,43 @@ def test_a_stamp_before_a_gap_is_not_stretched_over_it(size):
     np.testing.assert_allclose(got[:, 0], np.arange(1000.0), atol=1e-6)
 
 
+STAMPS_AND_GAPS = {  # samples that are there, 10 to a tick of the clock, and where they go
+    "a part of a tick, then a gap": ([(0, 5), (6000, 6100)], [0, 6000]),
+    "a tick, then a gap": ([(0, 10), (6000, 6100)], [0, 6000]),
+    "a tick between two gaps": ([(0, 100), (200, 210), (6000, 6100)], [0, 200, 6000]),
+    "a part of a tick between two gaps": ([(0, 100), (204, 209), (6000, 6100)], [0, 200, 6000]),
+    "a part of a tick after a gap": ([(7, 100), (206, 300)], [7, 206]),
+    "two parts of a tick, then a gap": ([(8, 14), (6000, 6100)], [0, 10, 6000]),
+    "a part of a tick before a gap": ([(0, 95), (6000, 6100)], [0, 6000]),
+    "one tick is missing": ([(0, 50), (60, 160)], [0, 60]),
+    "one tick after the first is missing": ([(0, 10), (20, 160)], [0, 20]),
+    "two ticks are missing": ([(0, 50), (70, 77)], [0, 70]),
+}
+
+
+@pytest.mark.parametrize("tick", [0.1, 1.0, 60.0])
+@pytest.mark.parametrize("case", STAMPS_AND_GAPS)
+def test_samples_of_a_stamp_stay_on_their_side_of_a_gap(case, tick):
+    parts, begins = STAMPS_AND_GAPS[case]
+    true = np.concatenate([np.arange(*part) for part in parts])
+    x = true.astype(float)
+    cuts = np.flatnonzero(np.diff(true, prepend=-9) > 1)
+    if len(cuts) < len(begins):  # two stamps of which it is not known that they touch
+        cuts = np.flatnonzero(np.diff(true // 10, prepend=-9))[: len(begins)]
+    want = [value for part in np.split(x, cuts[1:]) for value in (*part, np.nan)][:-1]
+    for size in (1, 3, 10_000):
+        time = true // 10 * tick
+        got, _, group, report = run(time, x, size, rate=10 / tick, max_gap=0.35 * tick)
+        np.testing.assert_allclose(got[:, 0], want, atol=1e-6)
+        assert (group == BORDER).sum() == report.gaps == len(begins) - 1
+        assert [moment for _, moment in report.starts] == pytest.approx(
+            [(begin - true[0] // 10 * 10) * tick / 10 + time[0] for begin in begins]
+        )
+        if tick == 1.0:
+            first = run(time, x, size, rate=1.0, repeated="first")[0][:, 0]
+            assert set(first[np.isfinite(first)].tolist()) >= {x[0], x[cuts[-1]]}
+
+
 def test_first_and_error():
     time, x = np.repeat(np.arange(200) / 10, 5), np.arange(1000.0)
     for size in SIZES:

@@ -162,6 +162,13 @@ def windows_of(root, **kwargs):
     return np.asarray(data.windows["raw"])[:, [names.index(c) for c in CHOSEN]], data.windows["raw"].start
 
 
+def moments_of(root, folder, **kwargs):
+    """When the windows of the recordings in ``root`` begin, as predictions.csv tells, and those of training beside."""
+    data = module(folder, predict_root={"root": root, "recorded_at": kwargs.get("recorded_at")}, **kwargs)
+    data.setup("predict")
+    return [float(begin) for _, begin, _ in data.moments_of(range(len(data._predicted.windows)))]
+
+
 # ---- load ------------------------------------------------------------------------------------------------------------
 def test_a_checkpoint_describes_its_student(student, trained):
     assert isinstance(student.form, ScaledNet)
@@ -333,7 +340,25 @@ def irregular(n, rate, seed):
     return np.sort(t), x
 
 
+def coarse(parts, rate):
+    """A clock of whole seconds, of which the first and the last are not complete, and parts of a recording, seconds."""
+    t, x = signal(int(parts[-1][1] * rate), rate)
+    there = np.any([(begin <= t) & (t < end) for begin, end in parts], axis=0)
+    return np.floor(t[there]), x[there]
+
+
 CASES = {
+    "whole seconds": (lambda: coarse([(0.7, 20.3)], RATE), {}, {"recorded_at": "found"}),
+    "a second between two gaps": (
+        lambda: coarse([(0.3, 1), (20, 21), (40.6, 60), (61, 62), (63, 80)], RATE),
+        {},
+        {"recorded_at": "found"},
+    ),
+    "whole seconds, low-passed": (
+        lambda: coarse([(0.7, 12), (15.2, 30)], 100.0),
+        {"backwards": "sort"},
+        {"recorded_at": "found"},
+    ),
     "at the student's rate": (lambda: signal(900, RATE), {}, {}),
     "rising": (lambda: signal(900, 20.0), {}, {"recorded_at": 20.0}),
     "irregular": (lambda: irregular(1200, RATE, 1), {}, {}),
@@ -355,7 +380,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_decisions_are_those_of_the_recording_however_it_is_cut(student, tmp_path, case):
+def test_decisions_are_those_of_the_recording_however_it_is_cut(student, folder, tmp_path, case):
     make, both, own = CASES[case]
     t, x = make()
     if case == "irregular":
@@ -363,7 +388,9 @@ def test_decisions_are_those_of_the_recording_however_it_is_cut(student, tmp_pat
     write(tmp_path / "recordings" / "P0" / "a.csv", t, x[:, :3])
     back = {"backwards": "split"} if t is not None else {}
     names = ["z", "x"] if np.isnan(x[:, :3]).any() else ["x", "y", "z"]
-    windows, starts = windows_of(tmp_path / "recordings", **back, **both, channels=names, scale="none")
+    both = back | both
+    windows, starts = windows_of(tmp_path / "recordings", **both, channels=names, scale="none")
+    moments = moments_of(tmp_path / "recordings", folder, **both, channels=names, scale="none")
     expected = [tuple(student.probabilities(window).tolist()) for window in windows]
     settings = {key: value for key, value in both.items() if key not in ("time", "recorded_at")} | own
     stream = kdlab.Stream(student, hop=HOP, channels=ALL, **settings)
@@ -376,6 +403,8 @@ def test_decisions_are_those_of_the_recording_however_it_is_cut(student, tmp_pat
     decided = [(k, d) for k, d in enumerate(found) if d.prediction is not None]
     assert [HOP * k for k, _ in decided] == starts.tolist()
     assert [d.probabilities for _, d in decided] == expected
+    assert [d.start for _, d in decided] == pytest.approx(moments, abs=2e-6)
+    assert [d.end + 1 / RATE - d.start for _, d in decided] == pytest.approx([WINDOW / RATE] * len(decided), abs=1e-6)
     assert (stream.decided, stream.undecided) == (len(decided), len(found) - len(decided))
     assert len(expected) > 10
     if "irregular" in case:

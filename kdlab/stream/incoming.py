@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from kdlab.data.recordings.grid import Grid
-from kdlab.data.recordings.resample import Piece
+from kdlab.data.recordings.resample import NO_LABEL, Piece
 from kdlab.data.recordings.times import SECOND
 from kdlab.files import one_line
 from kdlab.stream.student import check_labels, places
@@ -43,7 +43,7 @@ class Incoming:
         return float(self._clock.origin or 0) / self._per_second
 
     def read(self, times: npt.ArrayLike | None, samples: npt.ArrayLike) -> Piece | None:
-        """Samples with their times, and these as labels, too; None where there are no samples.
+        """Samples with their times; None where there are no samples.
 
         Raises:
             InputError: shapes that do not belong together, times that are missing or come for some samples only.
@@ -62,7 +62,7 @@ class Incoming:
             signal[~np.isfinite(signal.astype(np.float32))] = np.nan
         seconds = self._seconds(stamps, len(signal))
         self.timed, self.samples = stamps is not None, self.samples + len(signal)
-        return Piece(seconds if self.timed else None, signal, seconds)
+        return Piece(seconds if self.timed else None, signal, np.full(len(signal), NO_LABEL, np.int16))
 
     def _check(self, rows: NDArray[np.generic], stamps: Any) -> None:
         count = len(rows) if stamps is None else len(stamps)

@@ -143,7 +143,7 @@ class Stream:
         self.report, self.decided, self.undecided = TimeReport(grid.channels), 0, 0
         self._incoming = Incoming(self.given, grid, self._named)
         self._ring = Ring(window, self.hop, channels, np.float64 if student.form.exact else np.float32)
-        self._begin, self._row, self._last = math.nan, 0, math.nan
+        self._row, self._part = 0, 0  # of the grid, and of its even parts
         self._stable = Stable(self.smooth, self.dwell, student.classes, student.many_labels)
         self._pushed: Pushed[Piece, Piece] | None = _resampler(grid, self.report)
 
@@ -199,15 +199,13 @@ class Stream:
 
     def _placed(self, piece: Piece) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
         """Rows of the grid with their times, and which of them are borders."""
-        border = np.asarray(piece.group) == BORDER
-        count = len(border)
-        if border.any():  # a piece has rows of one run, or is one border
-            self._begin, self._row, self._last = math.nan, 0, self._last + 1 / self.grid.rate
-            return piece.signal, np.full(count, self._last), border
-        if math.isnan(self._begin):
-            self._begin = float(piece.label[0])
-        time = self._begin + (self._row + np.arange(count)) / self.grid.rate
-        self._row, self._last = self._row + count, float(time[-1]) if count else self._last
+        starts, border = self.report.starts, np.asarray(piece.group) == BORDER
+        while self._part + 1 < len(starts) and starts[self._part + 1][0] <= self._row:
+            self._part += 1
+        first, moment = starts[self._part]
+        rows = self._row + np.arange(len(border))  # all in this part
+        time = np.asarray(moment + (rows - first) / self.grid.rate, np.float64)
+        self._row += len(border)
         return piece.signal, time, border
 
     def _decide(self, window: Window) -> Decision:

@@ -17,6 +17,8 @@ from kdlab.types import InputError
 
 HEAD, MOST, FEW = 2**14, 2**20, 16  # samples from which the pace is found, at most, and with how many time stamps
 SORTED = 60.0  # seconds by which rows may be out of order
+LOOSE = 1.75  # sample periods between the samples of a stamp, from which on some are missing
+TICK = 1.5  # factor up to which a step between stamps is the time of their samples
 Rows = Iterator[tuple[int, Piece]]  # pieces of numbered runs; a run has one group, and its time does not go back
 
 
@@ -227,25 +229,23 @@ def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place
     """Rows whose time rises; samples with one time stamp by the rule ``repeated``.
 
     The ``n`` samples of a stamp at ``t`` go to ``t + k (u - t) / n`` for the next stamp ``u``. Where that is more than
-    two sample periods apart, some are missing: they are one period apart, from ``t`` on, or up to ``u`` where the run
-    has just begun. Those of the last stamp are as far apart as the ones before.
+    1.75 sample periods apart, some are missing, as one of two ticks of a coarse clock: they are one period apart, from
+    ``t`` on. Where the run has just begun, or goes on after a gap, the first stamp may have begun before its first
+    sample: its samples go up to ``u``, if no more than a tick of the clock lies between ``t`` and ``u``, which is the
+    time of as many samples as ``u`` has. Those of the last stamp are as far apart as the ones before.
 
     Raises:
         InputError: a stamp that repeats, with ``repeated: error``.
     """
     tally = _Tally(pace.median)
-    current, row, fresh, apart = -1, 0, True, pace.mean
-    held: Piece | None = None  # the samples of the last stamp
-
-    def last(piece: Piece) -> Piece:
-        return _placed(piece, np.array([len(piece.label)]), np.array([apart]), np.asarray(piece.time)[:1])
-
+    current, row = -1, 0
+    stamps = _Stamps(pace.mean)
+    held: Piece | None = None  # the samples of the last stamps
     for number, piece in rows:
-        if number != current and held is not None:
-            yield current, last(held)
-            held = None
         if number != current:
-            current, fresh, apart = number, True, pace.mean
+            if held is not None:
+                yield current, stamps.placed(held, tally, ended=True)
+            current, held, stamps = number, None, _Stamps(pace.mean)
         both = piece if held is None else joined(held, piece)
         time = np.asarray(both.time)
         same = np.concatenate([[False], time[1:] == time[:-1]])
@@ -260,30 +260,75 @@ def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place
         if repeated == "first":
             report.dropped += int(same.sum())
             both = both.rows(~same)
-            time = np.asarray(both.time)
-            starts = np.arange(len(time))
         else:
             report.spread += int((same & new).sum())
-            starts = np.flatnonzero(~same)
-        if len(time) - starts[-1] > MOST:
+        if repeated != "first" and len(time) - int(np.flatnonzero(~same)[-1]) > MOST:
             raise InputError(
                 f"{place.name}: times must tell samples apart, but got one time stamp for more than {MOST} samples. "
                 "Leave time out and declare recorded_at."
             )
-        if len(starts) > 1:
-            step, count = np.diff(time[starts]), np.diff(starts)
-            tally.add(step, count)
-            each = step / count
-            loose = each > 2 * pace.mean
-            begun = np.concatenate([[fresh], loose[:-1]]) & (count > 1) & (each > 1.5 * pace.mean)
-            between = np.where(loose | begun, pace.mean, each)
-            begin = np.where(begun, time[starts[1:]] - pace.mean * count, time[starts[:-1]])
-            yield current, _placed(both.rows(slice(starts[-1])), count, between, begin)
-            fresh, apart = bool(loose[-1]), float(between[-1])
-            report.rate = 1 / tally.mean() if tally.sums[1, 1] else report.rate
-        held = both.rows(slice(starts[-1], None))
+        made = stamps.placed(both, tally)
+        report.rate = 1 / tally.mean() if tally.sums[1, 1] else report.rate
+        if len(made.label):
+            yield current, made
+        held = both.rows(slice(len(made.label), None))
     if held is not None:
-        yield current, last(held)
+        made = stamps.placed(held, tally, ended=True)
+        report.rate = 1 / tally.mean() if tally.sums[1, 1] else report.rate
+        yield current, made
+
+
+class _Stamps:
+    """Where the samples of a run's time stamps go, see :func:`spread`.
+
+    Args:
+        period: seconds per sample.
+    """
+
+    def __init__(self, period: float) -> None:
+        self.period, self.apart = period, period
+        self.fresh = True  # whether a gap, or nothing, comes before the next stamp
+
+    def placed(self, piece: Piece, tally: _Tally, ended: bool = False) -> Piece:
+        """The first rows of a piece at their times: those of the stamps of which all that decides is known.
+
+        Args:
+            piece: all rows that are not placed yet.
+            tally: of the steps between stamps, which those of the rows are added to.
+            ended: whether the run has no more rows.
+        """
+        time = np.asarray(piece.time)
+        starts = np.flatnonzero(np.concatenate([[True], time[1:] != time[:-1]]))
+        counts, step = np.diff(starts, append=len(time)), np.diff(time[starts])
+        count, following = counts[:-1], counts[1:]
+        each = step / count
+        loose = each > LOOSE * self.period
+        partial = (count > 1) & (each > TICK * self.period)
+        near = step <= TICK * self.period * following
+        fresh, begun = self._fresh(loose, partial & near)
+        known = len(step)
+        if known and not ended and fresh[-1] and partial[-1] and not near[-1]:
+            known -= 1  # more samples of the stamp after it may come
+        between = np.where(loose | begun, self.period, each)[:known]
+        begin = np.where(begun, time[starts[1:]] - self.period * count, time[starts[:-1]])[:known]
+        tally.add(step[:known], count[:known])
+        if known:
+            self.fresh, self.apart = bool((loose & ~begun)[known - 1]), float(between[-1])
+        if ended:
+            known += 1
+            between, begin = np.append(between, self.apart), np.append(begin, time[starts[-1]])
+        return _placed(piece.rows(slice(int(counts[:known].sum()))), counts[:known], between, begin)
+
+    def _fresh(
+        self, loose: NDArray[np.bool_], complete: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which stamps a gap comes before, and which of these go up to the next stamp."""
+        fresh = np.concatenate([[self.fresh], loose[:-1]])[: len(loose)]
+        begun = np.zeros(len(loose), np.bool_)
+        for k in np.flatnonzero(fresh & complete).tolist():
+            begun[k] = k == 0 or not begun[k - 1]
+        fresh[1:] &= ~begun[:-1]
+        return fresh, begun
 
 
 def _placed(piece: Piece, count: NDArray[np.int64], apart: NDArray[np.float64], begin: NDArray[np.float64]) -> Piece:

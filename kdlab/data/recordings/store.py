@@ -38,7 +38,7 @@ from kdlab.data.stored import rounds_little
 from kdlab.files import part_prefix, read_json
 from kdlab.types import InputError
 
-VERSION = 3  # of the stored files
+VERSION = 4  # of the stored files
 SIGNAL, LABEL = "signal.bin", "label.i16"
 MISSING = -2  # code of samples with a missing value, beside NO_LABEL
 
