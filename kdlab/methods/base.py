@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -30,7 +29,7 @@ from kdlab.methods.plans import Interval, plan_here, plan_of
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.progress import reached
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
-from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, scheduled
+from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, checked_init_lr, scheduled
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
@@ -106,7 +105,7 @@ class Method(Preparation):
             )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
-        self.init_lr = self._checked_init_lr(init_lr)
+        self.init_lr = checked_init_lr(init_lr, init, type(self).__name__, self.init_argument)
         #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
         self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
@@ -132,26 +131,6 @@ class Method(Preparation):
 
     #: settings of its objective that it sets itself, step by step, so that no callback can
     moves: ClassVar[tuple[str, ...]] = ()
-
-    def _checked_init_lr(self, value: float | None) -> float | None:
-        """The learning rate of a warm start.
-
-        Raises:
-            InputError: no number above 0, or no weights to start from.
-        """
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise InputError(
-                f"{type(self).__name__}: init_lr must be a number above 0, or None for the optimiser's, but got "
-                f"{value!r}. Write one, such as 0.005."
-            )
-        if self.init is None:
-            raise InputError(
-                f"{type(self).__name__}: init_lr must be left out where {self.init_argument} is, but got {value!r}. "
-                f"Name the weights to start from ({self.init_argument}), or set the optimiser's lr."
-            )
-        return float(value)
 
     takes_many_labels = True
 

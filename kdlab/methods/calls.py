@@ -26,8 +26,7 @@ def check_call(cls: type, args: tuple[Any, ...], arguments: Mapping[str, Any]) -
 def checked_call(constructor: Constructor) -> Constructor:
     """A constructor written by hand that begins with :func:`check_call`, where an object of its class is made."""
     written: Any = constructor
-    code = getattr(written, "__code__", None)
-    if "save_hyperparameters" in getattr(code, "co_names", ()):  # Lightning reads the frames of constructors for it
+    if "save_hyperparameters" in written.__code__.co_names:  # Lightning reads the frames of constructors for it
         return constructor
 
     @wraps(written)

@@ -30,6 +30,33 @@ OptimizerCallable = Callable[[Iterable], Optimizer]  # type: ignore[type-arg]
 ScheduleCallable = Callable[[Optimizer], Schedule] | Callable[[Optimizer], LRScheduler]
 
 
+def checked_init_lr(value: float | None, init: Any, who: str, argument: str) -> float | None:
+    """The learning rate of a warm start.
+
+    Args:
+        value: that was given.
+        init: the weights to start from, if there are any.
+        who: whose setting it is, for messages.
+        argument: the one that names those weights.
+
+    Raises:
+        InputError: no number above 0, or no weights to start from.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(
+            f"{who}: init_lr must be a number above 0, or None for the optimiser's, but got {value!r}. Write one, such "
+            "as 0.005."
+        )
+    if init is None:
+        raise InputError(
+            f"{who}: init_lr must be left out where {argument} is, but got {value!r}. Name the weights to start from "
+            f"({argument}), or set the optimiser's lr."
+        )
+    return float(value)
+
+
 def mode_of(monitor: str, mode: str | None, who: str) -> str:
     """Whether a metric is minimised or maximised.
 
