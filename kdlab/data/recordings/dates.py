@@ -62,6 +62,10 @@ def looks_like_a_date(cell: str) -> bool:
     return re.search(r"\d[-/:]\d|\d\.\d+\.\d", cell) is not None
 
 
+def _out_of_range(got: str, place: str) -> InputError:
+    return InputError(f"{place}: time must lie between 1677 and 2262, but got {got[:80]}. Correct it.")
+
+
 class Dates:
     """Reads the dates of one file, chunk by chunk.
 
@@ -107,7 +111,7 @@ class Dates:
                 return np.asarray(found.tz_convert("UTC").as_unit("ns").asi8)
             wall = found.as_unit("ns")
         except pd.errors.OutOfBoundsDatetime as error:
-            raise InputError(f"{where(0)}: time must lie between 1677 and 2262, but got {error}. Correct it.") from None
+            raise _out_of_range(str(error), where(0)) from None
         return np.asarray(wall.asi8) if self.zone is None else self._local(wall, where)
 
     def _parsed(self, column: pd.Series, where: Where) -> tuple[pd.DatetimeIndex, bool]:
@@ -177,6 +181,9 @@ class Dates:
         return [f"{lead}{hours}:%M{rest}{tail}" for rest in (":%S.%f", ":%S", "")] + [f"{day}{between}%Y"]
 
     def _refuse(self, cell: str, place: str) -> None:
+        year = re.search(r"(?<!\d)\d{4}(?=[-/.]\d)|(?<=\d[-/.])\d{4}(?!\d)", cell)
+        if year is not None and not 1677 < int(year[0]) < 2262:  # pandas below 3 reads no other years
+            raise _out_of_range(cell, place)
         if DAY_MONTH.fullmatch(cell) and self.day_first is not None:
             remedy = f"Set day_first: {str(not self.day_first).lower()} if day and month are the other way round"
         elif re.fullmatch(r"\d+(\.\d*)?", cell):
