@@ -929,7 +929,7 @@ def test_no_path_leads_from_a_trial_to_a_test_window(tmp_path):
         assert not [key for key in survey.rows[job.name] if "test" in key]
         kept = list(job.folder.glob("version_*/checkpoints/*.ckpt"))
         assert bool(kept) == (job.trial == "needed")  # the weights of a trial are no one's
-    final = study.jobs(tmp_path / "runs", settings.folds, lambda config: "data", settings.of)
+    final = study.jobs(tmp_path / "runs", settings.folds, fingerprint, settings.of)
     with pytest.raises(RuntimeError, match="a test window is read"):
         run_job(final["scratch/fold1/seed0"], cli.run)
 
