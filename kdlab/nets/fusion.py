@@ -252,13 +252,15 @@ def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -
             of them), or ``in_channels`` that is not the sum.
     """
     counts = list(groups.values()) if isinstance(groups, Mapping) else []
-    if not counts or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts):
+    if not isinstance(groups, Mapping) or not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts
+    ):
         raise InputError(
             f"{who}: groups must be {{sensor: number of channels}}, in the order of the view's channels, but got "
             f'{groups!r:.120}. Write for example groups={{"acc": 3, "gyro": 3}}.'
         )
     wrong = [n for n in groups if not re.fullmatch(r"[A-Za-z]\w*", str(n)) or n in dir(nn.ModuleDict)]
-    if wrong or min(counts) < 1:
+    if wrong or min(counts, default=0) < 1:
         raise InputError(
             f"{who}: groups must be {{sensor: number of channels}} with names of letters, digits and _ (and not "
             f"train, keys, ...) and at least one channel each, but got {dict(groups)}. Correct them."
