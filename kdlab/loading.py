@@ -25,6 +25,7 @@ from kdlab.export.reading import check_card
 from kdlab.export.sources import read_net
 from kdlab.export.stored import OnnxModule
 from kdlab.files import read_json
+from kdlab.instances import check_path
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.nets import Backbone
@@ -66,6 +67,7 @@ def load(
         student = kdlab.load("runs/shoulder_watch/student")
         student.predict(windows, channels=["gyroscope_x", "gyroscope_y", "gyroscope_z"])
     """
+    check_path("load: run_or_file", run_or_file, 'for example kdlab.load("runs/student")')
     path = Path(run_or_file)
     compiled = path.suffix in SHARED and not path.is_dir()
     exported, folder = path.suffix in FORMATS.values() and not path.is_dir(), is_pretrained(path)

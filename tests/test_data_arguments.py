@@ -2,16 +2,20 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
 import kdlab
-from kdlab.data import stubs
+from kdlab.augment import Noise
+from kdlab.data import ArrayDataModule, stubs
 from kdlab.data.base import WindowDataModule
+from kdlab.types import InputError
 
 REPOSITORY = Path(kdlab.__file__).parent.parent
 SCRIPT = """
@@ -69,6 +73,24 @@ def test_annotations_name_the_arguments_that_are_left():
         title = "".join(part.capitalize() for name in own for part in name.split("_"))
         known = "" if "__init__" in vars(cls) else "|".join(rest.values())  # an inherited constructor
         assert rest == {"common": known or f"Unpack[Shared{'But' * bool(own)}{title}]"}, cls
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("augment", "Noise", "an instance of Augmentation, but got 'Noise'"),
+        ("augment", Noise, "an instance of Augmentation, but got the class Noise"),
+        ("corruption", {"class_path": "Corruption"}, "an instance of Augmentation"),
+        ("mix", {"class_path": "Mixup"}, "an instance of Mixing, but got {'class_path': 'Mixup'}"),
+        ("unlabelled", {"missing": True}, "an instance of Unlabelled"),
+        ("cross_fit", 3, "an instance of CrossFit, but got 3"),
+        ("view_cache", "views", "an instance of ViewCache"),
+        ("views", ["raw"], "{key: View}, but got ['raw']"),
+    ],
+)
+def test_the_form_of_yaml_is_refused_with_what_to_write(argument, value, said):
+    with pytest.raises(InputError, match=rf"^{argument} must be {re.escape(said)}.* Write for example {argument}="):
+        ArrayDataModule(np.zeros((60, 3, 32)), np.arange(60) % 3, np.arange(60) // 6, **{argument: value})
 
 
 def test_every_shared_argument_reaches_the_parser():

@@ -159,6 +159,7 @@ def test_named_subjects():
         ),
         ({"subjects": 10}, {"val_fraction": "0.2"}, "val_fraction must be .*, but got 0.2. Write a share"),
         ({"subjects": 10}, {"train_per_class": 0}, "train_per_class must be at least one, or null for all, but got 0"),
+        ({"subjects": 10}, {"train_per_class": "3"}, "train_per_class must be at least one, .* but got '3'"),
         ({}, {"test_subjects": [1]}, "subjects of this data set are unknown"),
         ({"subjects": 10, "test": np.arange(40) % 2 == 0}, {}, "subject 0, 1, 2.* in two splits"),
         ({"subjects": 10, "classes": ["0", "1", "2"]}, {}, "no training window of class 2"),

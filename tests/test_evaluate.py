@@ -233,6 +233,20 @@ def test_v_measure_is_the_harmonic_mean_of_homogeneity_and_completeness():
         v_measure(x * np.nan, y)
 
 
+def test_one_class_has_no_v_measure(raw_and_pi):
+    x, y = np.random.default_rng(0).normal(size=(30, 8)), np.zeros(30, int)
+    assert math.isnan(v_measure(x, y))
+    titles = [axis.get_title() for axis in plot_embeddings({"one": (x, y), "two": (x, y + (x[:, 0] > 0))}, "ab").axes]
+    assert titles[0] == "one"
+    assert titles[1].startswith("two\nV-measure")
+    one = raw_and_pi["raw"]
+    for none in (math.nan, None):  # None once read from a file
+        lacking = dataclasses.replace(one, scalars={**one.scalars, "v_measure": none, "map": none})
+        lines = [line.split(" | ") for line in tables.summary({"a": one, "b": lacking}).splitlines()]
+        assert lines[3][lines[0].index("V-measure")] == ""
+        assert "mean AP %" not in lines[0]
+
+
 # ------------------------------------------------------------------------------------------------------------ evaluate
 @pytest.mark.parametrize("name", ["raw", "pi"])
 def test_evaluate_agrees_with_the_trainer(name, teachers, raw_and_pi, tmp_path):

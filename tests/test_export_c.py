@@ -36,6 +36,7 @@ from kdlab.export.physical import PhysicalNet
 from kdlab.nets import (
     FCN,
     VGG,
+    Adapter,
     CifarResNet,
     InceptionTime,
     MobileNetV2,
@@ -70,6 +71,28 @@ class Odd(Backbone):
         return {"stage1": x.abs(), "embedding": torch.relu(y).mean(-1)}
 
 
+class Foreign(nn.Module):
+    """A net of someone else, for `Adapter`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv1d(3, 8, 5, bias=False), nn.BatchNorm1d(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))).mean(-1))
+
+
+class AsItIs(Foreign):
+    """One that torch.fx cannot follow."""
+
+    def forward(self, x):
+        return super().forward(x if self.training else x + 0)
+
+
+def adapted(net, **arguments):
+    return Adapter(net, head="head", in_channels=3, num_classes=5, **arguments)
+
+
 NETS = {
     "wrn10": lambda: WideResNet(10, 1, in_channels=3, num_classes=5),
     "wrn16-2": lambda: WideResNet(16, 2, in_channels=3, num_classes=5),
@@ -78,6 +101,7 @@ NETS = {
     "cifar resnet": lambda: CifarResNet(8, ndim=1, in_channels=3, num_classes=5),
     "odd": Odd,
     "fcn": lambda: FCN(8, in_channels=3, num_classes=5),
+    "adapter": lambda: adapted(Foreign(), taps={"stage1": "norm"}),
 }
 SCALE = {"offset": [1013.0, 0.0, -9.81], "divisor": [4.0, 0.2, 3.0], "clip": False}
 
@@ -186,6 +210,10 @@ REFUSED = {
     "batch": (
         lambda: Between(nn.BatchNorm1d(4, track_running_stats=False)),
         r"middle\.1 \(BatchNorm1d\) without running statistics",
+    ),
+    "as it is": (
+        lambda: adapted(AsItIs()),
+        "Adapter of a net whose graph cannot be used, since its forward in training",
     ),
     "tanh": (lambda: Called(nn.ReLU()), r"tanh\(\.\.\.\)"),
     "constant": (lambda: Shifted(nn.ReLU()), r"add\(\.\.\.\) in Shifted, which reads a constant"),

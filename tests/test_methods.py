@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -321,6 +322,31 @@ def test_a_rank_that_holds_repeats_only(tmp_path, one_thread):
 
 def test_bf16_true(teachers, tmp_path):
     trainer(tmp_path, max_steps=1, precision="bf16-true").fit(tpkd(teachers), both_views())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"cache": {"budget": "1GiB"}}, "cache must be an instance of TeacherCache, but got {'budget': '1GiB'}. Write"),
+        ({"cache": True}, "cache must be an instance of TeacherCache, but got True. Write"),
+        ({"student_init": torch.nn.Linear(2, 2)}, "student_init must name a file or folder, but got Linear(in_feat"),
+        (
+            {"optimizer": {"class_path": "SGD"}},
+            "optimizer must be a class or a function, but got {'class_path': 'SGD'}",
+        ),
+        ({"scheduler": "cosine"}, "scheduler must be a class or a function, but got 'cosine'. Write"),
+    ],
+)
+def test_the_form_of_yaml_is_refused_with_what_to_write(arguments, said):
+    teacher = Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)
+    with pytest.raises(InputError, match=f"^KD: {re.escape(said)}"):
+        KD(net(), {"t": teacher}, **arguments)
+
+
+@pytest.mark.parametrize("call", [Teacher, kdlab.load, lambda given: Supervised(net(), init=given)])
+def test_a_net_is_no_checkpoint(call):
+    with pytest.raises(InputError, match=r"must name a file or folder, but got an object of WideResNet\. Write"):
+        call(net())
 
 
 def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):

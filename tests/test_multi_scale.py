@@ -128,6 +128,13 @@ def test_groups_are_checked_under_the_name_of_the_net():
         SensorFusion({"a": 1}, in_channels=2)
 
 
+@pytest.mark.parametrize("net", [MultiScaleAttention, SensorFusion])
+@pytest.mark.parametrize("groups", [{"a": [0, 1, 2], "b": [3, 4, 5]}, {"a": "3"}, {"a": True}, ["a", "b"]])
+def test_groups_are_numbers_of_channels(net, groups):
+    with pytest.raises(InputError, match=r"groups must be \{sensor: number of channels\}.*Write for example groups=\{"):
+        net(groups=groups)
+
+
 def test_anomalies(tmp_path):
     """Windows of a class that is held out, scored by the net; the AUROC is scikit-learn's on the same scores."""
     data = BasicMotions(unknown_classes=["Running"], batch_size=16)

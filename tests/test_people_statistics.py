@@ -505,7 +505,25 @@ def test_people_and_classes_are_files(tmp_path):
     shown = {line["run"]: line for line in table(written(tmp_path, rows), "F1 by class")}
     mean = np.mean([float(line["f1"]) for line in classes if (line["run"], line["class"]) == ("kd", "walk")])
     assert shown["kd"]["walk"] == f"{100 * mean:.1f}"
-    assert shown["kd"]["a\\|b"] == "0.0"
+    assert "a\\|b" not in shown["kd"]  # no one has windows of it
+
+
+def test_f1_of_a_class_is_over_the_folds_that_have_it_for_every_run(tmp_path):
+    """A fold without windows of a class counts in no row, whether or not a run predicts the class there."""
+    rows = [row for row in study_rows() if row["run"] in ("scratch", "kd")]
+    for row in rows:
+        first = row["fold"] == rows[0]["fold"]
+        false = int(first and row["run"] == "kd")
+        row["classes"] |= {"hits": [4, 0 if first else 3], "support": [4, 0 if first else 3]}
+        row["classes"]["predicted"] = [4 - false, false if first else 3]
+        row["classes"]["hits"][0] -= false
+    text = written(tmp_path, rows)
+    shown = {line["run"]: line["a\\|b"] for line in table(text, "F1 by class")}
+    assert shown == {"scratch": "100.0", "kd": "100.0"}
+    assert "whose test windows have the class" in text
+    none = [line for line in read_csv(tmp_path / "classes.csv") if line["support"] == "0"]
+    assert none
+    assert not any(line["f1"] for line in none)
 
 
 def test_pairs_have_intervals_of_their_own_and_two_corrections(tmp_path):

@@ -475,6 +475,7 @@ def test_rows_without_counts_names_or_budgets_agree(measured):
     """Those of earlier versions, of many labels per window, of people who are unknown, of fits that a callback ends."""
     job, row = measured
     check_row({k: v for k, v in row.items() if k not in ("classes", "people")} | {"test_map": float("nan")}, job, "row")
+    check_row(row | {"test_v_measure": float("nan")}, job, "row")
     check_row({k: v for k, v in row.items() if k not in ("test_subjects", "updates")}, job, "row")
     check_row({**row, "people": {}, "test_subjects": [""]}, job, "row")
     check_row({**row, "test_accuracy": float(np.float32(row["test_accuracy"]))}, job, "row")

@@ -188,6 +188,16 @@ def test_missing_metrics_are_counted_and_columns_without_any_are_left_out(tmp_pa
     assert not lines[-2]["NLL"].endswith(")")
 
 
+def test_a_fold_of_one_class_has_no_v_measure(tmp_path):
+    rows = [{**row, "test_v_measure": float("nan") if i == 0 else 0.25} for i, row in enumerate(rows_of())]
+    lines = {line["run"]: line["V-measure"] for line in table(write(rows, tmp_path), "Robustness, embedding")}
+    count = sum(row["run"] == rows[0]["run"] for row in rows)
+    assert lines.pop(rows[0]["run"]) == f"0.250 ± 0.000 (of {count - 1})"
+    assert set(lines.values()) == {"0.250 ± 0.000"}
+    with (tmp_path / "results.csv").open() as file:
+        assert next(csv.DictReader(file))["test_v_measure"] == ""
+
+
 def test_published_values_carry_source_and_caveats(tmp_path):
     published = {
         "tpkd": {"value": "70.7 ± 0.1", "source": "A | B 2023, table 2.", "note": "Another split."},

@@ -818,11 +818,20 @@ def test_a_study_is_refused_that_tests_who_was_tuned_on(here, monkeypatch):
         with pytest.raises(InputError, match=message):
             read_settings(Study.read("again.yaml"), here / "runs")
 
-    refused(r"found with people who are not tested, but fold1 tests 1.*Run kdlab tune again\.yaml", folds=[["1", "2"]])
+    refused(
+        r"found with people who are not tested, but fold1 tests 1.*Run kdlab tune again\.yaml --out tuned\.yaml\.",
+        folds=[["1", "2"]],
+    )
     more = {**content["students"], "also": content["students"]["kd"]}
     own = {**content["tune"]["own"], "students": {"model.temperature": [1.0, 2.0]}}
     refused("settings must name every row, but names none of also", students=more, tune={**content["tune"], "own": own})
     refused("tuned must be what kdlab tune writes", tuned={"people": "x"})
+    by = r"write tuned\.yaml again. It was written by: kdlab tune study\.yaml --out tuned\.yaml$"
+    refused(by, folds=[["1", "2"]], tune=None)
+    refused(f"names none of also.*{by}", students=more, tune=None)
+    lines = (here / "tuned.yaml").read_text().splitlines()
+    (here / "tuned.yaml").write_text("\n".join(line for line in lines if not line.startswith("#")))
+    refused(r"Run kdlab tune --out tuned\.yaml with the study file that has the section tune", students=more, tune=None)
 
 
 def test_people_who_were_set_aside_stay_so(here, monkeypatch):

@@ -53,6 +53,7 @@ from kdlab.data.view_keys import complete_views
 from kdlab.data.windows import WindowSet, sample_length
 from kdlab.files import write_text
 from kdlab.fingerprint import check_fingerprint, make_fingerprint, salt
+from kdlab.instances import check_instance
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, Batch, InputError, Name
 from kdlab.views import Raw, View
 
@@ -179,6 +180,15 @@ class WindowDataModule(LightningDataModule):
         super().__init__()
         _check_numbers(batch_size=(batch_size, 1), num_workers=(num_workers, 0), split_seed=(split_seed, 0))
         _check_numbers(seed=(0 if seed is None else seed, 0))
+        for argument, value, kind, example in (
+            ("augment", augment, Augmentation, "Noise()"),
+            ("corruption", corruption, Augmentation, "Corruption()"),
+            ("mix", mix, Mixing, "Mixup()"),
+            ("unlabelled", unlabelled, Unlabelled, "Unlabelled(missing=True)"),
+            ("cross_fit", cross_fit, CrossFit, "CrossFit(groups=3, without=1)"),
+            ("view_cache", view_cache, ViewCache, 'ViewCache("views")'),
+        ):
+            check_instance(argument, value, kind, f"for example {argument}={example}")
         constants = scale.values() if isinstance(scale, Mapping) else [scale]
         rule = isinstance(scale, str) and scale in self.scales()
         if not rule and not all(isinstance(constant, Scale) for constant in constants):

@@ -268,8 +268,8 @@ def _val_rows(
 def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:
     if per_class is None:
         return rows
-    if per_class < 1:
-        raise InputError(f"train_per_class must be at least one, or null for all, but got {per_class}.")
+    if isinstance(per_class, bool) or not isinstance(per_class, int | np.integer) or per_class < 1:
+        raise InputError(f"train_per_class must be at least one, or null for all, but got {per_class!r}.")
     unit = _units(data)
     rng, kept = generator(seed, 4), []
     for k in range(len(data.classes)):

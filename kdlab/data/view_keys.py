@@ -59,6 +59,10 @@ def complete_views(views: Mapping[str, View | None] | None) -> dict[str, View]:
     ['raw', 'raw/clean']
     """
     given: Mapping[str, View | None] = {"raw": Raw()} if views is None else views
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f'views must be {{key: View}}, but got {given!r:.80}. Write for example views={{"raw": Raw()}}.'
+        )
     if not given:
         raise InputError('views: an empty mapping; expected at least one view, such as {"raw": Raw()}')
     result: dict[str, View] = {}

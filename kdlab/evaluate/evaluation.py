@@ -25,11 +25,12 @@ class Evaluation:
     """The results of one net.
 
     Attributes:
-        scalars: ``accuracy``, ``f1`` (macro), ``nll`` (nats), ``ece``; ``v_measure``; ``accuracy_noise1`` and so on for
-            each kind of corruption and severity; ``open_set_auroc_probability`` and so on for each score of
-            `kdlab.functional.known_score`, where the data hold ``unknown_classes`` out; ``parameters``, ``macs`` (one
-            window), ``latency_ms`` (net) and ``view_ms`` (view), as far as they were measured. With any number of
-            labels per window see :func:`kdlab.evaluate.many.many_scores`; ``v_measure`` is left out.
+        scalars: ``accuracy``, ``f1`` (macro), ``nll`` (nats), ``ece``; ``v_measure`` (NaN where all windows are of one
+            class; None once read from a file); ``accuracy_noise1`` and so on for each kind of corruption and severity;
+            ``open_set_auroc_probability`` and so on for each score of `kdlab.functional.known_score`, where the data
+            hold ``unknown_classes`` out; ``parameters``, ``macs`` (one window), ``latency_ms`` (net) and ``view_ms``
+            (view), as far as they were measured. With any number of labels per window see
+            :func:`kdlab.evaluate.many.many_scores`; ``v_measure`` is left out.
         per_class: ``precision``, ``recall``, ``f1`` and ``support``, one number per class; with any number of labels
             also ``average_precision`` and ``ece``.
         confusion: ``(K, K)`` counts; rows are targets. With any number of labels ``(K, 2, 2)``: of each class, windows

@@ -156,7 +156,8 @@ def calibration_error(bins: Mapping[str, NDArray[Any]]) -> float:
 def v_measure(embedding: NDArray[Any], target: NDArray[Any], seed: int = 0) -> float:
     """V-measure of a k-means clustering of the embedding against the labels: 1 where clusters are classes.
 
-    There are as many clusters as classes among the windows; the best of 10 starts is taken.
+    There are as many clusters as classes among the windows; the best of 10 starts is taken. Windows of one class are
+    one cluster, whatever the net, so there is no value (NaN).
 
     Args:
         embedding: ``(N, D)``.
@@ -183,5 +184,7 @@ def v_measure(embedding: NDArray[Any], target: NDArray[Any], seed: int = 0) -> f
             f"embedding, target: must be finite (N, D) and (N,), but got {x.shape} and {y.shape}, or NaN. Check "
             "the net."
         )
-    clusters = KMeans(n_clusters=len(np.unique(y)), n_init=10, random_state=seed).fit_predict(x)
+    if (classes := len(np.unique(y))) < 2:
+        return float("nan")
+    clusters = KMeans(n_clusters=classes, n_init=10, random_state=seed).fit_predict(x)
     return float(v_measure_score(y, clusters))

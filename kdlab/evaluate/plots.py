@@ -153,7 +153,8 @@ def plot_embeddings(
             mine = points[label == k]
             style = {"color": COLOURS[k % 8], "marker": MARKERS[(k // 8 + k) % 8]}
             axis.scatter(*mine.T, s=11, alpha=0.75, linewidths=0, label=classes[k].replace("_", " "), **style)
-        axis.set_title(f"{name}\nV-measure {v_measure(x, y):.2f}", fontsize=9)
+        measure = v_measure(x, y)
+        axis.set_title(name if math.isnan(measure) else f"{name}\nV-measure {measure:.2f}", fontsize=9)
         axis.set(xticks=[], yticks=[])
     for axis in axes[len(embeddings) :]:
         axis.set_axis_off()

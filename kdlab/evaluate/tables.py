@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from kdlab.evaluate.evaluation import SEVERITIES, Evaluation
@@ -22,9 +23,9 @@ def summary(evaluations: Mapping[str, Evaluation]) -> str:
         row = {"run": name, "view": str(one.description.get("view", "")), "windows": f"{len(one.target):,}"}
         row |= {"weights": in_words(rule)} if (rule := one.description.get("selection")) else {}
         row |= {"accuracy %": _percent(s["accuracy"]), "F1 %": _percent(s["f1"])}
-        row |= {"mean AP %": _percent(s["map"])} if "map" in s else {}
+        row |= {"mean AP %": _percent(s["map"])} if _known(s.get("map")) else {}
         row |= {"NLL": f"{s['nll']:.3f}", "ECE %": _percent(s["ece"])}
-        if "v_measure" in s:
+        if _known(s.get("v_measure")):
             row["V-measure"] = f"{s['v_measure']:.2f}"
         row |= {f"{kind} {SEVERITIES[-1]} %": _percent(curve[-1]) for kind, curve in one.robustness.items()}
         open_set = {score: s.get(f"open_set_auroc_{score}") for score in SCORES}
@@ -80,7 +81,7 @@ def by_class(evaluations: Mapping[str, Evaluation]) -> str:
             row = {"run": name, "class": label, "TP": f"{hit:,}", "FN": f"{missed:,}", "FP": f"{wrong:,}"}
             row["TN"] = f"{absent:,}"
             precision = one.per_class["average_precision"][k]
-            row["average precision %"] = "" if precision is None or precision != precision else _percent(precision)
+            row["average precision %"] = _percent(precision) if _known(precision) else ""
             rows.append(row | {"ECE %": _percent(one.per_class["ece"][k])})
     return markdown(rows)
 
@@ -95,6 +96,11 @@ def _cost(one: Evaluation) -> dict[str, str]:
         "net ms": f"{s['latency_ms']:.2f}",
         **({"view ms": f"{s['view_ms']:.2f}"} if "view_ms" in s else {}),
     }
+
+
+def _known(value: float | None) -> bool:
+    """Whether a metric has a value; what was not finite is None after it was read from a file."""
+    return value is not None and math.isfinite(value)
 
 
 def _percent(value: float) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from kdlab.fingerprint import check_use
+from kdlab.instances import check_callable, check_path
 from kdlab.methods.arguments import objective_arguments, objective_of
 from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
 from kdlab.methods.averages import before_validation, check_current, follow, keep_average
@@ -88,7 +89,14 @@ class Method(Preparation):
         init_lr: float | None = None,
     ) -> None:
         super().__init__()
-        net = as_backbone(net, type(self).__name__, num_classes)
+        who, start = type(self).__name__, self.init_argument
+        net = as_backbone(net, who, num_classes)
+        if init is not None:
+            check_path(f"{who}: {start}", init, f'for example {start}="runs/scratch"')
+        example = "for example optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05)"
+        check_callable(f"{who}: optimizer", optimizer, example)
+        example = "for example scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)"
+        check_callable(f"{who}: scheduler", scheduler, example)
         if memory_format not in (None, "channels_last", "contiguous"):
             raise InputError(
                 f"{type(self).__name__}: memory_format must be 'channels_last', 'contiguous' or None, but got "

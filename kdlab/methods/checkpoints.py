@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from kdlab.files import one_line, read_yaml
+from kdlab.instances import check_path
 from kdlab.methods.descriptions import check_description, check_progress, check_weights
 from kdlab.nets.base import Backbone, build
 from kdlab.nets.recorded import check_made_alike
@@ -191,6 +192,7 @@ def find_checkpoint(
     Raises:
         MissingFileError: when nothing is there; names the command that makes it.
     """
+    check_path(what, path, "the name of a checkpoint or run folder, such as runs/scratch")
     path = Path(path)
     try:
         if path.is_file():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdlab import distributed
 from kdlab.cache import CachedOutputs, TeacherCache
+from kdlab.instances import check_instance
 from kdlab.methods.base import Method, sgd
 from kdlab.methods.caching import cached_outputs, check_cache
 from kdlab.methods.calls import checked_call
@@ -105,6 +106,9 @@ class Distillation(Method):
                 f"{type(self).__name__}: teachers must be {{name: Teacher(...)}} with names of letters, digits and _ "
                 f"(and not train, keys, ...), but got {teachers!r:.200}. Rename them."
             )
+        who = type(self).__name__
+        check_instance(f"{who}: cache", cache, TeacherCache, "for example cache=TeacherCache()")
+        check_instance(f"{who}: objective", objective, Objective, "for example objective=SoftTargets()")
         self.objective = objective if objective is not None else SoftTargets()
         fixed = self.objective.weights if isinstance(self.objective, WeightedTeachers) else None
         if fixed is not None and abs(sum(fixed.values()) - 1) > 1e-3:

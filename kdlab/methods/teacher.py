@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from kdlab.fingerprint import check_teacher_split
+from kdlab.instances import check_path
 from kdlab.methods.checkpoints import (
     description,
     find_checkpoint,
@@ -107,6 +108,8 @@ class Teacher(nn.Module):
                 "Teacher: checkpoint must be a file or run folder where there is no net, but got neither. Set "
                 "checkpoint= or net= (a trained net)."
             )
+        if checkpoint is not None:
+            check_path("Teacher: checkpoint", checkpoint, 'for example Teacher("runs/teacher"), or Teacher(net=...)')
         self.checkpoint, self.allow_other_split = checkpoint, allow_other_split
         #: the key of a batch that it reads
         self.view = view.removesuffix(PHYSICAL) + PHYSICAL if units == "physical" else view

@@ -155,10 +155,11 @@ class Adapter(Backbone):
             features = _hooked(self, x)
         else:
             features = {"embedding": self._embedding(x)}
-        if features["embedding"].ndim != 2:
+        embedding = features["embedding"]
+        if isinstance(embedding, Tensor) and embedding.ndim != 2:  # a graph that torch.fx records has no shapes
             raise InputError(
                 f"Adapter: the input of head={self.head_path!r} must be an embedding (B, D), but got "
-                f"{tuple(features['embedding'].shape)}. The head must be the layer after pooling and flattening."
+                f"{tuple(embedding.shape)}. The head must be the layer after pooling and flattening."
             )
         return features
 

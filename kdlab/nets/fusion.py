@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -190,10 +191,8 @@ class SensorFusion(Backbone):
         in_channels: int | None = None,
         reduction: int = 4,
     ) -> None:
-        given = {"acc": 3, "gyro": 3} if groups is None else dict(groups)
-        total = sum(given.values())
-        super().__init__(max(total, 1), num_classes, ndim, stride=4)
-        check_groups("SensorFusion", given, in_channels)
+        given = check_groups("SensorFusion", {"acc": 3, "gyro": 3} if groups is None else groups, in_channels)
+        super().__init__(sum(given.values()), num_classes, ndim, stride=4)
         self.groups = given
         self.semantic_size = num_classes if semantic_size is None else semantic_size
         if self.semantic_size < 1:
@@ -240,8 +239,8 @@ class SensorFusion(Backbone):
         return self._vectors(stage3.chunk(len(self.groups), 1))["embedding"]
 
 
-def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -> None:
-    """Check the channel groups of a net of several sensors.
+def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -> dict[str, int]:
+    """The channel groups of a net of several sensors.
 
     Args:
         who: the net, for messages.
@@ -249,10 +248,19 @@ def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -
         in_channels: channels of the view, or None.
 
     Raises:
-        InputError: for no group, a name that is no word, an empty group, or ``in_channels`` that is not their sum.
+        InputError: for no group, a name that is no word, an empty group, what is no number of channels (such as a list
+            of them), or ``in_channels`` that is not the sum.
     """
-    wrong = [n for n in groups if not re.fullmatch(r"[A-Za-z]\w*", n) or n in dir(nn.ModuleDict)]
-    if not groups or wrong or min(groups.values()) < 1:
+    counts = list(groups.values()) if isinstance(groups, Mapping) else []
+    if not isinstance(groups, Mapping) or not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) for n in counts
+    ):
+        raise InputError(
+            f"{who}: groups must be {{sensor: number of channels}}, in the order of the view's channels, but got "
+            f'{groups!r:.120}. Write for example groups={{"acc": 3, "gyro": 3}}.'
+        )
+    wrong = [n for n in groups if not re.fullmatch(r"[A-Za-z]\w*", str(n)) or n in dir(nn.ModuleDict)]
+    if wrong or min(counts, default=0) < 1:
         raise InputError(
             f"{who}: groups must be {{sensor: number of channels}} with names of letters, digits and _ (and not "
             f"train, keys, ...) and at least one channel each, but got {dict(groups)}. Correct them."
@@ -262,3 +270,4 @@ def check_groups(who: str, groups: Mapping[str, int], in_channels: int | None) -
             f"{who}: in_channels must be the sum of the groups, {sum(groups.values())} ({dict(groups)}), "
             f"but got {in_channels}. Leave in_channels out, or name a group for every channel."
         )
+    return dict(groups)

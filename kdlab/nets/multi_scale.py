@@ -121,10 +121,8 @@ class MultiScaleAttention(Backbone):
         num_classes: int = 10,
     ) -> None:
         single = 3 if in_channels is None else in_channels
-        given = {"source": single} if groups is None else dict(groups)
+        given = {"source": single} if groups is None else check_groups("MultiScaleAttention", groups, in_channels)
         super().__init__(max(sum(given.values()), 1), num_classes, stride=_TOKEN)
-        if groups is not None:
-            check_groups("MultiScaleAttention", given, in_channels)
         if len(given) > 2 or min(channels, dim, heads, reduction) < 1 or dim % heads:
             raise InputError(
                 "MultiScaleAttention: must have one or two groups, channels, heads, reduction >= 1 and dim a multiple "

@@ -56,6 +56,17 @@ def f1_scores(counts: Mapping[str, Sequence[int]]) -> list[float | None]:
     return [2 * hits / (support + predicted) if support + predicted else None for hits, support, predicted in columns]
 
 
+def f1_by_class(counts: Mapping[str, Sequence[int]]) -> list[float | None]:
+    """F1 of each class that has windows, and None for any other, whether or not it was predicted.
+
+    So the mean over folds is one over the same folds for every run.
+
+    >>> f1_by_class({"hits": [3, 0, 0], "support": [4, 1, 0], "predicted": [3, 1, 1]})
+    [0.857..., 0.0, None]
+    """
+    return [f1 if n else None for f1, n in zip(f1_scores(counts), counts["support"], strict=True)]
+
+
 def macro_f1(counts: Mapping[str, Sequence[int]]) -> float:
     """Mean F1 over the classes that occur as label or prediction, as the macro F1 of a row is."""
     found = [f1 for f1 in f1_scores(counts) if f1 is not None]

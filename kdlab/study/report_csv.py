@@ -15,7 +15,7 @@ THEN = ("fold", "seed", "shared", "test_windows", "view", "parameters", "macs", 
 
 
 def csv_text(study: Findings, times: bool) -> str:
-    """One line per run: its identity, and either its metrics or its times."""
+    """One line per run: its identity, and either its metrics or its times; a metric without a value (NaN) is empty."""
     there = has_unlabelled(study.rows)
     rows = [filled(row, there) for row in study.rows]
     scalars = {
@@ -34,5 +34,5 @@ def csv_text(study: Findings, times: bool) -> str:
     for row in rows:
         labels = [row["labels"].get(axis, "") for axis in study.axes]
         cells = [*(row[key] for key in FIRST), *labels, *(row.get(key) for key in columns)]
-        writer.writerow(map(csv_cell, cells))
+        writer.writerow("" if value != value else csv_cell(value) for value in cells)
     return content.getvalue()

@@ -10,7 +10,7 @@ from typing import Any
 
 from kdlab.files import cell as csv_cell
 from kdlab.study.conditions import Condition, natural
-from kdlab.study.people import f1_scores, macro_f1
+from kdlab.study.people import f1_by_class, macro_f1
 from kdlab.study.report_cells import NONE, Column, Findings
 from kdlab.study.report_columns import chosen_columns, number_columns
 
@@ -104,13 +104,13 @@ def people_text(study: Findings) -> str | None:
 
 
 def classes_text(study: Findings) -> str | None:
-    """One line per run and class: windows of the class, windows predicted as it, right ones, and F1."""
+    """One line per run and class: windows of the class, windows predicted as it, right ones, and F1 if it has any."""
     lines = [
         {
             **_identity(study, condition, row),
             "class": name,
             **{kind: row["classes"][kind][i] for kind in ("support", "predicted", "hits")},
-            "f1": f1_scores(row["classes"])[i],
+            "f1": f1_by_class(row["classes"])[i],
         }
         for condition in study.known
         for row in condition.rows

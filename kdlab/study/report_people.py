@@ -9,7 +9,7 @@ from kdlab.study.differences import compared
 from kdlab.study.equal_updates import other_updates, updates_cell
 from kdlab.study.holm import holm
 from kdlab.study.matched import never_paired
-from kdlab.study.people import f1_scores
+from kdlab.study.people import f1_by_class
 from kdlab.study.people_differences import PeopleDifference
 from kdlab.study.report_cells import (
     NONE,
@@ -154,7 +154,7 @@ def _table(head: list[str], lines: list[list[str]]) -> str:
 
 
 def class_section(study: Findings) -> list[str]:
-    """F1 of each class, mean over seeds and folds."""
+    """F1 of each class, mean over the seeds and folds that have windows of it."""
     names = class_names(study)
     if not names or len(names) > MOST_CLASSES:
         return []
@@ -162,7 +162,10 @@ def class_section(study: Findings) -> list[str]:
     def column(i: int) -> Column:
         return escape(names[i]), lambda c: _class_cell(c, i)
 
-    note = "Mean F1 (%) of each class over seeds and folds; classes.csv has those of every run."
+    note = (
+        "Mean F1 (%) of each class over the seeds and folds whose test windows have the class, the same for every run; "
+        "classes.csv has those of every run."
+    )
     columns = [*name_columns(study), *map(column, range(len(names)))]
     return ["## F1 by class", note, table(columns, [c for c in study.known if any(map(_has_classes, c.rows))])]
 
@@ -178,6 +181,6 @@ def _has_classes(row: object) -> bool:
 
 
 def _class_cell(condition: Condition, i: int) -> str:
-    values = [f1_scores(row["classes"])[i] for row in condition.rows if _has_classes(row)]
+    values = [f1_by_class(row["classes"])[i] for row in condition.rows if _has_classes(row)]
     mean = summarise(value for value in values if value is not None).mean
     return NONE if mean is None else f"{100 * mean:.1f}"

@@ -19,7 +19,8 @@ _INTEGERS = (
 )
 _SHARES = ("val_accuracy", "val_f1", "test_f1", "test_map", "test_v_measure", "left_out_accuracy")
 _SHARES_BEGIN = ("test_accuracy", "test_open_set_auroc_")
-_NOT_FINITE = {"test_nll": "inf", "test_map": "nan"}  # a net was sure of a wrong class; no class has a label
+#: a net was sure of a wrong class; no class has a label; the test windows are of one class
+_NOT_FINITE = {"test_nll": "inf", "test_map": "nan", "test_v_measure": "nan"}
 _BINS = {"confidence", "accuracy", "count"}
 ROUNDING = 1e-5  # of metrics that were computed in float32
 

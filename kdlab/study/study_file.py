@@ -105,6 +105,16 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     return laid_over(content, below)
 
 
+def holder(path: Path, key: str) -> Path | None:
+    """The file that has a key: a study file that was read, or the last one of those that it includes."""
+    content = read_file(path, "study", FOLDER)
+    if key in content:
+        return path
+    names = content.get("include") or []
+    below = [names] if isinstance(names, str) else reversed(names)
+    return next((found for name in below if (found := holder(path.parent / name, key)) is not None), None)
+
+
 def _values(content: Mapping[str, Any], axes: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where the file sets values of runs, and those values."""
     for part, values in (content.get("set") or {}).items():

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from kdlab.export.c.ir import Activation, Addition, Array, Average, Convolution, Dense, Geometry, Graph, Layer, Value
 from kdlab.files import one_line
+from kdlab.nets.adapter import Adapter
 from kdlab.nets.base import Backbone, Standardize
 from kdlab.types import InputError
 
@@ -45,6 +46,8 @@ def lower(net: Backbone, length: int) -> Graph:
         raise _refused(f"{type(net).__name__} for images", "")
     if type(net).forward is not Backbone.forward:
         raise _refused(type(net).__name__, ", whose forward pass is its own")
+    if isinstance(net, Adapter) and net.as_is:
+        raise _refused("Adapter", f" of a net whose graph cannot be used, since {net.as_is}")
     return _Lowering(net, length).graph
 
 

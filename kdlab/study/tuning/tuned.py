@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdlab.files import read_text
 from kdlab.study.keys import TUNED
 from kdlab.study.plan import Study, title_of
+from kdlab.study.study_file import holder
 from kdlab.study.tuning.declared import FOLD, HALVES
 from kdlab.study.windows import make_data
 from kdlab.types import InputError
+
+_WRITTEN = re.compile(r"# Written by (kdlab .+) \(kdlab [^()]*\)\.\n")  # the first line of a file of the command
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,7 @@ def read_tuned(study: Study) -> Tuned | None:
     ]
     if missing := [row for row in rows if row not in settings]:
         raise InputError(
-            f"{where}: settings must name every row, but names none of {', '.join(missing)}. Run kdlab tune "
-            f"{study.file}."
+            f"{where}: settings must name every row, but names none of {', '.join(missing)}. {_again(study)}"
         )
     people = {str(part): [str(name) for name in names] for part, names in parts.items()}
     return Tuned(
@@ -91,6 +96,19 @@ def read_tuned(study: Study) -> Tuned | None:
         people,
         {str(row): {str(part): dict(v) for part, v in of_part.items()} for row, of_part in settings.items()},
     )
+
+
+def _again(study: Study) -> str:
+    """How to find settings that fit a study: by its own section ``tune``, or as the file says that it was written."""
+    file = holder(study.file, "tuned")
+    included = None if file == study.file else file
+    out = "" if included is None else f" --out {shlex.quote(str(included))}"
+    if study.tune is not None:
+        return f"Run kdlab tune {study.file}{out}."
+    written = None if included is None else _WRITTEN.match(read_text(included, "tuned"))
+    if written is not None:
+        return f"Find settings for these rows and folds, and write {included} again. It was written by: {written[1]}"
+    return f"Run kdlab tune{out} with the study file that has the section tune, and the same rows and folds."
 
 
 def parts_of_folds(study: Study, tuned: Tuned, folds: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -108,7 +126,7 @@ def parts_of_folds(study: Study, tuned: Tuned, folds: Mapping[str, Sequence[str]
             leak = sorted(tested & set(next(iter(tuned.people.values()), [])))
             raise InputError(
                 f"{study.file}: tuned: settings must be found with people who are not tested, but "
-                f"{fold or 'the split'} tests {', '.join(leak)}. Run kdlab tune {study.file}."
+                f"{fold or 'the split'} tests {', '.join(leak)}. {_again(study)}"
             )
         found[fold] = fold if fold in free else free[0]
     return found
