@@ -200,7 +200,7 @@ class Fixed(nn.Module):
             x = self.trunk(x)
         return self.fc(Negated.apply(x) if self.how == "function" else x)
 
-    def train(self, mode: bool = True) -> "Fixed":
+    def train(self, mode: bool = True) -> Fixed:
         super().train(mode)
         if self.how == "norm_eval":
             self.trunk[1].eval()

@@ -196,7 +196,7 @@ def _hooked(net: nn.Module, tracer: fx.Tracer) -> str:
 
 
 def _other_modes(net: nn.Module, probe: nn.Module, graph: fx.Graph) -> str:
-    """Does ``train`` or ``eval`` of the net leave layers in another mode, or freeze weights, unlike those of a graph?"""
+    """Does ``train`` or ``eval`` of the net leave layers in another mode, or freeze weights, unlike its graph's?"""
     own, twin = copy.deepcopy(net), fx.GraphModule(copy.deepcopy(probe), copy.deepcopy(graph))
     kept = {node.target: twin.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
     for mode in ("train", "eval"):
