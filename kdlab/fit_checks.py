@@ -63,9 +63,9 @@ def check_optimizer(model: Method) -> None:
 
 
 def check_callbacks(
-    callbacks: Iterable[Any], model: Method, datamodule: LightningDataModule, stage: str, epochs: int | None
+    callbacks: Iterable[Any], model: Method, datamodule: LightningDataModule, stage: str, ends: bool
 ) -> None:
-    """The callbacks fit the method, the data and the number of epochs.
+    """The callbacks fit the method, the data and a fit that has a planned end or none.
 
     Raises:
         InputError: naming the callback.
@@ -77,7 +77,7 @@ def check_callbacks(
         if isinstance(callback, OpenSetScore) and stage in ("fit", "test"):
             callback.check(datamodule)
         if stage == "fit" and isinstance(callback, EpochAveraging):
-            callback.plan(epochs)
+            callback.check(ends)
         if stage == "fit" and isinstance(callback, WeightAnnealing | MarginMapPictures):
             callback.check(model)
         if stage == "fit" and isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):

@@ -29,7 +29,7 @@ from kdlab.hyperparameters import Instantiator
 from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
-from kdlab.methods.plans import plan_of, planned
+from kdlab.methods.plans import has_end, plan_of, planned
 from kdlab.methods.selection import Rule, Selection, in_words
 from kdlab.methods.tuning import check_finders
 from kdlab.methods.windows import windows_of
@@ -306,8 +306,8 @@ class KdlabCLI(LightningCLI):
             check_batches(config.trainer, self.datamodule)
             self._check_plan(self.trainer.callbacks)  # type: ignore[attr-defined]
         check_files(self.trainer.callbacks, Path(self._run_logger.log_dir) / "checkpoints")  # type: ignore[attr-defined]
-        callbacks, epochs = self.trainer.callbacks, self.trainer.max_epochs  # type: ignore[attr-defined]
-        check_callbacks(callbacks, self.model, self.datamodule, stage, epochs)
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        check_callbacks(callbacks, self.model, self.datamodule, stage, has_end(self.trainer))
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")

@@ -102,6 +102,8 @@ class Objective(nn.Module, ABC):
     zero_when_equal: bool = True
     order_invariant: bool = True
     reason: str = ""
+    #: whether a teacher has other classes than the student, so that its logits are not read
+    other_classes: bool = False
     #: arguments of every objective that declares a setting ``temperature``, see `kdlab.fields`
     learn_temperature: bool = False
     temperature_epochs: int = 10

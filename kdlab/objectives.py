@@ -203,7 +203,6 @@ class SoftTargets(WeightedTeachers):
         '``"batchmean"`` as in the equation, or ``"mean"``, ``K`` times smaller, as in some released code.',
         default="batchmean",
     )
-    _other_classes = False  # of a teacher, whose logits are not read
 
     @property
     def needs_logits(self) -> bool:
@@ -216,7 +215,7 @@ class SoftTargets(WeightedTeachers):
         Raises:
             InputError: also if soft targets are switched on for a teacher with other classes.
         """
-        if name == "kd_weight" and value > 0 and self._other_classes:
+        if name == "kd_weight" and value > 0 and self.other_classes:
             raise InputError(
                 f"{type(self).__name__}: kd_weight must be 0, since a teacher has other classes, but got {value}. Give "
                 "the teacher a class_map, or do not anneal kd_weight."
@@ -230,7 +229,8 @@ class SoftTargets(WeightedTeachers):
 
         def distance(teacher: Output) -> Tensor:
             if not self.needs_logits and student.logits.shape[1:] != teacher.logits.shape[1:]:
-                self._other_classes = True
+                self.other_classes = True
+            if self.other_classes:
                 return functional.promote(student.logits).new_zeros(())
             return self.divergence(student.logits, teacher.logits, self.temperature, self.kl_reduction)
 

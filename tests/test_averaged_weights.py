@@ -20,13 +20,13 @@ from torch import nn
 from torch.optim.swa_utils import SWALR
 
 import kdlab.methods
-from kdlab import AnnealingKD, FitNet, Supervised, Teacher, cli
+from kdlab import AnnealingKD, FitNet, SimKD, Supervised, Teacher, cli
 from kdlab.callbacks import EarlyStoppedTeacher, EpochAveraging
 from kdlab.data import BasicMotions
 from kdlab.export import export
 from kdlab.methods.averages import CURRENT, Averages
 from kdlab.methods.checkpoints import KEY, read_checkpoint
-from kdlab.nets import Seq2Seq
+from kdlab.nets import ReusedClassifier, Seq2Seq, WideResNet
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
 
@@ -117,6 +117,53 @@ def same(first, second):
 
 
 # ---------------------------------------------------------------- what is averaged
+class NormEval(WideResNet):
+    """A net whose user keeps a layer in evaluation mode."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.stages[1][0].norm1.eval()
+        return self
+
+
+def test_statistics_that_the_fit_keeps_are_not_computed(tmp_path):
+    """Those of frozen parts, of a reused classifier, and of layers that the user keeps in evaluation mode."""
+    teacher = net().eval()
+    teacher.norm.running_mean.fill_(0.25)
+    own = net()
+    own.__class__ = NormEval
+    reused = ReusedClassifier(net(), teacher)
+    simkd = SimKD(reused, {"raw": Teacher(net=teacher, mean=[0.0] * 6, std=[1.0] * 6)})
+    for module, kept, moved in (
+        (Supervised(net(), freeze=["stages.0"]), "stages.0.0.norm1", "norm"),
+        (Supervised(own), "stages.1.0.norm1", "norm"),
+        (simkd, "rest.norm", None),
+    ):
+        before = copy.deepcopy(module.net.state_dict())
+        fit = trainer(tmp_path, max_epochs=2, callbacks=[EpochAveraging(start=0)])
+        fit.fit(module, data())
+        after = module.net.state_dict()
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            assert torch.equal(after[f"{kept}.{name}"], before[f"{kept}.{name}"])
+            assert moved is None or not torch.equal(after[f"{moved}.{name}"], before[f"{moved}.{name}"])
+
+
+@pytest.mark.parametrize("limits", [{"max_epochs": 4}, {"max_epochs": 100, "max_steps": 14}, {"max_epochs": -1}])
+def test_a_share_is_that_of_the_planned_epochs(limits, tmp_path):
+    for source in (data(), None):
+        average = EpochAveraging(start=0.5, refresh=source is not None)
+        fit = trainer(tmp_path, **{"max_steps": 14, **limits}, limit_val_batches=0, callbacks=[average])
+        if source is None:
+            plain = data()
+            plain.setup("fit")
+            fit.fit(method(), plain.train_dataloader())
+        else:
+            fit.fit(method(), source)
+        assert average.should_update(epoch_idx=2)
+        assert not average.should_update(epoch_idx=1)
+        assert average._latest_update_epoch >= 2
+
+
 def test_the_average_is_that_of_the_formula_and_is_validated_and_kept(tmp_path):
     watcher = Watcher()
     best = ModelCheckpoint(tmp_path, "best", monitor="val/loss")

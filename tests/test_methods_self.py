@@ -438,7 +438,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refusals(case: str, tmp_path: Path) -> None:
     method, settings, message = REFUSED[case]
-    limit = {"max_epochs": -1, "max_steps": 2} if case == "end" else {"max_epochs": 1}
+    limit = {"max_epochs": -1, "max_time": "00:00:01:00"} if case == "end" else {"max_epochs": 1}
     with pytest.raises(InputError, match=message):
         trainer(tmp_path, **limit).fit(method(net()), BasicMotions(batch_size=8, **settings))
     with pytest.raises(InputError, match="epochs must be a whole number at least 1, but got 0"):

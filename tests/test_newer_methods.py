@@ -1,17 +1,22 @@
 """TTM, WTTM, SRD, DCD and WKD-F against their equations in float64, and a 2-D teacher with a 1-D student."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 import kdlab
 from kdlab import functional
+from kdlab.data import BasicMotions
 from kdlab.methods.dcd import DCDObjective
 from kdlab.methods.srd import SRDObjective
 from kdlab.methods.ttm import TTMObjective
 from kdlab.methods.wkdf import WKDFObjective
 from kdlab.methods.wttm import WTTMObjective
 from kdlab.types import InputError, Output
+from tests.conftest import net, trainer
 
 RNG = np.random.default_rng(0)
 
@@ -179,3 +184,43 @@ def test_they_are_methods_with_flat_arguments(method):
     name, value = ("ce_weight", 0.5) if "TTM" in method.__name__ else ("kd_weight", 0.3)
     made = method(student, {"pi": kdlab.Teacher(net=teacher, view="pi")}, **{name: value})
     assert made.objective.settings()[name].item() == pytest.approx(value)
+
+
+def slow(parameters):
+    return torch.optim.SGD(parameters, 1e-4)
+
+
+@pytest.mark.parametrize("limits", [{"max_epochs": 3}, {"max_epochs": 100, "max_steps": 11}, {"max_epochs": -1}])
+def test_schedules_end_where_max_steps_ends_the_fit(limits, tmp_path):
+    """The weight of WKDF falls alike over three epochs, whichever limit ends them."""
+    found = {}
+
+    class Seen(Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            found[trainer.current_epoch] = float(module.objective.decay)
+
+    torch.manual_seed(0)
+    module = kdlab.WKDF(net(), {"raw": kdlab.Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)}, optimizer=slow)
+    settings = {"max_steps": 11 if limits.get("max_epochs") == -1 else -1, **limits}
+    fit = trainer(tmp_path, **settings, limit_val_batches=0, callbacks=[Seen()])
+    fit.fit(module, BasicMotions(batch_size=8))
+    expected = copy.deepcopy(module.objective)
+    for epoch, decay in found.items():
+        expected.at(epoch, epochs=3)
+        assert decay == pytest.approx(float(expected.decay))
+    assert len(found) == 3
+    assert found[2] < 1
+
+
+def test_halves_of_a_fit_that_max_steps_ends(tmp_path):
+    """AnnealingKD and PSKD plan the epochs that the steps make."""
+    teacher = kdlab.Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)
+    for module in (kdlab.AnnealingKD(net(), {"raw": teacher}), kdlab.PSKD(net(), past_weight=0.8)):
+        for epochs in (100, -1):
+            fit = trainer(tmp_path, max_epochs=epochs, max_steps=12, limit_val_batches=0)
+            fit.fit(copy.deepcopy(module), BasicMotions(batch_size=8))
+            ended = fit.lightning_module
+            if isinstance(ended, kdlab.AnnealingKD):
+                assert ended.second_part
+            else:
+                assert float(ended.objective.past_weight) == pytest.approx(0.8)

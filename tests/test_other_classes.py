@@ -121,3 +121,25 @@ def test_a_checkpoint_of_other_classes(tmp_path: Path) -> None:
     given = Teacher(str(tmp_path / "teacher.ckpt"), class_map=[3, 2, 1, 0])
     with pytest.raises(InputError, match="was trained on another split"):
         trainer(tmp_path, max_steps=1).fit(KD(net(), {"raw": given}), BasicMotions())
+
+
+def test_as_many_other_classes_need_no_map_for_features(tmp_path: Path) -> None:
+    """They are told apart by name: no accuracy of the teacher, and no soft targets later on."""
+    fit = trainer(tmp_path, max_steps=1)
+    fit.fit(Supervised(net()), BasicMotions())
+    fit.save_checkpoint(tmp_path / "teacher.ckpt")
+    held = torch.load(tmp_path / "teacher.ckpt", weights_only=True)
+    names = held["kdlab"]["fingerprint"]["classes"]
+    for others, classes in ((False, names), (True, ["a", "b", "c", "d"])):
+        held["kdlab"]["fingerprint"]["classes"] = classes
+        torch.save(held, tmp_path / "teacher.ckpt")
+        module = SP(net(), {"raw": Teacher(str(tmp_path / "teacher.ckpt"))}, kd_weight=0.0)
+        trainer(tmp_path, max_steps=1).fit(module, BasicMotions())
+        assert math.isnan(module.teacher_scores["raw"].accuracy) == others
+        assert module.objective.other_classes == others
+        if others:
+            with pytest.raises(InputError, match="kd_weight must be 0, since a teacher has other classes"):
+                module.objective.set("kd_weight", 0.5)
+    module = SP(net(), {"raw": Teacher(str(tmp_path / "teacher.ckpt"))}, kd_weight=0.1)
+    with pytest.raises(InputError, match="its classes are a, b, c, d"):
+        trainer(tmp_path, max_steps=1).fit(module, BasicMotions())

@@ -180,6 +180,110 @@ def test_nets_that_are_followed_keep_their_graph() -> None:
     assert "output" not in net.spec["init_args"]
 
 
+class Fixed(nn.Module):
+    """Reads windows of one length, which is not that of the comparison with its graph."""
+
+    def __init__(self, how: str = "") -> None:
+        super().__init__()
+        self.how = how
+        self.trunk = nn.Sequential(nn.Conv1d(6, 8, 3, padding=1), nn.BatchNorm1d(8), nn.Flatten())
+        self.fc = nn.Linear(800, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "no_grad":
+            with torch.no_grad():
+                x = self.trunk(x)
+        elif self.how.startswith("autocast"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.how == "autocast on"):
+                x = self.trunk(x).float()
+        else:
+            x = self.trunk(x)
+        return self.fc(Negated.apply(x) if self.how == "function" else x)
+
+    def train(self, mode: bool = True) -> Fixed:
+        super().train(mode)
+        if self.how == "norm_eval":
+            self.trunk[1].eval()
+        return self
+
+
+class Negated(torch.autograd.Function):
+    """The gradient changes its sign."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return -grad
+
+
+def hooked(how: str) -> Fixed:
+    """A net that does more than the operations of its graph."""
+    torch.manual_seed(0)
+    net = Fixed(how)
+    if how == "pre-hook":
+        net.register_forward_pre_hook(lambda module, given: (given[0] * 10,))
+    elif how == "hook":
+        net.register_forward_hook(lambda module, given, output: None)
+    elif how == "backward hook":
+        net.trunk.register_full_backward_hook(lambda module, grads, _: (grads[0] * 2,))
+    elif how == "patched":
+        net.forward = lambda x: type(net).forward(net, x) * 2  # type: ignore[method-assign]
+    return net
+
+
+ASIDE = ["no_grad", "autocast on", "autocast off", "norm_eval", "function", "pre-hook", "hook", "backward hook"]
+
+
+@pytest.mark.parametrize("how", ASIDE)
+@pytest.mark.parametrize("casts", [False, True])
+def test_what_a_net_does_besides_its_operations_is_kept(how: str, casts: bool) -> None:
+    """Also for windows of a length that is not known where the net is wrapped."""
+    net = hooked(how).train()
+    adapted = Adapter(copy.deepcopy(net), "fc", in_channels=6, num_classes=4).train()
+    assert adapted.as_is
+    found = []
+    for one in (net, adapted):
+        x = X.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=casts):
+            out = one(x)
+            out = out if one is net else out.logits
+        out.float().square().sum().backward()
+        grads = {n.rpartition(".")[2] + str(p.shape): p.grad for n, p in one.named_parameters() if p.grad is not None}
+        moved = [b for n, b in one.named_buffers() if "standardize" not in n]
+        found.append((out, moved, grads, [] if x.grad is None else [x.grad]))
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_a_patched_forward_is_not_that_of_the_class() -> None:
+    assert Adapter(hooked("patched"), "fc", in_channels=6, num_classes=4).as_is
+
+
+def test_a_frozen_trunk_stays_in_a_fit(tmp_path: Path) -> None:
+    for how in ("no_grad", "norm_eval"):
+        net = hooked(how)
+        method = Supervised(copy.deepcopy(net), num_classes=4)
+        trainer(tmp_path, max_steps=2).fit(method, BasicMotions(batch_size=8))
+        held = method.net.body.state_dict()
+        assert held["trunk.0.weight"].equal(net.trunk[0].weight) == (how == "no_grad")
+        assert held["trunk.1.running_mean"].equal(net.trunk[1].running_mean) == (how == "norm_eval")
+
+
+def test_hooks_and_modes_that_a_graph_has_are_followed() -> None:
+    """A ``train()`` that does nothing more, hooks of layers, forward hooks of blocks, frozen weights."""
+    net = Fixed()
+    net.trunk[0].register_full_backward_hook(lambda module, grads, _: None)
+    net.trunk.register_forward_hook(lambda module, given, output: output * 3)
+    net.trunk[0].requires_grad_(False)
+    with torch.no_grad():
+        adapted = Adapter(net, "fc", in_channels=6, num_classes=4).eval()
+    assert not adapted.as_is
+    assert not torch.is_autocast_enabled("cpu")
+    torch.testing.assert_close(adapted(X).logits, net.eval()(X))
+
+
 # ---- compiling and exporting ----------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from kdlab.callbacks.peak import Peak
 from kdlab.callbacks.teacher_files import TeacherFiles
 from kdlab.methods.base import Method
 from kdlab.methods.label_kinds import patterns
+from kdlab.methods.plans import planned_epochs
 from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
 
@@ -230,7 +231,7 @@ class EarlyStoppedTeacher(Callback):
         early: bool | None,
     ) -> str:
         assert isinstance(module, Method)
-        stopped = epoch + 1 < (trainer.max_epochs or 0) if early is None else early
+        stopped = epoch + 1 < (planned_epochs(trainer) or 0) if early is None else early
         provenance = {
             "stopped_early": stopped,
             "epoch": epoch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from kdlab.methods.averages import average_of
 from kdlab.methods.base import Method
 from kdlab.methods.dry_run import evaluating
+from kdlab.methods.plans import has_end, planned_epochs
 from kdlab.methods.windows import lacks, name_of, windows_in
 from kdlab.types import InputError
 
@@ -27,7 +29,7 @@ class EpochAveraging(WeightAveraging):
     over batches. The learning rate is the schedule's; the paper's is constant from ``start`` on (torch's ``SWALR``).
 
     Args:
-        start: the first epoch that is averaged, counted from 0; below 1, a share of ``max_epochs``.
+        start: the first epoch that is averaged, counted from 0; below 1, a share of the planned epochs.
         every: epochs from one update to the next.
         refresh: compute the statistics of batch norm; ``False`` averages them.
 
@@ -62,22 +64,31 @@ class EpochAveraging(WeightAveraging):
     def plan(self, epochs: int | None) -> None:
         """Find the first epoch in a fit of so many epochs."""
         if self.start < 1:
-            if epochs is None or epochs < 0:
-                raise InputError(
-                    f"EpochAveraging: start must be an epoch where the fit has no planned end, but got {self.start}. "
-                    "Set an epoch, or max_epochs of the trainer."
-                )
-            self._first = int(self.start * epochs)
+            self.check(epochs is not None)
+            self._first = int(self.start * (epochs or 0))
+
+    def check(self, ends: bool) -> None:
+        """Refuse a share as ``start`` unless the fit has a planned end."""
+        if self.start < 1 and not ends:
+            raise InputError(
+                f"EpochAveraging: start must be an epoch where the fit has no planned end, but got {self.start}. "
+                "Set an epoch, or max_epochs of the trainer."
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the first epoch, and check that the statistics can be computed."""
-        self.plan(trainer.max_epochs)
+        """Check that the fit has an end, and that the statistics can be computed."""
+        self.check(has_end(trainer))
         windows = windows_in(trainer)
         if self.refresh and lacks(windows, "batches"):
             raise InputError(
                 f"EpochAveraging: refresh must be false for {name_of(windows)}, whose training windows cannot be read "
                 "in order, but got true. Set refresh: false, which averages the statistics of batch norm."
             )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Plan the first epoch."""
+        super().on_train_start(trainer, pl_module)
+        self.plan(planned_epochs(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Update the mean, and compute its batch statistics."""
@@ -87,20 +98,23 @@ class EpochAveraging(WeightAveraging):
         if self.refresh and average is not None and before != self._latest_update_epoch:
             assert isinstance(pl_module, Method)
             net: Any = average.module.net
-            refresh_statistics(net, windows_in(trainer).batches("train", views=[pl_module.view]), pl_module.view)
+            trained = {name for name, part in pl_module.net.named_modules() if part.training}
+            batches = windows_in(trainer).batches("train", views=[pl_module.view])
+            refresh_statistics(net, batches, pl_module.view, trained)
 
 
 @torch.no_grad()
-def refresh_statistics(net: nn.Module, batches: Any, view: str) -> None:
+def refresh_statistics(net: nn.Module, batches: Any, view: str, trained: Collection[str]) -> None:
     """Set the running statistics of batch norm to the means over batches, all other layers as in evaluation.
 
     Args:
         net: whose statistics they are.
         batches: of training windows.
         view: that the net reads.
+        trained: paths of the modules that the fit has in training mode; the statistics of others stay.
     """
-    layers = [part for part in net.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    layers = [layer for layer in layers if layer.track_running_stats]
+    known = [part for name, part in net.named_modules() if name in trained]
+    layers = [part for part in known if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats]
     if not layers:
         return
     momenta, device = [layer.momentum for layer in layers], next(net.parameters()).device

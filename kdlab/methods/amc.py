@@ -30,6 +30,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.labelled import Labelled
 from kdlab.methods.made import TeacherFree
+from kdlab.methods.plans import has_end
 from kdlab.objective import gather
 from kdlab.types import InputError, Output, Windows
 
@@ -90,7 +91,7 @@ class AMCObjective(Labelled):
         low=0,
     )
     epochs: int | None = argument(
-        "number of planned epochs, for ``ramp_down``; ``None`` is the trainer's ``max_epochs``.",
+        "number of planned epochs, for ``ramp_down``; ``None`` is those of the fit.",
         default=None,
         low=1,
     )
@@ -165,4 +166,4 @@ class AMC(TeacherFree, objective=AMCObjective, ramp_up=50):
                 "larger batch_size."
             )
         if self._trainer is not None:
-            self.objective.planned(self.trainer.max_epochs)
+            self.objective.planned(1 if has_end(self.trainer) else None)

@@ -37,6 +37,7 @@ from kdlab.fields import Setting, setting
 from kdlab.labelled import Labelled
 from kdlab.methods.averages import measured_weights
 from kdlab.methods.made import Distilled
+from kdlab.methods.plans import planned_epochs
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
 from kdlab.types import Batch, InputError, Output
@@ -102,7 +103,7 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
     the second part begins, so a resumed fit equals an uninterrupted one. The second part runs no teacher.
 
     Args:
-        regression_epochs: length of the first part; ``None`` is two thirds of ``max_epochs``, as in the paper's image
+        regression_epochs: length of the first part; ``None`` is two thirds of the fit, as in the paper's image
             experiments (200 of 300). Set it where a resumed run has another ``max_epochs``.
         t_max: number of phases of the factor.
         student_init: weights that the first part starts from.
@@ -138,8 +139,8 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
     def on_train_start(self) -> None:
         """Also warn where no epoch is left for the second part."""
         super().on_train_start()
-        first, total = self._first_part(), self.trainer.max_epochs
-        if total is not None and 0 <= total <= first:
+        first, total = self._first_part(), planned_epochs(self.trainer)
+        if total is not None and total <= first:
             rank_zero_warn(
                 f"AnnealingKD: the regression takes all {total} epochs, so the student is never trained on labels. "
                 f"Raise max_epochs or lower regression_epochs ({first})."
@@ -182,10 +183,10 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
         self.second_part, self._best = state["second_part"], state["best"]
 
     def _first_part(self) -> int:
-        total = self.trainer.max_epochs
         if self.regression_epochs is not None:
             return self.regression_epochs
-        if total is None or total < 0:
+        total = planned_epochs(self.trainer)
+        if total is None:
             raise InputError(
                 "AnnealingKD: regression_epochs must be set where the fit has no planned end, but got None. Set "
                 "regression_epochs= or max_epochs."

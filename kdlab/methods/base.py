@@ -26,7 +26,7 @@ from kdlab.methods.evaluated import log_once
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
-from kdlab.methods.plans import Interval, plan_here, plan_of
+from kdlab.methods.plans import Interval, plan_here, plan_of, planned_epochs
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.progress import reached
 from kdlab.methods.random_state import RANDOM, random_states, set_random_states
@@ -186,12 +186,12 @@ class Method(Preparation):
 
     def on_train_epoch_start(self) -> None:
         """Record how far the weights are trained, for their checkpoints."""
-        epoch, epochs = self.trainer.current_epoch, self.trainer.max_epochs
+        epoch, epochs = self.trainer.current_epoch, planned_epochs(self.trainer)
         self._means = EpochMeans()
         self._known = {
             "epoch": epoch,
             "max_epochs": epochs,
-            "stopped_early": None if epochs is None or epochs < 0 else epoch + 1 < epochs,
+            "stopped_early": None if epochs is None else epoch + 1 < epochs,
             "reason": f"weights after epoch {epoch}, counted from 0, of {epochs}",
         }
         self._trains = True

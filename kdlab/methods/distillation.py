@@ -150,7 +150,9 @@ class Distillation(Method):
             for key, part in teacher.parts(name):
                 self.check_teacher(name, part.description.get("provenance", {}))
                 self._check_part(key, part, windows)
-            teacher.check_split(windows.fingerprint, name, teacher.num_classes != self.net.num_classes)
+            others = not self.objective.needs_logits and teacher.has_other_classes(self.net, windows.fingerprint)
+            self.objective.other_classes |= others
+            teacher.check_split(windows.fingerprint, name, others)
             for key, part in teacher.parts(name):
                 trained = part.description.get("view_settings")
                 part.check_view_settings(view_settings(windows, part.view, trained), key)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlab.methods.teacher import Teacher
+from kdlab.nets.base import Backbone
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output, Windows
 
@@ -85,6 +86,10 @@ class TeacherOfMembers(Teacher):
         for key, member in self.members.items():
             member.bind(windows, f"{name}/{key}")
         self._rehash()
+
+    def has_other_classes(self, student: Backbone, fingerprint: Mapping[str, Any] | None) -> bool:
+        """Whether the logits of a member are not those of a student's classes."""
+        return any(member.has_other_classes(student, fingerprint) for member in self.members.values())
 
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str, other_classes: bool = False) -> None:
         """Refuse a member that was trained on another split, see :meth:`Teacher.check_split`."""

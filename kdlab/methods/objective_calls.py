@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from kdlab.methods.batches import Unindexed
+from kdlab.methods.plans import planned_epochs
 from kdlab.objective import Objective
 from kdlab.types import Batch, Output
 
@@ -13,7 +14,7 @@ from kdlab.types import Batch, Output
 def run_schedule(method: LightningModule, objective: Objective, batch: Batch) -> None:
     """Set what an objective's own schedule changes, before a training step."""
     trainer = method.trainer
-    epochs = None if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    epochs = planned_epochs(trainer)
     objective.advance(trainer.current_epoch, len(batch.index), step=trainer.global_step, epochs=epochs)
 
 

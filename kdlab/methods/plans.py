@@ -78,17 +78,43 @@ def steps_of(trainer: Trainer, batches: int) -> tuple[int | None, int | None]:
     an_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
     epochs, most = trainer.max_epochs, trainer.max_steps
     if epochs is None or epochs < 0:
-        return (most, math.ceil(most / an_epoch)) if most > 0 else (None, None)
+        return (most, _epochs_of(trainer, an_epoch)) if most > 0 else (None, None)
     steps = an_epoch * max(1, epochs)
-    return (min(steps, most), min(epochs, math.ceil(most / an_epoch))) if most >= 0 else (steps, epochs)
+    return (min(steps, most) if most >= 0 else steps), _epochs_of(trainer, an_epoch)
 
 
-def _steps_before(trainer: Trainer, data: Any) -> int | None:
-    """Optimiser steps of a fit on a data module of another origin; None where its loader has no length."""
+def _epochs_of(trainer: Trainer, an_epoch: int) -> int | None:
+    """Epochs of a fit with so many optimiser steps an epoch: the fewer of its two limits."""
+    ends = [] if trainer.max_epochs is None or trainer.max_epochs < 0 else [trainer.max_epochs]
+    ends += [math.ceil(trainer.max_steps / an_epoch)] if trainer.max_steps >= 0 else []
+    return min(ends, default=None)
+
+
+def has_end(trainer: Trainer) -> bool:
+    """Whether a fit has a planned end, in epochs or in optimiser steps; time limits plan none."""
+    return any(end is not None and end >= 0 for end in (trainer.max_epochs, trainer.max_steps))
+
+
+def planned_epochs(trainer: Trainer) -> int | None:
+    """Epochs that a fit takes, the last of which ``max_steps`` may cut; None where it has no planned end.
+
+    It may be read in every step: the batches of an epoch are counted once the trainer has its loader.
+    """
+    if trainer.max_steps < 0:
+        return None if trainer.max_epochs is None or trainer.max_epochs < 0 else trainer.max_epochs
+    batches = trainer.num_training_batches
+    if not 0 < batches < math.inf:  # not known yet, or the loader has no length
+        return plan_of(trainer).epochs
+    an_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
+    return _epochs_of(trainer, an_epoch)
+
+
+def _before(trainer: Trainer, data: Any) -> tuple[int | None, int | None]:
+    """Steps and epochs of a fit on a data module of another origin; no steps where its loader has no length."""
     try:
-        return steps_of(trainer, len(data.train_dataloader()))[0]
+        return steps_of(trainer, len(data.train_dataloader()))
     except TypeError:
-        return None
+        return None, trainer.max_epochs
 
 
 def plan_of(trainer: Trainer | None, datamodule: object = None, interval: Interval | None = None) -> Plan:
@@ -106,15 +132,18 @@ def plan_of(trainer: Trainer | None, datamodule: object = None, interval: Interv
     every = trainer.check_val_every_n_epoch or 1
     if isinstance(windows_of(data), PartialWindows):  # the loaders are Lightning's to change
         try:
-            total: float | None = _steps_before(trainer, data) if before else trainer.estimated_stepping_batches
+            total: float | None
+            total, epochs = _before(trainer, data) if before else (trainer.estimated_stepping_batches, None)
         except MisconfigurationException as error:
             raise InputError(
                 "scheduler: the number of steps must be known, but accumulate_grad_batches changes during the fit. "
                 "Give the schedule its length, or remove the callback GradientAccumulationScheduler."
             ) from error
         steps = int(total) if total is not None and 0 <= total < math.inf else None
-        epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
-        return Plan(steps, epochs, every, interval)
+        if not before:
+            known = 0 < trainer.num_training_batches < math.inf
+            epochs = planned_epochs(trainer) if known else trainer.max_epochs
+        return Plan(steps, epochs if epochs and epochs > 0 else None, every, interval)
     batches = len(data.train_dataloader())  # of this rank; making a loader draws nothing at random
     if before and trainer.world_size > 1:
         batches = max(1, batches // trainer.world_size)

@@ -31,6 +31,7 @@ from torch import Tensor
 from kdlab import distributed, functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.methods.made import TeacherFree
+from kdlab.methods.plans import has_end
 from kdlab.methods.windows import lacks
 from kdlab.nets.base import Backbone
 from kdlab.objectives import WeightedTeachers
@@ -112,7 +113,7 @@ class PSKDObjective(WeightedTeachers):
     )
     growing: bool = argument("whether ``alpha`` grows from epoch to epoch.", default=False)
     epochs: int | None = argument(
-        "``E``; ``None`` is the trainer's ``max_epochs``. Set it where a resumed run has another ``max_epochs``.",
+        "``E``; ``None`` is those of the fit. Set it where a resumed run has another ``max_epochs`` or ``max_steps``.",
         default=None,
         low=1,
     )
@@ -195,7 +196,7 @@ class PSKD(TeacherFree, objective=PSKDObjective, fixed={"growing": True}):
         """Also clear the predictions of an earlier fit; a checkpoint to resume from is read afterwards."""
         super().setup(stage)
         if stage == "fit":
-            self.objective.planned(self.trainer.max_epochs)
+            self.objective.planned(1 if has_end(self.trainer) else None)
             self.past = PastPredictions(self.net.num_classes, self._last + 1)
 
     def terms(self, batch: Batch, student: Output) -> dict[str, Tensor]:

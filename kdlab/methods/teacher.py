@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from kdlab.fingerprint import check_teacher_split
+from kdlab.fingerprint import check_teacher_split, spelt
 from kdlab.instances import check_path
 from kdlab.methods.checkpoints import (
     description,
@@ -201,6 +201,19 @@ class Teacher(nn.Module):
         if self.class_map is not None:
             return len(self.class_map)
         return None if self.net is None else self.net.num_classes
+
+    def has_other_classes(self, student: Backbone, fingerprint: Mapping[str, Any] | None) -> bool:
+        """Whether its logits are not those of a student's classes, by their number, or by name where both are known.
+
+        Args:
+            student: the net that is trained.
+            fingerprint: of the data module.
+        """
+        if self.num_classes != student.num_classes:
+            return True
+        both = [(one or {}).get("classes") for one in (self.description.get("fingerprint"), fingerprint)]
+        trained, here = ([spelt(str(name)) for name in names or ()] for names in both)
+        return self.class_map is None and bool(trained and here) and trained != here
 
     def check_split(self, fingerprint: Mapping[str, Any] | None, name: str, other_classes: bool = False) -> None:
         """Refuse a teacher that was trained on other subjects, windows, classes or units than this run.

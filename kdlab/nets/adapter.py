@@ -25,8 +25,10 @@ class Adapter(Backbone):
     The net is taken apart at its last layer: the input of ``head`` is the ``"embedding"``, its output are the logits.
     Where torch.fx can follow the net, its graph is used. Where it cannot, or would freeze Python state (a forward that
     differs between training and evaluation mode, draws random numbers or changes attributes: functional dropout, drop
-    path, batch statistics), the net runs as it is, and taps are caught by hooks that are set for each forward pass and
-    removed after it. No code of the net is changed.
+    path, batch statistics) or leave out what is no operation (``torch.no_grad`` and ``torch.autocast`` in the forward,
+    a ``train()`` that keeps layers in evaluation mode, hooks of the net, backward hooks of its blocks), the net runs as
+    it is, and taps are caught by hooks that are set for each forward pass and removed after it. No code of the net is
+    changed.
 
     A net that runs as it is compiles and exports; with taps it is not compiled (``fullgraph=True`` is refused).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -15,6 +16,11 @@ from torch import Tensor, fx, nn
 
 from kdlab.files import one_line
 
+_Contexts = tuple[bool | torch.dtype, ...]
+
+_DEVICES = ("cpu", "cuda")  # whose automatic casts are known
+_ROOT_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+_BACKWARD_HOOKS = ("_backward_pre_hooks", "_backward_hooks")
 _CONSTANT = "_tensor_constant"  # torch.fx names tensors so that a forward makes while it is traced
 _PLAIN = (int, float, complex, str, bytes, bool, type(None))
 _LEVELS = 4
@@ -46,12 +52,24 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Traces a net and keeps the output of each module, whether it has modules of its own or not."""
+    """Traces a net and keeps the output of each module, whether it has modules of its own or not.
+
+    A graph has operations, not the contexts that they run in (``torch.no_grad``, ``torch.autocast``): the first
+    operation in another context than that of the trace is kept.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.outputs: dict[str, list[fx.Node]] = {}
         self.assigned: list[str] = []
+        self.contexts, self.elsewhere = _contexts(), ""
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """As torch.fx, and an operation in another context is noted."""
+        node = super().create_node(*args, **kwargs)
+        if not self.elsewhere and _contexts() != self.contexts:
+            self.elsewhere = node.name
+        return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """The value of a node."""
@@ -78,7 +96,8 @@ def follow(net: nn.Module, arguments: Mapping[str, Any], shape: tuple[int, ...])
     probe = copy.deepcopy(net)
     modes = [(part, part.training) for part in probe.modules()]
     with _random_states() as drawn, _one_input(probe, arguments):
-        tracer, graph, why = _trace(probe.train())
+        with _casting():
+            tracer, graph, why = _trace(probe.train())
         if graph is not None and not why:
             made = _constants(probe, remove=True)
             _, again, why = _trace(probe.eval())
@@ -89,11 +108,12 @@ def follow(net: nn.Module, arguments: Mapping[str, Any], shape: tuple[int, ...])
                 why = _difference(graph, again, made, others)
         changed = drawn()
     if not why and graph is not None:
-        why = changed or _changed_tensors(net, probe) or _baked(probe, arguments, _constants(probe))
+        why = changed or _hooked(net, tracer) or _changed_tensors(net, probe)
+        why = why or _baked(probe, arguments, _constants(probe))
     for part, mode in modes:
         part.training = mode
     if not why and graph is not None:
-        why = _other_outputs(net, probe, graph, arguments, shape)
+        why = _other_modes(net, probe, graph) or _other_outputs(net, probe, graph, arguments, shape)
     return Followed(probe, graph, tracer.outputs, why)
 
 
@@ -123,18 +143,74 @@ def _one_input(net: nn.Module, arguments: Mapping[str, Any]) -> Iterator[None]:
 
 def _trace(net: nn.Module, buffers: bool = False) -> tuple[_Tracer, fx.Graph | None, str]:
     """The graph of a net in its mode, and why it cannot be used."""
-    tracer, before = _Tracer(), _python_state(net)
-    tracer.proxy_buffer_attributes = buffers
     name, mode = type(net).__name__, "training" if net.training else "evaluation"
     try:
-        graph = tracer.trace(net)
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "For backward hooks to be called")  # a graph with them is not used
+            tracer, before = _Tracer(), _python_state(net)
+            tracer.proxy_buffer_attributes = buffers
+            graph = tracer.trace(net)
     except Exception as error:  # whatever the net does with a tensor that has no values
         return tracer, None, f"torch.fx cannot follow the forward of {name} in {mode} mode: {one_line(error)}"
     if tracer.assigned:
         return tracer, graph, f"the forward of {name} assigns to {tracer.assigned[0]!r} of a tensor"
+    if tracer.elsewhere:
+        return tracer, graph, f"the forward of {name} has gradients or casts of its own at {tracer.elsewhere}"
     if where := _different(before, _python_state(net)):
         return tracer, graph, f"the forward of {name} changes {where} in {mode} mode"
     return tracer, graph, ""
+
+
+# ---- what is done besides the operations ----------------------------------------------------------------------------
+def _contexts() -> _Contexts:
+    """Are gradients computed, and which types are cast to?"""
+    casts = ((torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in _DEVICES)
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *(item for pair in casts for item in pair)
+
+
+@contextmanager
+def _casting() -> Iterator[None]:
+    """Automatic casts are on for all devices, to float32, so that no tensor changes."""
+    before = [(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)) for device in _DEVICES]
+    for device in _DEVICES:
+        torch.set_autocast_enabled(device, True)
+        torch.set_autocast_dtype(device, torch.float32)
+    try:
+        yield
+    finally:
+        for device, enabled, dtype in before:
+            torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, dtype)
+
+
+def _hooked(net: nn.Module, tracer: fx.Tracer) -> str:
+    """What runs when a module is called besides the forward of its class, where a graph leaves it out."""
+    if "forward" in vars(net) or type(net).__call__ is not nn.Module.__call__:
+        return f"{type(net).__name__} has a forward or __call__ of its own"
+    for path, module in net.named_modules():
+        if path and tracer.is_leaf_module(module, path):
+            continue
+        if any(getattr(module, name) for name in (*_BACKWARD_HOOKS, *(() if path else _ROOT_HOOKS))):
+            return f"{path or type(net).__name__} has hooks"
+    return ""
+
+
+def _other_modes(net: nn.Module, probe: nn.Module, graph: fx.Graph) -> str:
+    """Does ``train`` or ``eval`` of the net leave layers in another mode, or freeze weights, unlike its graph's?"""
+    own, twin = copy.deepcopy(net), fx.GraphModule(copy.deepcopy(probe), copy.deepcopy(graph))
+    kept = {node.target: twin.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
+    for mode in ("train", "eval"):
+        getattr(own, mode)()
+        getattr(twin, mode)()
+        given = dict(own.named_parameters(remove_duplicate=False))
+        frozen = any(p.requires_grad != given[name].requires_grad for name, p in twin.named_parameters())
+        if frozen or any(
+            part.training != own.get_submodule(f"{path}.{inner}".rstrip(".")).training
+            for path, layer in kept.items()
+            for inner, part in layer.named_modules()
+        ):
+            return f"{mode}() of {type(net).__name__} does more than to set the mode of all layers"
+    return ""
 
 
 # ---- what a forward changes -----------------------------------------------------------------------------------------
@@ -153,7 +229,7 @@ def _content(value: Any, levels: int) -> Any:
         return "mapping", [(key, _content(item, levels - 1)) for key, item in value.items()]
     if levels and isinstance(value, (list, tuple)):
         return type(value).__name__, [_content(item, levels - 1) for item in value]
-    return ("tensor", value, value._version) if isinstance(value, Tensor) else value
+    return ("tensor", value, value._version, value.requires_grad) if isinstance(value, Tensor) else value
 
 
 def _different(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

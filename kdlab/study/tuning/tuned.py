@@ -16,7 +16,9 @@ from kdlab.study.tuning.declared import FOLD, HALVES
 from kdlab.study.windows import make_data
 from kdlab.types import InputError
 
-_WRITTEN = re.compile(r"# Written by (kdlab tune [\w ./~=-]+) \(kdlab [^()]*\)\.\n")  # the first line of a file of the command
+_WRITTEN = re.compile(
+    r"# Written by (kdlab tune [\w ./~=-]+) \(kdlab [^()]*\)\.\n"
+)  # the first line of a file of the command
 
 
 @dataclass(frozen=True)
