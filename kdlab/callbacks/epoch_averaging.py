@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
@@ -98,22 +97,21 @@ class EpochAveraging(WeightAveraging):
         if self.refresh and average is not None and before != self._latest_update_epoch:
             assert isinstance(pl_module, Method)
             net: Any = average.module.net
-            trained = {name for name, part in pl_module.net.named_modules() if part.training}
-            batches = windows_in(trainer).batches("train", views=[pl_module.view])
-            refresh_statistics(net, batches, pl_module.view, trained)
+            refresh_statistics(net, windows_in(trainer).batches("train", views=[pl_module.view]), pl_module.view)
 
 
 @torch.no_grad()
-def refresh_statistics(net: nn.Module, batches: Any, view: str, trained: Collection[str]) -> None:
+def refresh_statistics(net: nn.Module, batches: Any, view: str) -> None:
     """Set the running statistics of batch norm to the means over batches, all other layers as in evaluation.
 
     Args:
         net: whose statistics they are.
         batches: of training windows.
         view: that the net reads.
-        trained: paths of the modules that the fit has in training mode; the statistics of others stay.
     """
-    known = [part for name, part in net.named_modules() if name in trained]
+    with evaluating(net):
+        net.train()  # as in the fit: frozen parts, and what a net keeps in evaluation mode itself, stay in it
+        known = [part for part in net.modules() if part.training]
     layers = [part for part in known if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats]
     if not layers:
         return
