@@ -383,8 +383,8 @@ def test_refused_as_a_fit_begins(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"AMC: batch_size must be at least 2.*but got 1"):
         trainer(tmp_path).fit(AMC(net()), BasicMotions(batch_size=1))
     with pytest.raises(InputError, match="no planned end for ramp_down"):
-        trainer(tmp_path, max_epochs=-1, max_steps=2).fit(AMC(net(), ramp_down=3), BasicMotions())
-    trainer(tmp_path, max_epochs=-1, max_steps=2).fit(AMC(net()), BasicMotions())
+        trainer(tmp_path, max_epochs=-1, max_time="00:00:01:00").fit(AMC(net(), ramp_down=3), BasicMotions())
+    trainer(tmp_path, max_epochs=-1, max_steps=2).fit(AMC(net(), ramp_down=3), BasicMotions())  # its steps are an end
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures
