@@ -67,7 +67,9 @@ def place_of(name: str, tests: int, path: str) -> tuple[int, int, str]:
 def loud() -> None:
     """Studies quiet Lightning for their process; the tests that come after one want to hear it."""
     for name in ("pytorch", "fabric"):
-        logging.getLogger(f"lightning.{name}").setLevel(logging.INFO)  # also after a study in a fixture of many tests
+        logger = logging.getLogger(f"lightning.{name}")
+        logger.setLevel(logging.INFO)  # also after a study in a fixture of many tests
+        logger.propagate = True  # Lightning 2.6.0 keeps its messages from pytest's caplog
 
 
 @pytest.fixture

@@ -402,10 +402,11 @@ def test_decisions_are_those_of_the_recording_however_it_is_cut(student, folder,
         found = decisions
     decided = [(k, d) for k, d in enumerate(found) if d.prediction is not None]
     assert [HOP * k for k, _ in decided] == starts.tolist()
-    assert [d.probabilities for _, d in decided] == expected
+    found = np.array([d.probabilities for _, d in decided])
+    assert np.allclose(found, expected, rtol=0, atol=1e-6)  # torch 2.9 rounds by the place of a window in memory
     assert [d.start for _, d in decided] == pytest.approx(moments, abs=2e-6)
     assert [d.end + 1 / RATE - d.start for _, d in decided] == pytest.approx([WINDOW / RATE] * len(decided), abs=1e-6)
-    assert (stream.decided, stream.undecided) == (len(decided), len(found) - len(decided))
+    assert (stream.decided, stream.undecided) == (len(decided), len(decisions) - len(decided))
     assert len(expected) > 10
     if "irregular" in case:
         assert stream.undecided > 0
