@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu, logging_steps, recording_reader, scan, step
+from benchmarks import augment, gpu, logging_steps, recording_reader, scan, step
 from tests.conftest import PATIENCE
 
 
@@ -126,3 +126,13 @@ def test_the_reader_benchmark_reads_what_it_writes(tmp_path, capsys, timed):
     assert told["seconds"] > 0
     kept = [json.loads(file.read_text()) for file in (tmp_path / "kept").glob("*/recording.json")]
     assert [(one["samples"], one["report"]["with_times"]) for one in kept] == [(3000, timed)] * 2
+
+
+def test_a_batch_is_changed_as_its_windows(capsys):
+    windows = np.random.default_rng(0).standard_normal((3, 6, 50)).astype(np.float32)
+    for change in augment.CHANGES:
+        assert np.array_equal(augment.of_batch(change, windows), augment.one_by_one(change, windows))
+    rows = augment.main(["--rounds", "1"])
+    assert [name for name, *_ in rows] == ["Scaling", "Noise", "Mix2", "Rotation", "TimeWarp"]
+    assert all(together > 0 and alone > 0 for _, together, alone in rows)
+    assert capsys.readouterr().out.count("\n") == 2 + len(rows)
