@@ -140,6 +140,10 @@ def test_as_many_other_classes_need_no_map_for_features(tmp_path: Path) -> None:
         if others:
             with pytest.raises(InputError, match="kd_weight must be 0, since a teacher has other classes"):
                 module.objective.set("kd_weight", 0.5)
+            again = SP(net(), {"raw": Teacher(net=net())}, kd_weight=0.0)
+            again.objective = module.objective  # with a teacher of these classes it is as it was
+            trainer(tmp_path, max_steps=1).fit(again, BasicMotions())
+            assert not again.objective.other_classes
     module = SP(net(), {"raw": Teacher(str(tmp_path / "teacher.ckpt"))}, kd_weight=0.1)
     with pytest.raises(InputError, match="its classes are a, b, c, d"):
         trainer(tmp_path, max_steps=1).fit(module, BasicMotions())

@@ -125,7 +125,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings, self.amplitude = None, None, None
         self._means = EpochMeans()
         self._known: dict[str, Any] = {}  # provenance of the weights, from training or from their checkpoint
-        self._trains = False  # whether the provenance is that of the fit that goes on
+        self._trains = False  # whether the provenance is that of the running fit
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
         self._random = self._size = None
@@ -366,7 +366,7 @@ class Method(Preparation):
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             self._random = checkpoint.get(RANDOM)  # from where training begins
-            self._trains = True  # an epoch that goes on has no start
+            self._trains = True  # an epoch that is resumed has no start
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.

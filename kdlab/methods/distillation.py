@@ -144,6 +144,7 @@ class Distillation(Method):
         Raises:
             InputError: naming the teacher and what does not fit.
         """
+        self.objective.other_classes = False  # of an earlier fit
         for name, teacher in self.named_teachers():
             teacher.load(self.teacher_files, name)
             teacher.check_objective(self.objective, name)

@@ -230,7 +230,7 @@ def spread(rows: Rows, pace: Pace, repeated: Repeated, report: TimeReport, place
 
     The ``n`` samples of a stamp at ``t`` go to ``t + k (u - t) / n`` for the next stamp ``u``. Where that is more than
     1.75 sample periods apart, some are missing, as one of two ticks of a coarse clock: they are one period apart, from
-    ``t`` on. Where the run has just begun, or goes on after a gap, the first stamp may have begun before its first
+    ``t`` on. Where the run has just begun, or continues after a gap, the first stamp may have begun before its first
     sample: its samples go up to ``u``, if no more than a tick of the clock lies between ``t`` and ``u``, which is the
     time of as many samples as ``u`` has. Those of the last stamp are as far apart as the ones before.
 
