@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import kdlab
-from kdlab.data import BasicMotions
+from kdlab.data import ArrayDataModule
 from kdlab.export import command, export
 from kdlab.export.int8 import to_int8
 from kdlab.export.origins import Origins
@@ -184,7 +184,8 @@ def test_names_that_the_runtime_makes():
 
 def test_a_recurrent_student_is_refused_or_declared(tmp_path, capsys):
     pl.seed_everything(0)
-    data = BasicMotions(batch_size=16)
+    x = np.random.default_rng(0).normal(size=(60, 6, 20))  # short: the file has each step of a recurrent layer
+    data = ArrayDataModule(x, np.arange(60) % 4, subject=np.arange(60) // 6, batch_size=16)
     fit = trainer(tmp_path, max_epochs=1)
     fit.fit(kdlab.Supervised(RecurrentNet("gru", 1, 16, in_channels=6, num_classes=4)), data)
     fit.save_checkpoint(tmp_path / "student.ckpt")
