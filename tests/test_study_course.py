@@ -248,6 +248,42 @@ def test_tables_do_not_depend_on_the_order_of_the_jobs(here, monkeypatch):
         assert (here / "runs/toy/study" / name).read_bytes() == (here / "other/toy/study" / name).read_bytes()
 
 
+def test_results_that_no_longer_count_are_told_with_the_reason(here, monkeypatch, capsys):
+    """Data or settings that changed since the last report; not where all is done, or nothing ever was."""
+    np.savez("own.npz", x=np.zeros((48, 2, 16), np.float32), y=np.arange(48) % 4, subject=np.arange(48) // 6)
+    data = {"class_path": "ArrayDataModule", "init_args": {"path": "own.npz", "batch_size": 4}}
+    toy(here, folds=2, set={"all": {"data": data}})
+    monkeypatch.setattr("kdlab.study.job.run_job", lambda job, runner: made_up(job))
+    main(["study.yaml"], None, lambda words: None)
+    assert "no longer counts" not in capsys.readouterr().out
+    toy(here, folds=2, set={"all": {"data": data}, "students": {"trainer.max_epochs": 3}})
+    main(["study.yaml", "--report"], None, lambda words: None)
+    assert "note: 4 jobs had a result that no longer counts: its settings differ" in capsys.readouterr().out
+    np.savez("own.npz", x=np.random.default_rng(0).random((48, 2, 16)), y=np.arange(48) % 4, subject=np.arange(48) // 6)
+    main(["study.yaml", "--dry-run"], None, lambda words: None)
+    told = capsys.readouterr().out
+    assert told.count("no longer counts") == 1
+    assert "its data (windows, labels, split or scaling) differ" in told
+
+
+def test_the_report_is_logged_when_no_job_is_left_for_the_next_time(here, monkeypatch):
+    np.savez("own.npz", x=np.zeros((48, 2, 16), np.float32), y=np.arange(48) % 4, subject=np.arange(48) // 6)
+    data = {"class_path": "ArrayDataModule", "init_args": {"path": "own.npz", "batch_size": 4}}
+    toy(here, folds=2, set={"all": {"data": data}})
+    monkeypatch.setattr("kdlab.study.job.run_job", lambda job, runner: made_up(job))
+    monkeypatch.setattr("kdlab.study.results_files.wandb_of", lambda jobs: {"init_args": {}})
+    logged = []
+    monkeypatch.setattr("kdlab.study.results_files.log_report", lambda *a: logged.append(len(a[3])) or True)
+    _, jobs = plan(Study.read("study.yaml"), Path("runs"))
+    made_up(next(iter(jobs.values())))  # a row to report
+    with pytest.raises(SystemExit):
+        main(["study.yaml", "--hours", "1e-9"], None, lambda words: None)
+    assert (here / "runs/toy/study/results.csv").is_file()
+    assert not logged
+    main(["study.yaml"], None, lambda words: None)
+    assert logged == [10]
+
+
 def test_tables_of_a_study_that_runs_mark_what_is_missing(here, monkeypatch, capsys):
     np.savez("own.npz", x=np.zeros((48, 2, 16), np.float32), y=np.arange(48) % 4, subject=np.arange(48) // 6)
     data = {"class_path": "ArrayDataModule", "init_args": {"path": "own.npz", "batch_size": 4}}

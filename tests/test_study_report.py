@@ -122,6 +122,16 @@ def test_differences_say_pairs_wins_and_how(tmp_path):
     assert "over 3 folds" in text
 
 
+def test_folds_without_a_class_are_named_with_what_this_does_to_f1(tmp_path):
+    rows = rows_of()
+    counts = {"names": ["walk", "rest"], "hits": [3, 1], "support": [4, 2], "predicted": [4, 2]}
+    rows = [row | {"classes": counts} for row in rows]
+    assert "Without test windows of a class" not in write(rows, tmp_path)
+    one = counts | {"hits": [5, 0], "support": [6, 0], "predicted": [5, 1]}
+    rows = [row | {"classes": one} if row["fold"] == "fold2" else row for row in rows]
+    assert "Without test windows of a class are fold2 (rest): there, a single window" in write(rows, tmp_path)
+
+
 def test_teachers_that_seeds_share_are_named_where_others_are_not_shared(tmp_path):
     rows = rows_of()
     text = write_report(rows, [], tmp_path, name="s", draw=False).read_text()

@@ -16,7 +16,7 @@ from kdlab import reuse, usage
 from kdlab.files import remove_leftovers
 from kdlab.fingerprint import salt
 from kdlab.streams import last_line, never_refuse
-from kdlab.study import ends
+from kdlab.study import ends, windows
 from kdlab.study.cluster import submit as submitting
 from kdlab.study.cluster.left import check_key, check_known, keys_of, left_of
 from kdlab.study.cluster.queue import FOLDER, refuse_while_queued
@@ -82,6 +82,7 @@ def main(
             _main(given, runner, check, build)
         finally:
             reuse.forget()
+            windows.forget()  # a later study of this process reads its files as they are then
 
 
 def _main(
@@ -112,6 +113,7 @@ def _main(
         return found
 
     folder = Path(given.root) / study.name
+    reported = None if settings.pending else folder  # where the settings of all jobs are known
     threads = threads_of(given.threads, folder)
     if given.only is not None:
         use(threads.number)
@@ -130,7 +132,7 @@ def _main(
             names = submitting.listed(left_of(jobs, found, settings, trials), given.stage)
             print_commands(study, names, given.root, options)
             return
-        print_plan(study, jobs, folds, found)
+        print_plan(study, jobs, folds, found, reported)
         print_again(jobs, found)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
@@ -141,7 +143,7 @@ def _main(
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder / LOCK, str(folder), "study"):
             found = look()
-            print_plan(study, jobs, folds, found)
+            print_plan(study, jobs, folds, found, reported)
             check_configs(jobs, check, found)
             show(settings, tuning, trials, check)
             left = left_of(jobs, found, settings, trials)
@@ -152,7 +154,7 @@ def _main(
         return
     if given.report or given.submit is not None:
         found = look()
-        print_plan(study, jobs, folds, found)
+        print_plan(study, jobs, folds, found, reported)
         captioned = replace(study, description="\n\n".join(filter(None, (study.description, settings.caption))))
         failures = submitting.missing(jobs, found) if given.submit is not None else {}
         outcome = Outcome(list(found.rows.values()), failures)
@@ -172,7 +174,7 @@ def _main(
         refuse_while_queued(folder / FOLDER, "study", known=False)
         remove_leftovers(folder)
         found = look()
-        print_plan(study, jobs, folds, found)
+        print_plan(study, jobs, folds, found, reported)
         check_configs(jobs, check, found)
         show(settings, tuning, trials, check)
         print(threads.line)

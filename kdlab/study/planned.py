@@ -18,8 +18,11 @@ from kdlab.parsed import own_of, without
 from kdlab.study import ends
 from kdlab.study.kept import check_kept
 from kdlab.study.loggers import check_loggers
+from kdlab.study.outdated import outdated
+from kdlab.study.people import hidden_folds
 from kdlab.study.plan import Jobs, Study
 from kdlab.study.results import Survey
+from kdlab.study.rows_file import NAME
 from kdlab.study.rules import begun_earlier, note_earlier, rule_of_job
 from kdlab.study.tuning.run import Settings, read_settings
 from kdlab.study.weights import to_make_again
@@ -56,8 +59,12 @@ def plan(study: Study, root: Path, settings: Settings | None = None) -> tuple[di
     return settings.folds, study.jobs(root, settings.folds, fingerprint, settings.of, batches)
 
 
-def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey) -> None:
-    """The jobs of every run, how many are done, and those that are damaged and so are repeated."""
+def print_plan(
+    study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Survey, folder: Path | None = None
+) -> None:
+    """The jobs of every run, how many are done, those that are damaged and so are repeated, and those that are not
+    done any more, since settings or data changed since the report in ``folder``.
+    """
     print(f"{study.name}: {len(jobs)} jobs, seeds {', '.join(map(str, study.seeds))}")
     for fold, tested in folds.items():
         if fold:
@@ -73,6 +80,10 @@ def print_plan(study: Study, jobs: Jobs, folds: dict[str, list[str]], found: Sur
         print(f"  {run.stage:8} {name:24} {len(mine):4} jobs, {done} done{grid}{needs}{length}{added}")
     for name, reason in found.damaged.items():
         print(f"  note: {name} counts as not done: {reason}")
+    if folder is not None:
+        names = hidden_folds(folds, study.name if study.paper.hashed else "")
+        for line in outdated(jobs, found, folder / NAME, names):
+            print(f"  note: {line}")
 
 
 def print_again(jobs: Jobs, found: Survey) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdlab.study.chosen import rules_in_words
-from kdlab.study.conditions import is_shared
+from kdlab.study.conditions import is_shared, natural
 from kdlab.study.equal_updates import OTHER
 from kdlab.study.report_cells import Findings, unit_of, windows_of
 
@@ -28,6 +28,12 @@ def how_to_read(study: Findings) -> str:
     sizes = [count for count in windows_of(study).values() if count]
     if sizes and min(sizes) < 1000:
         text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
+    if absent := _absent(study):
+        text.append(
+            "F1 is the mean over the classes that occur as label or prediction. Without test windows of a class are "
+            f"{absent}: there, a single window that is predicted as such a class lowers F1 by a large step, since the "
+            "mean is then over one more class, whose F1 is 0. Accuracy, and F1 by class, have no such step."
+        )
     text += _reading_differences(study, folds)
     seeds = {row["seed"] for row in study.rows}
     if len(seeds) > 1:
@@ -93,6 +99,19 @@ def _reading_differences(study: Findings, folds: bool) -> list[str]:
             "and Grandvalet 2004)."
         )
     return text
+
+
+def _absent(study: Findings) -> str:
+    """Folds whose test people have no windows of some class, with these classes."""
+    found: dict[str, list[str]] = {}
+    for row in study.rows:
+        classes = row.get("classes") or {}
+        if row.get("test_f1") is not None and "hits" in classes:
+            names = [name for name, windows in zip(classes["names"], classes["support"], strict=True) if not windows]
+            found.setdefault(str(row["fold"]), names)
+    return "; ".join(
+        f"{fold or 'the split'} ({', '.join(found[fold])})" for fold in sorted(found, key=natural) if found[fold]
+    )
 
 
 def _incomplete(study: Findings) -> list[str]:

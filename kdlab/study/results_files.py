@@ -72,7 +72,7 @@ def write(
         teachers={name: list(run.teachers.values()) for name, run in study.runs.items()},
         commit=None if others else commit_of_sources(),
     )
-    final = seconds is not None
+    final = seconds is not None and not outcome.left
     if final and (logger := wandb_of(jobs)) is not None and log_report(logger, study, folder, rows, failures):
         place = logger["init_args"].get("save_dir") or "."
         print(f"logged to Weights & Biases: group {study.name}, the report last ({Path(place) / 'wandb'})")
