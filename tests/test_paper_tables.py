@@ -237,9 +237,11 @@ def test_figures_of_an_earlier_report_are_removed_and_files_of_others_are_not(tm
     others = {"mine.png", "pairs.txt", "gain_gap.png", "axis_mine.png"}
     for name in stale | others:
         (tmp_path / name).write_bytes(b"of another")
+    (tmp_path / "axis_width.svg").write_bytes(b"of an axis that the study had")
+    (tmp_path / "results.md").write_text("## Width\n\n![Width](axis_width.png)\n\n![elsewhere](../axis_mine.png)\n")
     written(tmp_path, draw=True, paper=Paper(figures=Figures(("png", "svg"))))
     there = {path.name for path in tmp_path.iterdir()}
-    assert not stale & there
+    assert not (stale | {"axis_width.svg"}) & there
     assert others <= there
     drawn = {f"{stem}.{ending}" for stem in ("accuracy", "differences", "people") for ending in ("png", "svg")}
     assert {name for name in there if name.endswith(("png", "svg", "pdf"))} - others == drawn

@@ -6,6 +6,7 @@ study writes the same bytes as an uninterrupted one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +126,9 @@ def write_report(
     drawn = _draw(study, axes, folder) if draw else []
     if draw:
         stems = [*stems_of(dict.fromkeys([*(axes or ()), *study.axes])), "people", "pairs", "embeddings"]
-        remove_figures(stems, folder, {file for file, _ in (*drawn, *more)}, study.paper.figures)
+        remove_figures(
+            [*stems, *_shown(folder / "results.md")], folder, {file for file, _ in (*drawn, *more)}, study.paper.figures
+        )
     parts = [
         f"# {paper.title or name}",
         description.strip(),
@@ -150,6 +153,12 @@ def write_report(
     ]
     _write(folder / "results.md", "\n\n".join(part for part in parts if part) + "\n")
     return folder / "results.md"
+
+
+def _shown(report: Path) -> list[str]:
+    """The figures of an earlier report in its folder, without ending: an axis of then may be none of the study now."""
+    text = report.read_text("utf-8", errors="replace") if report.is_file() else ""
+    return re.findall(r"^!\[.*\]\(([\w-]+)\.png\)$", text, re.MULTILINE)
 
 
 def _write(path: Path, content: str | bytes) -> None:
