@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.prune import random_unstructured
 
 import kdlab
 import kdlab.export
@@ -22,7 +23,7 @@ from benchmarks import c_form
 from benchmarks.c_form import STRICT, strange, through_sanitizers
 from kdlab.data import ArrayDataModule, BasicMotions
 from kdlab.export import command
-from kdlab.export.c import interpret, load
+from kdlab.export.c import interpret, load, write
 from kdlab.export.c.calibrate import forward
 from kdlab.export.c.compiled import Compiled, Interpreted
 from kdlab.export.c.emit import STACK, emit
@@ -89,6 +90,26 @@ class AsItIs(Foreign):
         return super().forward(x if self.training else x + 0)
 
 
+class Usual(nn.Module):
+    """How others write nets: a norm first, layers in place before a residual sum, pooling layers, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.stem, self.conv = nn.BatchNorm1d(3), nn.Conv1d(3, 8, 3, padding=1), nn.Conv1d(8, 8, 3, 1, 1)
+        self.relu, self.pool, self.drop = nn.ReLU(inplace=True), nn.AdaptiveAvgPool1d(1), nn.Dropout(0.3)
+        self.stem, self.last, self.head = (
+            nn.utils.parametrizations.weight_norm(self.stem),
+            nn.BatchNorm1d(8),
+            nn.Linear(8, 5),
+        )
+
+    def forward(self, x):
+        x = self.stem(self.relu(self.first(x)))
+        x = self.conv(self.relu(x)) + x
+        F.relu6(x, inplace=True)
+        return self.head(self.drop(self.last(torch.flatten(self.pool(x), 1))))
+
+
 def adapted(net, **arguments):
     return Adapter(net, head="head", in_channels=3, num_classes=5, **arguments)
 
@@ -102,6 +123,7 @@ NETS = {
     "odd": Odd,
     "fcn": lambda: FCN(8, in_channels=3, num_classes=5),
     "adapter": lambda: adapted(Foreign(), taps={"stage1": "norm"}),
+    "usual": lambda: adapted(Usual()),
 }
 SCALE = {"offset": [1013.0, 0.0, -9.81], "divisor": [4.0, 0.2, 3.0], "clip": False}
 
@@ -170,6 +192,112 @@ class Between(Backbone):
         return {"embedding": self.middle(x).mean(2)}
 
 
+class Computed(Between):
+    """A convolution, and what is computed from its features."""
+
+    def __init__(self, compute, conv: type[nn.Conv1d] = nn.Conv1d, head: nn.Module | None = None) -> None:
+        super().__init__(nn.Identity())
+        self.conv, self.relu = conv(4, 4, 3, padding=1), nn.ReLU(True)
+        self.one, self.two, self.flat = nn.AdaptiveAvgPool1d(1), nn.AdaptiveAvgPool1d(2), nn.Flatten()
+        self.compute, self.head = compute, head or self.head
+
+    def taps(self, x):
+        return {"embedding": self.compute(self, self.middle(x))}
+
+
+def plain(net, x):
+    return net.conv(x).mean(2)
+
+
+def residual(change):
+    """A residual sum of features behind a statement that changes them."""
+
+    def compute(net, x):
+        change(net, x)
+        return (net.conv(x) + x).mean(2)
+
+    return compute
+
+
+def plus(net, x):
+    x += net.conv(x)
+
+
+def times(net, x):
+    x *= x
+
+
+def zero(net, x):
+    x[:, 0] = 0
+
+
+SAME = {
+    "layer in place": residual(lambda net, x: net.relu(x)),
+    "layer in place, used": lambda net, x: (net.conv(net.relu(x)) + x).mean(2),
+    "relu_": residual(lambda net, x: x.relu_()),
+    "torch.relu_": residual(lambda net, x: torch.relu_(x)),
+    "F.relu": residual(lambda net, x: F.relu(x, True)),
+    "F.relu6": residual(lambda net, x: F.relu6(x, inplace=True)),
+    "add_": residual(lambda net, x: x.add_(net.conv(x))),
+    "+=": residual(plus),
+    "read before": lambda net, x: (net.conv(x) + net.relu(x) + x).mean(2),
+    "not the clone": lambda net, x: (x.clone() + net.relu(x)).mean(2),
+    "a view": lambda net, x: (lambda y: (net.relu(y.squeeze(-1)), y.flatten(1))[1])(x.mean(2, keepdim=True)),
+    "mean dim=2": lambda net, x: F.relu(x).mean(dim=2),
+    "torch.mean": lambda net, x: torch.mean(x, dim=[-1], keepdim=True).squeeze(2),
+    "pooling": lambda net, x: net.flat(net.one(input=x)),
+    "F.pooling": lambda net, x: torch.flatten(F.adaptive_avg_pool1d(x, 1), 1),
+    "dropout": lambda net, x: F.dropout(x, 0.5, net.training).mean(2),
+    "no layer": lambda net, x: x.mean(2),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_computed_otherwise_is_the_same(name):
+    """In place, or by another name."""
+    torch.manual_seed(0)
+    net, x = Computed(SAME[name]).eval().double(), torch.randn(8, 3, 61, dtype=torch.float64)
+    graph = lower(net, 61)
+    torch.testing.assert_close(forward(graph, x)[graph.layers[-1].name], net(x).logits)
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("wrap", [nn.utils.weight_norm, nn.utils.spectral_norm, random_unstructured])
+def test_hooks_that_compute_weights_are_computed(wrap):
+    """With numbers that were loaded after the last forward pass."""
+    torch.manual_seed(0)
+    net, x = Computed(plain).eval(), torch.randn(8, 3, 61)
+    wrap(net.conv, "weight", **({"amount": 0.5} if wrap is random_unstructured else {}))
+    net.eval().load_state_dict({name: 2 * value for name, value in net.state_dict().items()})
+    graph = lower(net, 61)
+    expected = net(x).logits.detach().double()
+    torch.testing.assert_close(forward(graph, x)[graph.layers[-1].name], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_computed_weights_are_int8():
+    module, windows = trained("usual")
+    _, graph = quantised(module, 61, SCALE, windows)
+    weights = sum(p.numel() for p in module.net.parameters() if p.ndim > 1)
+    norms = 3 + 8  # their factors, of layers that are not folded
+    assert write._share(graph, module.net) == (weights + norms) / sum(p.numel() for p in module.net.parameters())
+
+
+class Standardised(nn.Conv1d):
+    def forward(self, x):
+        return F.conv1d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+
+
+class Causal(nn.Conv1d):
+    def _conv_forward(self, input, weight, bias):
+        return super()._conv_forward(F.pad(input, (2, 0)), weight, bias)
+
+
+def hooked(register: str) -> Backbone:
+    net = adapted(Foreign())
+    getattr(net.body.conv, register)(lambda module, *given: None)
+    return net
+
+
 class Called(Between):
     """Computes what is no layer."""
 
@@ -216,6 +344,26 @@ REFUSED = {
         "Adapter of a net whose graph cannot be used, since its forward in training",
     ),
     "tanh": (lambda: Called(nn.ReLU()), r"tanh\(\.\.\.\)"),
+    "standardised": (lambda: Computed(plain, Standardised), r"conv \(Standardised\), whose forward pass is its own"),
+    "causal": (lambda: Computed(plain, Causal), r"conv \(Causal\), whose forward pass is its own"),
+    "head": (
+        lambda: Computed(plain, head=nn.Sequential(nn.Linear(4, 5), nn.ReLU())),
+        r"head\.1 \(ReLU\), which comes after the linear layer",
+    ),
+    "hook": (lambda: hooked("register_forward_hook"), r"body\.conv \(Conv1d\) with a forward hook.* Remove it"),
+    "pre hook": (lambda: hooked("register_forward_pre_hook"), r"body\.conv \(Conv1d\) with a forward hook"),
+    "*=": (lambda: Computed(residual(times)), r"imul\(.* in place\. Write it without that \(inplace=False"),
+    "assignment": (lambda: Computed(residual(zero)), r"Computed, whose graph cannot be read \(.*item assignment"),
+    "out": (lambda: Computed(residual(lambda net, x: torch.add(x, x, out=x))), r"add\(\.\.\.\) .* in place"),
+    "slice": (lambda: Computed(residual(lambda net, x: x[:, :2].zero_())), r"getitem\(\.\.\.\) in Computed"),
+    "hardtanh": (
+        lambda: Computed(residual(lambda net, x: net.head(x)), head=nn.Hardtanh(inplace=True)),
+        r"head \(Hardtanh\)",
+    ),
+    "hardtanh_": (lambda: Computed(residual(lambda net, x: F.hardtanh_(x))), r"hardtanh_\(\.\.\.\) .* in place"),
+    "mean": (lambda: Computed(lambda net, x: x.mean(1)), r"mean\(\.\.\.\) in Computed over dim=1"),
+    "two": (lambda: Computed(lambda net, x: net.flat(net.two(x))), r"two \(AdaptiveAvgPool1d\) with output_size=2"),
+    "dropout": (lambda: Computed(lambda net, x: F.dropout(x).mean(2)), r"dropout\(\.\.\.\) .* random numbers"),
     "constant": (lambda: Shifted(nn.ReLU()), r"add\(\.\.\.\) in Shifted, which reads a constant"),
 }
 
@@ -234,6 +382,17 @@ def test_a_forward_of_its_own_is_refused():
 
     with pytest.raises(InputError, match="got Own, whose forward pass is its own"):
         lower(Own(nn.ReLU()).eval(), 61)
+
+
+def test_layers_that_are_not_the_net_are_refused():
+    """What no graph shows: the forward pass does something else where it is not traced."""
+
+    def compute(net, x):
+        return plain(net, 2 * x if isinstance(x, torch.Tensor) else x)
+
+    module = PhysicalNet(Computed(compute).eval(), **SCALE).eval()
+    with pytest.raises(InputError, match=r"format='c': the layers .* Computed must have its logits.*'torch\.export'"):
+        quantised(module, 61, SCALE, trained("fcn")[1])
 
 
 # ------------------------------------------------------------------ the numbers

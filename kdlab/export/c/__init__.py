@@ -5,8 +5,10 @@ with one function, ``void NAME_predict(const float *window, float *logits)``. It
 channels by samples; scaling, standardisation, convolutions, batch norms, pooling and the linear layer are inside.
 Nothing is allocated and no library is needed; the head of the source states RAM and flash.
 
-The way of a net: :mod:`~kdlab.export.c.lower` reads its layers, :mod:`~kdlab.export.c.calibrate` finds the ranges of
-its features on training windows, :mod:`~kdlab.export.c.quantise` makes the int8 program,
+The way of a net: :mod:`~kdlab.export.c.lower` reads its layers from its graph
+(:mod:`~kdlab.export.c.trace`), :mod:`~kdlab.export.c.fold` joins them, :mod:`~kdlab.export.c.calibrate` compares them
+with the net and finds the ranges of their features on training windows, :mod:`~kdlab.export.c.quantise` makes the int8
+program,
 :mod:`~kdlab.export.c.plan` gives the features their places, :mod:`~kdlab.export.c.emit` writes the C text, and
 :mod:`~kdlab.export.c.interpret` computes the same program in numpy.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdlab.export.c.ir import Addition, Average, Convolution, Dense, Graph, Layer
+from kdlab.nets.base import Backbone
+from kdlab.types import InputError
 
 _BATCH = 64
+_SAME = 1e-4  # of the largest logit: far above rounding in float64, far below what int8 loses
 
 
 class Range(NamedTuple):
@@ -51,6 +55,36 @@ def _layer(layer: Layer, inputs: list[Tensor]) -> Tensor:
         return inputs[0].mean(2, keepdim=True)
     assert isinstance(layer, Dense)  # there is no other
     return F.linear(inputs[0].flatten(1), torch.from_numpy(layer.weight), torch.from_numpy(layer.bias))
+
+
+@torch.no_grad()
+def check_same(graph: Graph, net: Backbone, scaled: Tensor) -> None:
+    """Refuse layers that are not the net: something in its forward pass that its graph does not show.
+
+    Args:
+        graph: the layers.
+        net: what they were made from, in evaluation mode.
+        scaled: windows ``(N, C, T)`` behind the scaling of the data; some of them are read.
+
+    Raises:
+        InputError: other logits.
+    """
+    windows = scaled[:_BATCH].double()
+    found = forward(graph, windows)[graph.layers[-1].name]
+    try:
+        expected = copy.deepcopy(net).double()(windows).logits
+    except Exception:  # whatever a net raises that computes in float32 only, or cannot be copied
+        expected = net(windows.float()).logits.double()
+    largest = float(expected.nan_to_num(0, 0, 0).abs().max())
+    same = found.shape == expected.shape and torch.allclose(
+        found, expected, rtol=0, atol=_SAME * largest, equal_nan=True
+    )
+    if not same:
+        raise InputError(
+            f"format='c': the layers that were read from {type(net).__name__} must have its logits, but have others on "
+            "training windows: its forward pass does something that is none of them. Use format='onnx' or "
+            "'torch.export', which hold it, or distil into a WideResNet or MobileNetV2 on signals."
+        )
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import nn
 
-from kdlab.export.c.calibrate import ranges
+from kdlab.export.c.calibrate import check_same, ranges
 from kdlab.export.c.compiled import Compiled, Interpreted, compile_library, compiler, probe
 from kdlab.export.c.emit import STACK, Source, emit
 from kdlab.export.c.golden import self_test
@@ -73,10 +73,16 @@ def write_c(
 def quantised(
     module: PhysicalNet, length: int, scale: dict[str, Any], calibration: NDArray[np.float32]
 ) -> tuple[Program, Graph]:
-    """The int8 program of a net and the float layers that it was made from."""
+    """The int8 program of a net and the float layers that it was made from.
+
+    Raises:
+        InputError: as `write_c`, and layers whose logits in float are not those of the net.
+    """
     graph = lower(module.net, length)
     before = Before(tuple(scale["offset"]), tuple(scale["divisor"]), bool(scale["clip"]))
-    return quantise(graph, ranges(graph, before(torch.from_numpy(calibration))), scale), graph
+    scaled = before(torch.from_numpy(calibration))
+    check_same(graph, module.net, scaled)
+    return quantise(graph, ranges(graph, scaled), scale), graph
 
 
 def _checked(
@@ -105,10 +111,10 @@ def _checked(
 
 def _share(graph: Graph, net: nn.Module) -> float:
     """Of the parameters, by number: weights that are int8; biases, which are int32, are not."""
-    paths = {layer.name for layer in graph.layers}
-    held = {f"{path}.weight" for path, layer in net.named_modules() if path in paths}
+    places = ("weight", "parametrizations.weight")  # the latter is what a weight is computed from
+    held = tuple(f"{layer.name}.{place}" for layer in graph.layers for place in places)
     numbers = {name: p.numel() for name, p in net.named_parameters()}
-    return sum(n for name, n in numbers.items() if name in held) / sum(numbers.values())
+    return sum(n for name, n in numbers.items() if name.startswith(held)) / sum(numbers.values())
 
 
 def _file(path: Path, text: str) -> dict[str, Any]:
