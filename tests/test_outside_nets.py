@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +365,19 @@ def test_what_to_give_is_said() -> None:
         Adapter(TorchvisionLike(), "fc", {"stage1": "relu"}, in_channels=6, num_classes=4)(X)
     with pytest.raises(InputError, match=r"head 'fc' has 4 classes, but num_classes=5"):
         Adapter(TimmLike(), "fc", in_channels=6, num_classes=5)
+
+
+def test_a_net_that_cannot_be_copied_is_refused() -> None:
+    """The weights of the old form of weight normalisation are no leaves of the graph of gradients."""
+    net = nn.Sequential(nn.Conv1d(3, 4, 5), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.nn.utils.weight_norm(net[0])
+    with pytest.raises(InputError, match=r"copy\.deepcopy.*use torch\.nn\.utils\.parametrizations\.weight_norm"):
+        Adapter(net, head="3", in_channels=3, num_classes=4)
+    torch.nn.utils.remove_weight_norm(net[0])
+    nn.utils.parametrizations.weight_norm(net[0])
+    Adapter(net, head="3", in_channels=3, num_classes=4)
 
 
 def test_a_failed_pass_leaves_no_hook() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from kdlab.files import one_line
 from kdlab.nets.as_is import check_places, embedding_of, no_logits, open_at, run_with_hooks
 from kdlab.nets.base import Backbone, remake
 from kdlab.nets.described import path_of, spec_of
@@ -85,9 +86,9 @@ class Adapter(Backbone):
         given: dict[str, Any] = self.spec["init_args"]
         if isinstance(net, nn.Module):
             given["net"] = spec_of(net) or {"module": path_of(type(net))}
-            net = copy.deepcopy(net)
         else:
             net = _make(net)
+        net = _copied(net)  # following it makes further copies
         given["taps"] = places = dict(taps or {})
         for name in ("arguments", "output"):  # not in the descriptions of earlier versions
             if given[name] is None:
@@ -187,6 +188,17 @@ class Adapter(Backbone):
         return {
             f"head.{key.removeprefix(head)}" if key.startswith(head) else f"body.{key}": v for key, v in state.items()
         }
+
+
+def _copied(net: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(net)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"Adapter: net {type(net).__name__} must be one that copy.deepcopy can copy, but it cannot: "
+            f"{one_line(error):.200}. Where layers have torch.nn.utils.weight_norm, use "
+            "torch.nn.utils.parametrizations.weight_norm."
+        ) from error
 
 
 def _make(net: Mapping[str, Any]) -> nn.Module:
