@@ -116,7 +116,7 @@ def without_people(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     Where people are counted, so does ``id``: from one over their names, likely names could be tried.
 
     >>> without_people({"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "id": "0f"})
-    {'grouping': 'subject', 'train': 2, 'val': 1, 'id': 'ID'}
+    {'grouping': 'subject', 'train': 2, 'val': 1, 'id': 'fd46163dc6dd5b63'}
     """
     return dict(fingerprint) if "salt" in fingerprint else _counted(fingerprint)
 
