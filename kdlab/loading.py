@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from kdlab import export
 from kdlab.data.scaling import Scaler
 from kdlab.data.stored import rounds_little
-from kdlab.export.c.compiled import Compiled
+from kdlab.export.c.compiled import Compiled, probe
 from kdlab.export.c.compiled import load as load_compiled
 from kdlab.export.c.text import identifier
 from kdlab.export.card import channels_of
@@ -29,10 +30,13 @@ from kdlab.instances import check_path
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.nets import Backbone
+from kdlab.nets.alone import is_batch_relational, warning_of_batches
 from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, MissingFileError
 
 SHARED = (".so", ".dylib", ".dll")
+_MARGIN = 2**20  # numbers beyond those of a card, for a library that reads or writes more
+_UNWRITTEN = 0x7FC0DEAD  # a NaN that no library writes
 
 
 def load(
@@ -52,7 +56,8 @@ def load(
         run_or_file: a run folder (its newest finished version), a checkpoint, a ``.pt``, ``.pt2`` or ``.onnx`` of
             ``kdlab export``, a folder of :func:`kdlab.save_pretrained`, or a shared object that was compiled from its
             C form.
-        card: of a shared object: the JSON beside the exported file; None: ``NAME.c.json`` beside ``NAME.so``.
+        card: of a shared object: the JSON beside the exported file, from which it was compiled; None: ``NAME.c.json``
+            beside ``NAME.so``.
         name: of a shared object: what its function ``NAME_predict`` begins with; None: as the card says.
         trust: load a shared object, which runs the code in it.
         net: a net of the checkpoint's kind, where it was trained as a module that cannot be built again.
@@ -92,6 +97,7 @@ def load(
         return Student(ModuleForm(module), file.card, path)
     path = find_checkpoint(path, KEPT_FILES, "load")
     described, made = read_net(path, net)
+    _warn_of_batches(made)
     return of_net(described, made, f"load: {str(path)!r}", path)
 
 
@@ -106,7 +112,13 @@ def of_folder(folder: Path) -> Student:
     scale = card["scale"]
     offset, divisor = (np.array(scale[key], np.float64) for key in ("offset", "divisor"))
     scaler = Scaler(offset, divisor, scale["clip"])
+    _warn_of_batches(net)
     return Student(ScaledNet(net, scaler, exact=not rounds_little(offset, divisor)), card, folder)
+
+
+def _warn_of_batches(net: nn.Module) -> None:
+    if is_batch_relational(net):
+        rank_zero_warn(f"load: predictions: {warning_of_batches(type(net).__name__)} They cannot be streamed.")
 
 
 def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | None, trust: bool) -> Student:
@@ -131,8 +143,39 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
     function = (
         str(known) if known and name is None else f"{name or identifier(str(content.get('name', 'student')))}_predict"
     )
+    _check_library(path, function, content, place)
     shape = tuple(int(n) for n in content["input"]["shape"][1:])
     return Student(ModuleForm(Compiled(path, function, shape, len(content["classes"]))), content, path)
+
+
+def _check_library(path: Path, function: str, card: dict[str, Any], place: Path) -> None:
+    """Refuse a library that was compiled from another export than that of a card.
+
+    It reads and writes within long rows, since a library of other channels, samples or classes than the card's would
+    read or write beyond rows of the card's size.
+
+    Raises:
+        InputError: its logits of the card's window are others, or not as many as there are classes. The card of
+            another form than C has no such window, so that only their number is checked.
+    """
+    windows = probe(card).numpy().ravel()
+    row = np.zeros(windows.size + _MARGIN, np.float32)
+    row[: windows.size] = windows
+    call = Compiled(path, function, row.shape, _MARGIN)._call
+    found = np.full(_MARGIN, _UNWRITTEN, np.uint32)
+    call(row.ctypes.data, found.ctypes.data)
+    written = int(np.flatnonzero(found != _UNWRITTEN).max(initial=-1)) + 1
+    about, logits = card.get("c"), found[:written].view(np.float32).tolist()
+    if written != len(card["classes"]):
+        raise InputError(
+            f"load: {str(path)!r} must return a logit for each of the {len(card['classes'])} classes of {place.name}, "
+            f"but returns {written}. Pass the card of its own export."
+        )
+    if isinstance(about, Mapping) and about.get("probe") != logits:
+        raise InputError(
+            f"load: {str(path)!r} was not compiled from the export that {place.name} describes: its logits are others. "
+            "Compile it again, with -std=c99 and without -ffast-math, or pass the card of its own export."
+        )
 
 
 def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | None) -> Student:

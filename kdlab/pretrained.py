@@ -13,17 +13,18 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from kdlab import export
-from kdlab.export.card import CARD_VERSION
-from kdlab.export.formats import OUTPUT
+from kdlab.export.formats import CARD_VERSION, OUTPUT
 from kdlab.export.make import check_rebuilt, provenance
 from kdlab.export.naming import run_name
 from kdlab.export.pretrained import FORMAT, digest_of, is_pretrained, write_folder
 from kdlab.export.sharing import check_about, sharing_of
 from kdlab.export.sources import of_method, read_net
+from kdlab.fingerprint import only_counts
 from kdlab.loading import of_folder, of_net
 from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEPT_FILES, find_checkpoint, weights_hash
 from kdlab.methods.windows import datamodule_in
+from kdlab.nets.alone import check_net_alone
 from kdlab.nets.base import Backbone
 from kdlab.stream import ScaledNet, Student
 from kdlab.types import InputError
@@ -56,8 +57,9 @@ def save_pretrained(
 
     Raises:
         MissingFileError: no such run or checkpoint.
-        InputError: a folder that holds something, a net that cannot be built again from its class and arguments, a
-            checkpoint of no known data, a loaded student whose file was replaced since, or a wrong argument.
+        InputError: a folder that holds something, a net that cannot be built again from its class and arguments or
+            whose answer for a window depends on the others in its batch, a checkpoint of no known data, a loaded
+            student whose file was replaced since, or a wrong argument.
 
     Example::
 
@@ -122,6 +124,7 @@ def _save_loaded(student: Student, folder: Path, about: Mapping[str, str] | None
     if student.card.get("format") == FORMAT:
         same = student.card.get("digest") == digest_of(student.card)
         _check_held(student, same, student.card["provenance"]["weights"])
+        check_net_alone(student.form.net, student.shape, "student: the net")
         return _write_copy(folder, student.form.net, student.card, about, overwrite)
     described, net = read_net(student.path)
     read = of_net(described, net, f"student: {str(student.path)!r}", student.path)
@@ -157,6 +160,7 @@ def _write(
     overwrite: bool,
 ) -> Path:
     """A student that was not compared with its windows."""
+    check_net_alone(net, read.shape, "student: the net")
     check_rebuilt(FORMAT, described)
     name = folder.name if read.path is None else run_name(read.path.absolute())
     card = _card(read.card, name, provenance(described, net, read.path))
@@ -170,6 +174,7 @@ def _write_copy(
 ) -> Path:
     """A copy of a folder, with what a user declares about it."""
     said, card = check_about(about), copy.deepcopy({k: v for k, v in card.items() if k != "digest"})
+    card["provenance"]["fingerprint"] = only_counts(card["provenance"].get("fingerprint") or {})
     sharing = card["sharing"]
     sharing |= {key: said[key] for key in ("licence", "intended_use") if key in said}
     sharing["data"] |= {k.removeprefix("data_"): said[k] for k in ("data_licence", "data_citation") if k in said}

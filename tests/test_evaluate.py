@@ -36,7 +36,7 @@ from kdlab.evaluate import (
 )
 from kdlab.evaluate.metrics import class_scores, confusion_matrix
 from kdlab.methods.checkpoints import KEY, read_checkpoint
-from kdlab.nets import WideResNet, build
+from kdlab.nets import SensorFusion, WideResNet, build
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import GramianAngularField, PersistenceImage, Raw, View
 from tests.conftest import net, trainer
@@ -469,6 +469,18 @@ def test_rows_of_other_windows_are_pointed_out(raw_and_pi):
     (line,) = command.warnings_of({**same, "c": other})
     assert line.startswith("warning: not the same windows")
     assert line.endswith("a, b / c")
+
+
+def test_a_net_whose_answer_depends_on_its_batch_is_pointed_out(tmp_path):
+    data, method = BasicMotions(), kdlab.Supervised(SensorFusion({"a": 3, "g": 3}, 10, num_classes=4))
+    data.setup("test")
+    found = evaluate(method, data, cost=False, batch_size=7)
+    assert found.description["batch"] == 7
+    (line,) = command.warnings_of({"fused": found})
+    assert "answers of fused for a window depend on the others in its batch, so these are of batches of 7" in line
+    run = trainer(tmp_path, callbacks=[kdlab.callbacks.PredictionWriter(str(tmp_path / "p.csv"))])
+    with pytest.warns(UserWarning, match="predictions: the answers of SensorFusion for a window depend on the others"):
+        run.predict(method, data)
 
 
 def test_tables_say_what_was_measured(raw_and_pi):

@@ -97,6 +97,22 @@ def test_misses_are_told(tmp_path):
     assert one["rows"]["kd"]["misses"][0].startswith("not shown to be better than scratch: ")
 
 
+def test_too_few_people_leave_the_interval_of_the_table(tmp_path):
+    listed = [row for row in rows() if row["key"][-2] in "01"]  # two folds, four people
+    for row in listed:
+        right = {"scratch": 800, "kd": 700 if row["key"][-2] == "0" else 698, "tpkd": 900}[row["run"]]
+        row["people"] = {person: {"windows": 1000, "correct": right} for person in row["people"]}
+        row["test_accuracy"] = right / 1000
+    row = written(tmp_path, listed)["rows"]["kd"]
+    (control,) = row["controls"]
+    half = stats.t.ppf(0.975, 1) * np.std([-0.1, -0.102], ddof=1) / np.sqrt(2)
+    np.testing.assert_allclose(control["interval"], [-0.101 - half, -0.101 + half])
+    assert (control["over"], control["units"], control["shown"]) == ("folds", 2, True)
+    (miss,) = row["misses"]
+    cell = miss.removeprefix("worse than scratch: ").removesuffix(" points")
+    assert f"| **{cell}** |" in (tmp_path / "results.md").read_text("utf-8")
+
+
 def test_a_checkpoint_finds_its_row(tmp_path):
     listed = [{**row, "key": f"{i:010x}", "labels": {"size": "2"}} for i, row in enumerate(rows())]
     written(tmp_path / "demo", listed)

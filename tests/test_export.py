@@ -399,6 +399,21 @@ def test_a_fixed_batch_is_refused(tmp_path, format):
     assert kdlab.export.export(path, data, format="torch").shape == (4, 100)
 
 
+class Transposing(FixedBatch):
+    """Uses an operation whose name has capitals."""
+
+    def taps(self, x):
+        return {"embedding": x.mean(2) @ self.head.weight.T @ self.head.weight}
+
+
+def test_a_program_of_any_aten_operation_is_read(tmp_path):
+    data = motions()
+    data.setup()
+    file = kdlab.export.export(Transposing().eval(), data, tmp_path / "s.pt2", format="torch.export")
+    targets = {str(node.target) for node in file.module.graph.nodes}
+    assert "aten.numpy_T.default" in targets
+
+
 # ------------------------------------------------------------------ reading
 def test_wrong_windows(exported):
     for file in (exported["torch"], exported["onnx"]):

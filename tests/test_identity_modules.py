@@ -24,6 +24,7 @@ from kdlab.fingerprint import (
     hashed,
     is_hashed,
     leaks,
+    only_counts,
     salt_mark,
     split_differences,
     with_hashes,
@@ -536,6 +537,14 @@ def test_what_leaves_the_laboratory_has_no_names(monkeypatch):
     assert (card["train"], card["val"], card["test"]) == (2, 2, 2)
     hidden = module(subject=people, subject_ids="hashed").fingerprint
     assert without_people(hidden) == hidden
+
+
+def test_no_id_of_what_leaves_the_laboratory_is_over_names():
+    known, others = (module(subject=spread(names)).fingerprint for names in (list("abcdef"), list("uvwxyz")))
+    assert known["id"] != others["id"]
+    for shared in (without_people, only_counts):
+        assert shared(known)["id"] == shared(others)["id"] not in (known["id"], others["id"])
+    assert only_counts(only_counts(known)) == only_counts(known)
 
 
 # ---------------------------------------------------------------------------------------------------- small cohorts

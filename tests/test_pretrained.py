@@ -8,12 +8,14 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 
 import kdlab
 from kdlab.data import ArrayDataModule
 from kdlab.evaluate.command import restore
 from kdlab.export import command, export
-from kdlab.export.pretrained import CARD, README, WEIGHTS, digest_of
+from kdlab.export.pretrained import CARD, README, WEIGHTS, about_file, digest_of, to_bytes
+from kdlab.methods.checkpoints import weights_hash
 from kdlab.nets import WideResNet
 from kdlab.stream import Student
 from kdlab.types import InputError, MissingFileError
@@ -309,6 +311,15 @@ def test_damaged_and_foreign_folders_are_refused(saved, tmp_path):
         "weights are not those of": {CARD: changed(card, provenance=smaller)},
         "does not hold the weights of card.json": {CARD: changed(card, provenance={**source, "weights": "0" * 16})},
         "the net must read 1 channels": {CARD: changed(card, **_one_channel(card))},
+        r"must be of card_version 1 at most, but is of 99, .* Update kdlab": {CARD: changed(card, card_version=99)},
+        "sampling_rate must be a positive number, or null, but got 'abc'": {CARD: changed(card, sampling_rate="abc")},
+        "sharing.data must be an object, but got nothing": {CARD: changed(card, sharing={})},
+        r"sharing\.evidence\.row must be words, but got nothing": {
+            CARD: changed(card, sharing={**card["sharing"], "evidence": {}})
+        },
+        r"name must be words, but got nothing": {CARD: changed({k: v for k, v in card.items() if k != "name"})},
+        r"provenance\.training must be an object": {CARD: changed(card, provenance={**source, "training": None})},
+        r"provenance\.teachers must be an object": {CARD: changed(card, provenance={**source, "teachers": 3})},
         "scale must be": {CARD: changed(card, scale={**card["scale"], "divisor": [0.0, 1.0]})},
     }
     assert card["file"] == about
@@ -327,6 +338,35 @@ def test_damaged_and_foreign_folders_are_refused(saved, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds neither weights nor a card\. Read run folders .* with kdlab\.load"):
         kdlab.from_pretrained(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.complex64])
+def test_weights_of_another_type_are_refused(saved, tmp_path, dtype):
+    folder = Path(shutil.copytree(saved["checkpoint"], tmp_path / "folder"))
+    state = load((folder / WEIGHTS).read_bytes())
+    state["head.weight"] = state["head.weight"].to(dtype)
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    content = to_bytes(state)
+    (folder / WEIGHTS).write_bytes(content)
+    source = {**card["provenance"], "weights": weights_hash(state)}
+    (folder / CARD).write_text(json.dumps(changed(card, file=about_file(content), provenance=source)))
+    with pytest.raises(InputError, match=rf"weight 'head.weight' must be of torch.float32, .* is of {dtype}\. Write"):
+        kdlab.from_pretrained(folder)
+
+
+def test_any_number_of_labels_is_told(tmp_path):
+    x, y = windows()
+    data = ArrayDataModule(
+        x, np.eye(2, dtype=int)[y], classes=["rest", "walk"], sampling_rate=16.0, labels="many", batch_size=12
+    )
+    data.setup()
+    method = kdlab.Supervised(WideResNet(10, 1, in_channels=3, num_classes=2))
+    trainer(tmp_path, max_epochs=1, limit_train_batches=1).fit(method, data)
+    for given in ({}, {"datamodule": data}):
+        folder = kdlab.save_pretrained(method, tmp_path / "s", overwrite=True, **given)
+        text = (folder / README).read_text("utf-8")
+        assert "each into any number of 2 classes." in text
+        assert "a window may have any number of them" in text
 
 
 def _one_channel(card):

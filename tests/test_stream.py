@@ -21,8 +21,9 @@ import torch
 import kdlab
 import kdlab.export
 from kdlab.data import RecordingDataModule, Scale
-from kdlab.export.c.compiled import Compiled, probe
-from kdlab.nets import WideResNet
+from kdlab.export.c.compiled import Compiled, compile_library, compiler, probe
+from kdlab.nets import SensorFusion, WideResNet
+from kdlab.nets.base import Backbone
 from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.stream.pushed import Pushed
 from kdlab.types import InputError, MissingFileError
@@ -230,6 +231,32 @@ def test_the_card_beside_a_library_names_its_function(exported, compiled, tmp_pa
     x = np.ones((2, WINDOW))
     beside = kdlab.load(tmp_path / "libmine.so", trust=True)
     assert np.array_equal(beside.logits(x), named.logits(x))
+
+
+def test_a_library_of_another_export_is_refused_with_any_card(exported, compiled, tmp_path):
+    named = loaded("c", exported, compiled)
+    card = json.loads((exported["onnx"].parent / "student.onnx.json").read_text())
+    logits = named.form.module(probe(card))[0].tolist()
+    for changes, match in (
+        ({"c": {"function": "hand_written_predict", "probe": logits[::-1]}}, r"was not compiled from the export that"),
+        ({"c": {"function": "hand_written_predict"}}, r"was not compiled from the export that"),
+        ({"classes": [*card["classes"], "new"]}, r"a logit for each of the 3 classes of card\.json, but returns 2\."),
+    ):
+        count = len(changes.get("classes", card["classes"]))
+        output = {**card["output"], "shape": ["batch", count]}
+        (tmp_path / "card.json").write_text(json.dumps(card | {"output": output} | changes))
+        with pytest.raises(InputError, match=match):
+            kdlab.load(compiled, card=tmp_path / "card.json", name="hand_written", trust=True)
+
+
+def test_a_library_of_more_classes_than_its_card_writes_beyond_no_row(exported, tmp_path):
+    source = "void many_predict(const float *x, float *y) { for (int i = 0; i < 5000; i++) y[i] = x[0] + i; }"
+    (tmp_path / "many.c").write_text(source)
+    if (words := compiler()) is None:
+        pytest.skip("no C compiler")
+    compile_library(words, tmp_path / "many.c", tmp_path / "many.so")
+    with pytest.raises(InputError, match=r"each of the 2 classes of student\.onnx\.json, but returns 5000\."):
+        kdlab.load(tmp_path / "many.so", card=f"{exported['onnx']}.json", name="many", trust=True)
 
 
 def test_windows_that_do_not_fit_are_refused(student):
@@ -457,6 +484,50 @@ def test_windows_across_gaps_and_missing_samples_are_told(student):
     y = signal(400, RATE)[1]
     y[:, 1] = np.nan  # a channel that the student does not read
     assert {d.reason for d in replay(kdlab.Stream(student, hop=HOP, channels=ALL), *(t, y), 2)} == {"", "gap"}
+
+
+def test_windows_whose_logits_are_not_finite_are_told(student, exported):
+    t, x = signal(4 * WINDOW, RATE)
+    x[WINDOW : 2 * WINDOW, 0] = np.where(np.arange(WINDOW) % 2, -3e38, 3e38)
+    batch = x.reshape(4, WINDOW, 3).transpose(0, 2, 1)[:, [2, 0]].astype(np.float32)
+    for one in (student, kdlab.load(exported["torch"])):
+        decisions = replay(kdlab.Stream(one, channels=ALL), t, x, 2)
+        assert [d.reason for d in decisions] == ["", "too large", "", ""]
+        assert decisions[1].prediction is decisions[1].probabilities is decisions[1].stable is None
+        with pytest.raises(InputError, match=r"logits of 1 of 4 windows are not finite, the first those of window 1\."):
+            one.predict(batch)
+    with pytest.raises(InputError, match=r"their logits are not finite\. Check the units"):
+        kdlab.export.load(exported["torch"])(batch)
+
+
+class Mixing(Backbone):
+    """Normalises over the batch in evaluation, too."""
+
+    def __init__(self, in_channels=2, num_classes=2):
+        super().__init__(in_channels, num_classes)
+        self.norm, self.head = torch.nn.BatchNorm1d(2, track_running_stats=False), torch.nn.Linear(2, num_classes)
+
+    def taps(self, x):
+        return {"embedding": self.norm(x).abs().mean(2) if len(x) > 1 else x.abs().mean(2)}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_nets_whose_answer_depends_on_the_batch_are_neither_streamed_nor_exported(student, tmp_path, declared):
+    net = SensorFusion({"a": 1, "b": 1}, depth=10, num_classes=2).eval() if declared else Mixing().eval()
+    words = "its answer depends on its batch" if declared else "together and one by one differ by"
+    other = Student(ScaledNet(net, student.form.scaler, exact=False), student.card)
+    with pytest.raises(InputError, match=rf"Stream: student must answer for each window alone, but .*{words}"):
+        kdlab.Stream(other)
+    data = kdlab.data.ArrayDataModule(np.random.default_rng(0).normal(size=(12, 2, WINDOW)), np.arange(12) % 2)
+    data.setup()
+    suffixes = {"torch": ".pt", "torch.export": ".pt2", "onnx": ".onnx", "c": ".c", "pretrained": ""}
+    for format, suffix in suffixes.items():
+        with pytest.raises(InputError, match=rf"CKPT: the net must answer for each window alone, but .*{words}"):
+            kdlab.export.export(net, data, tmp_path / f"out{suffix}", format=format)
+    method = kdlab.Supervised(net)
+    method.trained_on, method.view_settings = data.fingerprint, data.view_settings("raw")
+    with pytest.raises(InputError, match=rf"student: the net must answer for each window alone, but .*{words}"):
+        kdlab.save_pretrained(method, tmp_path / "folder")
 
 
 def test_start_and_end_are_time_stamps(student):

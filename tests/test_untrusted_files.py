@@ -377,6 +377,8 @@ CARD = {
     "classes": [None, 3, ["a"], [1, 2], ["a", "b", "c"]],
     "channels": [None, 3, [], [1] * 6, [{"unit": "g"}] * 6, [{"name": "a", "unit": None}] * 5],
     "window": [None, 3],
+    "sampling_rate": ["abc", -1, [50], True],
+    "card_version": ["1", 0, 1.5],
     "input": [None, 3, {}, {"shape": ["batch", 6]}, {"shape": ["batch", 6, -1]}, {"shape": ["batch", 6, 10**12]},
               {"shape": "batch"}, {"shape": []}],
     "output": [None, 3, {}, {"shape": ["batch", 10**9]}],
@@ -421,6 +423,12 @@ EVIL_PARTS = {
     "an expression": lambda j: j["graph_module"]["graph"]["nodes"][0].__setitem__("target", "os.mkdir"),
     "an operator of another library": lambda j: j["graph_module"]["graph"]["nodes"][0].__setitem__(
         "target", "torch.ops.mylib.run.default"
+    ),
+    "an operator that opens a file": lambda j: j["graph_module"]["graph"]["nodes"][0].__setitem__(
+        "target", "torch.ops.aten.from_file.default"
+    ),
+    "an operator that writes a file": lambda j: j["graph_module"]["graph"]["nodes"][0].__setitem__(
+        "target", "torch.ops.aten.save.default"
     ),
     "a guard": lambda j: j.__setitem__("guards_code", ["__import__('os').mkdir('pwned')"]),
     "a guard that calls": lambda j: j.__setitem__("guards_code", ["exec(L)"]),

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
 
 from kdlab.files import cell, replacing, unused
 from kdlab.functional import labelled_rows
 from kdlab.methods.windows import windows_in, windows_of
+from kdlab.nets.alone import is_batch_relational, warning_of_batches
 
 
 class PredictionWriter(Callback):
@@ -67,6 +69,9 @@ class PredictionWriter(Callback):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_predictions(path, rows, windows_in(trainer))
             rank_zero_info(f"predictions -> {path}")
+            net = getattr(pl_module, "net", None)
+            if isinstance(net, nn.Module) and is_batch_relational(net):
+                rank_zero_warn(f"predictions: {warning_of_batches(type(net).__name__)}")
         trainer.strategy.barrier("predictions.csv")
 
 

@@ -45,7 +45,8 @@ class Evaluation:
         classes: K names.
         subjects: subject of each window, ``""`` where unknown.
         description: the description in the net's checkpoint (method, net, view, split), and ``stage`` and
-            ``tested_on`` (fingerprint of the data); ``labels`` is ``"many"`` with any number of labels per window.
+            ``tested_on`` (fingerprint of the data); ``labels`` is ``"many"`` with any number of labels per window;
+            ``batch`` the windows of a batch, where the net's answer for one depends on the others.
     """
 
     scalars: dict[str, float]

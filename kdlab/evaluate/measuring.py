@@ -25,6 +25,7 @@ from kdlab.fingerprint import check_fingerprint, check_inputs
 from kdlab.methods.base import Method
 from kdlab.methods.label_kinds import predicted, probabilities_of
 from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.nets.alone import is_batch_relational
 from kdlab.types import InputError
 
 Measured = WindowDataModule | OutsideData
@@ -95,7 +96,8 @@ def evaluate(
         subjects=list(data.subject_of(outputs["index"].tolist())),
         description=module.describe()
         | {"stage": stage, "tested_on": data.fingerprint}
-        | ({"labels": "many"} if many else {}),
+        | ({"labels": "many"} if many else {})
+        | ({"batch": batch_size} if is_batch_relational(module.net) else {}),
         **outputs,
     )
 

@@ -12,6 +12,7 @@ from kdlab.evaluate import tables
 from kdlab.evaluate.evaluation import Evaluation
 from kdlab.evaluate.plots import plot_embeddings, plot_reliability, plot_robustness
 from kdlab.files import replacing, write_text
+from kdlab.nets.alone import warning_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +83,12 @@ def _suffix(figures: Mapping[str, Figure]) -> str:
 
 
 def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
-    """A line where the rows cannot be compared, because the nets were evaluated on different windows."""
+    """Lines on rows of one batch size alone, and where the nets were evaluated on different windows."""
+    lines = [
+        f"warning: {warning_of_batches(name, one.description['batch'])}"
+        for name, one in results.items()
+        if one.description.get("batch") is not None
+    ]
     groups: dict[tuple[object, ...], list[str]] = {}
     for name, one in results.items():
         data = one.description["tested_on"]
@@ -95,9 +101,9 @@ def warnings_of(results: Mapping[str, Evaluation]) -> list[str]:
         )
         groups.setdefault(key, []).append(name)
     if len(groups) < 2:
-        return []
+        return lines
     sets = " / ".join(", ".join(names) for names in groups.values())
-    return [f"warning: not the same windows, so these rows cannot be compared with each other: {sets}"]
+    return [*lines, f"warning: not the same windows, so these rows cannot be compared with each other: {sets}"]
 
 
 def slug(name: str) -> str:

@@ -24,8 +24,9 @@ A card is plain JSON. ``card_version`` is raised when a key changes its meaning;
 ``provenance``       ``checkpoint`` (run and name, without its folders) and its ``sha256`` (null of a net of this
                      process), ``weights`` (a hash of names and values), ``method``, ``net``, ``view``,
                      ``view_settings``, ``training`` (epoch, why it stopped), ``teachers`` (view, file, hash,
-                     provenance), ``fingerprint`` of the data (id, seed, ...; of people their number); of published
-                     weights that it or a teacher began with, ``published`` (net, file, sha256, licence), ``licences``
+                     provenance), ``fingerprint`` of the data (seed, ...; of people their number, and ``id`` over
+                     these counts); of published weights that it or a teacher began with, ``published`` (net, file,
+                     sha256, licence), ``licences``
 ``sharing``          licence, data, people (counts), evidence, intended use and limits: :mod:`kdlab.export.sharing`
 ``c``                of a net in C: ``function``, ``header`` (``name``, ``sha256``, ``bytes``), ``self_test`` (file or
                      null), ``ram`` and ``flash`` in bytes (``static``, ``stack_below``; ``tables``, ``descriptions``
@@ -61,13 +62,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from kdlab.data import WindowDataModule
-from kdlab.export.formats import INPUT, OUTPUT
+from kdlab.export.formats import CARD_VERSION, INPUT, OUTPUT
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.methods.metrics import metrics_of
 from kdlab.types import PHYSICAL, InputError
 from kdlab.views import Raw
-
-CARD_VERSION = 1
 
 
 class Reads(NamedTuple):

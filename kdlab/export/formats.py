@@ -14,6 +14,7 @@ from kdlab.usage import FORMATS as FORMATS
 
 INPUT, OUTPUT = "windows", "logits"
 CARD = "card.json"
+CARD_VERSION = 1
 KEY = "kdlab"
 
 

@@ -42,6 +42,7 @@ from kdlab.fingerprint import check_same_split, only_counts
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.methods.label_kinds import trained_on_many
 from kdlab.methods.origins import licences
+from kdlab.nets.alone import check_net_alone
 from kdlab.nets.base import Backbone
 from kdlab.nets.recorded import is_complete
 from kdlab.types import InputError
@@ -98,7 +99,8 @@ def export(
     Raises:
         MissingFileError: no such checkpoint.
         InputError: a wrong argument, a checkpoint that cannot be exported or is of other data, a file that is there
-            already, a package that is missing, or a file whose logits differ from its checkpoint's.
+            already, a package that is missing, a net whose answer for a window depends on the others in its batch, or
+            a file whose logits differ from its checkpoint's.
 
     Example::
 
@@ -129,6 +131,7 @@ def export(
         "metrics": {"windows": windows, "count": len(labels), **metrics(logits, labels, many)},
     }
     card["sharing"] = sharing_of(described, card, found, about, datamodule)
+    check_net_alone(made_net, tuple(card["input"]["shape"][1:]), "CKPT: the net")
     module = PhysicalNet(made_net, **card["scale"]).eval()
     rows = None
     if quantize:

@@ -18,7 +18,7 @@ from kdlab.export.pretrained import is_pretrained, read_folder
 from kdlab.export.reading import REMEDY, check_card
 from kdlab.export.stored import OnnxModule, read_card, read_program, read_weights
 from kdlab.files import one_line, read_json
-from kdlab.methods.checkpoints import weights_hash
+from kdlab.methods.checkpoints import check_types, weights_hash
 from kdlab.methods.descriptions import check_weights
 from kdlab.methods.label_kinds import probabilities_of
 from kdlab.nets.base import build
@@ -53,7 +53,8 @@ class Exported:
             ``(B, K)``, or ``(K,)``.
 
         Raises:
-            InputError: for another shape, and for NaN or infinite samples.
+            InputError: for another shape, for NaN or infinite samples, and for samples so large that the logits are
+                not finite.
         """
         x = torch.as_tensor(windows, dtype=torch.float32).cpu()
         shape = self.shape
@@ -67,6 +68,11 @@ class Exported:
             raise InputError("windows: must be finite, but got NaN or infinite samples. Fill or drop them first.")
         with torch.no_grad():
             logits: Tensor = self.module(x if x.ndim > len(shape) else x[None])
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(
+                "windows: must have samples of a size that float32 can compute with, but their logits are not finite. "
+                "Check the units, or leave these windows out."
+            )
         return logits if x.ndim > len(shape) else logits[0]
 
     def probabilities(self, windows: npt.ArrayLike | Tensor) -> Tensor:
@@ -89,8 +95,9 @@ def load(path: str | PathLike[str]) -> Exported:
     """Read an exported file of any format.
 
     No code in a file is run: of a ``.pt`` the net is built again from classes that are loaded, a ``.pt2`` may hold
-    tensors and ATen operations only. A file that is not the one of its card (a hash in the card beside it, or of the
-    weights) is refused.
+    tensors and ATen operations only. A file that is not the one of its card is refused: by its hash in the card
+    beside it, without which a ``.pt``, a ``.pt2`` and a folder are known by the hash of their weights in the card
+    inside. An ``.onnx`` without the card beside it is read as it is.
 
     Args:
         path: a ``.pt``, ``.pt2`` or ``.onnx`` that :func:`kdlab.export.export` wrote, or the folder of a student.
@@ -186,6 +193,7 @@ def _rebuild(path: Path, card: Mapping[str, Any]) -> nn.Module:
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
     module = PhysicalNet(net, scale["offset"], scale["divisor"], scale["clip"])
+    check_types(module, state, what)
     try:
         module.load_state_dict(state)
     except Exception as error:  # RuntimeError for names and shapes, others for what is no ordinary tensor

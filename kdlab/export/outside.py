@@ -14,8 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from kdlab.evaluate.outside import set_up
-from kdlab.export.card import CARD_VERSION
-from kdlab.export.formats import INPUT, OUTPUT
+from kdlab.export.formats import CARD_VERSION, INPUT, OUTPUT
 from kdlab.methods.batches import Reads, batch_of
 from kdlab.methods.receiving import batches_in, through_hooks
 from kdlab.methods.windows import PartialWindows

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from kdlab.export.reading import check_card
 from kdlab.export.readme import readme
+from kdlab.export.told import lacking
 from kdlab.files import one_line, read_json, remove_leftovers, replacing
-from kdlab.methods.checkpoints import assign, weights_hash
+from kdlab.methods.checkpoints import assign, check_types, weights_hash
 from kdlab.methods.finite import check_finite
 from kdlab.nets.base import Backbone, build
 from kdlab.types import InputError, MissingFileError
@@ -146,6 +147,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Backbone]:
         raise InputError(f"{what}: its card must be of format {FORMAT!r}, but is of {card['format']!r}. {REMEDY}.")
     if card.get("digest") != digest_of(card) or not isinstance(card.get("sharing"), Mapping):
         raise InputError(f"{what}: {CARD} was changed after it was written, or is damaged. {REMEDY}.")
+    if (wrong := lacking(card)) is not None:
+        raise InputError(f"{what}: {CARD} is damaged: {wrong}. {REMEDY}.")
     content = (folder / WEIGHTS).read_bytes()
     if card.get("file") != about_file(content):
         raise InputError(f"{what}: {WEIGHTS} is not the file of {CARD} (its hash differs): cut or replaced. {REMEDY}.")
@@ -161,7 +164,8 @@ def net_from(content: bytes, card: Mapping[str, Any], what: str) -> Backbone:
         what: the folder, for messages.
 
     Raises:
-        InputError: the weights are no safetensors or not those of the card, or the net cannot be built again.
+        InputError: the weights are no safetensors, not those of the card or of another type than the net's, or the
+            net cannot be built again.
     """
     from safetensors.torch import load
 
@@ -175,6 +179,7 @@ def net_from(content: bytes, card: Mapping[str, Any], what: str) -> Backbone:
         net = build(card["provenance"].get("net") or {}, state)
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
+    check_types(net, state, what)
     assign(net, state, what)
     check_finite(state, what)
     if (net.in_channels, net.num_classes) != (len(card["channels"]), len(card["classes"])):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from kdlab.export.formats import CARD_VERSION
 from kdlab.files import one_line
 from kdlab.methods.checkpoints import check_archive
 from kdlab.types import InputError
@@ -30,7 +31,7 @@ _ENTRIES = re.compile(
     r"|\.data/\w+|\.format_version|\.storage_alignment)"
 )
 _TARGET = re.compile(
-    r"torch\.ops\.aten\.[a-z_0-9]+\.\w+|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|getitem|eq|ne|lt|le|gt|ge)"
+    r"torch\.ops\.aten\.(?!(?:from_file|save)\.)[A-Za-z_0-9]+\.\w+|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|getitem|eq|ne|lt|le|gt|ge)"
     r"|torch\.sym_\w+|math\.(ceil|floor|trunc)|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
 )
 _SAFE = re.compile(r"[\w.+\- ,:]{0,400}")
@@ -56,6 +57,12 @@ def check_card(card: Any, path: Path) -> dict[str, Any]:
     """
     if not isinstance(card, Mapping):
         raise _wrong(path, "the card", "an object", card)
+    version = card.get("card_version")
+    if type(version) is int and version > CARD_VERSION:
+        raise InputError(
+            f"path: the card of {str(path)!r} must be of card_version {CARD_VERSION} at most, but is of {version}, of "
+            "a later kdlab. Update kdlab: pip install -U kdlab"
+        )
     for key, (constraint, test) in _CARD.items():
         try:
             right = test(card.get(key), card)
@@ -79,7 +86,11 @@ def _word(value: Any) -> bool:
 
 def _channel(value: Any) -> bool:
     size = value.get("root_mean_square", 0.0)
-    return _word(value["name"]) and type(size) in (int, float) and math.isfinite(size) and size >= 0
+    return _word(value["name"]) and _finite(size) and size >= 0
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _numbers(value: Any, count: int) -> bool:
@@ -103,6 +114,8 @@ _CARD: dict[str, tuple[str, Any]] = {
     "classes": ("at least two words", lambda v, c: isinstance(v, list) and len(v) > 1 and all(map(_word, v))),
     "labels": ("one or many", lambda v, c: v in (None, "one", "many")),
     "channels": ("a list of {name, unit}", lambda v, c: isinstance(v, list) and v and all(map(_channel, v))),
+    "card_version": (f"a whole number up to {CARD_VERSION}", lambda v, c: v is None or (type(v) is int and v >= 1)),
+    "sampling_rate": ("a positive number, or null", lambda v, c: v is None or (_finite(v) and v > 0)),
     "window": ("an object", lambda v, c: isinstance(v, Mapping)),
     "input": ("{name, shape, dtype} with a channel each", _shape),
     "output": ("{name, shape, dtype} with a logit per class", lambda v, c: v["shape"] == ["batch", len(c["classes"])]),

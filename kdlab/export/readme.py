@@ -48,11 +48,15 @@ def _use(card: Mapping[str, Any]) -> str:
 def _input(card: Mapping[str, Any]) -> str:
     rate = card.get("sampling_rate")
     channels = [f"{_plain(one['name'])} ({_plain(one.get('unit') or 'unit not stated')})" for one in card["channels"]]
+    many = (
+        " (a window may have any number of them: those whose probability, the sigmoid of the logit, is above one half)"
+    )
     lines = [
         f"- channels, in this order: {', '.join(channels)}",
         f"- shape: {', '.join(map(str, card['input']['shape']))}",
         f"- sampling rate: {'not stated' if rate is None else f'{rate:g} Hz'}",
-        f"- classes, in the order of the logits: {', '.join(map(_plain, card['classes']))}",
+        f"- classes, in the order of the logits: {', '.join(map(_plain, card['classes']))}"
+        + (many if card.get("labels") == "many" else ""),
     ]
     return "\n".join(["## Input and output", "", *lines])
 

@@ -121,10 +121,12 @@ def people_of(fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
 def _use(card: Mapping[str, Any]) -> str:
     channels = ", ".join(channel["name"] for channel in card["channels"])
     window, rate = card["window"], card.get("sampling_rate")
+    many = card.get("labels") == "many"
+    into = f"each into any number of {len(card['classes'])} classes" if many else f"into {len(card['classes'])} classes"
     if "samples" not in window:
-        return f"Classification of images into {len(card['classes'])} classes."
+        return f"Classification of images{',' if many else ''} {into}."
     long = f"{window['samples']} samples" + (f" ({window['seconds']:g} s at {rate:g} Hz)" if rate else "")
-    return f"Classification of windows of {long}, channels {channels}, into {len(card['classes'])} classes."
+    return f"Classification of windows of {long}, channels {channels}, {into}."
 
 
 def _limits(card: Mapping[str, Any], people: Mapping[str, Any] | None, evidence: Mapping[str, Any] | None) -> list[str]:

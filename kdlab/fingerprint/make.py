@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from kdlab.fingerprint.people import with_hashes
+from kdlab.fingerprint.people import id_of, with_hashes
 
 
 def make_fingerprint(contents: Mapping[str, Any], salt: str | None = None) -> dict[str, Any]:
@@ -22,5 +20,5 @@ def make_fingerprint(contents: Mapping[str, Any], salt: str | None = None) -> di
         'fa68fd205b53af76'
     """
     result = dict(contents) if salt is None else with_hashes(contents, salt)
-    result["id"] = hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:16]
+    result["id"] = id_of(result)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -103,15 +104,29 @@ def with_hashes(fingerprint: Mapping[str, Any], value: str | None = None) -> dic
     return result
 
 
+def id_of(contents: Mapping[str, Any]) -> str:
+    """The digest of a fingerprint, but for its own ``id``."""
+    rest = {key: value for key, value in contents.items() if key != "id"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def without_people(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """A fingerprint for what leaves the laboratory: hashes where it has them, and else how many people there are.
 
+    Where people are counted, so does ``id``: from one over their names, likely names could be tried.
+
     >>> without_people({"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "id": "0f"})
-    {'grouping': 'subject', 'train': 2, 'val': 1, 'id': '0f'}
+    {'grouping': 'subject', 'train': 2, 'val': 1, 'id': 'fd46163dc6dd5b63'}
     """
+    return dict(fingerprint) if "salt" in fingerprint else _counted(fingerprint)
+
+
+def _counted(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(fingerprint)
-    if "salt" not in result and result.get("grouping") in ("subject", "recording"):
+    if result.get("grouping") in ("subject", "recording"):
         result.update({part: len(result[part]) for part in PEOPLE if isinstance(result.get(part), list)})
+        if "id" in result:
+            result["id"] = id_of(result)
     return result
 
 
@@ -162,16 +177,12 @@ def _replaced(value: Any, fold: str) -> Any:
 
 
 def only_counts(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """A fingerprint for what is shared: how many people there are, neither names nor hashes.
+    """A fingerprint for what is shared: how many people there are, neither names nor hashes, nor an ``id`` over them.
 
     >>> only_counts({"grouping": "subject", "train": ["h0123456789ab"], "val": [], "salt": "1234", "seed": 0})
     {'grouping': 'subject', 'train': 1, 'val': 0, 'seed': 0}
     """
-    result = dict(fingerprint)
-    result.pop("salt", None)
-    if result.get("grouping") in ("subject", "recording"):
-        result.update({part: len(result[part]) for part in PEOPLE if isinstance(result.get(part), list)})
-    return result
+    return _counted({key: value for key, value in fingerprint.items() if key != "salt"})
 
 
 def comparable(trained: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

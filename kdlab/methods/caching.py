@@ -22,6 +22,7 @@ from kdlab.files import part_prefix, remove_leftovers
 from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, name_of, windows_in
+from kdlab.nets.alone import is_batch_relational
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output, Windows
 
@@ -36,7 +37,7 @@ def check_cache(cache: TeacherCache, objective: Objective, teachers: Mapping[str
             before a teacher, or a budget that is too small.
     """
     for name, part in (part for key, teacher in teachers.items() for part in teacher.parts(key)):
-        if part.net is not None and part.net.batch_relational:
+        if part.net is not None and is_batch_relational(part.net):
             raise InputError(
                 f"cache: the output of teacher {name!r} ({type(part.net).__name__}) for a window depends on its "
                 "batch, so it cannot be cached. Train without the cache."

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdlab.files import one_line, read_yaml
 from kdlab.instances import check_path
@@ -158,6 +158,21 @@ def assign(net: Backbone, state: Mapping[str, Tensor], what: str) -> None:
     except Exception as error:  # RuntimeError for names and shapes, others for what is no ordinary tensor
         check_not_masked(state, what)
         raise InputError(f"{what}: the weights are not those of {net.spec}. {one_line(error)}") from error
+
+
+def check_types(net: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights of another type than those of a net, which would be rounded or lose their imaginary part.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    own = net.state_dict()
+    for name, tensor in state.items():
+        if name in own and tensor.dtype != own[name].dtype:
+            raise InputError(
+                f"{what}: weight {name!r} must be of {own[name].dtype}, as in the net, but is of {tensor.dtype}. Write "
+                "the file again from the checkpoint, with kdlab export or kdlab.save_pretrained."
+            )
 
 
 def check_not_masked(state: Mapping[str, Tensor], what: str) -> None:

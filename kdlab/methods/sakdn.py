@@ -42,6 +42,7 @@ from kdlab.methods.sakdn_objective import SAKDNObjective
 from kdlab.methods.sensors import logits_of, sensors_of
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import windows_in
+from kdlab.nets.alone import is_batch_relational
 from kdlab.nets.base import Backbone
 from kdlab.types import Batch, InputError, Output, Windows
 
@@ -124,7 +125,7 @@ class SAKDN(Distilled, objective=SAKDNObjective):
 
     def _zeros(self, batch: Batch, view: str, net: Backbone) -> Tensor:
         """All-zero windows: one, or as many as in the batch for a net whose output depends on the batch."""
-        count = len(batch.index) if net.batch_relational else 1
+        count = len(batch.index) if is_batch_relational(net) else 1
         if view in batch.views:
             like = batch.views[view]
             return like.new_zeros(count, *like.shape[1:])

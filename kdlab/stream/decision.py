@@ -24,8 +24,9 @@ class Decision:
             above one half; None where the window was not decided.
         probabilities: in the order of the student's classes, smoothed; None where the window was not decided.
         stable: the prediction that has held for the dwell time; None until there is one.
-        reason: why the window was not decided: ``"gap"`` (a gap beyond ``max_gap``, or the time went back), or
-            ``"missing"`` and the channels that are.
+        reason: why the window was not decided: ``"gap"`` (a gap beyond ``max_gap``, or the time went back),
+            ``"missing"`` and the channels that are, or ``"too large"`` (values from which float32 computes no finite
+            logits).
     """
 
     start: float

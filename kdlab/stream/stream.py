@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from numpy.typing import NDArray
 
 from kdlab.data.amplitude import warn_of_another_size
@@ -16,12 +17,14 @@ from kdlab.data.recordings.report import TimeReport
 from kdlab.data.recordings.resample import BORDER, Piece
 from kdlab.data.recordings.stamps import Pace
 from kdlab.data.recordings.times import Times
+from kdlab.nets.alone import check_alone
 from kdlab.stream.decision import Decision, Stable
+from kdlab.stream.forms import ModuleForm, ScaledNet
 from kdlab.stream.incoming import Incoming
 from kdlab.stream.pushed import Pushed
 from kdlab.stream.rates import checked, latency, rate_of
 from kdlab.stream.ring import Ring, Window
-from kdlab.stream.student import MANY, Student
+from kdlab.stream.student import MANY, Student, TooLargeError
 from kdlab.types import InputError
 
 ROWS = 4096  # rows that are resampled at a time
@@ -67,7 +70,8 @@ class Stream:
         decided, undecided: numbers of windows.
 
     Raises:
-        InputError: a student on images, an argument out of range.
+        InputError: a student on images, or whose answer for a window depends on the others in its batch; an argument
+            out of range.
 
     Example:
         >>> class Means:
@@ -110,6 +114,7 @@ class Stream:
             )
         if len(student.shape) != 2:
             raise InputError(f"Stream: student must read windows (C, T), but got {student.shape}. Pass another one.")
+        _check_alone(student)
         rate = rate_of(student, sampling_rate)
         hop = student.shape[1] if hop is None else hop
         for name, number in (("hop", hop), ("smooth", smooth)):
@@ -217,9 +222,14 @@ class Stream:
             self._stable.restart()
             names = ", ".join(name for name, gone in zip(self.grid.channels, missing, strict=True) if gone)
             return Decision(start, end, reason="gap" if window.border.any() else f"missing {names}")
+        try:
+            found = self.student.probabilities(window.signal.T)
+        except TooLargeError:
+            self.undecided += 1
+            self._stable.restart()
+            return Decision(start, end, reason="too large")
         self.decided += 1
         self._see(window.signal)
-        found = self.student.probabilities(window.signal.T)
         mean, label, stable = self._stable.add(end, found)
         return Decision(start, end, label, tuple(mean.tolist()), stable)
 
@@ -231,6 +241,19 @@ class Stream:
         usual = self.student.root_mean_square
         if self.decided == MANY and usual is not None:
             warn_of_another_size(np.sqrt(self._squares / MANY), usual, self.student.channels, "Stream: samples")
+
+
+def _check_alone(student: Student) -> None:
+    scale = student.card.get("scale") or {"offset": [0.0], "divisor": [1.0]}
+    run = student.form
+    check_alone(
+        lambda x: torch.from_numpy(np.asarray(run(x.numpy()))),
+        run.net if isinstance(run, ScaledNet) else run.module if isinstance(run, ModuleForm) else None,
+        student.shape,
+        "Stream: student",
+        scale["offset"],
+        scale["divisor"],
+    )
 
 
 def _resampler(grid: Grid, report: TimeReport) -> Pushed[Piece, Piece]:

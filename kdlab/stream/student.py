@@ -23,6 +23,10 @@ MANY = 20  # windows from which on their size is compared with that of training
 Label = str | tuple[str, ...]  #: a class; with any number of labels per window, all classes that are present
 
 
+class TooLargeError(InputError):
+    """The logits of a finite window are not finite."""
+
+
 @dataclass(frozen=True)
 class Student:
     """A trained student that reads arrays in physical units.
@@ -100,7 +104,7 @@ class Student:
 
         Raises:
             InputError: another number of channels or samples, a channel that is missing, no numbers, NaN or infinite
-                samples.
+                samples, or samples so large that the logits are not finite.
         """
         found = self.probabilities(x, channels)
         names = [label_of(row, self.classes, self.many_labels) for row in np.atleast_2d(found)]
@@ -136,6 +140,13 @@ class Student:
         if len(batch) >= MANY and usual is not None:
             warn_of_another_size(root_mean_square(batch), usual, self.channels, "Student: x")
         logits = np.concatenate([self.form(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)])
+        wrong = ~np.isfinite(logits).all(axis=1)
+        if wrong.any():
+            raise TooLargeError(
+                f"Student: x must have samples of a size that float32 can compute with, but the logits of "
+                f"{int(wrong.sum())} of {len(wrong)} windows are not finite, the first those of window "
+                f"{int(wrong.argmax())}. Check the units, or leave these windows out."
+            )
         return logits if windows.ndim > len(self.shape) else logits[0]
 
     def _windows(self, x: npt.ArrayLike | Tensor, channels: Sequence[str] | None) -> NDArray[Any]:

@@ -7,8 +7,9 @@ row of its student, see :mod:`kdlab.export.evidence`.
   over folds (over seeds without folds). ``over`` and ``units`` say which, and how many.
 - ``interval``: over people the studentised bootstrap of :mod:`kdlab.study.people_differences`, else a t interval over
   the units; null where there are too few.
-- ``controls``: the paired differences to the study's baselines, with their intervals. ``shown`` is null without an
-  interval, and else whether it leaves out 0.
+- ``controls``: the paired differences to the study's baselines, with their intervals: over people, or over folds as
+  in the table of the report where there are too few people for an interval. ``shown`` is null without an interval, and
+  else whether it leaves out 0.
 - ``selection``: the rules by which weights were chosen.
 - ``misses``: what the study does not show, in words: controls that it is not shown to be better than, jobs that are
   missing, teachers below their students, rows of several versions of the sources.
@@ -114,8 +115,11 @@ def _with_t(condition: Condition, confidence: float) -> _Mean:
 
 
 def _found(study: Findings, condition: Condition, baseline: str) -> PeopleDifference | Difference | None:
-    pair = condition.title, baseline
-    return study.people.get(pair) or study.differences.get(pair)
+    """The difference over people, or that of the table over folds where only this one has an interval."""
+    people, folds = (found.get((condition.title, baseline)) for found in (study.people, study.differences))
+    if people is None or (people.low is None and folds is not None and folds.low is not None):
+        return folds
+    return people
 
 
 def _control(baseline: str, found: PeopleDifference | Difference) -> dict[str, Any]:
