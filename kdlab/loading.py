@@ -16,7 +16,7 @@ from torch import nn
 from kdlab import export
 from kdlab.data.scaling import Scaler
 from kdlab.data.stored import rounds_little
-from kdlab.export.c.compiled import Compiled, probe
+from kdlab.export.c.compiled import Compiled, check_library
 from kdlab.export.c.compiled import load as load_compiled
 from kdlab.export.c.text import identifier
 from kdlab.export.card import channels_of
@@ -35,8 +35,6 @@ from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, MissingFileError
 
 SHARED = (".so", ".dylib", ".dll")
-_MARGIN = 2**20  # numbers beyond those of a card, for a library that reads or writes more
-_UNWRITTEN = 0x7FC0DEAD  # a NaN that no library writes
 
 
 def load(
@@ -143,39 +141,9 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
     function = (
         str(known) if known and name is None else f"{name or identifier(str(content.get('name', 'student')))}_predict"
     )
-    _check_library(path, function, content, place)
+    check_library(path, function, content, f"load: {str(path)!r}", place.name)
     shape = tuple(int(n) for n in content["input"]["shape"][1:])
     return Student(ModuleForm(Compiled(path, function, shape, len(content["classes"]))), content, path)
-
-
-def _check_library(path: Path, function: str, card: dict[str, Any], place: Path) -> None:
-    """Refuse a library that was compiled from another export than that of a card.
-
-    It reads and writes within long rows, since a library of other channels, samples or classes than the card's would
-    read or write beyond rows of the card's size.
-
-    Raises:
-        InputError: its logits of the card's window are others, or not as many as there are classes. The card of
-            another form than C has no such window, so that only their number is checked.
-    """
-    windows = probe(card).numpy().ravel()
-    row = np.zeros(windows.size + _MARGIN, np.float32)
-    row[: windows.size] = windows
-    call = Compiled(path, function, row.shape, _MARGIN)._call
-    found = np.full(_MARGIN, _UNWRITTEN, np.uint32)
-    call(row.ctypes.data, found.ctypes.data)
-    written = int(np.flatnonzero(found != _UNWRITTEN).max(initial=-1)) + 1
-    about, logits = card.get("c"), found[:written].view(np.float32).tolist()
-    if written != len(card["classes"]):
-        raise InputError(
-            f"load: {str(path)!r} must return a logit for each of the {len(card['classes'])} classes of {place.name}, "
-            f"but returns {written}. Pass the card of its own export."
-        )
-    if isinstance(about, Mapping) and about.get("probe") != logits:
-        raise InputError(
-            f"load: {str(path)!r} was not compiled from the export that {place.name} describes: its logits are others. "
-            "Compile it again, with -std=c99 and without -ffast-math, or pass the card of its own export."
-        )
 
 
 def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | None) -> Student:

@@ -23,6 +23,8 @@ from kdlab.types import InputError, MissingFileError
 
 FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _ENDS = (".so", ".dylib", ".dll")
+_MARGIN = 2**20  # numbers beyond those of a card, for a library that reads or writes more
+_UNWRITTEN = 0x7FC0DEAD  # a NaN that no library writes
 _PATIENCE = 300  # seconds for a compiler
 
 
@@ -137,13 +139,44 @@ def load(path: str | os.PathLike[str]) -> Exported:
     if not isinstance(about, dict) or not isinstance(about.get("function"), str):
         raise InputError(f"path: {str(place)!r} must be the card of a net in C, but is not. {REMEDY}.")
     shape = tuple(int(n) for n in card["input"]["shape"][1:])
-    module = Compiled(library, about["function"], shape, len(card["classes"]))
-    if module(probe(card))[0].tolist() != about.get("probe"):
+    check_library(library, about["function"], card, f"path: {str(library)!r}", place.name)
+    return Exported(library, card, Compiled(library, about["function"], shape, len(card["classes"])))
+
+
+def check_library(library: Path, function: str, card: dict[str, Any], what: str, place: str) -> None:
+    """Refuse a library that was compiled from another export than that of a card.
+
+    It reads and writes within long rows, since a library of other channels, samples or classes than the card's would
+    read or write beyond rows of the card's size.
+
+    Args:
+        library: the file.
+        function: name of its function.
+        card: of an export.
+        what: the library, for messages.
+        place: the name of the card, for messages.
+
+    Raises:
+        InputError: its logits of the card's window are others, or not as many as there are classes. The card of
+            another form than C has no such window, so that only their number is checked.
+    """
+    windows = probe(card).numpy().ravel()
+    row = np.zeros(windows.size + _MARGIN, np.float32)
+    row[: windows.size] = windows
+    found = np.full(_MARGIN, _UNWRITTEN, np.uint32)
+    Compiled(library, function, row.shape, _MARGIN)._call(row.ctypes.data, found.ctypes.data)
+    written = int(np.flatnonzero(found != _UNWRITTEN).max(initial=-1)) + 1
+    if written != len(card["classes"]):
         raise InputError(
-            f"path: {str(library)!r} was not compiled from the export that {place.name} describes: its logits are "
-            "others. Compile it again, with -std=c99 and without -ffast-math."
+            f"{what} must return a logit for each of the {len(card['classes'])} classes of {place}, but returns "
+            f"{written}. Pass the card of its own export."
         )
-    return Exported(library, card, module)
+    about = card.get("c")
+    if isinstance(about, dict) and about.get("probe") != found[:written].view(np.float32).tolist():
+        raise InputError(
+            f"{what} was not compiled from the export that {place} describes: its logits are others. Compile it again, "
+            "with -std=c99 and without -ffast-math, or pass the card of its own export."
+        )
 
 
 def probe(card: dict[str, Any]) -> Tensor:
