@@ -15,6 +15,7 @@ from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.label_kinds import patterns
+from kdlab.methods.receiving import only_one
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.types import Batch, InputError, Output
@@ -162,7 +163,7 @@ def _few(trainer: Trainer, method: Distillation, views: set[str], count: int) ->
         chosen = _of_each_class(torch.cat([b.target for b in windows.batches("val", views=[])]), count)
         batches = windows.batches("val", views=sorted(views))
     elif trainer.val_dataloaders:
-        batches = [method.received(next(iter(trainer.val_dataloaders)), "teachers")]
+        batches = [method.received(next(iter(only_one(trainer.val_dataloaders))), "teachers")]
         chosen = _of_each_class(batches[0].target, count)
     else:
         return None

@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from kdlab.figures.confusion import plot_confusion
 from kdlab.files import replacing, unused
 from kdlab.methods.base import Method
+from kdlab.methods.receiving import only_one
 from kdlab.methods.windows import lacks, windows_in
 
 
@@ -98,7 +99,7 @@ class ConfusionMatrixPicture(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the validation matrix of the final weights."""
-        loader = trainer.val_dataloaders
+        loader = only_one(trainer.val_dataloaders)
         if not loader or self._left_out:
             return
         self._start(pl_module)
