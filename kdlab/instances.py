@@ -29,7 +29,7 @@ def check_instance(where: str, value: Any, kind: type, line: str) -> None:
 
 
 def check_path(where: str, value: Any, line: str) -> None:
-    """Refuse what is no path, such as a net in place of its checkpoint.
+    """Refuse what is no path, such as a net in place of its checkpoint, and an empty one, which is the folder ``.``.
 
     Args:
         where: the argument, for messages.
@@ -37,9 +37,9 @@ def check_path(where: str, value: Any, line: str) -> None:
         line: what to write for example.
 
     Raises:
-        InputError: neither a text nor a path.
+        InputError: neither a text nor a path, or one without a letter.
     """
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
         raise InputError(f"{where} must name a file or folder, but got {_shown(value)}. Write {line}.")
 
 

@@ -16,7 +16,7 @@ from kdlab import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Supervised, Te
 from kdlab.augment import Mix2
 from kdlab.callbacks import TemperatureAnnealing, WeightAnnealing
 from kdlab.data import ArrayDataModule, BasicMotions
-from kdlab.methods.checkpoints import KEY, read_checkpoint, weights_hash
+from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint, weights_hash
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 from tests.conftest import net, trainer
@@ -347,6 +347,25 @@ def test_the_form_of_yaml_is_refused_with_what_to_write(arguments, said):
 def test_a_net_is_no_checkpoint(call):
     with pytest.raises(InputError, match=r"must name a file or folder, but got an object of WideResNet\. Write"):
         call(net())
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+@pytest.mark.parametrize(
+    "call",
+    [
+        Teacher,
+        kdlab.load,
+        lambda given: Supervised(net(), init=given),
+        lambda given: KD(net(), {"t": Teacher(net=net())}, student_init=given),
+        lambda given: find_checkpoint(given, KEPT_FILES, "ckpt_path"),
+    ],
+)
+def test_an_empty_path_is_not_the_folder_it_is_read_in(call, path, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"must name a file or folder, but got '{path}'. Write"):
+        call(path)
 
 
 def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):
