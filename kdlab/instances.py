@@ -43,6 +43,21 @@ def check_path(where: str, value: Any, line: str) -> None:
         raise InputError(f"{where} must name a file or folder, but got {_shown(value)}. Write {line}.")
 
 
+def check_name(where: str, value: Any, line: str) -> None:
+    """Refuse what is no name, such as a list of one, and an empty one.
+
+    Args:
+        where: the argument, for messages.
+        value: that was given.
+        line: what to write for example.
+
+    Raises:
+        InputError: no text, or one without a letter.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where} must be a name, but got {_shown(value)}. Write {line}.")
+
+
 def check_callable(where: str, value: Any, line: str) -> None:
     """Refuse what cannot be called, such as an optimiser in place of its class; None is one left out.
 

@@ -322,7 +322,9 @@ def test_auto_weights_are_measured_on_pairs_as_on_batches(tmp_path: Path) -> Non
             return loader(X, Y)
 
     wanted = measured(DataLoader(Views("raw"), batch_size=8))
-    numbers = loader(X.double(), Y, collate_fn=lambda rows: [torch.stack(part).numpy() for part in zip(*rows, strict=True)])
+    numbers = loader(
+        X.double(), Y, collate_fn=lambda rows: [torch.stack(part).numpy() for part in zip(*rows, strict=True)]
+    )
     for train in (loader(X, Y), loader(X.double(), Y), numbers):
         torch.testing.assert_close(measured(train), wanted)
     own = kdlab.SP(net(), {"big": teacher()}, similarity_weight="auto")

@@ -376,8 +376,16 @@ def test_modes():
         (OneCycleLR, {"max_lr": 0.1, "total_steps": 9}, {"pct_start": [2, "1"], "div_factor": [0, math.nan]}),
         (LinearWarmupCosine, {"total_steps": 9}, {"warmup": ["1", math.nan], "warmup_steps": [1.5, "1"]}),
         (ReduceLROnPlateau, {}, {"patience": [math.nan, 1.5, "3"], "factor": [math.nan, 0, "0.1"], "eps": [math.nan]}),
-        (PiecewiseLR, {"milestones": [1], "factors": [0.1]}, {"milestones": [1, ["1"], [1.5]], "factors": [0.1, ["1"]]}),
-        (SequentialLR, {"schedulers": [plain.ConstantLR] * 2, "milestones": [1]}, {"milestones": [1, [1.5], ["1"], [math.nan]]}),
+        (
+            PiecewiseLR,
+            {"milestones": [1], "factors": [0.1]},
+            {"milestones": [1, ["1"], [1.5]], "factors": [0.1, ["1"]]},
+        ),
+        (
+            SequentialLR,
+            {"schedulers": [plain.ConstantLR] * 2, "milestones": [1]},
+            {"milestones": [1, [1.5], ["1"], [math.nan]]},
+        ),
     ],
 )
 def test_numbers_that_no_schedule_could_work_with(cls, given, wrong):

@@ -159,7 +159,8 @@ class OneCycleLR(lr_scheduler.OneCycleLR, Schedule):
         last_epoch: int = -1,
     ) -> None:
         who = type(self).__name__
-        for rate in max_lr if isinstance(max_lr, list | tuple) else [max_lr]:  # torch takes one for each group
+        rates: Any = max_lr
+        for rate in rates if isinstance(rates, list | tuple) else [rates]:  # torch takes one for each group
             check_number(who, "max_lr", rate, 0.1, above=0)
         check_number(who, "pct_start", pct_start, 0.3, low=0, high=1)
         check_number(who, "div_factor", div_factor, 25.0, above=0)
@@ -330,7 +331,8 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau, Schedule):
         check_number("ReduceLROnPlateau", "patience", patience, 10, whole=True, low=0)
         check_number("ReduceLROnPlateau", "threshold", threshold, 1e-4, low=0)
         check_number("ReduceLROnPlateau", "cooldown", cooldown, 0, whole=True, low=0)
-        for rate in min_lr if isinstance(min_lr, list | tuple) else [min_lr]:  # torch takes one for each group
+        rates: Any = min_lr
+        for rate in rates if isinstance(rates, list | tuple) else [rates]:  # torch takes one for each group
             check_number("ReduceLROnPlateau", "min_lr", rate, 0.0, low=0)
         check_number("ReduceLROnPlateau", "eps", eps, 1e-8, low=0)
         super().__init__(optimizer, found, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)

@@ -33,6 +33,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.labelled import Labelled
 from kdlab.methods.made import Distilled, TeacherFree
+from kdlab.methods.number_checks import check_number
 from kdlab.objectives import Reduction, SoftTargets
 from kdlab.types import InputError, Output
 
