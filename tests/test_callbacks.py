@@ -307,10 +307,10 @@ def test_no_epoch_qualifies(tmp_path):
     assert kept(stop)[0] == 1
     assert "none of which qualified" in kept(stop)[1]["reason"]
     with pytest.warns(UserWarning, match="cannot be a peak"):
-        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1, monitor="val/score")
+        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1, monitor="val/score", mode="min")
     assert kept(stop)[0] == 1
     with pytest.warns(UserWarning, match="never finite"):
-        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1, monitor="val/score")
+        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1, monitor="val/score", mode="min")
     assert kept(stop)[1]["stopped_early"] is False
 
 
@@ -343,7 +343,7 @@ def test_a_finished_teacher_can_be_trained_on(tmp_path):
 
 def test_a_metric_that_explodes_ends_the_training(tmp_path):
     script = (3.0, *[float("nan")] * 9)
-    stop, run = judged(tmp_path, script, smoothing=1, patience=2, monitor="val/score")
+    stop, run = judged(tmp_path, script, smoothing=1, patience=2, monitor="val/score", mode="min")
     assert run.current_epoch == 3
     assert kept(stop)[0] == 0
 
