@@ -29,7 +29,7 @@ def check_instance(where: str, value: Any, kind: type, line: str) -> None:
 
 
 def check_path(where: str, value: Any, line: str) -> None:
-    """Refuse what is no path, such as a net in place of its checkpoint.
+    """Refuse what is no path, such as a net in place of its checkpoint, and an empty one, which is the folder ``.``.
 
     Args:
         where: the argument, for messages.
@@ -37,10 +37,25 @@ def check_path(where: str, value: Any, line: str) -> None:
         line: what to write for example.
 
     Raises:
-        InputError: neither a text nor a path.
+        InputError: neither a text nor a path, or one without a letter.
     """
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or not str(value).strip():
         raise InputError(f"{where} must name a file or folder, but got {_shown(value)}. Write {line}.")
+
+
+def check_name(where: str, value: Any, line: str) -> None:
+    """Refuse what is no name, such as a list of one, and an empty one.
+
+    Args:
+        where: the argument, for messages.
+        value: that was given.
+        line: what to write for example.
+
+    Raises:
+        InputError: no text, or one without a letter.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where} must be a name, but got {_shown(value)}. Write {line}.")
 
 
 def check_callable(where: str, value: Any, line: str) -> None:

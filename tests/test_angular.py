@@ -439,7 +439,7 @@ def PLOT(*arguments: Any) -> Any:
 
 
 def test_pictures_refuse(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="windows and every_n_epochs"):
+    with pytest.raises(InputError, match="windows must be a whole number at least 1, but got 0"):
         MarginMapPictures(windows=0)
     with pytest.raises(InputError, match="Supervised has no teachers"):
         trainer(tmp_path, callbacks=[MarginMapPictures()]).fit(Supervised(net()), BasicMotions())

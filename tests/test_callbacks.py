@@ -7,6 +7,7 @@ import inspect
 import math
 import pkgutil
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,18 @@ from lightning.pytorch import Callback
 
 import kdlab.methods
 from kdlab import AMC, CAMKD, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
-from kdlab.callbacks import EarlyStoppedTeacher, PredictionWriter, TemperatureAnnealing, WeightAnnealing, anneal
+from kdlab.callbacks import (
+    EarlyStoppedTeacher,
+    EpochAveraging,
+    MarginMapPictures,
+    PredictionWriter,
+    SmoothedMetric,
+    TemperatureAnnealing,
+    UpdateBudget,
+    ViewPictures,
+    WeightAnnealing,
+    anneal,
+)
 from kdlab.callbacks.pictures import plot_confusion
 from kdlab.data import ArrayDataModule, BasicMotions
 from kdlab.methods.a_softmax import ASoftmaxObjective
@@ -24,6 +36,7 @@ from kdlab.methods.base import Method
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.methods.finite import DivergedError
 from kdlab.methods.ps_kd import PSKDObjective
+from kdlab.methods.selection import Rule
 from kdlab.objective import Objective
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
@@ -294,10 +307,10 @@ def test_no_epoch_qualifies(tmp_path):
     assert kept(stop)[0] == 1
     assert "none of which qualified" in kept(stop)[1]["reason"]
     with pytest.warns(UserWarning, match="cannot be a peak"):
-        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1, monitor="val/score")
+        stop, _ = judged(tmp_path, (float("nan"), 1.0, 2.0), smoothing=1, monitor="val/score", mode="min")
     assert kept(stop)[0] == 1
     with pytest.warns(UserWarning, match="never finite"):
-        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1, monitor="val/score")
+        stop, _ = judged(tmp_path, (float("nan"), float("inf")), smoothing=1, monitor="val/score", mode="min")
     assert kept(stop)[1]["stopped_early"] is False
 
 
@@ -330,7 +343,7 @@ def test_a_finished_teacher_can_be_trained_on(tmp_path):
 
 def test_a_metric_that_explodes_ends_the_training(tmp_path):
     script = (3.0, *[float("nan")] * 9)
-    stop, run = judged(tmp_path, script, smoothing=1, patience=2, monitor="val/score")
+    stop, run = judged(tmp_path, script, smoothing=1, patience=2, monitor="val/score", mode="min")
     assert run.current_epoch == 3
     assert kept(stop)[0] == 0
 
@@ -377,15 +390,41 @@ def test_resumed_judging_equals_uninterrupted(tmp_path):
     assert second.checkpoint.startswith(str(tmp_path / "second"))
 
 
-@pytest.mark.parametrize("kwargs", [{"patience": 0}, {"smoothing": 0}, {"min_delta": -1.0}, {"epochs": [-1]}])
-def test_wrong_arguments(kwargs):
-    with pytest.raises(InputError, match="must be patience"):
-        EarlyStoppedTeacher(**kwargs)
+@pytest.mark.parametrize(
+    ("cls", "wrong"),
+    [
+        (EarlyStoppedTeacher, {"patience": [0, 1.5, math.nan, True, "3", None], "smoothing": [0, 1.5]}),
+        (EarlyStoppedTeacher, {"min_delta": [-1.0, math.nan, math.inf, "0"], "min_epochs": [-1, 0.5]}),
+        (EarlyStoppedTeacher, {"epochs": [[-1], [1.5], 3, "3", None], "monitor": [None, ["val/loss"]]}),
+        (WeightAnnealing, {"start": ["8", math.nan, -1], "end": [math.inf, True], "epochs": [0, 1.5, math.nan]}),
+        (TemperatureAnnealing, {"start": ["8", math.nan, 0], "end": [math.inf, None], "epochs": [0, 1.5, "3"]}),
+        (EpochAveraging, {"start": ["1", math.nan, -1], "every": [0, 1.5, math.nan]}),
+        (MarginMapPictures, {"windows": [0, 1.5, "4"], "every_n_epochs": [0, 1.5, math.nan]}),
+        (ViewPictures, {"per_class": [0, 1.5, "1"]}),
+        (SmoothedMetric, {"window": [0, 1.5, math.nan, "3"]}),
+        (UpdateBudget, {"updates": [0, 1.5, math.nan, "800"]}),
+        (partial(Rule, "smoothed"), {"smoothing": [1, 1.5, math.nan, "3"]}),
+    ],
+)
+def test_numbers_that_no_fit_could_work_with(cls, wrong):
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=rf"{name}\b.* must be .*, but got .*[\w\])]\."):
+                cls(**{name: value})
+
+
+def test_the_direction_of_a_metric_is_said_where_its_name_does_not():
+    modes = {"val/loss": "min", "val/accuracy": "max", "val/macro_f1": "max", "val/accuracy_smoothed": "max"}
+    assert {monitor: EarlyStoppedTeacher(monitor).mode for monitor in modes} == modes
+    assert EarlyStoppedTeacher("val/error_of_f1", mode="min").mode == "min"
+    for monitor in ("val/error_of_f1", "val/auc", "val/accuracy_of_rare", "val/inaccuracy"):
+        with pytest.raises(InputError, match=f"mode must be min or max for the monitor '{monitor}'.* Set mode: max"):
+            EarlyStoppedTeacher(monitor)
 
 
 def test_a_metric_that_nobody_logs(tmp_path):
     with pytest.raises(InputError, match=r"must be a logged validation metric, but got 'val/auc'.*val/accuracy"):
-        trainer(tmp_path, callbacks=[EarlyStoppedTeacher("val/auc")]).fit(Supervised(net()), BasicMotions())
+        trainer(tmp_path, callbacks=[EarlyStoppedTeacher("val/auc", mode="max")]).fit(Supervised(net()), BasicMotions())
 
 
 # ---------------------------------------------------------------- predictions and pictures

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -16,7 +17,7 @@ from kdlab import AMD, ESKD, KD, TGD, TPKD, Distillation, FullKD, Supervised, Te
 from kdlab.augment import Mix2
 from kdlab.callbacks import TemperatureAnnealing, WeightAnnealing
 from kdlab.data import ArrayDataModule, BasicMotions
-from kdlab.methods.checkpoints import KEY, read_checkpoint, weights_hash
+from kdlab.methods.checkpoints import KEPT_FILES, KEY, find_checkpoint, read_checkpoint, weights_hash
 from kdlab.types import InputError, MissingFileError
 from kdlab.views import PersistenceImage, Raw
 from tests.conftest import net, trainer
@@ -335,6 +336,25 @@ def test_bf16_true(teachers, tmp_path):
             "optimizer must be a class or a function, but got {'class_path': 'SGD'}",
         ),
         ({"scheduler": "cosine"}, "scheduler must be a class or a function, but got 'cosine'. Write"),
+        ({"optimizer": None}, "optimizer must be a class or a function, but got None. Write for example optimizer=la"),
+        ({"optimizer": lambda: None}, "optimizer must be called with the parameters alone, but <lambda> takes no arg"),
+        (
+            {"scheduler": torch.optim.lr_scheduler.CosineAnnealingLR},
+            "scheduler must be called with the optimiser alone, but CosineAnnealingLR also needs T_max. Write "
+            "scheduler=lambda optimizer: CosineAnnealingLR(optimizer, T_max=...).",
+        ),
+        ({"student_view": ["raw"]}, "student_view must be a name, but got ['raw']. Write for example student_view="),
+        ({"student_view": None}, "student_view must be a name, but got None. Write"),
+        ({"student_view": ""}, "student_view must be a name, but got ''. Write"),
+        *(
+            (
+                {"compile": value},
+                f"compile must be true, false or the name of a backend of torch.compile, but got {value!r}",
+            )
+            for value in ({}, 1, 0, [], None, "")
+        ),
+        ({"memory_format": ["channels_last"]}, "memory_format must be 'channels_last', 'contiguous' or None, but got"),
+        ({"scheduler_interval": "batch"}, "scheduler_interval must be 'epoch', 'step' or None, but got 'batch'. Cho"),
     ],
 )
 def test_the_form_of_yaml_is_refused_with_what_to_write(arguments, said):
@@ -343,10 +363,81 @@ def test_the_form_of_yaml_is_refused_with_what_to_write(arguments, said):
         KD(net(), {"t": teacher}, **arguments)
 
 
+@pytest.mark.parametrize("view", [None, ["raw"], 3, " "])
+def test_a_view_is_a_name(view):
+    with pytest.raises(InputError, match=r"^Supervised: view must be a name, but got .* Write for example view="):
+        Supervised(net(), view=view)
+    with pytest.raises(InputError, match=r"^Teacher: view must be a name, but got .* Write for example Teacher"):
+        Teacher(net=net(), view=view)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_optimiser_holds_what_is_trained(tmp_path):
+    def fit(make):
+        run = trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+        run.fit(Supervised(net(), optimizer=make), BasicMotions())
+
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    with pytest.raises(InputError, match=r"SGD holds none of these \d+, so nothing would be trained\. Write for"):
+        fit(lambda _: sgd(net().parameters()))
+    for made in (None, [sgd(net().parameters())]):
+        with pytest.raises(
+            InputError, match="optimizer must make one optimiser of torch from the parameters, but made"
+        ):
+            fit(lambda _, made=made: made)
+    with pytest.warns(
+        UserWarning, match=r"SGD does not hold 1 of the \d+ parameters that it was given \(net\..*\), so"
+    ):
+        fit(lambda parameters: sgd(parameters[1:]))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit(lambda parameters: sgd([{"params": parameters[:3]}, {"params": parameters[3:], "lr": 0.01}]))
+    assert not any("does not hold" in str(one.message) for one in told)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_optimiser_of_a_part_is_told_of_once(tmp_path):
+    module = Supervised(net(), optimizer=lambda parameters: torch.optim.SGD(parameters[1:], lr=0.1))
+    with pytest.warns(UserWarning, match="does not hold"):
+        module.configure_optimizers()
+    with warnings.catch_warnings(record=True) as again:
+        warnings.simplefilter("always")
+        module.configure_optimizers()
+    assert not again
+
+
+def test_a_compiled_method_is_told_of_its_argument(tmp_path):
+    module = Supervised(net())
+    module._compiler_ctx = {"compiler": "dynamo"}  # as Lightning notes it
+    with pytest.warns(UserWarning, match=r"Supervised: torch\.compile of a method .* write compile=True"):
+        trainer(tmp_path, max_epochs=0).fit(module, BasicMotions())
+
+
 @pytest.mark.parametrize("call", [Teacher, kdlab.load, lambda given: Supervised(net(), init=given)])
 def test_a_net_is_no_checkpoint(call):
     with pytest.raises(InputError, match=r"must name a file or folder, but got an object of WideResNet\. Write"):
         call(net())
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+@pytest.mark.parametrize(
+    "call",
+    [
+        Teacher,
+        kdlab.load,
+        lambda given: Supervised(net(), init=given),
+        lambda given: KD(net(), {"t": Teacher(net=net())}, student_init=given),
+        lambda given: find_checkpoint(given, KEPT_FILES, "ckpt_path"),
+    ],
+)
+def test_an_empty_path_is_not_the_folder_it_is_read_in(call, path, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"must name a file or folder, but got '{path}'. Write"):
+        call(path)
 
 
 def test_testing_on_what_was_trained_on_is_refused(student, tmp_path):

@@ -353,10 +353,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "no teacher": (lambda: EBKDObjective().check(batch_size=8, teachers=[]), "at least one teacher"),
     "no teacher here": (lambda: AnnealingKDObjective().check(batch_size=8, teachers=[]), "at least one teacher"),
     "factor": (lambda: AnnealingKDObjective(factor=1.5), "factor.*from 0 to 1.*1.5"),
-    "t_max": (lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, t_max=0), "t_max must be at least 1, but got 0"),
+    "t_max": (
+        lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, t_max=0),
+        "t_max must be a whole number at least 1, but got 0",
+    ),
     "epochs": (
         lambda: AnnealingKD(net(), {"raw": Teacher(net=net())}, regression_epochs=0),
-        "regression_epochs must be at least 1, but got 0",
+        "regression_epochs must be a whole number at least 1, but got 0",
     ),
     "shapes": (lambda: fn.entropy_weights({"a": logits(1), "b": logits(2)[:3]}), r"\(7, 5\).*\(3, 5\)"),
     "labels": (lambda: fn.confidence_weights(some(2), TARGET[:3]), r"\(7, 5\).*\(3,\)"),

@@ -304,6 +304,42 @@ def test_one_loader_to_evaluate_on(tmp_path: Path) -> None:
         run(tmp_path, enable_checkpointing=False).fit(Supervised(net()), Two())
 
 
+def test_one_loader_in_a_list_or_mapping_is_that_loader(tmp_path: Path) -> None:
+    for val in ([loader(X, Y)], {"a": loader(X, Y)}):
+        module = kdlab.AMD(net(), {"big": teacher()})
+        pictures = [ConfusionMatrixPicture(), MarginMapPictures(windows=1)]
+        run(tmp_path, *pictures, enable_checkpointing=False).fit(module, loader(X, Y), val)
+        assert set(module.teacher_scores) == {"big"}
+
+
+def test_auto_weights_are_measured_on_pairs_as_on_batches(tmp_path: Path) -> None:
+    def measured(train: Any) -> Any:
+        module = fit(tmp_path, kdlab.SP(net(), {"big": teacher()}, similarity_weight="auto"), train)
+        return module.objective.measured_weights["similarity_weight"], module.net.state_dict()
+
+    class Own(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return loader(X, Y)
+
+    wanted = measured(DataLoader(Views("raw"), batch_size=8))
+    numbers = loader(
+        X.double(), Y, collate_fn=lambda rows: [torch.stack(part).numpy() for part in zip(*rows, strict=True)]
+    )
+    for train in (loader(X, Y), loader(X.double(), Y), numbers):
+        torch.testing.assert_close(measured(train), wanted)
+    own = kdlab.SP(net(), {"big": teacher()}, similarity_weight="auto")
+    run(tmp_path, enable_checkpointing=False).fit(own, datamodule=Own())
+    torch.testing.assert_close(own.net.state_dict(), wanted[1])
+
+
+def test_auto_weights_need_a_loader_that_can_be_read_again(tmp_path: Path) -> None:
+    module = kdlab.SP(net(), {"big": teacher()}, similarity_weight="auto")
+    module.net.standardize.fill()
+    module.objective.adapt_without_features()
+    said = refusal(tmp_path, iter([*loader(X, Y)]), module=module)
+    assert "similarity_weight must be a number where the training loader can be read once only" in said
+
+
 def test_a_method_may_have_loaders_itself_and_need_not_validate(tmp_path: Path) -> None:
     class Own(Supervised):
         def train_dataloader(self) -> Any:

@@ -197,6 +197,29 @@ def test_a_number_with_another_decimal_mark_is_refused(tmp_path):
     root = write(tmp_path, table(numbers(), delimiter=";"))
     with pytest.raises(InputError, match=r"line 2: expected a number in column 1 \(x\), got '-?\d\.\d+'"):
         kept(root, csv={"delimiter": ";", "decimal": ","})
+    for cell, remedy in (
+        ("1700000000.000", r'csv: \{decimal: ","\} is for all columns, but this number has a point'),
+        ("1.234,5", "write numbers without a separator of thousands"),
+    ):
+        root = write(tmp_path, f"x;y;z;label\n{cell};0,05;0,5;walk\n".encode())
+        with pytest.raises(InputError, match=rf"got '{cell}'; {remedy}"):
+            kept(root, csv={"delimiter": ";", "decimal": ","})
+
+
+def test_recordings_of_several_rates_are_counted(tmp_path):
+    """`recorded_at` of one of them would be wrong for the others."""
+    for k, rate in enumerate((50, 50.2, 1, 49.9, 1)):
+        rows = "".join(f"{i / rate:.6f},{i % 7},walk\n" for i in range(200))
+        root = write(tmp_path, "t,x,label\n" + rows, f"p{k}/a.csv")
+    settings = {"channels": ["x"], "time": "t"}
+    with pytest.raises(
+        InputError, match=r"p2/a\.csv: .* Of the first 5 recordings there are 2 at 1 Hz, 3 at 49\.9 Hz"
+    ) as one:
+        module(root, **settings).load()
+    assert "Set recorded_at" not in str(one.value)
+    assert "recorded_at is for all of them: leave those of the other rate out (pattern:)" in str(one.value)
+    with pytest.raises(InputError, match=r"Set time_unit: ms .*, or set recorded_at: 50 if"):
+        module(root, sampling_rate=50_000.0, pattern="a", window=100, **settings).load()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Learning rates of every step against PyTorch's own schedule in a plain loop, one config each; what they watch."""
 
 import csv
+import math
 import warnings
 
 import pytest
@@ -12,7 +13,14 @@ from torch.optim import lr_scheduler as plain
 from kdlab import Supervised, cli
 from kdlab.data import BasicMotions
 from kdlab.methods.plans import Plan, planned, steps_of
-from kdlab.methods.schedules import LinearWarmupCosine, OneCycleLR, ReduceLROnPlateau, SequentialLR, mode_of
+from kdlab.methods.schedules import (
+    LinearWarmupCosine,
+    OneCycleLR,
+    PiecewiseLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    mode_of,
+)
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY, net, trainer
 
@@ -359,3 +367,30 @@ def test_modes():
     assert mode_of("val/accuracy", None, "x") == "max"
     with pytest.raises(InputError, match="x: mode must be min or max for the monitor 'val/loss', but got 'up'"):
         mode_of("val/loss", "up", "x")
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "wrong"),
+    [
+        (OneCycleLR, {"max_lr": 0.1, "total_steps": 9}, {"max_lr": ["1", math.nan], "total_steps": [1.5, "9"]}),
+        (OneCycleLR, {"max_lr": 0.1, "total_steps": 9}, {"pct_start": [2, "1"], "div_factor": [0, math.nan]}),
+        (LinearWarmupCosine, {"total_steps": 9}, {"warmup": ["1", math.nan], "warmup_steps": [1.5, "1"]}),
+        (ReduceLROnPlateau, {}, {"patience": [math.nan, 1.5, "3"], "factor": [math.nan, 0, "0.1"], "eps": [math.nan]}),
+        (
+            PiecewiseLR,
+            {"milestones": [1], "factors": [0.1]},
+            {"milestones": [1, ["1"], [1.5]], "factors": [0.1, ["1"]]},
+        ),
+        (
+            SequentialLR,
+            {"schedulers": [plain.ConstantLR] * 2, "milestones": [1]},
+            {"milestones": [1, [1.5], ["1"], [math.nan]]},
+        ),
+    ],
+)
+def test_numbers_that_no_schedule_could_work_with(cls, given, wrong):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=rf"^{cls.__name__}: .*{name} must be .* Write"):
+                cls(optimizer, **{**given, name: value})

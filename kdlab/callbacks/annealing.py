@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from kdlab.methods.arguments import objective_of
 from kdlab.methods.base import Method
+from kdlab.methods.number_checks import check_number
 from kdlab.types import Batch, InputError
 
 Schedule = Literal["linear", "cosine", "exponential"]
@@ -85,13 +86,12 @@ class WeightAnnealing(Callback):
             raise InputError(
                 f"{name}: schedule must be linear, cosine or exponential, but got {schedule!r}. Choose one."
             )
-        if start < 0 or end < 0 or (schedule == "exponential" and min(start, end) <= 0):
-            raise InputError(
-                f"{name}: start and end must be at least 0 (above 0 for an exponential schedule), but got "
-                f"start={start}, end={end}. Raise them."
-            )
-        if epochs is not None and epochs < 1:
-            raise InputError(f"{name}: epochs must be at least 1, but got {epochs}. Raise it.")
+        for argument, value, example in (("start", start, 0.9), ("end", end, 0.1)):
+            if schedule == "exponential":
+                check_number(f"{name}: for an exponential schedule", argument, value, example, above=0)
+            check_number(name, argument, value, example, low=0)
+        if epochs is not None:
+            check_number(name, "epochs", epochs, 10, whole=True, low=1)
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
         self._before = math.nan  # of the setting, until a fit begins
@@ -200,9 +200,7 @@ class TemperatureAnnealing(WeightAnnealing):
     def __init__(
         self, start: float = 8.0, end: float = 1.0, schedule: Schedule = "linear", epochs: int | None = None
     ) -> None:
-        if min(start, end) <= 0:
-            raise InputError(
-                f"TemperatureAnnealing: start and end must be above 0, but got start={start}, end={end}. Raise them."
-            )
+        check_number(type(self).__name__, "start", start, 8.0, above=0)
+        check_number(type(self).__name__, "end", end, 1.0, above=0)
         super().__init__("temperature", start, end, schedule, epochs)
         self.paper = ("jafari2021annealing",)

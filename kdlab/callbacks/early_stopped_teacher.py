@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,11 +14,12 @@ from kdlab.callbacks.peak import Peak
 from kdlab.callbacks.teacher_files import TeacherFiles
 from kdlab.methods.base import Method
 from kdlab.methods.label_kinds import patterns
+from kdlab.methods.number_checks import check_number, check_numbers
 from kdlab.methods.plans import planned_epochs
+from kdlab.methods.schedules import mode_of
 from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
 
-_HIGHER_IS_BETTER = ("accuracy", "f1")
 _FEW_SUBJECTS, _FEW_WINDOWS = 4, 50
 
 
@@ -37,7 +38,7 @@ class EarlyStoppedTeacher(Callback):
     :attr:`checkpoint` names it.
 
     Args:
-        monitor: a logged validation metric; names with ``accuracy`` or ``f1`` are maximised, others minimised.
+        monitor: a logged validation metric.
         patience: validations without improvement before training ends.
         min_delta: the smallest change that is an improvement.
         min_epochs: epochs before this one (counted from 0) cannot be the peak.
@@ -45,9 +46,11 @@ class EarlyStoppedTeacher(Callback):
         epochs: further epochs to snapshot.
         stop: end the training at the peak; ``False`` trains to the last epoch, so that early-stopped (ESKD) and full
             teachers (Full KD) are compared from one run.
+        mode: ``"min"`` or ``"max"``; ``None``: losses are minimised, accuracy and F1 are maximised.
 
     Raises:
-        InputError: for values out of range, or when ``monitor`` is not logged.
+        InputError: for values out of range, a name of a metric that says nothing without a mode, or when ``monitor`` is
+            not logged.
 
     References:
         Cho and Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019, doi:10.1109/ICCV.2019.00489. The
@@ -69,17 +72,18 @@ class EarlyStoppedTeacher(Callback):
         smoothing: int = 3,
         epochs: Sequence[int] = (),
         stop: bool = True,
+        mode: Literal["min", "max"] | None = None,
     ) -> None:
         super().__init__()
-        if patience < 1 or smoothing < 1 or min_delta < 0 or min_epochs < 0 or any(e < 0 for e in epochs):
-            raise InputError(
-                "EarlyStoppedTeacher: arguments must be patience >= 1, smoothing >= 1, min_delta >= 0, min_epochs >= 0 "
-                f"and epochs >= 0, but got patience={patience}, smoothing={smoothing}, min_delta={min_delta}, "
-                f"min_epochs={min_epochs}, epochs={list(epochs)}. Raise what is too small."
-            )
+        who = type(self).__name__
+        check_number(who, "patience", patience, 10, whole=True, low=1)
+        check_number(who, "min_delta", min_delta, 0.0, low=0)
+        check_number(who, "min_epochs", min_epochs, 0, whole=True, low=0)
+        check_number(who, "smoothing", smoothing, 3, whole=True, low=1)
+        check_numbers(who, "epochs", epochs, [10, 20], whole=True)
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
-        self.mode = "max" if any(word in monitor for word in _HIGHER_IS_BETTER) else "min"
+        self.mode = mode_of(monitor, mode, who)
         self._resumed = False
         self._reset()
 

@@ -12,6 +12,7 @@ from torch import nn
 from kdlab.methods.averages import average_of
 from kdlab.methods.base import Method
 from kdlab.methods.dry_run import evaluating
+from kdlab.methods.number_checks import check_number
 from kdlab.methods.plans import has_end, planned_epochs
 from kdlab.methods.windows import lacks, name_of, windows_in
 from kdlab.types import InputError
@@ -48,10 +49,11 @@ class EpochAveraging(WeightAveraging):
 
     def __init__(self, start: float = 0.8, every: int = 1, refresh: bool = True) -> None:
         super().__init__(use_buffers=True)
-        if start < 0 or every < 1 or (start >= 1 and start != int(start)):
+        check_number("EpochAveraging", "start", start, 0.8, low=0)
+        check_number("EpochAveraging", "every", every, 1, whole=True, low=1)
+        if start >= 1 and start != int(start):
             raise InputError(
-                "EpochAveraging: arguments must be an epoch or a share below 1 as start, and every >= 1, but got "
-                f"start={start}, every={every}. Correct them."
+                f"EpochAveraging: start must be an epoch or a share below 1, but got {start}. Write {int(start)}."
             )
         self.start, self.every, self.refresh = start, every, refresh
         self._first = int(start)

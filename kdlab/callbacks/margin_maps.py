@@ -15,6 +15,8 @@ from kdlab.figures.margin_maps import KINDS, Maps, plot_margin_maps
 from kdlab.methods.amd import AMDObjective
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.label_kinds import patterns
+from kdlab.methods.number_checks import check_number
+from kdlab.methods.receiving import only_one
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.types import Batch, InputError, Output
@@ -50,11 +52,9 @@ class MarginMapPictures(Callback):
         taps: list[str] | None = None,
     ) -> None:
         super().__init__()
-        if windows < 1 or (every_n_epochs is not None and every_n_epochs < 1):
-            raise InputError(
-                "MarginMapPictures: windows and every_n_epochs must be at least 1, but got "
-                f"{windows} and {every_n_epochs}. Raise the one below 1."
-            )
+        check_number("MarginMapPictures", "windows", windows, 4, whole=True, low=1)
+        if every_n_epochs is not None:
+            check_number("MarginMapPictures", "every_n_epochs", every_n_epochs, 10, whole=True, low=1)
         self.windows, self.angular, self.every_n_epochs = windows, angular, every_n_epochs
         self.teacher, self.taps = teacher, taps
 
@@ -162,7 +162,7 @@ def _few(trainer: Trainer, method: Distillation, views: set[str], count: int) ->
         chosen = _of_each_class(torch.cat([b.target for b in windows.batches("val", views=[])]), count)
         batches = windows.batches("val", views=sorted(views))
     elif trainer.val_dataloaders:
-        batches = [method.received(next(iter(trainer.val_dataloaders)), "teachers")]
+        batches = [method.received(next(iter(only_one(trainer.val_dataloaders))), "teachers")]
         chosen = _of_each_class(batches[0].target, count)
     else:
         return None

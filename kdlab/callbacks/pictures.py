@@ -15,6 +15,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from kdlab.figures.confusion import plot_confusion
 from kdlab.files import replacing, unused
 from kdlab.methods.base import Method
+from kdlab.methods.number_checks import check_number
+from kdlab.methods.receiving import only_one
 from kdlab.methods.windows import lacks, windows_in
 
 
@@ -41,10 +43,14 @@ class ViewPictures(Callback):
 
     Args:
         per_class: windows per class.
+
+    Raises:
+        InputError: for a number below 1.
     """
 
     def __init__(self, per_class: int = 1) -> None:
         super().__init__()
+        check_number("ViewPictures", "per_class", per_class, 1, whole=True, low=1)
         self.per_class = per_class
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,7 +104,7 @@ class ConfusionMatrixPicture(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the validation matrix of the final weights."""
-        loader = trainer.val_dataloaders
+        loader = only_one(trainer.val_dataloaders)
         if not loader or self._left_out:
             return
         self._start(pl_module)

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdlab.methods.number_checks import check_number
 from kdlab.types import InputError
 
 
@@ -34,8 +35,7 @@ class SmoothedMetric(Callback):
 
     def __init__(self, monitor: str = "val/accuracy", window: int = 3) -> None:
         super().__init__()
-        if window < 1:
-            raise InputError(f"SmoothedMetric: window must be at least 1, but got {window}. Raise it.")
+        check_number("SmoothedMetric", "window", window, 3, whole=True, low=1)
         self.monitor, self.window = monitor, window
         self.recent: list[float] = []
 

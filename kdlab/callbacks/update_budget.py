@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from kdlab.methods.number_checks import check_number
 from kdlab.types import InputError
 
 
@@ -28,8 +29,7 @@ class UpdateBudget(Callback):
 
     def __init__(self, updates: int) -> None:
         super().__init__()
-        if updates < 1:
-            raise InputError(f"UpdateBudget: updates must be at least 1, but got {updates}. Raise it.")
+        check_number("UpdateBudget", "updates", updates, 800, whole=True, low=1)
         self.updates = updates
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -37,6 +37,7 @@ from kdlab.fields import Setting, setting
 from kdlab.labelled import Labelled
 from kdlab.methods.averages import measured_weights
 from kdlab.methods.made import Distilled
+from kdlab.methods.number_checks import check_number
 from kdlab.methods.plans import planned_epochs
 from kdlab.methods.teacher import Teacher
 from kdlab.nets.base import Backbone
@@ -126,9 +127,9 @@ class AnnealingKD(Distilled, objective=AnnealingKDObjective, fixed={"kd_weight":
         t_max: int = 10,
         **kwargs: Any,
     ) -> None:
-        for name, value in (("t_max", t_max), ("regression_epochs", regression_epochs)):
-            if value is not None and value < 1:
-                raise InputError(f"AnnealingKD: {name} must be at least 1, but got {value}.")
+        check_number("AnnealingKD", "t_max", t_max, 10, whole=True, low=1)
+        if regression_epochs is not None:
+            check_number("AnnealingKD", "regression_epochs", regression_epochs, 20, whole=True, low=1)
         super().__init__(student, teachers, **kwargs)
         self.objective.set("factor", 1 / t_max)
         self.regression_epochs, self.t_max = regression_epochs, t_max

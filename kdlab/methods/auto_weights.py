@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdlab import distributed
 from kdlab.methods.preparation import Preparation
+from kdlab.methods.receiving import batches_in, is_read_once, unmoved
 from kdlab.objective import Objective
 from kdlab.types import Batch, InputError, Output
 
@@ -45,7 +47,7 @@ def measure_weights(
         terms_of: the terms of a batch, from the output of the net for it.
 
     Raises:
-        InputError: if there is no such term, or it or the reference is 0.
+        InputError: if there is no such term, or it or the reference is 0, or the loader can be read once only.
     """
     if not objective.open_weights:
         return
@@ -54,11 +56,17 @@ def measure_weights(
         objective.set(name, 1.0)
     trainer, totals = method.trainer, dict[str, float]()
     loader: Any = trainer.train_dataloader
-    with _as_it_was(method.net, objective), torch.no_grad():
-        for batch in itertools.islice(loader, BATCHES):
-            moved = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+    if is_read_once(loader):
+        raise InputError(
+            f"{who}: {names[0]} must be a number where the training loader can be read once only "
+            f"({type(loader).__name__}), because it is measured on the first batches, but got 'auto'. Write a number, "
+            "or give a DataLoader."
+        )
+    with _as_it_was(method.net, objective), unmoved(loader), torch.no_grad():
+        for given in itertools.islice(batches_in(loader), BATCHES):
+            batch = method.received(given, "train")
             with trainer.precision_plugin.forward_context():
-                terms = terms_of(moved, method.net(moved.views[method.view]))
+                terms = terms_of(batch, method.net(batch.views[method.view]))
             for term, value in terms.items():
                 totals[term] = totals.get(term, 0.0) + float(value)
     for term in sorted(totals):
@@ -104,7 +112,7 @@ def _as_it_was(net: nn.Module, objective: Objective) -> Iterator[None]:
         if isinstance(part, _BatchNorm):
             part.train()
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with isolate_rng(include_cuda=False), torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
         for part, training in modes:

@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from kdlab.fingerprint import check_use
-from kdlab.instances import check_callable, check_path
 from kdlab.methods.arguments import objective_arguments, objective_of
 from kdlab.methods.auto_weights import described_auto, measure_weights, restore_auto, warn_of_dominance
 from kdlab.methods.averages import before_validation, check_current, follow, keep_average
 from kdlab.methods.checkpoints import KEY, description
 from kdlab.methods.class_weights import check_label_term, described_weights, restore_weights, use_many_labels
+from kdlab.methods.constructor import check_given, check_optimizer
 from kdlab.methods.dry_run import put_adapters_back
 from kdlab.methods.epoch_means import EpochMeans
 from kdlab.methods.evaluated import log_once
@@ -91,29 +91,24 @@ class Method(Preparation):
         super().__init__()
         who, start = type(self).__name__, self.init_argument
         net = as_backbone(net, who, num_classes)
-        if init is not None:
-            check_path(f"{who}: {start}", init, f'for example {start}="runs/scratch"')
-        example = "for example optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05)"
-        check_callable(f"{who}: optimizer", optimizer, example)
-        example = "for example scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)"
-        check_callable(f"{who}: scheduler", scheduler, example)
-        if memory_format not in (None, "channels_last", "contiguous"):
-            raise InputError(
-                f"{type(self).__name__}: memory_format must be 'channels_last', 'contiguous' or None, but got "
-                f"{memory_format!r}. Choose one of them."
-            )
+        check_given(
+            who,
+            start,
+            view=view,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            init=init,
+            compile=compile,
+            memory_format=memory_format,
+            scheduler_interval=scheduler_interval,
+        )
         self.net, self.view, self.init = net, view, init
         self._backend = "inductor" if compile is True else compile or ""
         if memory_format is not None:
             net.memory_format = memory_format
-        if scheduler_interval not in (None, "epoch", "step"):
-            raise InputError(
-                f"{type(self).__name__}: scheduler_interval must be 'epoch', 'step' or None, but got "
-                f"{scheduler_interval!r}. Choose one of them."
-            )
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.scheduler_interval = scheduler_interval
-        self.init_lr = checked_init_lr(init_lr, init, type(self).__name__, self.init_argument)
+        self.init_lr = checked_init_lr(init_lr, init, who, start)
         #: in place of the learning rate of the optimiser; Lightning's `LearningRateFinder` and ``Tuner`` set it
         self.lr: float | None = None
         #: how the weights were trained, as far as it is known; `EarlyStoppedTeacher` writes into it
@@ -129,6 +124,7 @@ class Method(Preparation):
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
         self._random = self._size = None
+        self._told_of_optimizer = False  # that it does not hold all parameters
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy with the same makers of optimiser and schedule: those of a config hold the parser, and its trainer."""
@@ -313,7 +309,9 @@ class Method(Preparation):
     # ------------------------------------------------------------------ optimiser and checkpoints
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser over all trained parameters (teachers are frozen) and the schedule."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        optimizer = self.make_optimizer(list(trained.values()))
+        self._told_of_optimizer = check_optimizer(type(self).__name__, optimizer, trained, self._told_of_optimizer)
         if (rate := self.init_lr if self.lr is None else self.lr) is not None:
             if len(own := sorted({float(group["lr"]) for group in optimizer.param_groups})) > 1:
                 name = f"{type(self).__name__}: {'init_lr' if self.lr is None else 'lr'}"

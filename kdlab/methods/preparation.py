@@ -75,6 +75,12 @@ class Preparation(Receiving):
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
         datamodule, self._random = datamodule_in(self.trainer), None
+        if stage == "fit" and self._compiler_ctx is not None:
+            rank_zero_warn(
+                f"{type(self).__name__}: torch.compile of a method compiles all that its steps do, checks and logs "
+                "included, piece by piece, which may take minutes. Give the method itself to the trainer, and compile "
+                "its net: write compile=True, or the name of a backend."
+            )
         at_exception(self.trainer.strategy, partial(self._end, stage))
         self.receive_from(datamodule, stage)
         if stage == "fit" and (objective := objective_of(self)) is not None:

@@ -172,9 +172,9 @@ class Receiving(LightningModule):
             loader = _loader_of(self._trainer, "train")
         else:  # before the fit, as on the command line
             loader = None if datamodule is None else datamodule.train_dataloader()
-        if loader is None or _once(loader):
+        if loader is None or is_read_once(loader):
             return None
-        with isolate_rng(include_cuda=False), _unmoved(loader):
+        with isolate_rng(include_cuda=False), unmoved(loader):
             given = next(batches_in(loader), None)
             if given is None:
                 who = type(self).__name__
@@ -197,7 +197,7 @@ class Receiving(LightningModule):
             InputError: for a loader that can be read once only.
         """
         loader: Any = self.trainer.train_dataloader
-        if _once(loader):
+        if is_read_once(loader):
             raise InputError(
                 f"{type(self).__name__}: the training loader must be readable more than once, because the net's "
                 f"standardisation is one pass over it, but got a {type(loader).__name__}. Give a DataLoader, or fill "
@@ -257,6 +257,12 @@ def _loader_of(trainer: Any, stage: str) -> Any:
     return source.dataloader() if source.instance is not None and source.is_defined() else None
 
 
+def only_one(loaders: Any) -> Any:
+    """The loader of a list, tuple or mapping of one, as Lightning takes it to evaluate on; any other as it is."""
+    one = isinstance(loaders, list | tuple | dict) and len(loaders) == 1
+    return next(iter(loaders.values() if isinstance(loaders, dict) else loaders)) if one else loaders
+
+
 def batches_in(loader: Any) -> Iterator[Any]:
     """The batches of a loader or of several, as Lightning's training loop gets them."""
     combined = loader if isinstance(loader, CombinedLoader) else CombinedLoader(loader, "max_size_cycle")
@@ -264,7 +270,7 @@ def batches_in(loader: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _unmoved(loader: Any) -> Iterator[None]:
+def unmoved(loader: Any) -> Iterator[None]:
     """Restore the random generator of a loader that has one of its own."""
     own: Any = loader.generator if isinstance(loader, DataLoader) else None
     state = None if own is None else own.get_state()
@@ -275,7 +281,7 @@ def _unmoved(loader: Any) -> Iterator[None]:
             own.set_state(state)
 
 
-def _once(loader: Any) -> bool:
+def is_read_once(loader: Any) -> bool:
     """Whether it can be read once only."""
     data: Mapping[str, Any] = loader.__dict__ if isinstance(loader, DataLoader) else {}
     return isinstance(loader, Iterator) or isinstance(data.get("dataset"), Iterator)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from kdlab.methods.number_checks import check_number, check_numbers
 from kdlab.methods.plans import Interval, Plan, plan_here, planned
 from kdlab.types import InputError
 
@@ -57,16 +58,22 @@ def checked_init_lr(value: float | None, init: Any, who: str, argument: str) -> 
     return float(value)
 
 
+#: last words of a metric -> its mode, and words beside them with which it may be the other one (``error_of_f1``)
+_MODES = {"loss": "min", "accuracy": "max", "f1": "max"}
+_UNCLEAR = {"error", "loss", "gap", "drop", "std", "variance", "of", "difference", "diff", "minus", "neg", "negative"}
+
+
 def mode_of(monitor: str, mode: str | None, who: str) -> str:
     """Whether a metric is minimised or maximised.
 
     Args:
         monitor: a logged name.
-        mode: ``"min"``, ``"max"`` or None: losses are minimised, accuracy and F1 are maximised.
+        mode: ``"min"``, ``"max"`` or None: losses are minimised, accuracy and F1 are maximised, also as one of several
+            words (``macro_f1``, ``loss_smoothed``).
         who: whose setting it is, for messages.
 
     Raises:
-        InputError: for another mode, or none and a name that says nothing.
+        InputError: for what is no name, another mode, or none and a name that says nothing.
 
     Example:
         >>> mode_of("val/loss", None, "best"), mode_of("val/f1", None, "best"), mode_of("val/f1", "min", "best")
@@ -74,8 +81,12 @@ def mode_of(monitor: str, mode: str | None, who: str) -> str:
     """
     if mode in ("min", "max"):
         return mode
-    name = monitor.rpartition("/")[2]
-    known = "min" if name.endswith("loss") else "max" if name.endswith(("accuracy", "f1")) else None
+    if not isinstance(monitor, str):
+        raise InputError(
+            f"{who}: monitor must be the name of a logged metric, but got {monitor!r}. Write one, such as 'val/loss'."
+        )
+    *others, last = monitor.rpartition("/")[2].removesuffix("_smoothed").split("_")
+    known = None if _UNCLEAR & set(others) else _MODES.get(last)
     if mode is not None or known is None:
         raise InputError(
             f"{who}: mode must be min or max for the monitor {monitor!r}, but got {mode!r}. Set mode: max where more "
@@ -87,8 +98,7 @@ def mode_of(monitor: str, mode: str | None, who: str) -> str:
 def _length(schedule: type[Schedule], argument: str, given: int | None) -> int:
     """How often a schedule will be stepped: as given, or as planned."""
     if given is not None:
-        if given < 1:
-            raise InputError(f"{schedule.__name__}: {argument} must be at least 1, but got {given}.")
+        check_number(schedule.__name__, argument, given, 1000, whole=True, low=1)
         return given
     plan = plan_here()
     length = plan.length(schedule.interval) if plan is not None else None
@@ -148,6 +158,13 @@ class OneCycleLR(lr_scheduler.OneCycleLR, Schedule):
         three_phase: bool = False,
         last_epoch: int = -1,
     ) -> None:
+        who = type(self).__name__
+        rates: Any = max_lr
+        for rate in rates if isinstance(rates, list | tuple) else [rates]:  # torch takes one for each group
+            check_number(who, "max_lr", rate, 0.1, above=0)
+        check_number(who, "pct_start", pct_start, 0.3, low=0, high=1)
+        check_number(who, "div_factor", div_factor, 25.0, above=0)
+        check_number(who, "final_div_factor", final_div_factor, 1e4, above=0)
         super().__init__(
             optimizer,
             max_lr,
@@ -207,6 +224,11 @@ class LinearWarmupCosine(Schedule):
         last_epoch: int = -1,
     ) -> None:
         self.total_steps = _length(type(self), "total_steps", total_steps)
+        shares = {"warmup": (warmup, 0.1), "start_factor": (start_factor, 0.01), "end_factor": (end_factor, 0.0)}
+        for name, (share, example) in shares.items():
+            check_number("LinearWarmupCosine", name, share, example, low=-math.inf)
+        if warmup_steps is not None:
+            check_number("LinearWarmupCosine", "warmup_steps", warmup_steps, 100, whole=True, low=0)
         if not (0 <= warmup < 1 and 0 < start_factor <= 1 and 0 <= end_factor <= 1):
             raise InputError(
                 "LinearWarmupCosine: arguments must be 0 <= warmup < 1, 0 < start_factor <= 1 and 0 <= end_factor <= 1,"
@@ -255,6 +277,7 @@ class SequentialLR(lr_scheduler.SequentialLR, Schedule):
         milestones: list[int],
         last_epoch: int = -1,
     ) -> None:
+        check_numbers("SequentialLR", "milestones", milestones, [10], whole=True, low=-math.inf)
         bounds = [0, *milestones]
         if len(bounds) != len(schedulers) or any(a >= b for a, b in pairwise(bounds)):
             raise InputError(
@@ -304,6 +327,14 @@ class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau, Schedule):
         eps: float = 1e-8,
     ) -> None:
         found: Any = mode_of(monitor, mode, "ReduceLROnPlateau")
+        check_number("ReduceLROnPlateau", "factor", factor, 0.1, above=0, high=1)
+        check_number("ReduceLROnPlateau", "patience", patience, 10, whole=True, low=0)
+        check_number("ReduceLROnPlateau", "threshold", threshold, 1e-4, low=0)
+        check_number("ReduceLROnPlateau", "cooldown", cooldown, 0, whole=True, low=0)
+        rates: Any = min_lr
+        for rate in rates if isinstance(rates, list | tuple) else [rates]:  # torch takes one for each group
+            check_number("ReduceLROnPlateau", "min_lr", rate, 0.0, low=0)
+        check_number("ReduceLROnPlateau", "eps", eps, 1e-8, low=0)
         super().__init__(optimizer, found, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
         self.monitor = monitor
 
@@ -333,6 +364,8 @@ class PiecewiseLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], factors: Sequence[float], last_epoch: int = -1
     ) -> None:
+        check_numbers("PiecewiseLR", "milestones", milestones, [10, 20], whole=True)
+        check_numbers("PiecewiseLR", "factors", factors, [0.2, 0.02])
         if len(milestones) != len(factors) or list(milestones) != sorted(set(milestones)):
             raise InputError(
                 f"PiecewiseLR: milestones must increase and have one factor each, but got milestones={milestones!r}, "

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from lightning.pytorch.callbacks import WeightAveraging
 
+from kdlab.methods.number_checks import check_number
 from kdlab.methods.schedules import mode_of
 from kdlab.types import InputError
 
@@ -65,6 +66,8 @@ class Rule:
                 f"selection: smoothed must have a monitor that is measured on validation windows, but got "
                 f"{self.monitor!r}. Monitor val/accuracy or val/loss."
             )
+        if self.selection == "smoothed":
+            check_number("selection", "smoothing", self.smoothing, 3, whole=True, low=1)
         if self.selection == "smoothed" and self.smoothing < 2:
             raise InputError(
                 f"smoothing: must be at least 2 validations, but got {self.smoothing}. For 1 write selection: best."

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from kdlab.fingerprint import check_teacher_split, spelt
-from kdlab.instances import check_path
+from kdlab.instances import check_name, check_path
 from kdlab.methods.checkpoints import (
     description,
     find_checkpoint,
@@ -103,6 +103,7 @@ class Teacher(nn.Module):
             )
         if units not in ("scaled", "physical"):
             raise InputError(f"Teacher: units must be 'scaled' or 'physical', but got {units!r}. Choose one of them.")
+        check_name("Teacher: view", view, 'for example Teacher(..., view="raw")')
         if checkpoint is None and net is None:
             raise InputError(
                 "Teacher: checkpoint must be a file or run folder where there is no net, but got neither. Set "

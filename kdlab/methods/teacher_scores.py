@@ -14,7 +14,7 @@ from kdlab import distributed
 from kdlab.methods.input_sizes import InputSize, size_to_compare
 from kdlab.methods.kept_outputs import output_of
 from kdlab.methods.label_kinds import is_right, patterns
-from kdlab.methods.receiving import Receiving
+from kdlab.methods.receiving import Receiving, only_one
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.windows import lacks, windows_in
 from kdlab.nets.base import Backbone
@@ -44,7 +44,7 @@ def validation_scores(module: Receiving, teachers: Mapping[str, Teacher]) -> dic
         teachers: loaded teachers by name.
     """
     trainer, windows = module.trainer, windows_in(module.trainer)
-    loader: Any = trainer.val_dataloaders  # leaves out the views that only teachers read, where it can
+    loader: Any = only_one(trainer.val_dataloaders)  # leaves out the views that only teachers read, where it can
     if not lacks(windows, "ordered_loader"):
         loader = windows.ordered_loader("val", sorted({view for t in teachers.values() for view in t.views}))
     right = torch.zeros(2 * len(teachers) + 1, device=module.device)  # and windows with outputs that are not finite

@@ -33,6 +33,7 @@ from kdlab import functional
 from kdlab.fields import Setting, argument, setting
 from kdlab.labelled import Labelled
 from kdlab.methods.made import Distilled, TeacherFree
+from kdlab.methods.number_checks import check_number
 from kdlab.objectives import Reduction, SoftTargets
 from kdlab.types import InputError, Output
 
@@ -109,7 +110,8 @@ class TFKDSelfObjective(SoftTargets):
 
 def _between(who: str, value: float) -> float:
     """Check a probability that is neither 0 nor 1."""
-    if not 0 < value < 1:
+    check_number(who, "correct", value, 0.9, above=0, high=1)
+    if value == 1:
         raise InputError(f"{who}: correct must be above 0 and below 1, but got {value!r}.")
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -34,6 +35,7 @@ from kdlab.data.recordings.layout import (
     subject_pattern,
 )
 from kdlab.data.recordings.predicted import Predicted, PredictRoot, predicted
+from kdlab.data.recordings.rates import stored_at_one_setting
 from kdlab.data.recordings.raw import is_raw
 from kdlab.data.recordings.reading import Reading
 from kdlab.data.recordings.sensor_checks import check_device_files, check_partners, check_sensors
@@ -346,10 +348,11 @@ class RecordingDataModule(WindowDataModule):
         recordings, spans = self._recordings()
         remove_leftovers(self.cache_dir)
         shown = tqdm(recordings, desc="reading recordings", leave=False, disable=None)  # None: only on a terminal
-        return recordings, [
-            store(recording.file, self.reading, self.cache_dir, one, self._joint(recording))
+        reads = (
+            partial(store, recording.file, self.reading, self.cache_dir, one, self._joint(recording))
             for recording, one in zip(shown, spans, strict=True)
-        ]
+        )
+        return recordings, stored_at_one_setting(reads) if self.sensors is None else [read() for read in reads]
 
     def _joint(self, recording: Recording) -> Joint | None:
         return None if recording.files is None or self.sensors is None else Joint(self.sensors, recording.files)

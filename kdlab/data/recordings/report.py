@@ -16,6 +16,15 @@ WARN, FAIL, UNLIKELY = 1.05, 2.0, 20.0  # factors between rates: a warning; erro
 CHANGES = 1.15  # factor between the rate of the first samples and that of all: a warning
 
 
+class RateError(InputError):
+    """The rate of a recording does not fit the settings."""
+
+    #: that was found, hertz
+    rate: float
+    #: the message without what to write
+    reason: str
+
+
 @dataclass
 class TimeReport:
     """Counts of one recording, complete when :func:`~kdlab.data.recordings.grid.regular` has read its last row.
@@ -169,7 +178,7 @@ def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, 
         Warnings: more than 5 % from ``recorded_at``.
 
     Raises:
-        InputError: a factor of 2 from ``recorded_at``, or, where that is not declared, of 20 from the common rate.
+        RateError: a factor of 2 from ``recorded_at``, or, where that is not declared, of 20 from the common rate.
 
     >>> check_rate(52.6, 50.0, 50.0, "s", "a.csv")
     ['a.csv: 52.6 Hz were found, 5.2 % above recorded_at=50; set recorded_at: 52.6 if that is the rate']
@@ -186,10 +195,13 @@ def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, 
             else ""
         )
         own = f"set recorded_at: {found:.4g} if that is the rate of the recording"
-        raise InputError(
+        reason = (
             f"{name}: the rate of the time stamps (time_unit: {unit}) must be within a factor of {most:g} of "
-            f"{name_of}={expected:g} Hz, but got {found:.4g} Hz. {f'{wrong}, or {own}' if wrong else own.capitalize()}."
+            f"{name_of}={expected:g} Hz, but got {found:.4g} Hz."
         )
+        error = RateError(f"{reason} {f'{wrong}, or {own}' if wrong else own.capitalize()}.")
+        error.rate, error.reason = found, reason
+        raise error
     if recorded_at is not None and factor > WARN:
         share = 100 * (found / expected - 1)
         return [

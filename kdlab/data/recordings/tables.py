@@ -212,6 +212,10 @@ def _blame(rows: Rows, form: Csv, width: int, numbers: Sequence[int], columns: _
     remedy = 'set csv: {decimal: ","}' if re.fullmatch(r"[-+]?\d+,\d+", cell) else ""
     if column == columns.time and looks_like_a_date(cell):
         remedy = "set time_unit: iso, or the format of the dates"
+    elif "." in cell and "," in cell:
+        remedy = "write numbers without a separator of thousands"
+    elif form.decimal == "," and re.fullmatch(r"[-+]?\d*\.\d+(e[-+]?\d+)?", cell, re.IGNORECASE):
+        remedy = 'csv: {decimal: ","} is for all columns, but this number has a point; leave it out, or write all alike'
     remedy = remedy or "a word for missing values is declared with csv: {missing: [...]}"
     raise InputError(
         f"{name}, line {rows.line_of(row)}: expected a number in column {column + 1} ({columns.names[column]}), got "
