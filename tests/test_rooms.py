@@ -66,7 +66,7 @@ MAY_IMPORT = {
     },
     "cache": {"types", "objective", "sizes"},
     "figures": {"types"},
-    "callbacks": {"types", "functional", "figures", "methods"},
+    "callbacks": {"types", "functional", "figures", "methods", "nets"},
     "evaluate": {
         "quiet",
         "types",
@@ -82,7 +82,7 @@ MAY_IMPORT = {
     "export": {"types", "views", "data", "nets", "methods", "evaluate", "fingerprint", "citations"},
     "stream": {"types", "views", "data", "nets", "methods", "evaluate"},
     "loading": {"instances", "types", "views", "data", "nets", "methods", "evaluate", "export", "stream"},
-    "pretrained": {"types", "data", "nets", "methods", "export", "stream", "loading"},
+    "pretrained": {"types", "data", "fingerprint", "nets", "methods", "export", "stream", "loading"},
     "new": {"types", "another_size", "quiet", "data", "study", "schema"},
     # the files of the command line, which no room above imports
     "citations": {"types"},

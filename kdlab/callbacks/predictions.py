@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import nn
 
 from kdlab.files import cell, replacing, unused
 from kdlab.functional import labelled_rows
+from kdlab.methods.base import Method
 from kdlab.methods.windows import windows_in, windows_of
 from kdlab.nets.alone import is_batch_relational, warning_of_batches
 
@@ -69,9 +69,8 @@ class PredictionWriter(Callback):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_predictions(path, rows, windows_in(trainer))
             rank_zero_info(f"predictions -> {path}")
-            net = getattr(pl_module, "net", None)
-            if isinstance(net, nn.Module) and is_batch_relational(net):
-                rank_zero_warn(f"predictions: {warning_of_batches(type(net).__name__)}")
+            if isinstance(pl_module, Method) and is_batch_relational(pl_module.net):
+                rank_zero_warn(f"predictions: {warning_of_batches(type(pl_module.net).__name__)}")
         trainer.strategy.barrier("predictions.csv")
 
 

@@ -17,10 +17,10 @@ from kdlab.study.configs import get_value
 
 KEYS = ("selection", "monitor", "mode")
 NOTE = "rule.json"  # in the folder of a study that keeps the earlier rule
-#: callbacks that end a fit by a metric -> what they monitor, and in which direction, where the config does not say
-_ENDS: dict[str, tuple[str | None, Callable[[str], str]]] = {
-    "EarlyStopping": (None, lambda monitor: "min"),
-    "EarlyStoppedTeacher": ("val/loss", lambda monitor: EarlyStoppedTeacher(monitor).mode),
+#: callbacks that end a fit by a metric -> what they monitor, and in which direction
+_ENDS: dict[str, tuple[str | None, Callable[[str, Any], str]]] = {
+    "EarlyStopping": (None, lambda monitor, mode: mode or "min"),
+    "EarlyStoppedTeacher": ("val/loss", lambda monitor, mode: EarlyStoppedTeacher(monitor, mode=mode).mode),
 }
 _NAMED = re.compile(r"^(?:selection|monitor|mode): +(?!null\b|~)\S", re.MULTILINE)
 
@@ -47,7 +47,7 @@ def rule_of_job(config: Mapping[str, Any], earlier: bool) -> dict[str, str]:
             usual, direction = _ENDS[name]
             monitor = given.get("monitor", usual)
             if isinstance(monitor, str) and monitor.startswith("val/"):
-                return _best(monitor, str(given.get("mode", direction(monitor))))
+                return _best(monitor, direction(monitor, given.get("mode")))
     return {"selection": USUAL}
 
 
