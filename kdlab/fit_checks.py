@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import BackboneFinetuning
 
 from kdlab.callbacks import EpochAveraging, MarginMapPictures, OpenSetScore, WeightAnnealing
 from kdlab.callbacks.annealing import check_settings_once
+from kdlab.data.base import WindowDataModule
+from kdlab.data.loaders import check_step, in_mid_epoch
 from kdlab.files import one_line
 from kdlab.methods.averages import check_averages
 from kdlab.methods.base import Method
@@ -126,6 +128,23 @@ def check_resume(path: str, checkpoint: Mapping[str, Any], model: Method, epochs
             f"ckpt_path: {path!r} is from epoch {checkpoint['epoch']}, beyond max_epochs={epochs}. Raise "
             "--trainer.max_epochs."
         )
+
+
+def check_resumed_step(path: str, checkpoint: Mapping[str, Any], datamodule: LightningDataModule, many: int) -> None:
+    """A fit that resumes in the middle of an epoch reads as many windows per step as before.
+
+    Args:
+        path: the checkpoint, for messages.
+        checkpoint: as read.
+        datamodule: of the fit.
+        many: its processes.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    if isinstance(datamodule, WindowDataModule) and in_mid_epoch(checkpoint):
+        state = checkpoint.get(type(datamodule).__qualname__) or {}
+        check_step(state.get("step_windows"), datamodule.batch_size * many, repr(path))
 
 
 def _check_schedule(path: str, checkpoint: Mapping[str, Any], made: Any) -> None:

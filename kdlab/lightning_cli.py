@@ -24,7 +24,7 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.default_rule import rule_in, rule_of
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
-from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume
+from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume, check_resumed_step
 from kdlab.hyperparameters import Instantiator
 from kdlab.methods.averages import check_current
 from kdlab.methods.base import Method
@@ -316,6 +316,7 @@ class KdlabCLI(LightningCLI):
                 check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, here, stage)
             if stage == "fit":
                 best_in(checkpoint)
+                check_resumed_step(path, checkpoint, self.datamodule, self.trainer.world_size)
                 with planned(plan_of(self.trainer, self.datamodule)):
                     check_resume(path, checkpoint, self.model, self.trainer.max_epochs)
                 check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]

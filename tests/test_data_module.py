@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -409,6 +410,36 @@ def test_resumed_by_steps_equals_uninterrupted(stop, tmp_path):
     assert resumed.seen == model.seen[-len(resumed.seen) :]
     assert len(resumed.seen) == 14 - stop
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_another_batch_size_resumes_at_the_end_of_an_epoch_only(size, tmp_path):
+    """In the middle of an epoch, so many batches of another size would be other windows than those trained on."""
+
+    def resumed(path):
+        model, data = Plain(), BasicMotions(batch_size=size)
+        trainer(tmp_path, max_epochs=2).fit(model, datamodule=data, ckpt_path=path, weights_only=True)
+        return [i for epoch, windows in model.seen if epoch == 1 for i in windows]
+
+    run, model = fit(tmp_path, max_steps=6)
+    run.save_checkpoint(tmp_path / "middle.ckpt")
+    with pytest.raises(InputError, match=rf"batch_size x devices must be 8 windows per step.* but got {size}\. Resume"):
+        resumed(tmp_path / "middle.ckpt")
+    checkpoint = torch.load(tmp_path / "middle.ckpt")
+    del checkpoint["BasicMotions"]["step_windows"]
+    torch.save(checkpoint, tmp_path / "earlier.ckpt")
+    assert len(resumed(tmp_path / "earlier.ckpt")) == 32 - 2 * size  # of a version that did not note it
+    run, model = fit(tmp_path, max_epochs=1)
+    run.save_checkpoint(tmp_path / "end.ckpt")
+    assert sorted(resumed(tmp_path / "end.ckpt")) == sorted(i for _, windows in model.seen for i in windows)
+
+
+def test_batches_of_several_processes_are_one_step(tmp_path):
+    """Eight windows of one process are four of each of two, in the same order."""
+    data = BasicMotions(batch_size=4)
+    data.setup()
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0)
+    assert data.state_dict()["step_windows"] == BasicMotions(batch_size=8).step_windows == 8
 
 
 def test_seed_is_restored_and_another_split_refused(tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import shutil
+import struct
+import zlib
 
 import lightning.pytorch as pl
 import numpy as np
@@ -344,6 +346,33 @@ def test_wrong_number_of_bytes_is_refused(layouts, tmp_path):
 def save(file, shape=(32, 32, 3), dtype=np.uint8):
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros(shape, dtype)).save(file)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_only_eight_bits_per_channel(kind, channels, depth):
+    """Pillow reads 16 bits of several channels as 8."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    row = bytes([0] + [7] * (4 * channels * depth // 8))
+    png = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, depth, kind, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(4 * row))
+    png = b"\x89PNG\r\n\x1a\n" + png + chunk(b"IEND", b"")
+    if depth == 8:
+        assert decode(png, "a.png").getpixel((3, 3)) == (7, 7, 7)
+        return
+    with pytest.raises(InputError, match=r"a.png: expected 8 bits per channel, got an image of mode"):
+        decode(png, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("BMP", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGBA"), ("PNG", "P"), ("PNG", "1")]
+)
+def test_other_files_of_eight_bits_are_read(name, mode):
+    out = io.BytesIO()
+    Image.new(mode, (160, 320)).save(out, name)
+    assert decode(out.getvalue(), "a").size == (160, 320)
 
 
 CINIC_DAMAGE = {

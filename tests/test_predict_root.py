@@ -15,6 +15,7 @@ from kdlab import cli
 from kdlab.callbacks.predictions import write_predictions
 from kdlab.data import PredictRoot, RecordingDataModule
 from kdlab.data.recordings.moments import written
+from kdlab.data.recordings.predicted import _reading
 from kdlab.types import InputError
 from tests.device_files import cwa_by_hand
 
@@ -184,6 +185,87 @@ def test_what_is_other_is_declared(tmp_path):
         module(tmp_path, {"folder": "x"})
     with pytest.raises(InputError, match="step must be at least 1"):
         PredictRoot("x", step=0)
+
+
+@pytest.mark.parametrize(("more", "count"), [({}, 16), ({"recorded_at": 50}, 32)])
+def test_recordings_without_times_have_the_rate_that_training_declares(tmp_path, caplog, more, count):
+    """The same file has the same windows as recording to predict and in training, unless another rate is declared."""
+    caplog.set_level("INFO", logger="lightning.pytorch")
+    for person in "ABCDEF":
+        (tmp_path / "arrays" / person).mkdir(parents=True)
+        x = np.sin(2 * np.pi * 5 * np.arange(1600) / 100 + ord(person))[:, None]
+        np.savez(tmp_path / "arrays" / person / "a.npz", x=x, y=np.repeat(["sit", "walk"], 800))
+    settings = {"channels": ["x"], "window": 50, "sampling_rate": 50, "recorded_at": 100, "subject": {"folder": 0}}
+    data = RecordingDataModule(
+        tmp_path / "arrays", cache_dir=tmp_path / "kept", test_subjects=["A"], **settings,
+        predict_root={"root": str(tmp_path / "arrays" / "A"), **more},
+    )  # fmt: skip
+    data.setup()
+    predicted = data._predicted.windows[:]
+    assert len(predicted) == count
+    assert ("1600 samples at 100 Hz (declared by the training data)" in caplog.text) == (not more)
+    if not more:
+        test = data.data.windows["raw"][data._ready.split.rows["test"]]
+        assert np.array_equal(predicted, test)
+
+
+def test_the_rate_of_recordings_with_times_is_found_whatever_training_declares(tmp_path):
+    """Another device at a tenth of the rate: `recorded_at` of training is no check on it, one of its own is."""
+    folder = field(tmp_path, [f"{1700000000 + k / 10:.2f},0,0,1" for k in range(100)])
+    data = module(tmp_path, folder, recorded_at=50)
+    data.setup("predict")
+    assert len(data._predicted.windows) == 9
+    with pytest.raises(InputError, match=r"factor of 2 of recorded_at=50 Hz, but got 10 Hz.*in predict_root: \{root"):
+        module(tmp_path, {"root": str(folder), "recorded_at": 50}, recorded_at=50).setup("predict")
+
+
+@pytest.mark.parametrize("kind", [".csv", ".npz"])
+@pytest.mark.parametrize("there", [(), ("user",), ("user", "day")])
+def test_columns_of_person_and_session_are_read_where_they_are(tmp_path, kind, there):
+    words = {
+        "user": np.repeat(["u7", "u8"], 100),
+        "day": np.repeat(["am", "pm"], 100),
+        "label": np.repeat([*"abab"], 50),
+    }
+    (tmp_path / "all").mkdir()
+    (tmp_path / "new").mkdir()
+
+    def write(file, names, who=""):
+        time, x = np.arange(200) / 50, np.sin(np.arange(200))
+        columns = {name: np.char.add(words[name], who) if name == "user" else words[name] for name in names}
+        if kind == ".npz":
+            columns = {"y" if name == "label" else name: values for name, values in columns.items()}
+            np.savez(file, x=x[:, None], t=time, **columns)
+            return
+        rows = [",".join(map(str, row)) for row in zip(time, x, *columns.values(), strict=True)]
+        file.write_text("\n".join([",".join(["t", "x", *names]), *rows]) + "\n")
+
+    for k in range(3):
+        write(tmp_path / f"all/{k}{kind}", ("user", "day", "label"), str(k))
+    write(tmp_path / f"new/P9{kind}", there)
+    data = RecordingDataModule(
+        tmp_path / "all", channels=["x"], window=50, sampling_rate=50, time="t" if kind == ".csv" else None,
+        subject={"column": "user"}, session={"column": "day"}, cache_dir=tmp_path / "kept",
+        predict_root=tmp_path / "new",
+    )  # fmt: skip
+    data.setup("predict")
+    names = {name for name, _, _ in data.moments_of(range(len(data._predicted.windows)))}
+    assert names == {0: {"P9"}, 1: {"P9/u7", "P9/u8"}, 2: {"u7/am", "u8/pm"}}[len(there)]
+
+
+def test_the_line_for_a_time_column_of_another_name(tmp_path):
+    folder = field(tmp_path, [f"{k / 50:.2f},0,0,1" for k in range(200)], head="stamp,x,y,z")
+    with pytest.raises(InputError, match=r"one column 'time'.*predict_root: \{root: ..., time: <column>\}"):
+        module(tmp_path, folder).setup("predict")
+    module(tmp_path, {"root": str(folder), "time": "stamp"}).setup("predict")
+
+
+def test_a_form_of_ones_own_keeps_that_of_the_device(tmp_path):
+    """``csv`` of recordings to predict, whose device is that of training, replaces single settings of its form."""
+    given = PredictRoot("x", csv={"delimiter": ";"})
+    reading = RecordingDataModule("x", device="actigraph", **SETTINGS).reading
+    form = _reading(given, reading).csv
+    assert (form.skip, form.delimiter) == (10, ";")
 
 
 def test_hashed_names(tmp_path, monkeypatch):

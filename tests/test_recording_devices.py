@@ -93,6 +93,25 @@ def test_actigraph_rate_is_held_against_what_is_declared(tmp_path, devices):
         read(root, device="actigraph", channels=["axis1"], sampling_rate=1 / 15, recorded_at=1.0)
 
 
+@pytest.mark.parametrize(("name", "epoch"), [("ActiGraph13.csv", "15"), ("ActiGraph13_timestamps_headers.csv", "1")])
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_actigraph_epochs_are_no_samples(tmp_path, devices, name, epoch, unit):
+    """A unit of time stamps would change nothing: the rate is that of epochs."""
+    with pytest.raises(InputError, match=rf"header \(epochs of {epoch} s\).*: export the raw") as one:
+        read(alone(tmp_path, devices / name), device="actigraph", channels=["axis1"], sampling_rate=50, time_unit=unit)
+    assert "time_unit" not in str(one.value)
+
+
+def test_a_unit_that_the_device_has_of_its_own_is_the_one_that_is_named(tmp_path):
+    """Dates of an Axivity table: `time_unit` of the module is not what they are written in, so no other is proposed."""
+    (tmp_path / "data" / "p").mkdir(parents=True)
+    rows = [f"2020-01-01 00:{k:02d}:00.000,0,0,1" for k in range(30)]
+    (tmp_path / "data" / "p" / "a.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match=r"\(time_unit: iso\).*Set recorded_at") as one:
+        read(tmp_path / "data", device="axivity", channels=["x"], sampling_rate=50)
+    assert "Set time_unit" not in str(one.value)
+
+
 # ---- Axivity --------------------------------------------------------------------------------------------------------
 def test_axivity_unix_stamps(tmp_path, devices):
     source = devices / "ax3_testfile_unix_timestamps.csv"

@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch import Callback
 
 from kdlab import Supervised, cli
+from kdlab.data.loaders import in_mid_epoch
 from kdlab.methods.checkpoints import KEY, read_checkpoint
 from kdlab.resuming import interrupted_version, rows_before
 from kdlab.types import InputError
@@ -161,6 +162,19 @@ def test_a_resumed_fit_goes_on_in_its_version(here):
     assert all(
         torch.equal(v, cut[k]) for k, v in read_checkpoint(folder / "checkpoints/best.ckpt")["state_dict"].items()
     )
+
+
+def test_another_batch_size_is_refused_in_mid_epoch_before_anything_is_written(here):
+    cut_off("--trainer.val_check_interval=2", epochs=2, epoch=1)
+    path = here / "runs/a/b/version_0/checkpoints/last.ckpt"
+    assert in_mid_epoch(read_checkpoint(path)) is False
+    cli.run([*words("c/d", 2), "--trainer.max_steps=5"])
+    path = here / "runs/c/d/version_0/checkpoints/last.ckpt"
+    assert in_mid_epoch(read_checkpoint(path))
+    before = sorted(here.rglob("*"))
+    with pytest.raises(InputError, match=r"must be 8 windows per step, .*last\.ckpt' was written, but got 16\."):
+        cli.run([*words("c/d", 2), "--data.init_args.batch_size=16", "--ckpt_path", str(path)])
+    assert sorted(here.rglob("*")) == before
 
 
 def test_a_better_epoch_after_the_resume_is_the_best(here):

@@ -117,6 +117,21 @@ def test_the_people_who_keep_their_labels_have_every_class() -> None:
     assert module.fingerprint["train"] == ["2"]
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_people_without_a_label_cannot_validate(kind: Any) -> None:
+    """They are not tested, as a message would have it that knows only of tested people."""
+    x, y, who = np.zeros((120, 1, 32)), np.arange(120) % 2, np.arange(120) // 12
+    y[who == 7] = -1
+    named: Any = {"test_subjects": [1], "val_subjects": kind([7, 2])}
+    with pytest.raises(InputError, match=r"val_subjects must be people with labelled windows, but got 7, whose"):
+        ArrayDataModule(x, y, who, unlabelled=Unlabelled(missing=True), **named).setup()
+    y[who == 7] = 2
+    with pytest.raises(InputError, match=r"but got 7, whose windows all have no label or a class that is left out"):
+        ArrayDataModule(x, y, who, drop_classes=["2"], **named).setup()
+    with pytest.raises(InputError, match=r"subject 1 in two splits: named for validation, but tested"):
+        ArrayDataModule(x, y, who, test_subjects=[1], val_subjects=kind([1, 2])).setup()
+
+
 def test_a_class_that_is_none() -> None:
     module = data(Unlabelled(classes=["2"]))
     module.setup()

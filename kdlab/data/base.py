@@ -35,7 +35,7 @@ from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
 from kdlab.data.identity import merge_map, words
 from kdlab.data.label_rows import check_loaded, count_classes, many_declared, spellings
-from kdlab.data.loaders import make_loader, ranks, reads_cuda, resume_point
+from kdlab.data.loaders import check_step, make_loader, ranks, reads_cuda, resume_point
 from kdlab.data.mixing import Mixing
 from kdlab.data.module_views import ModuleViews
 from kdlab.data.moments import moments
@@ -230,6 +230,7 @@ class WindowDataModule(LightningDataModule):
         self._given: WindowSet | None = None
         self._prepared: Prepared | None = None
         self._restored_seed: int | None = None
+        self._restored_step: int | None = None
         self._closed = ""
 
     # ---- what a data set writes -------------------------------------------------------------------------------------
@@ -265,7 +266,7 @@ class WindowDataModule(LightningDataModule):
     # ---- setting up -------------------------------------------------------------------------------------------------
     def setup(self, stage: str | None = None) -> None:
         """Load, check, split and scale, once; needs no trainer."""
-        self._restored_seed = None
+        self._restored_seed = self._restored_step = None
         first = self._prepared is None
         if self._prepared is None:
             self._prepared = self._prepare()
@@ -663,6 +664,8 @@ class WindowDataModule(LightningDataModule):
         seed, wanted = self._run_seed(), self._ready.views.kept("train")
         dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=wanted)
         epoch, skip = resume_point(self.trainer)
+        if skip:
+            check_step(self._restored_step, self.step_windows, "the checkpoint")
         sampler = train_sampler(
             dataset.target[dataset.rows],
             batch_size=self.batch_size,
@@ -740,9 +743,14 @@ class WindowDataModule(LightningDataModule):
             return self._restored_seed
         return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
+    @property
+    def step_windows(self) -> int:
+        """Windows of the batches that all processes read at the same time."""
+        return self.batch_size * ranks(self.trainer)[0]
+
     def state_dict(self) -> dict[str, Any]:
-        """The seed of the order and the fingerprint."""
-        return {"seed": self._run_seed(), "fingerprint": self.fingerprint}
+        """The seed of the order, the windows per step and the fingerprint."""
+        return {"seed": self._run_seed(), "step_windows": self.step_windows, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the seed for training on, and refuse a split that the checkpoint was not trained on."""
@@ -757,6 +765,8 @@ class WindowDataModule(LightningDataModule):
                 "another order than it would have had without the interruption"
             )
         self._restored_seed = int(state_dict["seed"])
+        step = state_dict.get("step_windows")  # checkpoints of 0.1 have none
+        self._restored_step = None if step is None else int(step)
 
 
 def _check_numbers(**limits: tuple[int, int]) -> None:

@@ -18,6 +18,8 @@ from kdlab.data.files import expanded, official_files
 from kdlab.files import one_line
 from kdlab.types import InputError, MissingFileError
 
+_DEEP = re.compile(r";(?:16|32)[BLN]")  # in Pillow's name of how pixels are packed; BGR;16 has 5 bits per channel
+
 
 def decode(contents: bytes, name: str) -> Image.Image:
     """An image as RGB; grey-scale, palette, CMYK and alpha are converted, transparency is dropped.
@@ -27,9 +29,11 @@ def decode(contents: bytes, name: str) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(contents)) as image:
+            deep = any(_DEEP.search(str(tile[3])) for tile in getattr(image, "tile", ()))  # empty once it is loaded
             image.load()
-            if image.mode == "F" or image.mode.startswith("I"):
-                raise InputError(f"{name}: expected 8 bits per channel, got an image of mode {image.mode!r}")
+            if deep or image.mode == "F" or image.mode.startswith("I"):
+                more = " with more bits" if deep else ""
+                raise InputError(f"{name}: expected 8 bits per channel, got an image of mode {image.mode!r}{more}")
             return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
     except InputError:
         raise

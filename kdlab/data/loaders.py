@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -9,7 +10,7 @@ from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kdlab.types import Batch
+from kdlab.types import Batch, InputError
 
 
 class WindowLoader(DataLoader[Batch]):
@@ -69,6 +70,31 @@ def ranks(trainer: Trainer | None) -> tuple[int, int]:
 def reads_cuda(trainer: Trainer | None) -> bool:
     """Is a CUDA GPU the reader of the batches?"""
     return trainer is not None and isinstance(trainer.accelerator, CUDAAccelerator)
+
+
+def check_step(then: int | None, now: int, ckpt: str) -> None:
+    """A fit that resumes in the middle of an epoch reads as many windows per step as before, or it would skip others.
+
+    Args:
+        then: windows per step of the checkpoint, over all processes; None: it does not say.
+        now: windows per step.
+        ckpt: the checkpoint, for the message.
+
+    Raises:
+        InputError: they differ.
+    """
+    if then is not None and then != now:
+        raise InputError(
+            f"batch_size x devices must be {then} windows per step, as in the epoch in whose middle {ckpt} was "
+            f"written, but got {now}. Resume with the same product of batch_size and devices, or from a checkpoint "
+            "of the end of an epoch."
+        )
+
+
+def in_mid_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Was a checkpoint written in the middle of an epoch, see :func:`resume_point`?"""
+    progress = (checkpoint.get("loops") or {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
+    return not progress.get("is_last_batch", True) and progress.get("current", {}).get("processed", 0) > 0
 
 
 def resume_point(trainer: Trainer | None) -> tuple[int, int]:

@@ -87,8 +87,12 @@ def make_split(
     kept &= ~hidden
     least = 2 + (2 if val_count is None else val_count)
     test = _test_rows(data, grouping, group, kept, test_subjects, seed, least)
+    validating: list[str] = []
+    if val_subjects is not None and grouping == "subject":
+        validating = _known(val_subjects, group.names, "val_subjects")
     if unlabelled is not None:
-        unlabelled.refuse_held(data, group.among(test), words(val_subjects or (), "val_subjects"))
+        unlabelled.refuse_held(data, group.among(test), validating)
+    _refuse_without_windows(group, ~test, kept, validating)
     rest = np.flatnonzero(~test & kept)
     if len(rest) == 0:
         raise InputError("test_subjects: every window would be tested, none is left to train on; name fewer subjects")
@@ -263,6 +267,18 @@ def _val_rows(
     balance = windows if choice == "balanced" else None
     held = split_groups(list(classes), fraction, 2, seed, classes=classes, windows=balance, count=count)[1]
     return group.isin(held)[rest]
+
+
+def _refuse_without_windows(
+    group: Groups, free: NDArray[np.bool_], kept: NDArray[np.bool_], names: Sequence[str]
+) -> None:
+    """Refuse people to validate whose windows have no label or are of classes that are left out."""
+    bare = set(group.among(free)) - set(group.among(free & kept))
+    if found := [name for name in names if name in bare]:
+        raise InputError(
+            f"val_subjects must be people with labelled windows, but got {', '.join(found)}, whose windows all have no "
+            "label or a class that is left out. Name others."
+        )
 
 
 def _few(data: WindowSet, rows: NDArray[np.int64], per_class: int | None, seed: int) -> NDArray[np.int64]:

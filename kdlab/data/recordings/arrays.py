@@ -52,6 +52,15 @@ def read_npz(file: Path, reading: Reading, book: Book, scratch: Path) -> Iterato
         path.unlink(missing_ok=True)
 
 
+def arrays_of(file: Path) -> list[str]:
+    """The names of the arrays of an ``.npz``; none where it cannot be read."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError):
+        return []
+
+
 def read_npy(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
     """Rows of an ``.npy`` and of what lies beside it."""
     paths = {key: side(file, key) for key in SIDE if side(file, key).exists() and (key != "y" or reading.label)}

@@ -34,11 +34,17 @@ class Book:
         self.labels: dict[str, int] = {}
         self.groups: dict[tuple[str, str], int] = {}
         self.clock: Clock | None = None  # what reads the times, where the recording has any
+        self.header: str | None = None  # what in the header gives the rate, in place of times, or of epochs
         self.line: int | None = None  # of the first row, where the recording is a table
         self.notes: list[str] = []  # what a reader found, for the log
         self.damaged = 0  # blocks of the file that were skipped
         self._lost: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+
+    @property
+    def unit(self) -> str | None:
+        """Of the times, as they are read; None where there are none."""
+        return None if self.clock is None else self.clock.times.unit
 
     def label_codes(self, words: Sequence[Any]) -> NDArray[np.int16]:
         """A code for each word, ``NO_LABEL`` for an empty one."""

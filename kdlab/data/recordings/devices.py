@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal, get_args
 
 from kdlab.data.recordings.form import Csv
+from kdlab.data.recordings.report import EPOCHS
 from kdlab.data.recordings.rows import cells, head, line_from
 from kdlab.types import InputError
 
@@ -41,8 +42,9 @@ class Prepared:
         rest: bytes of the next lines that were read already.
         time: the column of the times, where the device has one.
         unit: of that column, or of ``begin``.
-        begin: time of the first row, where the file has it before the rows.
-        rate: rows per second, likewise.
+        begin: time of the first row, where the file has it before the rows and no column of times.
+        rate: rows per second, where the file has it before the rows.
+        header: what gives the rate there, for messages.
     """
 
     form: Csv
@@ -53,6 +55,7 @@ class Prepared:
     unit: str | None = None
     begin: str | None = None
     rate: float | None = None
+    header: str | None = None
 
 
 def started(stream: BinaryIO, form: Csv, name: str) -> Prepared:
@@ -108,18 +111,22 @@ def _actigraph(stream: BinaryIO, form: Csv, name: str) -> Prepared:
                 f"mode {mode[1] if mode else 'unknown'}; name them, csv: {{names: [...]}}"
             )
         known = Prepared(form, list(names), line, first)
+    rate = re.search(r"at (\d+(?:\.\d+)?) Hz", texts[0])
+    epoch = re.search(r"Epoch Period \(hh:mm:ss\) (\d+):(\d+):(\d+)", "\n".join(texts))
+    seconds = sum(int(v) * f for v, f in zip(epoch.groups(), (3600, 60, 1), strict=True)) if epoch else 0
+    if rate is None and seconds:
+        known = replace(known, rate=1 / seconds, header=f"{EPOCHS} of {seconds} s")
+    elif rate is not None:
+        known = replace(known, rate=float(rate[1]), header=rate[0])
     return known if known.time is not None else _actigraph_times(known, texts, name)
 
 
 def _actigraph_times(known: Prepared, texts: Sequence[str], name: str) -> Prepared:
     every = "\n".join(texts)
-    rate = re.search(r"at (\d+(?:\.\d+)?) Hz", texts[0])
-    epoch = re.search(r"Epoch Period \(hh:mm:ss\) (\d+):(\d+):(\d+)", every)
-    seconds = sum(int(v) * f for v, f in zip(epoch.groups(), (3600, 60, 1), strict=True)) if epoch else 0
     clock = re.search(r"Start Time (\d+:\d+:\d+)", every)
     day = re.search(r"Start Date (\d+)\D(\d+)\D(\d+)", every)
     order = re.search(r"date format ([dMy]+)\W([dMy]+)\W([dMy]+)", texts[0])
-    if not (rate or seconds) or not clock or not day or not order:
+    if known.rate is None or not clock or not day or not order:
         raise _other(name, "actigraph", "Start Time, Start Date, date format and Epoch Period (or 'at ... Hz')", texts)
     part = {token[0]: int(value) for token, value in zip(order.groups(), day.groups(), strict=True)}
     if set(part) != {"d", "M", "y"} or not (1 <= part["M"] <= 12 and 1 <= part["d"] <= 31):
@@ -128,7 +135,7 @@ def _actigraph_times(known: Prepared, texts: Sequence[str], name: str) -> Prepar
             "stamps"
         )
     begin = f"{part['y']:04d}-{part['M']:02d}-{part['d']:02d} {clock[1]}"
-    return replace(known, unit="iso", begin=begin, rate=float(rate[1]) if rate else 1.0 / seconds)
+    return replace(known, unit="iso", begin=begin)
 
 
 def _axivity(stream: BinaryIO, form: Csv, name: str) -> Prepared:
@@ -170,7 +177,7 @@ def _empatica(stream: BinaryIO, form: Csv, name: str) -> Prepared:
     if len(set(begin)) > 1 or len(set(rate)) > 1 or float(rate[0]) <= 0:
         raise InputError(f"{name}: expected one time and one rate for all columns, got {begin} and {rate}")
     names = list(form.names or (["x", "y", "z"] if len(begin) == 3 else ["value"]))
-    return Prepared(form, names, line + 2, unit="s", begin=begin[0], rate=float(rate[0]))
+    return Prepared(form, names, line + 2, unit="s", begin=begin[0], rate=float(rate[0]), header="line 2")
 
 
 def _other(name: str, device: str, expected: str, got: Sequence[str]) -> InputError:

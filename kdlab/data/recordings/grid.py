@@ -35,6 +35,8 @@ class Grid:
         max_gap: the longest time between two samples that is interpolated, seconds; None: the larger of 0.5 s and
             three sample periods of the recording.
         times: how times are written and read.
+        untimed: the rate of recordings without times where ``recorded_at`` is None, as other recordings declare it,
+            hertz; nothing is checked against it. None: the common rate.
         fill: what is put into empty cells of a channel that has fewer samples than the table has rows: the
             ``"previous"`` value, or ``"linear"`` interpolation.
         fill_max: the longest time, seconds, from the value before (``previous``), or between the values on both sides
@@ -52,6 +54,7 @@ class Grid:
     times: Times = field(default_factory=Times)
     fill: Mapping[str, Literal["previous", "linear"]] = field(default_factory=dict)
     fill_max: float | Mapping[str, float] = 2.0
+    untimed: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.fill, Mapping):
@@ -130,7 +133,8 @@ def regular(
         return
     pieces = chain([first], pieces)
     if first.time is None:
-        source = grid.rate if grid.recorded_at is None else grid.recorded_at
+        source = grid.recorded_at or grid.untimed or grid.rate
+        report.inherited = grid.recorded_at is None and grid.untimed is not None
         rows, pace = timed(by_group(pieces, name), source), Pace(1 / source, 1 / source)
         report.rate, report.with_times = source, False
     else:
@@ -159,7 +163,7 @@ def stamped(
     pace = found or Pace(1 / grid.rate, 1 / grid.rate)  # none is found where each run has one sample
     if found:
         report.rate_at_first = 1 / found.mean
-        check_rate(1 / found.mean, grid.rate, grid.recorded_at, grid.times.unit, name)
+        check_rate(1 / found.mean, grid.rate, grid.recorded_at, report.unit or grid.times.unit, name, report.header)
     return spread(rows, pace, grid.times.repeated, report, place), pace
 
 

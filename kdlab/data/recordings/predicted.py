@@ -12,6 +12,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
+from kdlab.data.recordings.arrays import arrays_of
 from kdlab.data.recordings.declared import form_of, times_of
 from kdlab.data.recordings.devices import DEVICES, Device
 from kdlab.data.recordings.form import Csv
@@ -20,11 +21,12 @@ from kdlab.data.recordings.layout import Recording, few, known_suffixes, listed,
 from kdlab.data.recordings.moments import seconds_of, written
 from kdlab.data.recordings.raw import UNITS, is_raw
 from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.report import RateError
 from kdlab.data.recordings.resample import NO_LABEL
 from kdlab.data.recordings.sensor_checks import check_device_files
 from kdlab.data.recordings.sensors import Sensors
 from kdlab.data.recordings.store import Joint, Stored, store
-from kdlab.data.recordings.tables import ColumnError
+from kdlab.data.recordings.tables import ColumnError, columns_of
 from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.windows import RecordingWindows, cut, whose_windows
 from kdlab.types import InputError
@@ -44,8 +46,9 @@ class PredictRoot:
         device: whose software wrote the tables; None: as of the module.
         time: column of the times of tables; None: as of the module.
         time_unit: of these; None: as of the module.
-        recorded_at: the rate of these recordings, hertz, against which the rate that is found is checked; None: not
-            declared; those without times have the common rate.
+        recorded_at: the rate of these recordings, hertz: of those without times, and to check that of the others;
+            None: those without times have the ``recorded_at`` of the module, or else the common rate, and the rate of
+            the others is found, whatever that of training was.
         sensors: whether sensors are in files of their own where those of training are.
         columns: channel -> column of tables, where that has another name than the channel: ``{x: "Acceleration X"}``.
 
@@ -173,12 +176,13 @@ def predicted(
     stored = []
     for one in recordings:
         joint = None if sensors is None or one.files is None else Joint(sensors, one.files)
-        plain = replace(own, subject=None, session=None, columns={}) if is_raw(one.file) else own
         try:
-            stored.append(store(one.file, plain, cache, None, joint))
+            stored.append(store(one.file, _ids_that_are_there(one.file, own), cache, None, joint))
+        except RateError as error:
+            raise InputError(f"{error} Settings of these recordings belong in predict_root: {{root: ...}}.") from error
         except ColumnError as error:
-            more = "predict_root: {root: ..., columns: {<channel>: <column>}} names those of these recordings"
-            raise type(error)(f"{error}; {more}") from error
+            key = "time: <column>" if error.column == own.time else "columns: {<channel>: <column>}"
+            raise InputError(f"{error}; predict_root: {{root: ..., {key}}} names those of these recordings") from error
     step = step if given.step is None else given.step
     starts, groups = [], []
     for recording, kept in zip(recordings, stored, strict=True):
@@ -221,10 +225,21 @@ def _reading(given: PredictRoot, reading: Reading) -> Reading:
         label=None,
         device=device,
         time=given.time if given.time is not None else None if given.device is not None else reading.time,
-        csv=reading.csv if given.csv is None and given.device is None else form_of(given.csv, given.device),
-        grid=replace(reading.grid, recorded_at=given.recorded_at, times=times),
+        csv=reading.csv if given.csv is None and given.device is None else form_of(given.csv, device),
+        grid=replace(reading.grid, recorded_at=given.recorded_at, untimed=reading.grid.recorded_at, times=times),
         columns=dict(given.columns or {}),
     )
+
+
+def _ids_that_are_there(file: Path, reading: Reading) -> Reading:
+    """How a recording is read: with the columns of person and session that it has, which predictions do not need."""
+    if is_raw(file):
+        return replace(reading, subject=None, session=None, columns={})
+    if reading.subject is None and reading.session is None:
+        return reading
+    names = columns_of(file, reading) if _is_table(file) else arrays_of(file)
+    subject, session = (column if column in names else None for column in (reading.subject, reading.session))
+    return replace(reading, subject=subject, session=session)
 
 
 def _is_table(file: Path) -> bool:

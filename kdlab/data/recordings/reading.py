@@ -47,4 +47,7 @@ class Reading:
     def settings(self) -> dict[str, Any]:
         """All settings that change what is read, as plain values."""
         unchanged = {"max_memory", *([] if self.columns else ["columns"])}
-        return {key: value for key, value in asdict(self).items() if key not in unchanged}
+        found = {key: value for key, value in asdict(self).items() if key not in unchanged}
+        if self.grid.untimed is None:
+            del found["grid"]["untimed"]
+        return found

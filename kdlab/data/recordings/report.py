@@ -13,6 +13,7 @@ from kdlab.data.recordings.times import SECOND
 from kdlab.types import InputError
 
 WARN, FAIL, UNLIKELY = 1.05, 2.0, 20.0  # factors between rates: a warning; errors against recorded_at, sampling_rate
+EPOCHS = "epochs"  # a header of sums over time, not of samples, says so
 CHANGES = 1.15  # factor between the rate of the first samples and that of all: a warning
 
 
@@ -34,6 +35,9 @@ class TimeReport:
         samples: rows read.
         with_times: whether the recording has times.
         rate: that was found, or declared where there are no times, hertz; None: a single sample.
+        inherited: whether it was declared for other recordings, those of training.
+        unit: of the times of the file, where it may be another than is declared, such as a device's own.
+        header: what in the header of the file gives the rate, where rows have no times or are epochs; None: nothing.
         rate_at_first: that was found in the first samples and decides on the low-pass, hertz.
         spread: samples that were moved because they have the time stamp of the sample before.
         dropped: samples left out because they have the time stamp of the sample before.
@@ -56,6 +60,9 @@ class TimeReport:
     samples: int = 0
     with_times: bool = True
     rate: float | None = None
+    inherited: bool = False
+    unit: str | None = None
+    header: str | None = None
     rate_at_first: float | None = None
     spread: int = 0
     dropped: int = 0
@@ -86,7 +93,8 @@ class TimeReport:
         >>> TimeReport(samples=500, rate=50.0, spread=400, gaps=2, longest_gap=7.5, max_gap=0.5).line()
         '500 samples at 50 Hz (found); 400 with a repeated time stamp spread; 2 gaps beyond 0.5 s (longest 7.5 s)'
         """
-        rate = "" if self.rate is None else f" at {self.rate:.5g} Hz ({'found' if self.with_times else 'declared'})"
+        how = "found" if self.with_times else "declared by the training data" if self.inherited else "declared"
+        rate = "" if self.rate is None else f" at {self.rate:.5g} Hz ({how})"
         parts = [f"{self.samples} samples{rate}"]
         parts += [f"{self.damaged} damaged blocks skipped"] if self.damaged else []
         same = f" ({self.equal} equal to the one before)" if self.equal else ""
@@ -136,7 +144,7 @@ class TimeReport:
         kept = self.samples - self.dropped
         self.filled = {channel: kept - self.missing[channel] - self.present[channel] for channel in filled}
         if self.rate is not None and self.with_times:
-            self.warnings += check_rate(self.rate, rate, recorded_at, unit, name)
+            self.warnings += check_rate(self.rate, rate, recorded_at, self.unit or unit, name, self.header)
         if self.rate and self.rate_at_first:
             change = self.rate / self.rate_at_first
             if not 1 / CHANGES < change < CHANGES:
@@ -164,7 +172,9 @@ def fitting_units(found: float, expected: float, unit: str, within: float) -> li
     ]
 
 
-def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, name: str) -> list[str]:
+def check_rate(
+    found: float, rate: float, recorded_at: float | None, unit: str, name: str, header: str | None = None
+) -> list[str]:
     """Hold the rate that was found against what is declared.
 
     Args:
@@ -173,6 +183,7 @@ def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, 
         recorded_at: the declared rate of the recording, hertz, or None.
         unit: of the times.
         name: of the recording.
+        header: what in the header of the file gives the rate; None: the time stamps do.
 
     Returns:
         Warnings: more than 5 % from ``recorded_at``.
@@ -188,18 +199,24 @@ def check_rate(found: float, rate: float, recorded_at: float | None, unit: str, 
     )
     factor = max(found / expected, expected / found)
     if factor >= most * (1 - 1e-9):
-        fitting = fitting_units(found, expected, unit, most)
+        fitting = [] if header is not None else fitting_units(found, expected, unit, most)
         wrong = (
             f"Set time_unit: {fitting[0]} (that makes {found * SECOND[fitting[0]] / SECOND[unit]:.4g} Hz)"
             if fitting
             else ""
         )
         own = f"set recorded_at: {found:.4g} if that is the rate of the recording"
+        if header is not None and EPOCHS in header and found * UNLIKELY <= rate:
+            own = (
+                f"it has sums over epochs and no samples: export the raw samples of the device, or train on epochs "
+                f"(sampling_rate: {found:.4g})"
+            )
+        times = f"time stamps (time_unit: {unit})" if header is None else f"header ({header})"
         reason = (
-            f"{name}: the rate of the time stamps (time_unit: {unit}) must be within a factor of {most:g} of "
+            f"{name}: the rate of the {times} must be within a factor of {most:g} of "
             f"{name_of}={expected:g} Hz, but got {found:.4g} Hz."
         )
-        error = RateError(f"{reason} {f'{wrong}, or {own}' if wrong else own.capitalize()}.")
+        error = RateError(f"{reason} {f'{wrong}, or {own}' if wrong else own[0].upper() + own[1:]}.")
         error.rate, error.reason = found, reason
         raise error
     if recorded_at is not None and factor > WARN:

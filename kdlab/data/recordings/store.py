@@ -230,6 +230,7 @@ def _on_grid(
         return
     rows = labelled(read(file, reading, book), book)
     rows = chain([piece for piece in (next(rows, None),) if piece is not None], rows)  # the reader has begun
+    report.unit, report.header = book.unit, book.header
     yield from regular(rows, reading.grid, str(file), report, line=book.line)
 
 

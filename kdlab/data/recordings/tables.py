@@ -18,6 +18,7 @@ from kdlab.data.recordings.dates import looks_like_a_date
 from kdlab.data.recordings.devices import Prepared, prepared, started
 from kdlab.data.recordings.form import Csv
 from kdlab.data.recordings.reading import Reading
+from kdlab.data.recordings.report import EPOCHS
 from kdlab.data.recordings.resample import NO_LABEL, Piece
 from kdlab.data.recordings.rows import Rows, blocks, opened, variants
 from kdlab.data.recordings.times import SECOND
@@ -49,6 +50,8 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
             start = prepared(stream, reading.device, reading.csv, name)
         columns, clock, done = _Columns(start, reading, name), _Clock(start, reading, name), 0
         book.clock, book.line = (clock.clock if clock.known else None), start.line
+        timed = columns.time is not None and EPOCHS not in (start.header or "")
+        book.header = None if timed else start.header
         for rows in blocks(stream, start.form, start.line, len(start.names), name, start.rest):
             frame = _frame(rows, start.form, columns, len(start.names), name, clock.numeric)
             yield columns.piece(frame, rows, clock, book, done)
@@ -58,6 +61,9 @@ def read_csv(file: Path, reading: Reading, book: Book) -> Iterator[Piece]:
 
 class ColumnError(InputError):
     """A table has no column of a name, or several."""
+
+    #: the name
+    column: str
 
 
 class _Clock:
@@ -111,7 +117,9 @@ class _Columns:
             remedy = f'is {mark!r} between the columns? Set csv: {{delimiter: "{mark}"}}'
         elif self.reading.csv.header and 2 * sum(bool(_VALUE.fullmatch(c)) for c in self.names) > len(self.names):
             remedy = "has it no header? Set csv: {header: false, names: [...]}"
-        raise ColumnError(f"{self._where}: expected one column {column!r}, got the header {shown!r}; {remedy}")
+        error = ColumnError(f"{self._where}: expected one column {column!r}, got the header {shown!r}; {remedy}")
+        error.column = column
+        raise error
 
     def numbers(self, clock_is_numeric: bool) -> list[int]:
         """Columns of numbers."""
@@ -136,6 +144,19 @@ class _Columns:
             spelt = book.ids(words, codes, self.names[column], lambda row: f"line {rows.line_of(row)}")
             found[key] = np.where(codes < 0, len(words), codes), spelt
         return Piece(time, signal, label, book.group_codes(found.get("subject"), found.get("session")))
+
+
+def columns_of(file: Path, reading: Reading) -> list[str]:
+    """The names of the columns of a table.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    name = str(file)
+    with opened(file, reading.csv.encoding) as stream:
+        if reading.device is None:
+            return started(stream, reading.csv, name).names
+        return prepared(stream, reading.device, reading.csv, name).names
 
 
 def _coded(column: Any) -> tuple[NDArray[np.int64], list[str]]:

@@ -165,6 +165,7 @@ def _watched(pieces: Iterator[Piece], part: _Part) -> Iterator[Piece]:
 def _aligned(part: _Part, rate: float, origin: float) -> Iterator[Aligned]:
     """The rows of a sensor on the grid, from its first moment on, without holes."""
     grid, report = replace(part.grid, rate=rate), part.report
+    report.unit, report.header = part.book.unit, part.book.header
     rows, pace = stamped(part.pieces, grid, str(part.file), report, part.book.line)
     report.max_gap = longest_step(grid, pace, str(part.file))
     source, counts = 1 / pace.mean, dict[str, int]()
