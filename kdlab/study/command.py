@@ -48,6 +48,8 @@ from kdlab.study.tuning.run import (
 )
 from kdlab.types import InputError
 
+RESULTS = "results.md"
+
 
 def main(
     words: Sequence[str], runner: Runner, check: Callable[[Sequence[str]], None], build: Build | None = None
@@ -162,7 +164,8 @@ def _main(
             print(still_to_find(settings, tuning))
         else:
             write(captioned, jobs, folds, outcome, folder, seconds)
-        if settings.tuning is not None:
+        kept = settings.pending and given.report and (folder / RESULTS).is_file()  # with what its tables cite
+        if settings.tuning is not None and not kept:
             write_found(settings, folder, f"kdlab study {given.file}")
         _export(study, settings, tuning.jobs, jobs, outcome, folder)
         if failures:
