@@ -24,6 +24,7 @@ from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.default_rule import rule_in, rule_of
 from kdlab.ends import clarify
 from kdlab.files import one_line, unused
+from kdlab.fingerprint import people_in
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume, check_resumed_step
 from kdlab.hyperparameters import Instantiator
 from kdlab.methods.averages import check_current
@@ -175,8 +176,9 @@ class KdlabCLI(LightningCLI):
         callbacks = config.trainer.callbacks or []
         is_teacher = any(str(c.class_path).endswith(EarlyStoppedTeacher.__name__) for c in callbacks)
         data: Any = config.data.get("init_args") or {}
-        fold = [data.test_subject] if "test_subject" in data else data.get("test_subjects")
-        tags = [f"seed={config.seed_everything}", *([f"fold={','.join(map(str, fold))}"] if fold else [])]
+        tested = people_in(data.get("test_subject"), data.get("test_subjects"))
+        fold = f"fold={tested} {'person' if tested == 1 else 'people'}"  # a logger may be a service elsewhere
+        tags = [f"seed={config.seed_everything}", *([fold] if tested else [])]
         names = {"group": self.run_name, "job_type": "teacher" if is_teacher else "student", "tags": tags}
         unset = {key: value for key, value in names.items() if logger.init_args.get(key) is None}
         logger.dict_kwargs = {**unset, **(logger.get("dict_kwargs") or {})}

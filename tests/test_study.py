@@ -1,5 +1,7 @@
 """Studies: the file, the plan, the running, and what a kill leaves behind."""
 
+import copy
+import datetime
 import fcntl
 import json
 import os
@@ -12,14 +14,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kdlab import cli, reuse
 from kdlab.configs import stack
 from kdlab.study import command as study_command
-from kdlab.study import windows
+from kdlab.study import digests, windows
 from kdlab.study.configs import set_value
 from kdlab.study.folds import make_folds, set_fold
 from kdlab.study.job import attempt
@@ -214,6 +218,45 @@ def test_a_key_knows_who_teaches_in_which_role(tmp_path):
 
     keys = [key({"raw": "a", "two": "b"}), key({"raw": "b", "two": "a"}), key({"raw": "a", "two": "b"}, init="a")]
     assert len(set(keys)) == 3
+
+
+def test_reading_data_leaves_the_config_as_it_is(tmp_path, monkeypatch, capsys):
+    """Nested lists and mappings of classes, which a parser would replace by what it made of them."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for person in "abcdef":
+        for sensor in ("acc", "gyro"):
+            table = {"t": np.arange(160) / 20, "x": rng.normal(size=160), "label": np.repeat(["sit", "walk"], 80)}
+            (tmp_path / "data" / person).mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(table).to_csv(tmp_path / "data" / person / f"{sensor}.csv", index=False)
+    files = {"acc": {"file": "acc", "columns": {"ax": "x"}}, "gyro": {"file": "gyro", "columns": {"gx": "x"}}}
+    recorded = {"root": "data", "channels": ["ax", "gx"], "sampling_rate": 20, "window": 20, "time": "t"}
+    recorded |= {"subject": {"folder": 0}, "label": {"column": "label"}, "batch_size": 2}
+    np.savez("own.npz", x=rng.normal(size=(48, 2, 20)), y=np.arange(48) % 2, subject=np.arange(48) // 8)
+    scale = {"raw": {"class_path": "kdlab.data.Scale", "init_args": {"offset": [0, 0], "divisor": [1, 1]}}}
+    some = {
+        "RecordingDataModule": {**recorded, "sensors": {"by": [{"folder": 0}], "files": files}},
+        "ArrayDataModule": {"path": "own.npz", "batch_size": 2, "scale": scale},
+    }
+    checks = {"RecordingDataModule": cli.check, "ArrayDataModule": lambda words: None}
+    for name, arguments in some.items():
+        data = {"class_path": name, "init_args": arguments}
+        before = copy.deepcopy(data)
+        windows.make_data({"data": data})
+        assert data == before
+        net = {"class_path": "WideResNet", "init_args": {"depth": 10, "width": 1, "in_channels": 2, "num_classes": 2}}
+        model = {"class_path": "Supervised", "init_args": {"net": net}}
+        config = {"trainer": {"max_epochs": 1, "accelerator": "cpu"}, "data": data, "model": model}
+        path = write(tmp_path, {"teachers": {}, "scratch": {"s": {"config": "own.yaml"}}, "folds": 2}, own=config)
+        study_command.main([str(path), "--dry-run"], None, checks[name])
+        assert "0 done" in capsys.readouterr().out
+        windows.forget()
+
+
+def test_what_is_no_json_is_refused_in_a_key():
+    assert digests.as_text([datetime.date(2026, 1, 2)]) == '["2026-01-02"]'
+    with pytest.raises(InputError, match=r"values must be those of JSON, or dates, but got Namespace\(a=1\)"):
+        digests.as_text({"by": Namespace(a=1)})
 
 
 def test_the_fingerprint_knows_every_window_and_label(tmp_path):

@@ -21,6 +21,7 @@ from kdlab.study.command import main
 from kdlab.study.loggers import check_loggers, log_scores, name_runs
 from kdlab.study.plan import Study
 from kdlab.study.planned import plan as planned
+from kdlab.study.tuning.run import look_up, read_settings
 from kdlab.types import InputError
 from tests.conftest import REPOSITORY
 from tests.test_cli import FAST, SCRATCH
@@ -132,10 +133,15 @@ def test_a_service_is_given_no_name_of_a_person(here, monkeypatch):
     service = SimpleNamespace(log_hyperparams=told.append, log_metrics=lambda *_, **__: None)
     split = {"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "test": ["Dora"], "id": "0f"}
     log_scores(SimpleNamespace(loggers=[service], global_step=3), {"test_accuracy": 0.5}, {"fingerprint": split})
-    assert told == [{"fingerprint": {"grouping": "subject", "train": 2, "val": 1, "test": 1, "id": "0f"}}]
+    assert told == [
+        {"fingerprint": {"grouping": "subject", "train": 2, "val": 1, "test": 1, "id": told[0]["fingerprint"]["id"]}}
+    ]
+    assert told[0]["fingerprint"]["id"] != "0f"  # it is of the names
 
-    monkeypatch.setenv("KDLAB_SALT", "a salt of a laboratory")
     changes = {"folds": "leave_one_subject_out", "tune": {"none": True}, "logger": OFFLINE}
+    monkeypatch.delenv("KDLAB_SALT", raising=False)
+    bare = planned(Study.read(write_tuned(here, **changes)), here / "runs")[1]
+    monkeypatch.setenv("KDLAB_SALT", "a salt of a laboratory")
     named = planned(Study.read(write_tuned(here, **changes)), here / "runs")[1]
     hidden = planned(Study.read(write_tuned(here, people="hashed", **changes)), here / "runs")[1]
     assert list(named) == list(hidden)
@@ -145,11 +151,39 @@ def test_a_service_is_given_no_name_of_a_person(here, monkeypatch):
         logger = job.config["trainer"]["logger"]
         assert re.fullmatch(rf"{job.run}/subject-h[0-9a-f]{{12}}/\w+", logger["init_args"]["name"])
         assert logger["dict_kwargs"]["tags"][1] == f"fold={logger['init_args']['name'].split('/')[1]}"
-        assert "tags" not in named[name].config["trainer"]["logger"]["dict_kwargs"]  # of the fit itself: fold=<names>
-        logged = config_without_people(job.config)
-        assert logged["data"]["init_args"]["test_subjects"] == 1
-        assert f"subject{fold}" not in str(logged)
+        for logged in map(config_without_people, (job.config, named[name].config, bare[name].config)):
+            assert logged["data"]["init_args"]["test_subjects"] == 1
+            assert f"subject{fold}" not in str(logged)
+        assert named[name].config["trainer"]["logger"] == logger
+        key = bare[name].key
+        assert bare[name].config["trainer"]["logger"]["dict_kwargs"]["tags"] == ["seed=0", f"fold=subject-{key}"]
     assert "/subject-" in str(config_without_people(hidden["kd/subject3/seed0"].config)["model"])  # of its teacher
+
+
+def test_trials_are_logged_without_names(here, monkeypatch):
+    """Each trial of a fold that is called after a person, and of halves, whose people are tested by none."""
+    monkeypatch.setenv("KDLAB_SALT", "a salt of a laboratory")
+    tags = set()
+    for people in ("fold", "halves"):
+        path = write_tuned(here, folds="leave_one_subject_out", tune={"people": people}, logger=OFFLINE)
+        settings = read_settings(Study.read(path), here / "runs")
+        for job in look_up(settings)[0].jobs.values():
+            logger = config_without_people(job.config)["trainer"]["logger"]
+            assert not re.search("subject[0-9]", str(logger))
+            tags.add(logger["dict_kwargs"]["tags"][1])
+    assert len(tags) == 8 + 2
+    assert {"fold=half_a", "fold=half_b"} < tags
+
+
+def test_a_single_fit_says_how_many_people_it_tests(here):
+    (here / "logger.yaml").write_text(yaml.safe_dump({"trainer": {"logger": OFFLINE}}))
+    write_tuned(here)
+    words = ["--config", "supervised.yaml", "--config", "logger.yaml", "--data.init_args.test_subjects", "[2,3]"]
+    cli.run(["fit", *words, "--trainer.max_epochs", "1"])
+    (folder,) = offline_runs(here)
+    config, *_, run = read_run(folder)[:4]
+    assert list(run.tags) == ["seed=0", "fold=2 people"]
+    assert config["trainer"]["logger"]["dict_kwargs"]["tags"] == ["seed=0", "fold=2 people"]
 
 
 # ---------------------------------------------------------------------- keys and settings

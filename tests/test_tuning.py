@@ -387,6 +387,14 @@ def test_a_failed_trial_is_avoided_and_not_chosen():
     assert [best_of([Finished(n, {}, "complete", 0.5) for n in order]).number for order in ([3, 1], [1, 3])] == [1, 1]
 
 
+def test_of_trials_that_rounding_alone_tells_apart_the_first_is_best():
+    half, thirds = np.float32(1 / 2), np.float32(1 / 3)
+    noisy = [(float(half) + float(thirds)) / 2, 0.4166666716337204, 0.4166666567325592]
+    for values in (noisy, noisy[::-1]):
+        assert best_of([Finished(i, {}, "complete", v) for i, v in enumerate(values)]).number == 0
+    assert best_of([Finished(i, {}, "complete", v) for i, v in enumerate([0.4166, *noisy])]).number == 1
+
+
 def test_medians_are_those_of_complete_trials():
     curves = [("complete", (0.1, 0.5)), ("complete", (0.4, None)), ("pruned", (0.9, None)), ("complete", (0.3, 0.7))]
     trials = [Finished(i, {}, state, 0.5, {"kd": points}) for i, (state, points) in enumerate(curves)]
@@ -478,7 +486,7 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
     find(settings, None, tmp_path / "runs/toy/tuned", command="")
     planned, _ = look_up(settings)
     kind = people if isinstance(people, str) else "people"
-    assert f"with 2 trials for every row (`people: {kind}`)" in settings.caption
+    assert f"with 2 trials for every row that is tuned (`people: {kind}`; not tuned: teacher)." in settings.caption
     parts = {part.fold: part for part in settings.tuning.parts}
     assert len(planned.jobs) > 8
     for job in planned.jobs.values():
@@ -535,6 +543,10 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
         ({"tune": {"people": ["9"]}}, "people: no subject 9; the subjects are 1, 2"),
         ({"tune": {"people": PEOPLE}}, "must be different people, and not all"),
         ({"tune": {"people": ["1", "2"]}, "folds": [["1"], ["3"]]}, "are never tested, but folds tests 1"),
+        (
+            {"updates": 20, "tune": {"common": {"trainer.max_epochs": [1, 2]}}},
+            "tune: common: trainer.max_epochs must be left out, because the study decides it.*Write it under set: once",
+        ),
         (
             {"axes": {"size": {"s": {"data.init_args.batch_size": 4}}}, "scratch": "with axis"},
             "data.init_args.batch_size must be tuned or be on an axis, but axis size of scratch sets it, too",
@@ -596,7 +608,8 @@ def test_people_who_are_too_few_are_refused_as_such(tmp_path):
     many = {"all": {"data.init_args.unlabelled": {"labelled": 4, "ratio": 0.25}}}
     _, settings = settings_of(tmp_path, set=many, tune={"people": "halves"})
     refused = (
-        "tune: people: half_a .* must do for .* without any value, but got: .*labelled must be at most .*people: fold"
+        r"tune: people: half_a .* must do for .* without any value, but got: .*labelled must be at most .*\. Or write "
+        r"people: fold, to try them on"
     )
     with pytest.raises(InputError, match=refused):
         check_space(settings.tuning, cli.check)
@@ -794,7 +807,9 @@ def test_a_report_before_all_settings_are_found_keeps_tables_and_rows(here, monk
     rows, lines = read_rows(folder / "rows.jsonl").entries, (folder / "rows.jsonl").read_text().splitlines()
     assert study("--report") == tables
     assert (folder / "rows.jsonl").read_text().splitlines() == lines
+    cited = {path.name: path.read_bytes() for path in (folder / "tuning").iterdir() if path.is_file()}
     assert study("--report", trials=3) == tables
+    assert {path.name: path.read_bytes() for path in (folder / "tuning").iterdir() if path.is_file()} == cited
     kept = read_rows(folder / "rows.jsonl").entries
     assert {name: entry.row for name, entry in kept.items()} == {name: entry.row for name, entry in rows.items()}
     assert sorted((folder / "rows.jsonl").read_text().splitlines()) == sorted(lines)
@@ -805,6 +820,42 @@ def test_a_report_before_all_settings_are_found_keeps_tables_and_rows(here, monk
     assert {"teacher/fold1/shared", "teacher/fold2/shared"} <= set(read_rows(folder / "rows.jsonl").entries) < set(rows)
     assert study() == tables
     assert (folder / "rows.jsonl").read_text().splitlines() == lines
+
+
+def test_the_files_of_a_tuning_stay_until_the_first_trial_of_the_next_is_done(here, monkeypatch):
+    made_up(monkeypatch)
+    _, settings = settings_of(here)
+    find(settings, None, here / "runs/toy/tuned", command="")
+    before = files_of(here)
+    made_up(monkeypatch, stop_after=1)  # the teacher
+    _, settings = settings_of(here, set={"all": {"model.init_args.label_smoothing": 0.1}})
+    with pytest.raises(Interrupted):
+        find(settings, None, here / "runs/toy/tuned", command="")
+    assert files_of(here) == before
+
+
+def test_the_caption_says_which_fold_uses_what_another_one_found(here, monkeypatch):
+    made_up(monkeypatch)
+    monkeypatch.setenv("KDLAB_SALT", "a salt of a laboratory")
+    folds = [["1", "2"], ["3", "4"]]
+    path = write_tuned(here, folds=folds, tune={"people": "fold", "common": None})
+    tune_command.main(["study.yaml", "--out", "tuned.yaml"], None, cli.check)
+    content = yaml.safe_load(path.read_text())
+    del content["tune"]
+
+    def caption(**changes):
+        path.write_text(yaml.safe_dump({**content, "include": "tuned.yaml", **changes}))
+        return read_settings(Study.read(path), here / "runs").caption
+
+    assert "in each fold with its own training people." in caption()
+    swapped = caption(folds=folds[::-1])
+    assert swapped.endswith("used where none of these is tested. Used in fold1: fold2; fold2: fold1.")
+    write_tuned(here, folds="leave_one_subject_out", people="hashed", tune={"common": None})
+    tune_command.main(["study.yaml"], None, cli.check)
+    _, settings = settings_of(here, folds="leave_one_subject_out", people="hashed", tune={"common": None})
+    running.resolve(settings, cli.check)
+    assert re.search("Used in subject-h[0-9a-f]{12}: half_b; ", settings.caption)
+    assert not re.search("subject[0-9]", settings.caption)
 
 
 def test_a_study_is_refused_that_tests_who_was_tuned_on(here, monkeypatch):

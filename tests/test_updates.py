@@ -383,12 +383,20 @@ def study_file(folder, **changes):
         ({"updates": 0}, "updates must be a whole number of at least 1, but got 0"),
         ({"updates": True}, "updates must be a whole number"),
         ({"controls": "some"}, "controls must be auto or none"),
+        (
+            {"axes": {"n": {"a": {"trainer.max_epochs": 1}}}},
+            "axis 'n': a: trainer.max_epochs must be left out, .* no fit would have these epochs. Write it under set",
+        ),
         ({"updates": None}, "updates and split must be left out of a study without updates"),
     ],
 )
 def test_a_wrong_study_file_is_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         Study.read(study_file(tmp_path, **changes))
+
+
+def test_the_length_that_configs_are_written_for_may_be_set(tmp_path):
+    assert Study.read(study_file(tmp_path, set={"all": {"trainer.max_epochs": 5}}))
 
 
 def test_a_plan_needs_the_batches(tmp_path):
@@ -426,6 +434,9 @@ def test_a_study_of_equal_updates_from_file_to_report(here, monkeypatch, capsys)
     line = next(line for line in text.splitlines() if line.startswith("| teacher"))
     assert "other updates" in line
     assert "not compared: 9 and 6 updates" in text
+    few = text.partition("## Few updates")[2].partition("##")[0]
+    assert "raised by `updates` of the study alone" in few
+    assert "max_epochs" not in few
     assert "6 (3 warm start)" in text
 
 

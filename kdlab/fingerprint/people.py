@@ -157,6 +157,15 @@ def config_without_people(config: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def people_in(*arguments: Any) -> int:
+    """How many people some arguments of a data module name.
+
+    >>> people_in("Anna", None), people_in(None, ["Anna", "Ben"])
+    (1, 2)
+    """
+    return sum(len(_listed(names)) for names in arguments)
+
+
 def _count(names: Any) -> Any:
     return names if names is None else len(_listed(names))
 

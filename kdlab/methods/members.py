@@ -36,7 +36,7 @@ class TeacherOfMembers(Teacher):
                 f"{kind}: members must be {{name: Teacher(...)}} with one at least, but got {members!r:.200}. Add some."
             )
         first = next(iter(members.values()))
-        super().__init__(checkpoint="")  # its members have files
+        super().__init__(checkpoint="of its members")  # it is theirs
         self.checkpoint, self.view, self.named_physical = None, first.view, first.named_physical
         self._members = nn.ModuleList(members.values())
         self._names = tuple(map(str, members))

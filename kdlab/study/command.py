@@ -29,7 +29,7 @@ from kdlab.study.plan import Job, Jobs, Study
 from kdlab.study.planned import check_configs, plan, print_again, print_commands, print_plan, under_its_rule
 from kdlab.study.progress import say
 from kdlab.study.results import Survey, survey
-from kdlab.study.results_files import write
+from kdlab.study.results_files import RESULTS, write
 from kdlab.study.resume import Earlier, export
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.threads import record, threads_of, use
@@ -162,7 +162,8 @@ def _main(
             print(still_to_find(settings, tuning))
         else:
             write(captioned, jobs, folds, outcome, folder, seconds)
-        if settings.tuning is not None:
+        kept = settings.pending and given.report and (folder / RESULTS).is_file()  # with what its tables cite
+        if settings.tuning is not None and not kept:
             write_found(settings, folder, f"kdlab study {given.file}")
         _export(study, settings, tuning.jobs, jobs, outcome, folder)
         if failures:

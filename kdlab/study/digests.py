@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
+
+from kdlab.types import InputError
 
 #: part -> how a message names it
 PARTS = {
@@ -18,7 +21,28 @@ PARTS = {
 
 def digest(value: Any) -> str:
     """Ten hexadecimal digits of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:10]
+    return hashlib.sha256(as_text(value).encode()).hexdigest()[:10]
+
+
+def as_text(value: Any) -> str:
+    """Plain values as JSON, in one order; a date, which YAML has and JSON has not, is its text.
+
+    Raises:
+        InputError: a value is neither.
+
+    >>> as_text({"b": datetime.date(2026, 1, 2), "a": [1]})
+    '{"a": [1], "b": "2026-01-02"}'
+    """
+    return json.dumps(value, sort_keys=True, default=_text_of)
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, datetime.date):
+        return str(value)
+    raise InputError(
+        f"a config of a study: its values must be those of JSON, or dates, but got {value!r:.80}. Write it as text, "
+        "number, list or mapping."
+    )
 
 
 def digests_of(identity: Mapping[str, Any]) -> dict[str, str]:

@@ -40,7 +40,8 @@ def listed(loggers: Any) -> list[dict[str, Any]]:
         if isinstance(logger, Namespace):
             logger = logger.as_dict()
         if isinstance(logger, Mapping) and "class_path" in logger:
-            found.append({**copy.deepcopy(dict(logger)), "init_args": dict(logger.get("init_args") or {})})
+            own = copy.deepcopy(dict(logger))
+            found.append({**own, "init_args": dict(own.get("init_args") or {})})
     return found
 
 
@@ -107,7 +108,7 @@ def name_runs(loggers: Any, group: str, name: str, job_type: str, tags: Sequence
         group: the study.
         name: of the job.
         job_type: its stage.
-        tags: in place of those that a run has of itself, which name its test people.
+        tags: in place of those that a run has of itself, which say how many people it tests.
 
     Raises:
         InputError: one of them fixes the id of its run, which all jobs would share.

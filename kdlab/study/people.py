@@ -174,6 +174,29 @@ def hidden_job(name: str, folds: Mapping[str, str]) -> str:
 
     >>> hidden_job("kd[size=2]/subject7/seed0", {"subject7": "subject-h0123456789ab"})
     'kd[size=2]/subject-h0123456789ab/seed0'
+    >>> hidden_job("tune:kd/subject7/seed0/own1", {"subject7": "subject-h0123456789ab"})
+    'tune:kd/subject-h0123456789ab/seed0/own1'
     """
-    *run, fold, seed = name.split("/")
-    return "/".join((*run, folds.get(fold, fold), seed)) if run else name
+    title, *parts = name.split("/")
+    return "/".join((title, *(folds.get(part, part) for part in parts)))
+
+
+def logged_fold(fold: str, tested: Sequence[str], study: str, key: str) -> str:
+    """The name of a fold for loggers, which may be services elsewhere: never that of a person.
+
+    A fold that is called after its one test person has the person's hash in the tables of the study where there is a
+    salt, and else the key of the job, by which its folder is found.
+
+    Args:
+        fold: its name.
+        tested: its test people.
+        study: its name.
+        key: of the job.
+
+    >>> logged_fold("fold1", ["Anna"], "toy/study", "0123456789")
+    'fold1'
+    """
+    try:
+        return hidden_folds({fold: tested}, study)[fold]
+    except InputError:  # no salt
+        return f"subject-{key}"

@@ -70,7 +70,7 @@ from kdlab.study.folds import set_fold
 from kdlab.study.lengths import set_length, unknown_batches
 from kdlab.study.loggers import name_runs
 from kdlab.study.paper import Paper
-from kdlab.study.people import hidden_folds, hidden_job
+from kdlab.study.people import hidden_job, logged_fold
 from kdlab.study.rules import in_identity, rule_of_job
 from kdlab.study.runs import Run
 from kdlab.study.study_file import read_study_file
@@ -273,10 +273,9 @@ class Study:
         _check_length(place, f"{self.file}: {name}")
         self._connect(config, run, needed, root)
         if (logger := get_value(config, "trainer.logger")) is not None:
-            hidden, tags = name, []
-            if self.paper.hashed:
-                folds = hidden_folds({fold: subjects}, self.name)
-                hidden, tags = hidden_job(name, folds), [f"seed={config['seed_everything']}", f"fold={folds[fold]}"]
+            shown = logged_fold(fold, subjects, self.name, key)
+            hidden = hidden_job(name, {fold: shown})
+            tags = [f"seed={config['seed_everything']}", f"fold={shown}"] if fold else []
             set_value(config, "trainer.logger", name_runs(logger, self.name, hidden, run.stage, tags))
         config |= {"run": place.as_posix(), **rule}
         set_value(config, "trainer.default_root_dir", str(root))

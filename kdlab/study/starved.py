@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kdlab.study.conditions import Condition
-from kdlab.study.equal_updates import updates_cell
+from kdlab.study.equal_updates import budgeted, updates_cell
 
 FEW = 300  # updates, below which a net has hardly been trained
 UPDATES = "updates"
+_RAISED = "More epochs (trainer.max_epochs) or smaller batches (data.init_args.batch_size) raise it."
+_RAISED_BY_STUDY = "It is raised by `updates` of the study alone: epochs and batches of a config do not change it."
 
 
 def remedy(
@@ -40,10 +42,10 @@ def starved_section(known: Iterable[Condition]) -> list[str]:
     few = [c for c in known if (found := c.values(UPDATES)) and min(found) < FEW]
     if not few:
         return []
+    by_study = all(budgeted(condition.rows) for condition in few)
     note = (
         f"Fewer than {FEW} updates of the weights in a run. Differences between such rows may be differences in the "
-        "number of updates. The study's updates, more epochs (trainer.max_epochs) or smaller batches "
-        "(data.init_args.batch_size) raise it."
+        f"number of updates. {_RAISED_BY_STUDY if by_study else _RAISED}"
     )
     lines = [f"- {condition.title}: {updates_cell(condition)} updates." for condition in few]
     return ["## Few updates", note, "\n".join(lines)]

@@ -44,8 +44,12 @@ def read_study_file(path: Path) -> dict[str, Any]:
     axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
     runs = with_cross_fit(_read_runs(content, path, axes), str(path))
     own, updates = list(runs), read_updates(content.get("updates"), str(path))
-    for where, values in _values(content, axes, path):
-        refuse_decided(values, where, folds=content.get("folds") is not None, updates=updates is not None)
+    decided = {"folds": content.get("folds") is not None, "updates": updates is not None}
+    for where, values in _set_values(content, path):
+        refuse_decided(values, where, **decided)
+    for axis, labels in axes.items():
+        for label, values in labels.items():
+            refuse_decided(values, f"{path}: axis {axis!r}: {label}", **decided, compared=True)
     published = _mapping(content.get("published"), f"{path}: published")
     _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
     for title, entry in published.items():
@@ -115,16 +119,13 @@ def holder(path: Path, key: str) -> Path | None:
     return next((found for name in below if (found := holder(path.parent / name, key)) is not None), None)
 
 
-def _values(content: Mapping[str, Any], axes: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where the file sets values of runs, and those values."""
+def _set_values(content: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where the file sets one value of runs, and those values."""
     for part, values in (content.get("set") or {}).items():
         yield f"{path}: set: {part}", values or {}
     for part in STAGES:
         for name, entry in (content.get(part) or {}).items():
             yield f"{path}: {part}: {name}: set", entry.get("set") or {}
-    for axis, labels in axes.items():
-        for label, values in labels.items():
-            yield f"{path}: axis {axis!r}: {label}", values
 
 
 def _read_axes(given: Mapping[str, Any], path: Path) -> dict[str, dict[str, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import importlib
@@ -17,6 +18,7 @@ from kdlab.data import WindowDataModule
 from kdlab.data.image_store import ImageFiles
 from kdlab.data.moments import chunks
 from kdlab.data.windows import WindowSet
+from kdlab.study.digests import as_text
 from kdlab.study.labels_alone import labels_alone
 from kdlab.types import InputError
 
@@ -102,7 +104,7 @@ def _shared(config: dict[str, Any]) -> str:
     """The data module of a config, without what concerns batches alone."""
     given = {k: v for k, v in _arguments(config).items() if k not in _OF_BATCHES}
     content = {"class_path": _data(config)["class_path"], "init_args": given}
-    return json.dumps(content, sort_keys=True, default=str)
+    return as_text(content)
 
 
 @functools.lru_cache(maxsize=1)
@@ -233,7 +235,8 @@ def _data(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(config: dict[str, Any]) -> dict[str, Any]:
-    return dict(_data(config).get("init_args") or {})
+    """A copy of all levels: a parser writes what it made into nested lists and mappings."""
+    return dict(copy.deepcopy(_data(config).get("init_args") or {}))
 
 
 def _load_key(config: dict[str, Any]) -> str:
@@ -241,4 +244,4 @@ def _load_key(config: dict[str, Any]) -> str:
     common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
     common -= {"labels", "subjects"}  # reading uses these, too
     own = {k: v for k, v in _arguments(config).items() if k not in common}
-    return json.dumps([_data(config)["class_path"], own], sort_keys=True, default=str)
+    return as_text([_data(config)["class_path"], own])

@@ -77,7 +77,7 @@ def keys_of(study: Study, settings: Settings, jobs: Jobs, root: Path) -> dict[st
     """
     if settings.tuning is None:
         return {name: job.key for name, job in jobs.items()}
-    bare = plan(study, root, Settings(settings.folds))[1]
+    bare = plan(study, root, Settings(study, settings.folds))[1]
     key = digest([settings.tuning.tune.content, {name: job.key for name, job in bare.items()}])
     return {"": key, **dict.fromkeys(jobs, key)}
 

@@ -100,10 +100,14 @@ def _check_parts(tuning: Tuning, name: str, labels: dict[str, str]) -> None:
 
 def _too_few(tuning: Tuning, part: Part, row: str, error: InputError) -> InputError:
     people = f" ({', '.join(part.people)}, in training and validation)" if part.people else ""
-    fold = " people: fold tries settings on the training people of each group."
+    fold = (
+        "" if tuning.tune.kind == FOLD else " Or write people: fold, to try them on the training people of each group."
+    )
+    why = one_line(error)
+    end = "" if why.endswith(".") else "."
     return InputError(
         f"{tuning.study.file}: tune: people: {part.name}{people} must do for {row} without any value, but got: "
-        f"{one_line(error)}{'' if tuning.tune.kind == FOLD else fold}"
+        f"{why}{end}{fold}"
     )
 
 

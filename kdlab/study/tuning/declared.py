@@ -125,7 +125,7 @@ def read_tune(study: Study) -> Tune | None:
     _check_axes(study, tune, where)
     updates = any(run.updates is not None for run in study.runs.values())
     for part, space in {"common": tune.common, **{f"own: {name}": space for name, space in tune.own.items()}}.items():
-        refuse_decided(space, f"{where}: {part}", folds=True, updates=updates)
+        refuse_decided(space, f"{where}: {part}", folds=True, updates=updates, compared=True)
     return tune
 
 

@@ -33,7 +33,12 @@ _FIRST = ("people", "stage", "row", "trial", "round", "state", "val_accuracy", "
 
 
 def write_trials(tuning: Tuning, planned: Planned, folder: Path) -> None:
-    """Everything that is done so far: a table, the seconds, the space, and a journal that Optuna's tools read."""
+    """Everything that is done so far: a table, the seconds, the space, and a journal that Optuna's tools read.
+
+    Until a trial is done, the files of an earlier tuning stay, which the tables that are kept cite.
+    """
+    if not any(planned.finished.values()) and (folder / TRIALS).is_file():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     steps = [(step, planned.finished.get(name, [])) for name, step in tuning.steps.items()]
     names = list(dict.fromkeys(name for step in tuning.steps.values() for name in step.space))

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from kdlab.study import ends
 from kdlab.study.job import Runner, sources
+from kdlab.study.people import hidden_folds
 from kdlab.study.plan import Job, Jobs, Study, title_of
 from kdlab.study.results import Survey, clean, survey
 from kdlab.study.run import Outcome, run_jobs
 from kdlab.study.tuning.checks import check_space
-from kdlab.study.tuning.declared import HALVES, read_tune
+from kdlab.study.tuning.declared import FOLD, HALVES, read_tune
 from kdlab.study.tuning.near_ends import near_ends
-from kdlab.study.tuning.people import plan_people
+from kdlab.study.tuning.people import OWN_SPLIT, plan_people
 from kdlab.study.tuning.printed import print_tuning
 from kdlab.study.tuning.record import FOLDER, TRIALS, tuned_of, write_chosen, write_trials
 from kdlab.study.tuning.rows import is_trial
@@ -35,6 +36,7 @@ class Settings:
     """The folds of a study, and the settings of its rows in them.
 
     Attributes:
+        study: whose they are.
         folds: name -> test subjects.
         tuning: where settings are still to be found by this study.
         tuned: those that are found.
@@ -45,6 +47,7 @@ class Settings:
         at_ends: which of the settings that this study found lie at an end of their range, in words.
     """
 
+    study: Study
     folds: dict[str, list[str]]
     tuning: Tuning | None = None
     tuned: Tuned | None = None
@@ -75,10 +78,18 @@ class Settings:
         """Which people the settings were chosen with; empty where nothing was tuned."""
         if self.tuned is None:
             return ""
-        used = "; ".join(f"{fold}: {part}" for fold, part in self.parts.items() if self.tuned.kind == HALVES)
+        others = self.tuned.kind == FOLD and any(part != (fold or OWN_SPLIT) for fold, part in self.parts.items())
+        told = self.tuned.kind == HALVES or others
+        used = "; ".join(f"{self._shown(fold)}: {self._shown(part)}" for fold, part in self.parts.items() if told)
+        caption = self.tuned.caption_of(untuned=self.tuned.untuned(self.study), others=others)
         where = f" Trials, space and choice: `{FOLDER}/`." if self.tuning is not None else ""
         ends = f" {self.at_ends}" if self.at_ends else ""
-        return self.tuned.caption + (f" Used in {used}." if used else "") + ends + where
+        return caption + (f" Used in {used}." if used else "") + ends + where
+
+    def _shown(self, fold: str) -> str:
+        """A fold or part as tables have it: called after a person, it has the person's hash where people are hashed."""
+        study = self.study.name if self.study.paper.hashed else ""
+        return hidden_folds({fold: [fold.removeprefix("subject")]}, study)[fold] or "the split"
 
     def of(self, run: str, labels: Mapping[str, str], fold: str) -> Mapping[str, Any]:
         """The settings of a run in a fold."""
@@ -98,12 +109,12 @@ def read_settings(study: Study, root: Path, *, again: bool = False) -> Settings:
     if not again and (found := read_tuned(study)) is not None:
         aside = [person for people in found.people.values() for person in people] if found.kind == "people" else []
         folds = plan_people(study, None, aside)[0]
-        return Settings(folds, tuned=found, parts=parts_of_folds(study, found, folds))
+        return Settings(study, folds, tuned=found, parts=parts_of_folds(study, found, folds))
     folds, parts = plan_people(study, tune)
     if tune is None:
-        return Settings(folds)
+        return Settings(study, folds)
     used = {fold: part.name for fold in folds for part in parts if fold in part.folds}
-    return Settings(folds, Tuning(study, tune, parts, root), parts=used)
+    return Settings(study, folds, Tuning(study, tune, parts, root), parts=used)
 
 
 def look_up(settings: Settings) -> tuple[Planned, Survey]:

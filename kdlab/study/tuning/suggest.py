@@ -26,6 +26,7 @@ from kdlab.types import InputError
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 _RANDOM = 10  # trials that the sampler draws at random first, but at most half of all
+_EQUAL = 1e-6  # relative difference of accuracies that rounding explains
 _AGAIN = 20  # suggestions, of which the first is taken that was not tried before, ahead of a draw from all others
 
 
@@ -199,6 +200,14 @@ def medians(finished: Sequence[Finished], run: str, least: int) -> list[float | 
 
 
 def best_of(finished: Sequence[Finished]) -> Finished | None:
-    """The complete trial of the highest value, the first of several; None where none is complete."""
+    """The complete trial of the highest value, the first of several; None where none is complete.
+
+    Accuracies are means in single precision: what differs by less than that can tell apart is equal.
+
+    >>> best_of([Finished(i, {}, COMPLETE, v) for i, v in enumerate((0.25, 0.4166666567, 0.4166666717))]).number
+    1
+    """
     complete = [trial for trial in finished if trial.state == COMPLETE]
-    return min(complete, key=lambda trial: (-trial.value, trial.number), default=None)
+    highest = max((trial.value for trial in complete), default=0.0)
+    equal = [trial for trial in complete if math.isclose(trial.value, highest, rel_tol=_EQUAL)]
+    return min(equal, key=lambda trial: trial.number, default=None)

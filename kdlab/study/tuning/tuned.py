@@ -20,6 +20,11 @@ _WRITTEN = re.compile(
     r"# Written by (kdlab tune [\w ./~=-]+) \(kdlab [^()]*\)\.\n"
 )  # the first line of a file of the command
 
+_OF_OTHERS = (
+    "Settings are found with the training people of each fold of the study that was tuned, and used where none of "
+    "these is tested"
+)
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -44,18 +49,37 @@ class Tuned:
 
     @property
     def caption(self) -> str:
-        """Which people the settings were chosen with, for the head of a table; no one is named in it."""
+        """Which people the settings were chosen with, for the head of a file; no one is named in it."""
+        return self.caption_of()
+
+    def caption_of(self, *, untuned: Sequence[str] = (), others: bool = False) -> str:
+        """The same for the head of a table.
+
+        Args:
+            untuned: its rows without settings of their own.
+            others: whether a fold uses the settings that another fold found (``fold``).
+        """
         with_whom = {
             HALVES: "Settings found with the people of one half are used where those of the other are tested",
-            FOLD: "Settings are found in each fold with its own training people",
+            FOLD: _OF_OTHERS if others else "Settings are found in each fold with its own training people",
             "people": "Settings are found with people who are never tested",
         }[self.kind]
         sizes = "; ".join(f"{name}: {len(people)} people" for name, people in self.people.items() if people)
         listed = f" ({sizes})" if sizes and self.kind != FOLD else ""
+        rows = "every row that is tuned" if untuned else "every row"
+        left = f"; not tuned: {', '.join(untuned)}" if untuned else ""
         return (
-            f"Tuned on validation windows alone, with {self.trials} trials for every row (`people: {self.kind}`). "
+            f"Tuned on validation windows alone, with {self.trials} trials for {rows} (`people: {self.kind}`{left}). "
             f"{with_whom}{listed}."
         )
+
+    def untuned(self, study: Study) -> list[str]:
+        """The runs of a study that have no settings here."""
+        return [
+            name
+            for name, run in study.runs.items()
+            if all(title_of(run.origin or name, labels) not in self.settings for labels in study.labels_of(name))
+        ]
 
 
 def read_tuned(study: Study) -> Tuned | None:
