@@ -96,7 +96,7 @@ def test_augmentations_and_callbacks(
 
 def test_a_wrong_callback_is_named(tmp_path: Path) -> None:
     wrong = [{"class_path": "EarlyStoppedTeacher", "init_args": {"patience": 0}}]
-    with pytest.raises(InputError, match="patience >= 1"):
+    with pytest.raises(InputError, match="patience must be a whole number at least 1, but got 0"):
         cli.build_callbacks(changed("sp", tmp_path, trainer__callbacks=wrong))
 
 
