@@ -74,11 +74,11 @@ class Tuned:
         )
 
     def untuned(self, study: Study) -> list[str]:
-        """The runs of a study that have no settings here."""
+        """The runs of a study that have no settings here, without copies of others."""
         return [
             name
             for name, run in study.runs.items()
-            if all(title_of(run.origin or name, labels) not in self.settings for labels in study.labels_of(name))
+            if not run.origin and all(title_of(name, labels) not in self.settings for labels in study.labels_of(name))
         ]
 
 
