@@ -147,7 +147,9 @@ def test_files_of_several_studies_give_figures_and_tables(tmp_path, monkeypatch,
     files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     stems = [f"{stem}.{end}" for stem in ("gain_gap", "differences") for end in ("csv", "png", "svg", "pdf")]
     assert sorted(files) == sorted(stems)
-    table = pd.read_csv(tmp_path / "out/gain_gap.csv", keep_default_na=False, na_values={"lead": [""]})
+    table = pd.read_csv(
+        tmp_path / "out/gain_gap.csv", keep_default_na=False, na_values={"lead": [""]}, float_precision="round_trip"
+    )
     means = table[table.person == ""]
     assert len(means) == 6
     assert len(table) == 6 + 6 * 12
@@ -156,7 +158,7 @@ def test_files_of_several_studies_give_figures_and_tables(tmp_path, monkeypatch,
     for point, (_, line) in zip(points_of(read_rows(paths[0])), means.iterrows(), strict=False):
         assert float(line.gain) == point.gain.mean
         assert float(line.lead_high) == point.lead.high
-    differences = pd.read_csv(tmp_path / "out/differences.csv")
+    differences = pd.read_csv(tmp_path / "out/differences.csv", float_precision="round_trip")
     assert list(differences.people) == [12] * 6
     assert differences.p.between(0, 1).all()
     rows_figures.main([*words[:-2], "--over", "folds"])

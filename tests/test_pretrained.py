@@ -346,7 +346,10 @@ def test_weights_of_another_type_are_refused(saved, tmp_path, dtype):
     state = load((folder / WEIGHTS).read_bytes())
     state["head.weight"] = state["head.weight"].to(dtype)
     card = json.loads((folder / CARD).read_text("utf-8"))
-    content = to_bytes(state)
+    try:
+        content = to_bytes(state)
+    except KeyError:  # of complex numbers
+        pytest.skip(f"this version of safetensors does not write {dtype}")
     (folder / WEIGHTS).write_bytes(content)
     source = {**card["provenance"], "weights": weights_hash(state)}
     (folder / CARD).write_text(json.dumps(changed(card, file=about_file(content), provenance=source)))

@@ -74,7 +74,14 @@ def read(folder: str | Path, table: Table = "results") -> DataFrame:
     try:
         head = pd.read_csv(path, nrows=0, encoding="utf-8").columns
         words: dict[Any, Any] = dict.fromkeys([*_WORDS, *_axes(list(head), table)], str)
-        frame = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=_missing(head, words), encoding="utf-8")
+        frame = pd.read_csv(
+            path,
+            dtype=words,
+            keep_default_na=False,
+            na_values=_missing(head, words),
+            encoding="utf-8",
+            float_precision="round_trip",
+        )
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"folder: {str(path)!r} is damaged ({error}). Run the study again to write it.") from error
     for column in frame.columns.intersection(list(words)):
