@@ -348,7 +348,9 @@ def test_weights_of_another_type_are_refused(saved, tmp_path, dtype):
     card = json.loads((folder / CARD).read_text("utf-8"))
     try:
         content = to_bytes(state)
-    except KeyError:  # of complex numbers
+    except KeyError:
+        if not dtype.is_complex:
+            raise
         pytest.skip(f"this version of safetensors does not write {dtype}")
     (folder / WEIGHTS).write_bytes(content)
     source = {**card["provenance"], "weights": weights_hash(state)}

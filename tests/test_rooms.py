@@ -66,7 +66,7 @@ MAY_IMPORT = {
     },
     "cache": {"types", "objective", "sizes"},
     "figures": {"types"},
-    "callbacks": {"types", "functional", "figures", "methods", "nets"},
+    "callbacks": {"types", "functional", "figures", "methods"},
     "evaluate": {
         "quiet",
         "types",

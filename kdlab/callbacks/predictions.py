@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 
 from kdlab.files import cell, replacing, unused
 from kdlab.functional import labelled_rows
 from kdlab.methods.base import Method
+from kdlab.methods.evaluated import warn_of_batches
 from kdlab.methods.windows import windows_in, windows_of
-from kdlab.nets.alone import is_batch_relational, warning_of_batches
 
 
 class PredictionWriter(Callback):
@@ -69,8 +69,8 @@ class PredictionWriter(Callback):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_predictions(path, rows, windows_in(trainer))
             rank_zero_info(f"predictions -> {path}")
-            if isinstance(pl_module, Method) and is_batch_relational(pl_module.net):
-                rank_zero_warn(f"predictions: {warning_of_batches(type(pl_module.net).__name__)}")
+            if isinstance(pl_module, Method):
+                warn_of_batches(pl_module.net, "predictions")
         trainer.strategy.barrier("predictions.csv")
 
 

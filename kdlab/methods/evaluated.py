@@ -1,11 +1,15 @@
-"""Metrics of an evaluation, which Lightning reads when it ends: they are logged with its first batch."""
+"""What an evaluation logs and says: its metrics, with its first batch, and a warning of nets that depend on batches."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 from torchmetrics import MetricCollection
+
+from kdlab.nets.alone import is_batch_relational, warning_of_batches
 
 
 def log_once(module: LightningModule, metrics: MetricCollection, *, prog_bar: bool, batch_size: int) -> None:
@@ -27,3 +31,14 @@ def log_once(module: LightningModule, metrics: MetricCollection, *, prog_bar: bo
         if known and all(entry is not None and not entry.has_reset and entry.value is one for entry, one in known):
             return
     module.log_dict(metrics, on_epoch=True, prog_bar=prog_bar, batch_size=batch_size)
+
+
+def warn_of_batches(net: nn.Module, what: str) -> None:
+    """Warn where a net's answer for a window depends on the others in its batch.
+
+    Args:
+        net: that was evaluated.
+        what: was written, for the message.
+    """
+    if is_batch_relational(net):
+        rank_zero_warn(f"{what}: {warning_of_batches(type(net).__name__)}")

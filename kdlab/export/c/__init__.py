@@ -8,8 +8,7 @@ Nothing is allocated and no library is needed; the head of the source states RAM
 The way of a net: :mod:`~kdlab.export.c.lower` reads its layers from its graph
 (:mod:`~kdlab.export.c.trace`), :mod:`~kdlab.export.c.fold` joins them, :mod:`~kdlab.export.c.calibrate` compares them
 with the net and finds the ranges of their features on training windows, :mod:`~kdlab.export.c.quantise` makes the int8
-program,
-:mod:`~kdlab.export.c.plan` gives the features their places, :mod:`~kdlab.export.c.emit` writes the C text, and
+program, :mod:`~kdlab.export.c.plan` gives the features their places, :mod:`~kdlab.export.c.emit` writes the C text, and
 :mod:`~kdlab.export.c.interpret` computes the same program in numpy.
 """
 
