@@ -53,12 +53,11 @@ def files(folder, suffix):
 def test_a_truncated_file_is_compiled_again_and_replaced(folder, suffix, left):
     kernel()(1)
     (path,) = files(folder, suffix)
-    whole = path.stat().st_size
     path.write_bytes(path.read_bytes()[:left])
     with pytest.warns(UserWarning, match="numba cache folder") as caught:
         assert kernel()(1) == 2
     assert str(folder) in str(caught[0].message)
-    assert path.stat().st_size == whole
+    assert path.stat().st_size > left  # its size differs a little from one compilation to the next
     healed = kernel()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
