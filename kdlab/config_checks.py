@@ -129,13 +129,13 @@ def _check_classes(config: Any, key: str, parser: LightningArgumentParser) -> No
     if isinstance(config, Namespace | dict):
         items = (vars(config) if isinstance(config, Namespace) else config).items()
         name = dict(items).get("class_path")
-        if isinstance(name, str) and is_abstract(_found(name)):
+        if isinstance(name, str) and is_abstract(found(name)):
             parser.error(
                 f'Parser key "{key}":\n  - Expected an instantiatable class, but is abstract\nGiven value: {name}'
             )
         for inner, value in items:
             if inner == "init_args" and isinstance(name, str):
-                _check_sizes(_found(name), value, parser)
+                _check_sizes(found(name), value, parser)
             _check_classes(value, key if inner == "init_args" else str(inner), parser)
     elif isinstance(config, list):
         for value in config:
@@ -151,7 +151,7 @@ def _check_sizes(kind: Any, arguments: Any, parser: LightningArgumentParser) -> 
                 parser.error(f'Parser key "{key}": must be at most {most}, but got {value:.3g}')
 
 
-def _found(name: str) -> Any:
+def found(name: str) -> Any:
     """The class of this name, which the parser has imported; None for a function or a name that is no class."""
     module, _, attribute = name.rpartition(".")
     return getattr(sys.modules.get(module), attribute, None)

@@ -1,6 +1,6 @@
 """Files on disk: written whole or not at all, and read as data that may be damaged, huge or hostile.
 
-Everything that kdlab writes goes through `replacing`; text is UTF-8 in every locale. What people hand in (YAML, JSON)
+Everything that kdlab keeps goes through `replacing`; text is UTF-8 in every locale. What people hand in (YAML, JSON)
 is read here under limits, and what is wrong with it is one line that names the file.
 """
 
@@ -281,11 +281,17 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"{where} is not valid YAML: {one_line(error)}") from error
 
 
+def write_yaml(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a mapping into a temporary folder, from which this process reads it."""
+    Path(path).write_text(yaml.dump(content, Dumper=_SafeDumper, sort_keys=False), encoding="utf-8")
+
+
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast, where yaml has it
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def _check_events(text: str, where: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 from jsonargparse import Namespace, set_loader
@@ -107,6 +108,9 @@ set_loader(_MODE, _load, exceptions=(InputError,))
 class Parser(LightningArgumentParser):
     """Lightning's parser, which reads YAML under limits and whose last line is the reason of an error."""
 
+    #: class -> name -> type hint of its arguments, for all classes that were read
+    hints: ClassVar[dict[type, dict[str, Any]]] = {}
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
@@ -117,6 +121,8 @@ class Parser(LightningArgumentParser):
         """Add the arguments of a class; those of classes that a config names come here, too."""
         added: list[str] = super().add_class_arguments(*args, **kwargs)
         order_numbers(self._actions)
+        if args and isinstance(args[0], type) and added and "." not in added[0]:  # a parser of this class alone
+            self.hints[args[0]] = {action.dest: getattr(action, "_typehint", None) for action in self._actions}
         return added
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
@@ -165,6 +171,16 @@ class Parser(LightningArgumentParser):
         """
         before = None if namespace is not None and _equal(obj, namespace) else namespace
         parsed: Namespace = super().parse_object(obj, before, *args, **kwargs)
+        return parsed
+
+    def parse_given(self, content: Mapping[str, Any], where: str) -> Namespace:
+        """Parse the sections of a config without the defaults of other arguments; required ones are missed.
+
+        Raises:
+            InputError: a section is no mapping, or a class has no name.
+        """
+        self._check_sections(content, where)
+        parsed: Namespace = self.parse_object(copy.deepcopy(content), defaults=False)
         return parsed
 
     def dump(self, cfg: Namespace, *args: Any, **kwargs: Any) -> str:

@@ -1,8 +1,9 @@
 """Configs that differ from accepted ones in a section: this section alone is parsed.
 
 A study checks the configs of all of its jobs. They have few different sections, and the parser reads a section as it
-does whatever stands in the others. Most sections differ in values alone, such as the people of a fold: after the first
-of them the parser reads what is given, without the defaults of all other arguments, which it has accepted.
+does whatever the others hold. Most sections differ in values alone, such as the people of a fold: after the first of
+them these are exchanged where the parser takes them as they are (:mod:`kdlab.other_values`), and else it reads what is
+given, without the defaults of all other arguments, which it has accepted.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import functools
 import io
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch import Trainer
 
 from kdlab import reuse
 from kdlab.config_checks import check_section, data_class, is_name_of_run, is_seed
 from kdlab.configs import read_config
+from kdlab.files import write_yaml
 from kdlab.methods.base import Method
+from kdlab.other_values import with_values
 from kdlab.parsed import at, config_file, fill, own_of, without
 from kdlab.parser import Parser
 from kdlab.study import ends
@@ -36,7 +38,10 @@ SECTIONS = ("model", "data", "trainer")
 MADE = ("model", "data")
 _REST = "others"
 _PLAIN = re.compile(r"\d[\w.]*|[\w$.-]*/[\w$./-]*")  # neither a class nor a mapping, a list or a reference of YAML
+_OURS = ("kdlab", "torch", "lightning")
 _FULL = "a config was accepted"  # it has imported all classes that a bare name may mean
+
+_Part = tuple[Any, dict[str, Any]]  # content of a section without what is a job's own, and this by its dotted names
 
 
 def accept(words: Sequence[str], read: Callable[[], Namespace]) -> None:
@@ -55,18 +60,20 @@ def accept(words: Sequence[str], read: Callable[[], Namespace]) -> None:
         return
     content, base = read_config(Path(file), "--config"), data_class(words)
     own = own_of(content) or {}
-    keys = _keys(content, own, base)
+    parts = _parts(content, own)
+    keys = {name: _key(name, part, base) for name, part in parts.items()}
     new = [name for name, key in keys.items() if reuse.find(key) is None]
-    parsed: Mapping[str, Any] | Namespace | None = None
+    parsed: Mapping[str, Namespace] | Namespace | None = None
     if reuse.find(_FULL) is not None and _REST not in new and _in_range(own):
-        parsed = _each(content, new, base)
+        parsed = _each(content, parts, new, base)
     if parsed is None:
         new, parsed = list(keys), read()
         reuse.keep(_FULL, True)
     for name in new:
-        if all(at(parsed, dotted) == value for dotted, value in own.items() if _section(dotted) == name):
-            section = copy.deepcopy(parsed[name]) if name in MADE else True
-            reuse.keep(keys[name], section, 8 * len(keys[name][-1]))
+        if _holds(parsed, parts[name][1]):
+            section, size = copy.deepcopy(parsed[name]) if name in SECTIONS else True, 8 * len(keys[name][-1])
+            reuse.keep(keys[name], section, size)
+            reuse.keep(_shape_key(name, parts[name], base), (parts[name][0], section), size)
 
 
 def accepted(content: Mapping[str, Any], base: type) -> Namespace | None:
@@ -80,8 +87,8 @@ def accepted(content: Mapping[str, Any], base: type) -> Namespace | None:
         ``model`` and ``data``, not made; None where they are not kept (see :mod:`kdlab.reuse`).
     """
     own = own_of(content) or {}
-    keys = _keys(content, own, base)
-    found = {name: reuse.find(keys[name]) for name in MADE if name in keys}
+    parts = _parts(content, own)
+    found = {name: reuse.find(_key(name, parts[name], base)) for name in MADE if name in parts}
     if set(found) != set(MADE) or None in found.values():
         return None
     sections = Namespace({name: copy.deepcopy(section) for name, section in found.items()})  # type: ignore[no-untyped-call]
@@ -94,13 +101,34 @@ def _section(dotted: str) -> str:
     return first if first in SECTIONS else _REST
 
 
-def _keys(content: Mapping[str, Any], own: Mapping[str, Any], base: type) -> dict[str, tuple[Any, ...]]:
-    """Section -> what it is found by, the content last."""
-    shared, shape = without(content, own), {name: type(value).__name__ for name, value in own.items()}
+def _parts(content: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, _Part]:
+    """Section -> its content without what is the job's own, and this."""
+    shared = without(content, own)
     parts = {name: shared[name] for name in SECTIONS if name in shared}
     parts[_REST] = {name: value for name, value in shared.items() if name not in SECTIONS} | {"": sorted(parts)}
-    shapes = {name: {key: kind for key, kind in shape.items() if _section(key) == name} for name in parts}
-    return {name: ("accepted", base, name, repr([part, shapes[name]])) for name, part in parts.items()}
+    return {
+        name: (part, {dotted: value for dotted, value in own.items() if _section(dotted) == name})
+        for name, part in parts.items()
+    }
+
+
+def _key(name: str, part: _Part, base: type) -> tuple[Any, ...]:
+    """What a section is found by, the content last."""
+    return "accepted", base, name, repr([part[0], _kinds(part[1])])
+
+
+def _shape_key(name: str, part: _Part, base: type) -> tuple[Any, ...]:
+    """What a section and those that differ from it in values are found by."""
+    return "shape", base, name, repr([_shape(part[0]), _kinds(part[1])])
+
+
+def _kinds(own: Mapping[str, Any]) -> dict[str, str]:
+    return {name: type(value).__name__ for name, value in own.items()}
+
+
+def _holds(parsed: Any, own: Mapping[str, Any]) -> bool:
+    """Whether the parser took what is a job's own as it is."""
+    return all(at(parsed, dotted) == value for dotted, value in own.items())
 
 
 def _in_range(own: Mapping[str, Any]) -> bool:
@@ -108,34 +136,70 @@ def _in_range(own: Mapping[str, Any]) -> bool:
     return is_name_of_run(own.get("run")) and is_seed(own.get("seed_everything"))
 
 
-def _each(content: Mapping[str, Any], names: Sequence[str], base: type) -> dict[str, Any] | None:
+def _each(
+    content: Mapping[str, Any], parts: Mapping[str, _Part], names: Sequence[str], base: type
+) -> dict[str, Namespace] | None:
     """Parse sections, each by a parser that has no other; None where one of them is refused."""
-    found: dict[str, Any] = {}
+    found: dict[str, Namespace] = {}
     with contextlib.redirect_stderr(io.StringIO()):
         for name in names:
+            part, own = parts[name]
             parser = reuse.kept(("parser", name, base), functools.partial(_parser, name, base), _size)
-            shape = ("shape", base, name, repr(_shape(content[name])))
+            known = reuse.find(_shape_key(name, parts[name], base))
             try:
-                if reuse.find(shape) is None:
-                    found[name] = _from_file(parser, {name: content[name]})[name]
+                section = None if known is None else with_values(known[1], known[0], part)
+                if section is None:
+                    section = _parse(parser, name, content[name], full=known is None)
                 else:
-                    found[name] = parser.parse_object({name: copy.deepcopy(content[name])}, defaults=False)[name]
-                check_section(name, found[name], parser)
+                    fill({name: section}, own)
+                check_section(name, section, parser)
             except SystemExit as error:
                 if ends.end_of(error) is not None:
                     raise
                 return None
             except InputError:
                 return None
-            reuse.keep(shape, True, 2 * len(shape[-1]))
+            found[name] = section
     return found
 
 
-def _from_file(parser: Parser, content: Mapping[str, Any]) -> Namespace:
+def _parse(parser: Parser, name: str, section: Any, *, full: bool) -> Namespace:
+    """Parse a section.
+
+    Args:
+        parser: of this section.
+        name: of the section.
+        section: its content.
+        full: no section of its shape was accepted, so defaults are read as well, but those of classes of kdlab and of
+            its libraries, which fit their types.
+    """
+    if not full or not _has_empty(section):
+        parsed: Namespace = parser.parse_given({name: section}, "config")[name]
+        if not full or all(path.partition(".")[0] in _OURS for path in _classes(parsed)):
+            return parsed
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "section.yaml")
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        return parser.parse_args(["--config", str(path)])
+        write_yaml(path, {name: section})
+        parsed = parser.parse_args(["--config", str(path)])[name]
+    return parsed
+
+
+def _classes(node: Any) -> Iterator[str]:
+    """The names of all classes of what was parsed."""
+    items = vars(node) if isinstance(node, Namespace) else node
+    if isinstance(items, Mapping):
+        if isinstance(items.get("class_path"), str):
+            yield items["class_path"]
+        items = items.values()
+    for item in items if isinstance(items, Iterable) and not isinstance(items, str) else ():
+        yield from _classes(item)
+
+
+def _has_empty(content: Any) -> bool:
+    """Whether a mapping in it is empty: the parser drops it, and a name may be refused by all others alone."""
+    if isinstance(content, Mapping):
+        return not content or any(map(_has_empty, content.values()))
+    return isinstance(content, list) and any(map(_has_empty, content))
 
 
 def _shape(content: Any) -> Any:

@@ -1,23 +1,29 @@
 """A config that differs from an accepted one in a section is refused and accepted as a config that is read alone."""
 
 import copy
+import functools
+import operator
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
 
-from kdlab import cli, reuse
+from kdlab import Supervised, cli, reuse
 from kdlab.config_checks import data_class
-from kdlab.configs import stack
+from kdlab.configs import read_config, stack
 from kdlab.methods.base import Method
+from kdlab.other_values import as_it_is, with_values
 from kdlab.parser import Parser
-from kdlab.sections import MADE, _shape, accepted
+from kdlab.sections import MADE, _parser, _shape, accepted
 from kdlab.study.configs import set_value
 from kdlab.study.plan import Study
 from kdlab.study.planned import check_configs
 from kdlab.study.results import Survey
 from kdlab.types import InputError
+from tests.configs import EXPERIMENTS
 from tests.test_study import toy
 
 STUDENT = "model.init_args.student.init_args"
@@ -173,6 +179,8 @@ def test_members_of_an_ensemble_are_the_jobs_own(tmp_path, monkeypatch):
         cli.check(words(tmp_path, an_ensemble("runs/c", "runs/d")))
         assert not read
         cli.check(words(tmp_path, an_ensemble("runs/c", "runs/d", temperature=2.0)))
+        assert not read
+        cli.check(words(tmp_path, an_ensemble("runs/c", "runs/d", temperature="2")))  # a text may be a number, too
         assert read
 
 
@@ -202,25 +210,109 @@ def test_settings_of_one_fold_are_checked(tmp_path):
         check_configs(planned(tmp_path, 2, tuned=tuned), cli.check, Survey())
 
 
-def test_sections_that_differ_in_values_are_read_without_defaults_and_refused_as_before(tmp_path, capsys, monkeypatch):
-    read, real = [], Parser.parse_object
+@pytest.fixture
+def read(monkeypatch):
+    """Which sections were parsed, and whether without the defaults of other arguments."""
+    seen, real = [], Parser.parse_object
 
     def parse(self, content, *args, **kwargs):
-        if kwargs.get("defaults") is False and isinstance(content, dict):
-            read.append(next(iter(content)))
+        if isinstance(content, dict) and set(content) & set(MADE):
+            seen.append((next(iter(content)), kwargs.get("defaults", True)))
         return real(self, content, *args, **kwargs)
 
+    monkeypatch.setattr(Parser, "parse_object", parse)
+    return seen
+
+
+def test_sections_that_differ_in_values_are_not_parsed_and_refused_as_before(tmp_path, capsys, read):
     wrong = [{"data.init_args.test_subjects": ["2"], "data.init_args.batch_size": size} for size in (0.5, "b/c", [4])]
     alone = [end(words(tmp_path, changes), capsys) for changes in wrong]
-    monkeypatch.setattr(Parser, "parse_object", parse)
+    read.clear()
     with reuse.reusing():
         cli.check(words(tmp_path, {}))
         cli.check(words(tmp_path, {"data.init_args.test_subjects": ["1"], "data.init_args.batch_size": 4}))
-        assert "data" not in read
+        assert read == [("data", False)]
         cli.check(words(tmp_path, {"data.init_args.test_subjects": ["2"], "data.init_args.batch_size": 8}))
-        assert read == ["data"]
+        assert read == [("data", False)]
         capsys.readouterr()
         assert [end(words(tmp_path, changes), capsys) for changes in wrong] == alone
+
+
+class Foreign(Supervised):
+    """A method of one's own."""
+
+
+@pytest.mark.parametrize(
+    ("path", "in_full"), [("Supervised", False), (f"{__name__}.Foreign", True), ("kdlab.Supervised", False)]
+)
+def test_defaults_of_classes_of_ones_own_are_read(tmp_path, monkeypatch, path, in_full):
+    files, real = [], Parser.parse_path
+
+    def parse(self, file, *args, **kwargs):
+        files.append(Path(file).name)
+        return real(self, file, *args, **kwargs)
+
+    net = {"class_path": "WideResNet", "init_args": {"depth": 10, "in_channels": 6, "num_classes": 4}}
+    with reuse.reusing():
+        cli.check(words(tmp_path, {}))
+        monkeypatch.setattr(Parser, "parse_path", parse)
+        cli.check(words(tmp_path, {"model": {"class_path": path, "init_args": {"net": net}}}))
+    assert files == ["section.yaml"] * in_full
+
+
+NUMBERS = {bool: (True, False), int: (0, -1, 2, 10**6), float: (0.0, -1.0, 2.0, 1e-9, float("inf"), float("nan"))}
+
+
+def of_numbers(node, above=()):
+    """Where the numbers of a config are, and those lists that hold nothing else."""
+    if type(node) in NUMBERS or (isinstance(node, list) and node and all(type(item) in NUMBERS for item in node)):
+        yield above
+    elif isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from of_numbers(value, (*above, name))
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "least"),
+    [
+        ("basic_motions/tpkd", "model", 14),
+        ("sp_sw_har/tgd", "model", 10),
+        ("cifar10/amd", "model", 10),
+        ("basic_motions/tpkd", "data", 4),
+        ("pamap2/teacher_gaf", "data", 2),
+    ],
+)
+def test_exchanged_values_are_what_the_parser_makes_of_them(file, name, least):
+    path = EXPERIMENTS / f"{file}.yaml"
+    section = read_config(path, "config")[name]
+    parser = _parser(name, data_class(["fit", "--config", str(path)]))
+    accepted = parser.parse_given({name: section}, "config")[name]
+    exchanged = 0
+    for where in of_numbers(section):
+        node = functools.reduce(operator.getitem, where[:-1], section)
+        kinds = [type(item) for item in node[where[-1]]] if isinstance(node[where[-1]], list) else None
+        for i in range(2):
+            other = copy.deepcopy(section)
+            changed = functools.reduce(operator.getitem, where[:-1], other)
+            changed[where[-1]] = [NUMBERS[kind][i] for kind in kinds] if kinds else NUMBERS[type(node[where[-1]])][i]
+            found = with_values(accepted, section, other)
+            if found is not None:
+                exchanged += 1
+                assert repr(found) == repr(parser.parse_given({name: other}, "config")[name]), where
+    assert exchanged >= least
+    assert repr(accepted) == repr(parser.parse_given({name: section}, "config")[name])  # it is left as it is
+
+
+def test_values_that_a_parser_need_not_take_as_they_are():
+    anything = (*NUMBERS, str)
+    assert [hint for hint in anything for value in (True, 1, 0.5, "1") if as_it_is(hint, value)] == [*anything]
+    for hint in (float | str, Literal[1, 2], bool | int, Any, Annotated[int, "positive"], None, list, tuple[int, ...]):
+        assert not any(as_it_is(hint, value) for value in (True, 1, 0.5, "1", [1], ["1"])), hint
+    assert as_it_is(float | torch.Tensor, 0.5)
+    assert as_it_is(list[float] | Literal["balanced"] | None, [0.5, 2.0])
+    assert not as_it_is(list[float], [1, 2.0])
+    assert as_it_is(int | float, 1)
+    assert not as_it_is(int | float, 0.5)  # 2.0 may be the whole number
 
 
 def test_shapes_keep_all_that_other_arguments_depend_on():

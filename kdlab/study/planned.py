@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from kdlab import reuse
-from kdlab.files import write_text
+from kdlab.files import write_yaml
 from kdlab.methods.selection import EARLIER, USUAL, in_words
 from kdlab.parsed import own_of, without
 from kdlab.study import ends
@@ -118,7 +116,7 @@ def check_configs(jobs: Jobs, check: Callable[[Sequence[str]], None], found: Sur
             check_kept(job.config.get("trainer"), job.name)
             if name in found.rows:
                 continue
-            write_text(path, yaml.safe_dump(job.config, sort_keys=False))
+            write_yaml(path, job.config)
             try:
                 check(["fit", "--config", str(path)])
             except SystemExit as error:

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, Namespace
 
 from kdlab import reuse
 from kdlab.config_checks import data_class
 from kdlab.data import WindowDataModule
-from kdlab.files import one_line, write_text
+from kdlab.files import one_line, write_yaml
 from kdlab.fit_checks import check_optimizer
 from kdlab.methods.base import Method
 from kdlab.methods.plans import Plan, planned
@@ -121,7 +120,7 @@ def _check_values(tuning: Tuning, name: str, labels: dict[str, str], values: Val
     job = tuning.tried(name, labels, values)
     with tempfile.TemporaryDirectory() as folder, reuse.reusing():
         path = Path(folder, "job.yaml")
-        write_text(path, yaml.safe_dump(job.config, sort_keys=False))
+        write_yaml(path, job.config)
         words = ["fit", "--config", str(path)]
         _parse(check, words)
         make(job, accepted(job.config, data_class(words)))
