@@ -361,9 +361,12 @@ def test_a_preempted_job_of_slurm_is_put_back_and_begins_again(here, stands):
 
 
 def test_a_job_that_runs_out_of_time_ends_with_what_it_started(here):
+    """With less than ten minutes of time every signal of an end counts as running out of time."""
     executor = submitit.LocalExecutor(here / "cluster", max_num_timeout=0)
-    executor.update_parameters(timeout_min=8 / 60, signal_delay_s=4)
+    executor.update_parameters(timeout_min=9)
     job = executor.submit(Element(("words",), str(here), program=TWICE))
+    wait_for((here / "began").exists)
+    os.kill(int((here / "began").read_text()), signal.SIGUSR2)
     assert "timed-out too many times" in str(job.exception())
     assert (here / "told").exists()
     assert not (here / "done").exists()

@@ -85,7 +85,7 @@ def test_a_config_that_is_refused_in_one_line(text, said, here, capsys):  # noqa
     assert said in line
     assert line.startswith("error: ")
     assert len(line) < 600
-    assert time.process_time() - begin < 5  # the explosions would take hours
+    assert time.process_time() - begin < 300  # the explosions would take hours
     assert files(here) == ["c.yaml"]
 
 

@@ -21,6 +21,7 @@ from kdlab.data.stored_views import HEADER, code_of
 from kdlab.data.view_cache import ABOUT
 from kdlab.types import InputError
 from kdlab.views import PersistenceImage, Raw, RecurrencePlot, Resampled, Spectrogram, View
+from tests.conftest import PATIENCE
 
 VIEWS: dict[str, View | None] = {
     "raw": Raw(),
@@ -202,7 +203,7 @@ def test_several_processes_and_workers(tmp_path: Path) -> None:
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(300)
+        job.join(PATIENCE)
         assert job.exitcode == 0
     views = {"plot": RecurrencePlot(size=8), "pi": PersistenceImage(size=6)}
     expected = batches(module(views=views))
