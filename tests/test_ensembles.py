@@ -19,6 +19,7 @@ from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.ensemble_weights import validation_weights
 from kdlab.nets import WideResNet
 from kdlab.study.command import main
+from kdlab.study.configs import get_value
 from kdlab.study.plan import COPY, Study
 from kdlab.views import Raw
 from tests.conftest import trainer
@@ -216,6 +217,66 @@ def test_a_study_names_views_seeds_and_folds(tmp_path: Path) -> None:
     plain = planned(tmp_path, students(kd="teacher"))[1]["kd/seed0"]
     again = planned(tmp_path, {**students(kd="teacher"), **given})[1]["kd/seed0"]
     assert plain.key == again.key
+
+
+@pytest.mark.parametrize("more", [{"folds": 2}, {"cross_fit": 2}])
+def test_a_copy_of_which_only_the_parts_teach_is_not_trained(tmp_path: Path, more: dict[str, int]) -> None:
+    folds = {key: n for key, n in more.items() if key == "folds"}
+    given = students(kd={"runs": ["teacher"], "seeds": 2, **folds})
+    given["kd"] |= {key: n for key, n in more.items() if key == "cross_fit"}
+    parts = [f"{run}_without{j}of2" for run in ("teacher", "teacher_copy1") for j in (1, 2)]
+    study, jobs = planned(tmp_path, given)
+    assert list(study.runs) == ["teacher", "scratch", *parts, "kd"]
+    assert jobs["teacher_copy1_without2of2/shared"].config["seed_everything"] == COPY
+    both, same = planned(tmp_path, given | students(copies={"runs": ["teacher"], "seeds": 2}))
+    assert "teacher_copy1" in both.runs
+    assert {name: same[name].key for name in jobs} == {name: job.key for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize(
+    ("row", "places"),
+    [
+        ({}, [""]),
+        ({"teachers": {"raw": ["teacher", "scratch"]}}, [".init_args.members.1", ".init_args.members.2"]),
+        ({"cross_fit": 2}, [".init_args"]),
+        (
+            {"teachers": {"raw": ["teacher", "scratch"]}, "cross_fit": 2},
+            [".init_args.members.1.init_args", ".init_args.members.2.init_args"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_axis_and_a_tuned_setting_are_as_set(
+    tmp_path: Path, row: dict[str, Any], places: list[str], alone: bool
+) -> None:
+    """An argument of a teacher becomes that of each of its members."""
+    place = "model.init_args.teachers.raw"
+    values: dict[str, Any] = {f"{place}.precision": "bf16"} if alone else {place: {"precision": "bf16"}}
+    entry = {**students(kd="teacher")["kd"], **row}
+    _, by_set = planned(tmp_path, {"kd": {**entry, "set": values}})
+    study = Study.read(
+        write_study(tmp_path, students={"kd": {**entry, "axes": ["a"]}}, axes={"a": {"x": {}, "y": values}})
+    )
+    by_axis = study.jobs(tmp_path / "runs", {"": []}, lambda config: "data")
+    tuned = Study.read(write_study(tmp_path, students={"kd": entry})).jobs(
+        tmp_path / "runs", {"": []}, lambda config: "data", lambda run, labels, fold: values if run == "kd" else {}
+    )
+    keys = {jobs[name].key for jobs, name in ((by_axis, "kd[a=y]/seed0"), (by_set, "kd/seed0"), (tuned, "kd/seed0"))}
+    assert len(keys) == 1
+    config = by_axis["kd[a=y]/seed0"].config
+    assert [get_value(config, f"{place}{one}.precision") for one in places] == ["bf16"] * len(places)
+    assert get_value(by_axis["kd[a=x]/seed0"].config, f"{place}{places[0]}.precision") is None
+
+
+def test_an_axis_sets_what_is_of_the_ensemble_itself(tmp_path: Path) -> None:
+    place = "model.init_args.teachers.raw.init_args"
+    values = {f"{place}.weights": "validation", f"{place}.members.1.precision": "bf16"}
+    given = {"kd": {**students(kd=["teacher", "scratch"])["kd"], "axes": ["a"]}}
+    study = Study.read(write_study(tmp_path, students=given, axes={"a": {"x": values}}))
+    config = study.jobs(tmp_path / "runs", {"": []}, lambda config: "data")["kd[a=x]/seed0"].config
+    assert get_value(config, f"{place}.weights") == "validation"
+    members = get_value(config, f"{place}.members")
+    assert [one.get("precision") for one in members.values()] == ["bf16", None]
 
 
 def test_weights_of_runs_are_shared_by_their_members(tmp_path: Path) -> None:

@@ -81,6 +81,21 @@ def test_without_people_the_interval_is_over_folds(tmp_path):
     assert row["nets"]["kd00"]["people"] is None
 
 
+def test_folds_that_are_equal_but_for_rounding_have_no_interval(tmp_path):
+    noise = np.float32(1e-7)
+    listed = [
+        row | {"test_accuracy": float(np.float32(0.9) + noise * (row["fold"] == f"subject{PEOPLE[0]}"))}
+        for row in rows(people=False)
+    ]
+    row = written(tmp_path, listed)["rows"]["kd"]
+    assert (row["interval"], row["method"]) == (None, "all folds are equal, so no interval")
+    (control,) = row["controls"]
+    assert (control["interval"], control["shown"]) == (None, None)
+    equal = [row | {"val_accuracy": 0.5 + (2e-8 if row["run"] == "tpkd" else 0)} for row in rows()]
+    found = written(tmp_path, equal, teachers={"tpkd": ["kd"]})["rows"]
+    assert found["tpkd"]["misses"] == []  # its teacher is not below it
+
+
 def test_misses_are_told(tmp_path):
     listed = rows(updates={"scratch": 600, "kd": 300, "tpkd": 300})
     listed[-1]["sources"] = "other"

@@ -160,6 +160,29 @@ def test_a_part_without_rows_is_tuned_no_more(here):
     assert Study.read(here / "study.yaml").tune == {"own": {"scratch": {"model.lr": [0.1]}}}
 
 
+@pytest.mark.parametrize("part", ["teachers", "scratch", "students"])
+def test_a_part_of_null_is_all_of_its_rows_of_null(here, part):
+    write(here / "run.yaml", RUN.replace("TGD", "KD").replace("{raw: {checkpoint: runs/x}}", "{}"))
+    parts = {name: {f"{name}1": {"config": "run.yaml"}} for name in ("teachers", "scratch", "students")}
+    below = {
+        "study": "a/below",
+        **parts,
+        "compare": [[f"{part}1", f"{other}1"] for other in parts if other != part],
+        "baselines": [f"{name}1" for name in parts],
+        "published": {f"{name}1": {"value": 0.9, "source": "a paper"} for name in parts},
+        "tune": {"own": {name: {"model.lr": [0.1]} for name in parts}},
+    }
+    write(here / "below.yaml", json.dumps(below))
+    write(here / "over.yaml", json.dumps({part: None}))
+    found = []
+    for rows in ({part: {f"{part}1": None}}, {part: None}, {"include": ["below.yaml", "over.yaml"]}):
+        write(here / "study.yaml", json.dumps({"include": "below.yaml", "study": "a/b", **rows}))
+        found.append(Study.read(here / "study.yaml"))
+    assert found[0] == found[1] == found[2]
+    assert list(found[0].published) == [f"{name}1" for name in parts if name != part]
+    assert found[0].paper.compare == ()
+
+
 def test_later_files_win_and_names_start_at_the_file(here):
     write(here / "a/one.yaml", "{run: one, trainer: {max_epochs: 1, devices: 1}}")
     write(here / "b/two.yaml", "{run: two, trainer: {max_epochs: 2, log_every_n_steps: 2}}")

@@ -15,6 +15,8 @@ from kdlab.data import ArrayDataModule
 from kdlab.evaluate.command import restore
 from kdlab.export import command, export
 from kdlab.export.pretrained import CARD, README, WEIGHTS, about_file, digest_of, to_bytes
+from kdlab.export.readme import _data
+from kdlab.export.sharing import people_of
 from kdlab.methods.checkpoints import weights_hash
 from kdlab.nets import WideResNet
 from kdlab.stream import Student
@@ -524,3 +526,16 @@ def test_the_command(tmp_path, capsys):
         command.main(words, lambda config, overrides: (None, None))
     with pytest.raises(InputError, match="--about: must be KEY=TEXT, but got 'MIT'"):
         command.main([*words, "--overwrite", "--about", "MIT"], lambda config, overrides: (None, None))
+
+
+def test_a_person_with_and_without_labels_is_counted_once():
+    fingerprint = {"grouping": "subject", "train": ["a", "b", "c"], "unlabelled": ["a", "b", "c", "d", "e"]}
+    fingerprint |= {"val": ["f", "g"], "test": ["h", "i"]}
+    people = people_of(fingerprint)
+    assert people == {"unit": "people", "train": 3, "unlabelled": 2, "val": 2, "test": 2}
+    hashes = {key: [f"h{name}" for name in value] for key, value in fingerprint.items() if key != "grouping"}
+    assert people_of({"grouping": "subject", **hashes, "salt": "1234"}) == people
+    data = {"dataset": "d", "licence": None, "citation": None}
+    assert "people: 3 for training, 2 more for training without labels" in _data(
+        {"licence": None, "data": data, "people": people}
+    )

@@ -179,6 +179,33 @@ def test_unequal_folds_are_weighted_both_ways(tmp_path):
     assert "without fold" not in write(rows_of(windows=(1000, 1050, 500)), tmp_path)
 
 
+def test_test_windows_that_differ_between_labels_are_ranges(tmp_path):
+    rows = [
+        {**row, "labels": {"win": label}, "test_windows": factor * row["test_windows"]}
+        for label, factor in (("long", 1), ("short", 2))
+        for row in rows_of(windows=(60, 63, 62))
+    ]
+    counts = {"names": ["walk", "rest"], "hits": [1, 1], "support": [1, 1], "predicted": [1, 1]}
+    gone = counts | {"hits": [1, 0], "support": [2, 0]}
+    rows = [
+        {**row, "classes": gone if (row["fold"], row["labels"]["win"]) == ("fold1", "long") else counts} for row in rows
+    ]
+    for listed in (rows, rows[::-1]):
+        text = write(listed, tmp_path)
+        assert "| fold1 | 60–120 |" in text
+        assert (
+            "One test window of the smallest fold is 0.83 to 1.7 points, by the number of windows of the row." in text
+        )
+        assert "Without test windows of a class are fold1 (rest in some rows): " in text
+        assert "## Test accuracy by fold" not in text  # the folds of a label are equal
+    one = [row for row in rows if row["fold"] == "fold1"]
+    assert "fold1, 60–120 test windows." in write(one, tmp_path)
+    unequal = [row | {"test_windows": row["test_windows"] * (1 if row["fold"] == "fold1" else 100)} for row in rows]
+    text = write(unequal, tmp_path)
+    assert "The folds have 60 to 12,600 test windows." in text
+    assert "fold-weighted without fold1 (60–120 windows)" in text
+
+
 def test_robustness_table_has_the_means_of_each_severity(tmp_path):
     rows = [{**row, "test_accuracy_last": row["test_accuracy"] - 0.02} for row in rows_of()]
     line = table(write(rows, tmp_path), "Robustness, embedding and cost")[0]

@@ -153,6 +153,26 @@ def test_no_pairs_and_no_spread():
     assert (equal.mean, equal.low, equal.high, equal.wins) == (pytest.approx(0.05), None, None, 3)
 
 
+def single(right, windows):
+    """Accuracies as rows have them: of float32."""
+    return [float(np.float32(k / windows)) for k in right]
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_differences_that_are_equal_but_for_the_rounding_of_float32_have_no_interval(folds):
+    shape = (-1, 1) if folds else (-1,)
+    a, b = (make(np.reshape(single(right, 24), shape)) for right in ((22, 21, 20), (17, 16, 15)))
+    found = paired_difference(a, b, METRIC)
+    assert (found.low, found.high, found.wins) == (None, None, 3)
+    assert found.method == f"all {'folds' if folds else 'seeds'} differ by the same, so no interval"
+    one, other = (make(single(right, 24)) for right in ((21, 11, 4), (11, 21, 4)))  # 21 + 11 are 32 either way
+    even = paired_difference(one, other, METRIC)
+    assert (even.wins, even.losses, even.pairs) == (1, 1, 3)
+    a, b = make(single((5, 10), 12)), make([np.mean(single((4, 6), 12)), np.mean(single((9, 11), 12))])
+    found = paired_difference(a, b, METRIC)
+    assert (found.wins, found.losses) == (0, 0)
+
+
 def test_wrong_inputs_are_named():
     rows = make([0.9, 0.8])
     with pytest.raises(InputError, match=r"confidence.*95.*0\.95"):

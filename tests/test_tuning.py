@@ -434,6 +434,10 @@ def test_a_fit_is_stopped_where_its_best_accuracy_is_below_the_median():
     np.testing.assert_allclose(callback.points[:2], [0.5, 0.5])
 
 
+def test_an_accuracy_below_the_median_by_rounding_alone_is_at_the_median():
+    assert validated(MedianPruning([0.5], [22 / 24]), [float(np.nextafter(np.float32(22 / 24), 0))] * 2) is None
+
+
 # ---------------------------------------------------------------------- people
 def parts_of(folder, **changes):
     study = Study.read(write_tuned(folder, **changes))

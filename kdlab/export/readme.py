@@ -8,7 +8,7 @@ from typing import Any
 #: of the split: whether they were validated and tested is said by the evidence
 _PARTS = {
     "train": "for training",
-    "unlabelled": "for training without labels",
+    "unlabelled": "more for training without labels",
     "val": "kept for validation",
     "test": "kept for test",
 }

@@ -5,8 +5,8 @@
 ``data``          ``dataset``, ``class`` of its data module, ``licence`` (null: not stated) and ``citation`` (BibTeX, or
                   null)
 ``people``        ``unit`` (``people``, or what else the split keeps together) and how many the split has for training
-                  (``train``), for it without labels (``unlabelled``), for validation (``val``) and for test (``test``),
-                  whether it was validated and tested or not; null: not known
+                  (``train``), besides these for it without any label (``unlabelled``), for validation (``val``) and for
+                  test (``test``), whether it was validated and tested or not; null: not known
 ``evidence``      its row in the report of its study (:mod:`kdlab.study.evidence`), or null
 ``intended_use``  a sentence
 ``limits``        sentences
@@ -108,14 +108,24 @@ def data_class(
 def people_of(fingerprint: Mapping[str, Any]) -> dict[str, Any] | None:
     """How many people (recordings, where people are unknown) the split has for training, validation and test.
 
+    Each counts once: one with windows with and without labels is ``train``.
+
     >>> people_of({"grouping": "subject", "train": ["Anna", "Ben"], "val": ["Cy"], "test": ["Di"]})
     {'unit': 'people', 'train': 2, 'val': 1, 'test': 1}
     """
-    counts = only_counts(fingerprint)
+    counts = only_counts(_once(fingerprint))
     unit = _UNITS.get(str(counts.get("grouping")))
     if unit is None:
         return None
     return {"unit": unit, **{part: counts[part] for part in _PARTS if isinstance(counts.get(part), int)}}
+
+
+def _once(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """A fingerprint whose people without labels have no window with one."""
+    unlabelled, train = fingerprint.get("unlabelled"), fingerprint.get("train")
+    if not isinstance(unlabelled, list) or not isinstance(train, list):
+        return dict(fingerprint)
+    return {**fingerprint, "unlabelled": [name for name in unlabelled if name not in train]}
 
 
 def _use(card: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ def _of_other_lengths(found: Mapping[str, Run], baselines: Sequence[str]) -> lis
 
 
 def _recipe(run: Run) -> tuple[Any, ...]:
-    return run.config, run.teachers, run.axes, run.one_per
+    return run.config, run.teachers, run.ensembles, run.cross_fit, run.axes, run.one_per
 
 
 def _add(found: dict[str, Run], runs: Mapping[str, Run], run: Run, where: str) -> None:

@@ -70,7 +70,7 @@ def with_cross_fit(runs: Mapping[str, Run], where: str) -> dict[str, Run]:
         if not run.teachers:
             raise InputError(f"{where}: {run.name}: cross_fit must be left out of a run without teachers. Remove it.")
         groups, seed = run.cross_fit
-        config, teachers = copy.deepcopy(run.config), {}
+        teachers = {}
         for teacher, other in run.teachers.items():
             members = added_teachers(runs[other], groups, seed, where)
             for j, member in enumerate(members, start=1):
@@ -81,8 +81,7 @@ def with_cross_fit(runs: Mapping[str, Run], where: str) -> dict[str, Run]:
                     )
                 found[member.name] = member
                 teachers[f"{teacher}/{j}"] = member.name
-            _make_cross_fitted(config, teacher, f"{where}: {run.name}")
-        found[run.name] = replace(run, config=config, teachers=teachers)
+        found[run.name] = replace(run, teachers=teachers)
     return found
 
 
@@ -110,17 +109,40 @@ def added_teachers(teacher: Run, groups: int, seed: int, where: str) -> list[Run
     return members
 
 
-def _make_cross_fitted(config: dict[str, Any], teacher: str, where: str) -> None:
-    """Replace a teacher of a config by a cross-fitted one with the same arguments."""
-    entry = get_value(config, place_of(teacher)) or {}
+def write_cross_fitted(config: dict[str, Any], run: Run, where: str) -> None:
+    """Replace the teachers of a run with ``cross_fit`` by cross-fitted ones with the same arguments.
+
+    Args:
+        config: of the run, with its ensembles; it is changed.
+        run: after `with_cross_fit`.
+        where: the run, for messages.
+
+    Raises:
+        InputError: a teacher is of another class.
+    """
+    for teacher in dict.fromkeys(key.rpartition("/")[0] for key in run.teachers) if run.cross_fit is not None else ():
+        arguments = arguments_of(config, teacher, f"{where}: teacher {teacher!r} must be a Teacher with cross_fit")
+        for name in ("checkpoint", "allow_other_split"):
+            arguments.pop(name, None)
+        set_value(config, place_of(teacher), {"class_path": CLASS, "init_args": arguments})
+
+
+def arguments_of(config: Mapping[str, Any], key: str, must: str) -> dict[str, Any]:
+    """The arguments of a teacher of a config, or of a member of one.
+
+    Args:
+        config: of a student.
+        key: of the teacher.
+        must: what it must be, for the message.
+
+    Raises:
+        InputError: it is of another class.
+    """
+    entry = get_value(config, place_of(key)) or {}
     if "class_path" in entry and str(entry["class_path"]).rpartition(".")[2] != "Teacher":
-        raise InputError(
-            f"{where}: teacher {teacher!r} must be a Teacher with cross_fit, but is {entry['class_path']}. Change it."
-        )
-    arguments = dict((entry.get("init_args") or {}) if "class_path" in entry else entry)
-    for name in ("checkpoint", "allow_other_split"):
-        arguments.pop(name, None)
-    set_value(config, place_of(teacher), {"class_path": CLASS, "init_args": arguments})
+        raise InputError(f"{must}, but is {entry['class_path']}. Change it.")
+    plain = {name: value for name, value in entry.items() if name not in ("class_path", "init_args")}
+    return {**plain, **(entry.get("init_args") or {})}
 
 
 def place_of(key: str) -> str:

@@ -177,7 +177,7 @@ def _with_interval(difference: Difference, summary: Summary, confidence: float) 
         return replace(difference, method="no pairs")
     if summary.standard_deviation is None or summary.standard_error is None:
         return replace(difference, method=f"one {difference.unit[:-1]} only, so no interval")
-    if summary.standard_deviation <= 1e-12 * max(1.0, abs(summary.mean)):
+    if summary.standard_deviation <= EQUAL * max(1.0, abs(summary.mean)):
         return replace(difference, method=f"all {difference.unit} differ by the same, so no interval")
     half = float(stdtrit(summary.n - 1, (1 + confidence) / 2)) * summary.standard_error
     words = {"folds": "means over seeds first", "seeds": "on the same test subjects"}[difference.unit]

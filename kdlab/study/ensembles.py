@@ -27,10 +27,10 @@ from dataclasses import replace
 from typing import Any
 
 from kdlab.study.configs import get_value, set_value
-from kdlab.study.cross_fit import added_teachers, place_of
+from kdlab.study.cross_fit import added_teachers, arguments_of, place_of
 from kdlab.study.keys import ENSEMBLE
 from kdlab.study.limits import check_count
-from kdlab.study.runs import Run
+from kdlab.study.runs import Ensemble, Run
 from kdlab.types import InputError
 
 CLASS = "EnsembleTeacher"
@@ -38,37 +38,54 @@ _COPY = re.compile(r"(.+)_copy([1-9]\d*)")
 _PART = re.compile(r"(.+)_without(\d+)of(\d+)")
 
 
-def flat_teachers(given: Mapping[str, Any], config: dict[str, Any], where: str) -> dict[str, str]:
-    """Key of a teacher or of a member (``all/1``) -> its run; ensembles are written into the config.
+def read_ensembles(given: Mapping[str, Any], where: str) -> dict[str, Ensemble]:
+    """The teachers that are lists of runs, or mappings.
 
     Args:
         given: teacher -> run, list of runs, or mapping.
-        config: of the student; it is changed.
         where: the entry, for messages.
 
     Raises:
         InputError: naming the teacher and what it must be.
     """
+    found = {}
+    for name, value in given.items():
+        if isinstance(value, list | Mapping):
+            runs, weights = _members(value, f"{where}: teachers: {name}")
+            members = {str(i): run for i, run in enumerate(runs, start=1)}
+            shares = dict(zip(members, weights, strict=True)) if isinstance(weights, list) else weights
+            found[str(name)] = Ensemble(members, shares)
+    return found
+
+
+def flat_teachers(given: Mapping[str, Any], ensembles: Mapping[str, Ensemble]) -> dict[str, str]:
+    """Key of a teacher or of a member (``all/1``) -> its run."""
     found: dict[str, str] = {}
     for name, value in given.items():
-        if not isinstance(value, list | Mapping):
-            found[str(name)] = str(value)
-            continue
-        names, weights = _members(value, f"{where}: teachers: {name}")
-        entry = get_value(config, f"model.init_args.teachers.{name}") or {}
-        if "class_path" in entry and str(entry["class_path"]).rpartition(".")[2] != "Teacher":
-            raise InputError(
-                f"{where}: teachers: {name}: must be a Teacher in the config, but is {entry['class_path']}. Change it."
-            )
-        own = dict((entry.get("init_args") or {}) if "class_path" in entry else entry)
-        own = {key: v for key, v in own.items() if key not in ("checkpoint", "view")}
-        keys = [str(i) for i in range(1, len(names) + 1)]
-        made = {"members": {key: copy.deepcopy(own) for key in keys}}
-        shares: Any = dict(zip(keys, weights, strict=True)) if isinstance(weights, list) else weights
-        init_args = made if shares is None else {**made, "weights": shares}
-        set_value(config, f"model.init_args.teachers.{name}", {"class_path": CLASS, "init_args": init_args})
-        found |= {f"{name}/{key}": run for key, run in zip(keys, names, strict=True)}
+        if name in ensembles:
+            found |= {f"{name}/{key}": run for key, run in ensembles[name].members.items()}
+        else:
+            found[name] = str(value)
     return found
+
+
+def write_ensembles(config: dict[str, Any], ensembles: Mapping[str, Ensemble], where: str) -> None:
+    """Replace teachers of a config by ensembles, whose members have the same arguments.
+
+    Args:
+        config: of the student; it is changed.
+        ensembles: by teacher.
+        where: the run, for messages.
+
+    Raises:
+        InputError: a teacher is of another class.
+    """
+    for name, ensemble in ensembles.items():
+        own = arguments_of(config, name, f"{where}: teachers: {name}: must be a Teacher in the config")
+        own = {key: v for key, v in own.items() if key not in ("checkpoint", "view")}
+        made: dict[str, Any] = {"members": {key: copy.deepcopy(own) for key in ensemble.members}}
+        init_args = made if ensemble.weights is None else {**made, "weights": copy.copy(ensemble.weights)}
+        set_value(config, place_of(name), {"class_path": CLASS, "init_args": init_args})
 
 
 def _members(value: Any, where: str) -> tuple[list[str], list[float] | str | None]:

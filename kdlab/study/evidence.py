@@ -34,7 +34,7 @@ from kdlab.study.differences import Difference
 from kdlab.study.people_bootstrap import Sample, inference
 from kdlab.study.people_differences import RESAMPLES, PeopleDifference, accuracies
 from kdlab.study.report_cells import METRIC, Findings, interval_cell
-from kdlab.study.statistics import independent, summarise
+from kdlab.study.statistics import EQUAL, independent, summarise
 from kdlab.study.weak_teachers import weak_teachers
 
 NAME, FORMAT = "evidence.json", 1
@@ -108,8 +108,10 @@ def _over_people(condition: Condition, confidence: float) -> _Mean | None:
 def _with_t(condition: Condition, confidence: float) -> _Mean:
     unit, values = independent(condition.rows, METRIC)
     summary = summarise(values)
-    if summary.mean is None or summary.standard_error is None:
+    if summary.mean is None or summary.standard_deviation is None or summary.standard_error is None:
         return summary.mean, None, None, unit, summary.n, f"fewer than 2 {unit}, so no interval"
+    if summary.standard_deviation <= EQUAL:
+        return summary.mean, None, None, unit, summary.n, f"all {unit} are equal, so no interval"
     half = float(stdtrit(summary.n - 1, (1 + confidence) / 2)) * summary.standard_error
     return summary.mean, summary.mean - half, summary.mean + half, unit, summary.n, f"t interval over {unit}"
 

@@ -12,8 +12,9 @@ from kdlab.study.keys import STAGES
 def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[str, Any]:
     """A study laid over those that it includes, without the rows that it sets to null (``students: {amd: null}``).
 
-    Where the included files name such a row (``compare``, ``baselines``, ``published``, ``tune``, ``tuned``), they do
-    so no more. A row that no included file has keeps its null, which is refused as a row without a config.
+    ``students: null`` is null for all of them. Where the included files name such a row (``compare``, ``baselines``,
+    ``published``, ``tune``, ``tuned``), they do so no more. A row that no included file has keeps its null, which is
+    refused as a row without a config.
 
     Args:
         content: the file alone.
@@ -27,14 +28,16 @@ def laid_over(content: Mapping[str, Any], included: Mapping[str, Any]) -> dict[s
     null: dict[str, set[str]] = {part: set() for part in STAGES}
     for part in STAGES:
         rows, below = content.get(part), included.get(part)
-        if isinstance(rows, Mapping) and isinstance(below, Mapping):
+        if part in content and rows is None and isinstance(below, Mapping):
+            null[part] = set(below)
+        elif isinstance(rows, Mapping) and isinstance(below, Mapping):
             null[part] = {name for name, row in rows.items() if row is None and name in below}
     laid = stack_studies([included, content])
     kept: dict[str, Any] = {}
     for part, names in null.items():
         rows = laid.get(part)
-        if isinstance(rows, Mapping):
-            kept[part] = {name: row for name, row in rows.items() if name not in names}
+        if names or isinstance(rows, Mapping):
+            kept[part] = {name: row for name, row in (rows or {}).items() if name not in names}
     there = {str(name) for rows in kept.values() for name in rows}
     gone = {str(name) for names in null.values() for name in names} - there
     gone |= {part for part, names in null.items() if names and not kept[part]}  # tune: own: students

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdlab.study.conditions import natural
+from kdlab.study.statistics import EQUAL
 
 SEED = 20_260  # of the resamples: the same rows give the same interval
 FEWEST = 5  # people, below which too many resamples hold one person alone
@@ -94,16 +95,17 @@ def inference(
         resamples: of the bootstrap.
     """
     n, means = len(sample.people), sample.means
-    centre, error = float(means.mean()), float(means.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    centre, deviation = float(means.mean()), float(means.std(ddof=1)) if n > 1 else 0.0
     if n < FEWEST:
         return None, None, None, f"fewer than {FEWEST} people, so no interval"
-    if error <= 1e-12 * max(1.0, abs(centre)):
+    if deviation <= EQUAL:
         return None, None, None, "all people differ by the same, so no interval"
+    error = deviation / math.sqrt(n)
     t = studentised(sample, resamples)
     low = float(np.quantile(t, (1 - confidence) / 2, method="lower"))
     high = float(np.quantile(t, (1 + confidence) / 2, method="higher"))
     if not (math.isfinite(low) and math.isfinite(high)):
-        alike = int(np.isclose(means[:, None], means, rtol=0, atol=1e-12).sum(1).max())
+        alike = int(np.isclose(means[:, None], means, rtol=0, atol=EQUAL).sum(1).max())
         ties = f" ({alike} of {n} are alike)" if alike > 1 else ""
         return None, None, None, f"too few people for this confidence{ties}, so no interval"
     place = centre / error
@@ -127,7 +129,7 @@ def studentised(sample: Sample, resamples: int) -> Floats:
         spread = (people * (values - mean[:, None]) ** 2).sum(1) / (n * (n - 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (mean - centre) / np.sqrt(spread)
-        found.append(np.where(spread > 1e-24, t, np.copysign(np.inf, mean - centre)))
+        found.append(np.where(spread > EQUAL**2, t, np.copysign(np.inf, mean - centre)))
     return np.concatenate(found)
 
 

@@ -60,9 +60,8 @@ from pathlib import Path
 from typing import Any
 
 from kdlab import __version__
-from kdlab.configs import stack
 from kdlab.study.cluster.settings import Slurm
-from kdlab.study.configs import get_value, set_value, set_values
+from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import connect_members
 from kdlab.study.digests import digest, digests_of
 from kdlab.study.ensembles import connect_teacher
@@ -72,6 +71,7 @@ from kdlab.study.loggers import name_runs
 from kdlab.study.paper import Paper
 from kdlab.study.people import hidden_job, logged_fold
 from kdlab.study.rules import in_identity, rule_of_job
+from kdlab.study.run_config import config_of
 from kdlab.study.runs import Run
 from kdlab.study.study_file import read_study_file
 from kdlab.types import InputError, MissingFileError
@@ -242,10 +242,8 @@ class Study:
             settings: further values, by their dotted names, which come after those of the axes.
             trial: as in `Job`.
         """
-        config = stack([run.config])
-        for axis in run.axes:
-            set_values(config, self.axes[axis][labels[axis]])
-        set_values(config, settings)
+        given = [*(self.axes[axis][labels[axis]] for axis in run.axes), settings]
+        config = config_of(run, given, f"{self.file}: {title_of(run.name, labels)}")
         config["seed_everything"] = seed + COPY * run.copy
         if subjects:
             set_fold(config, subjects)

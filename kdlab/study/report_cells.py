@@ -132,10 +132,36 @@ def unit_of(study: Findings) -> str:
     return "folds" if len(windows_of(study)) > 1 else "seeds"
 
 
-def windows_of(study: Findings) -> dict[str, int | None]:
+@dataclass(frozen=True)
+class Windows:
+    """The test windows of a fold: one number, unless labels of an axis change their length or rate.
+
+    Attributes:
+        least: of the rows that tell them; 0 where none does.
+        most: likewise.
+    """
+
+    least: int
+    most: int
+
+    @property
+    def text(self) -> str:
+        """One number, or a range.
+
+        >>> Windows(900, 900).text, Windows(900, 1800).text
+        ('900', '900–1,800')
+        """
+        return f"{self.least:,}" if self.least == self.most else f"{self.least:,}–{self.most:,}"
+
+
+def windows_of(study: Findings) -> dict[str, Windows]:
     """Fold -> its test windows, in natural order."""
-    found = {str(row["fold"]): row.get("test_windows") for row in study.rows}
-    return {fold: found[fold] for fold in sorted(found, key=natural)}
+    found: dict[str, list[int]] = {}
+    for row in study.rows:
+        found.setdefault(str(row["fold"]), []).extend([row["test_windows"]] if row.get("test_windows") else [])
+    return {
+        fold: Windows(min(found[fold], default=0), max(found[fold], default=0)) for fold in sorted(found, key=natural)
+    }
 
 
 def counted(number: int, noun: str) -> str:

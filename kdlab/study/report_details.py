@@ -73,11 +73,12 @@ def _outcomes(difference: Difference) -> str:
 
 def fold_section(study: Findings) -> list[str]:
     """Both weightings, where the folds are unequal."""
-    windows = {fold: count for fold, count in windows_of(study).items() if count}
-    if len(windows) < 2 or max(windows.values()) <= UNEQUAL * min(windows.values()):
+    windows = {fold: count for fold, count in windows_of(study).items() if count.most}
+    if len(windows) < 2 or not any(map(_unequal, study.known)):
         return []
     means: dict[str, FoldMeans] = {c.title: fold_means(c.rows, METRIC) for c in study.known}
-    smallest = min(windows, key=lambda fold: windows[fold])
+    least = {fold: count.least for fold, count in windows.items()}
+    smallest = min(least, key=lambda fold: least[fold])
 
     def percent(value: float | None) -> str:
         return NONE if value is None else f"{100 * value:.1f}"
@@ -94,15 +95,21 @@ def fold_section(study: Findings) -> list[str]:
         ("window-weighted", lambda c: percent(means[c.title].window_weighted)),
         ("fold-weighted", lambda c: percent(means[c.title].fold_weighted)),
     ]
-    if windows[smallest] < TINY * plain.median(windows.values()):
-        columns.append((f"fold-weighted without {smallest} ({windows[smallest]} windows)", without))
+    if least[smallest] < TINY * plain.median(least.values()):
+        columns.append((f"fold-weighted without {smallest} ({windows[smallest].text} windows)", without))
     columns += map(of_fold, windows)
     note = (
-        f"The folds have {min(windows.values()):,} to {max(windows.values()):,} test windows. *Window-weighted*: every "
-        "window counts the same; *fold-weighted*: every fold, and so every group of subjects, counts the same (as in "
-        "the other tables where no run is missing)."
+        f"The folds have {min(least.values()):,} to {max(count.most for count in windows.values()):,} test windows. "
+        "*Window-weighted*: every window counts the same; *fold-weighted*: every fold, and so every group of subjects, "
+        "counts the same (as in the other tables where no run is missing)."
     )
     return ["## Test accuracy by fold", note, table(columns, study.known)]
+
+
+def _unequal(condition: Condition) -> bool:
+    """Do the folds of a condition differ much in their test windows?"""
+    windows = [row["test_windows"] for row in condition.rows if row.get("test_windows")]
+    return len(windows) > 0 and max(windows) > UNEQUAL * min(windows)
 
 
 def open_set_section(study: Findings) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from kdlab.study.chosen import rules_in_words
 from kdlab.study.conditions import is_shared, natural
 from kdlab.study.equal_updates import OTHER
@@ -25,9 +27,13 @@ def how_to_read(study: Findings) -> str:
     ]
     if any(row.get("best_epoch") is not None for row in study.rows):
         text.append(rules_in_words(study.rows))
-    sizes = [count for count in windows_of(study).values() if count]
-    if sizes and min(sizes) < 1000:
-        text.append(f"One test window {'of the smallest fold ' if folds else ''}is {100 / min(sizes):.2g} points.")
+    sizes = [count for count in windows_of(study).values() if count.most]
+    if sizes and (smallest := min(sizes, key=lambda count: count.least)).least < 1000:
+        points = dict.fromkeys(f"{100 / count:.2g}" for count in (smallest.most, smallest.least))
+        text.append(
+            f"One test window {'of the smallest fold ' if folds else ''}is {' to '.join(points)} points"
+            f"{'' if smallest.least == smallest.most else ', by the number of windows of the row'}."
+        )
     if absent := _absent(study):
         text.append(
             "F1 is the mean over the classes that occur as label or prediction. Without test windows of a class are "
@@ -103,15 +109,19 @@ def _reading_differences(study: Findings, folds: bool) -> list[str]:
 
 def _absent(study: Findings) -> str:
     """Folds whose test people have no windows of some class, with these classes."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, Counter[str]] = {}
+    rows: Counter[str] = Counter()
     for row in study.rows:
         classes = row.get("classes") or {}
         if row.get("test_f1") is not None and "hits" in classes:
             names = [name for name, windows in zip(classes["names"], classes["support"], strict=True) if not windows]
-            found.setdefault(str(row["fold"]), names)
-    return "; ".join(
-        f"{fold or 'the split'} ({', '.join(found[fold])})" for fold in sorted(found, key=natural) if found[fold]
-    )
+            found.setdefault(str(row["fold"]), Counter()).update(names)
+            rows[str(row["fold"])] += 1
+
+    def told(fold: str) -> str:
+        return ", ".join(name if n == rows[fold] else f"{name} in some rows" for name, n in found[fold].items())
+
+    return "; ".join(f"{fold or 'the split'} ({told(fold)})" for fold in sorted(found, key=natural) if found[fold])
 
 
 def _incomplete(study: Findings) -> list[str]:

@@ -41,17 +41,17 @@ def what_was_done(study: Findings, subjects: Mapping[str, Sequence[str]]) -> str
     text = f"{counted(len(rows), 'finished run')}; {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
     if len(windows) == 1:
         ((fold, count),) = windows.items()
-        tested = f"{count:,} test windows" if count else ""
+        tested = f"{count.text} test windows" if count.most else ""
         return f"{text}; {', '.join(part for part in (fold, tested) if part) or 'one split'}."
     lines = [
         table_line(
             (
                 escape(fold),
                 *([escape(", ".join(map(str, subjects.get(fold, ()))))] if subjects else []),
-                f"{n or 0:,}",
+                tested.text,
             )
         )
-        for fold, n in windows.items()
+        for fold, tested in windows.items()
     ]
     head = ["fold", *(["test subjects"] if subjects else []), "test windows"]
     rule = ["---", *(["---"] if subjects else []), "---:"]

@@ -16,8 +16,9 @@ from kdlab.types import InputError
 
 Key = tuple[str, Any]
 
-#: differences of accuracies up to this are rounding: one window in a million, over a thousand seeds, is 1e-9
-EQUAL = 1e-12
+#: Differences of accuracies up to this are rounding: rows hold values of float32, whose sums and means are off by about
+#: 1e-7, while one window of 100,000 under one of three seeds is 3e-6.
+EQUAL = 1e-6
 
 
 @dataclass(frozen=True)

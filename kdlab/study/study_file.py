@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from kdlab.config_checks import MOST_SEED
-from kdlab.configs import read_config, read_file, stack, stack_studies
+from kdlab.configs import read_config, read_file, stack
 from kdlab.study.budgets import read_controls, read_split, read_updates, with_budgets
 from kdlab.study.cluster.settings import read_slurm
 from kdlab.study.configs import get_value, set_values
 from kdlab.study.cross_fit import read_cross_fit, with_cross_fit
 from kdlab.study.decided import refuse_decided
-from kdlab.study.ensembles import flat_teachers, with_members
+from kdlab.study.ensembles import flat_teachers, read_ensembles, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
 from kdlab.study.known import refuse_unknown
 from kdlab.study.left_out import laid_over
@@ -25,7 +26,8 @@ from kdlab.study.limits import check_count, read_hours
 from kdlab.study.loggers import check_setting
 from kdlab.study.measured import read_measure
 from kdlab.study.paper import read_paper
-from kdlab.study.runs import Run
+from kdlab.study.run_config import config_of
+from kdlab.study.runs import Run, without_idle
 from kdlab.types import InputError
 
 FOLDER = "the folder of the study file"  # where the names in it start
@@ -42,7 +44,9 @@ def read_study_file(path: Path) -> dict[str, Any]:
     if not isinstance(name, str) or not _is_plain(*name.split("/")):
         raise InputError(f"{path}: study must be <data set>/<name>, the folder of its runs, but got {name!r}. Name it.")
     axes = _read_axes(_mapping(content.get("axes"), f"{path}: axes"), path)
-    runs = with_cross_fit(_read_runs(content, path, axes), str(path))
+    runs = without_idle(with_cross_fit(_read_runs(content, path, axes), str(path)))
+    for run in runs.values():
+        config_of(run, (), f"{path}: {run.name}")  # so that a wrong teacher is refused before any job is planned
     own, updates = list(runs), read_updates(content.get("updates"), str(path))
     decided = {"folds": content.get("folds") is not None, "updates": updates is not None}
     for where, values in _set_values(content, path):
@@ -105,8 +109,8 @@ def _read_content(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(
             f"{path}: include: expected the name of a file in the same folder, or a list of them, got {included!r}."
         )
-    below = stack_studies(_read_content(path.parent / name, (*seen, path)) for name in names)
-    return laid_over(content, below)
+    files = [_read_content(path.parent / name, (*seen, path)) for name in names]
+    return reduce(lambda below, over: laid_over(over, below), [*files[1:], content], files[0])
 
 
 def holder(path: Path, key: str) -> Path | None:
@@ -186,11 +190,14 @@ def _read_run(
         set_values(config, values)
     given = {str(k): v for k, v in _mapping(entry.get("teachers"), f"{where}: teachers").items()}
     _check_teachers(config, given, where)
-    teachers = flat_teachers(given, config, where)
+    ensembles = read_ensembles(given, where)
+    teachers = flat_teachers(given, ensembles)
     named = _names(entry.get("axes"), tuple(axes), f"{where}: axes")
     updates, split = read_updates(entry.get("updates"), where), read_split(entry.get("split"), where)
     crossed = read_cross_fit(entry.get("cross_fit"), where)
-    return Run(name, stage, config, teachers, init, named, one_per, updates, split, cross_fit=crossed)
+    return Run(
+        name, stage, config, teachers, init, named, one_per, updates, split, cross_fit=crossed, ensembles=ensembles
+    )
 
 
 def _check_teachers(config: Mapping[str, Any], teachers: Mapping[str, Any], where: str) -> None:

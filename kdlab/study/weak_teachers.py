@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdlab.study.conditions import Condition, number
+from kdlab.study.statistics import EQUAL
 
 METRIC = "val_accuracy"
 
@@ -56,7 +57,7 @@ def weak_teachers(known: Sequence[Condition], teachers: Mapping[str, Sequence[st
         taught = [c for c in known if teacher.run in teachers.get(c.run, ()) and _together(teacher, c)]
         scratch = [c for c in known if taught and c.stage == "scratch" and c != teacher and _together(teacher, c)]
         for other in (*scratch, *taught):
-            if (means := _means(teacher, other)) is not None and means[0] < means[1]:
+            if (means := _means(teacher, other)) is not None and means[1] - means[0] > EQUAL:
                 found.setdefault((teacher.title, other.title), WeakTeacher(teacher.title, other.title, *means))
     return list(found.values())
 

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.trainer.states import TrainerFn
 
 from kdlab.methods.plans import plan_of
+from kdlab.study.statistics import EQUAL
 
 CALLBACK = "kdlab.study.tuning.pruning.MedianPruning"
 
@@ -53,7 +54,7 @@ class MedianPruning(pl.Callback):
         for i, (share, median) in enumerate(zip(self.shares, self.medians, strict=True)):
             if self.points[i] is None and trainer.global_step >= share * self._steps:
                 self.points[i] = self._best
-                if median is not None and self._best < median and self.pruned_at is None:
+                if median is not None and median - self._best > EQUAL and self.pruned_at is None:
                     self.pruned_at = share
                     trainer.should_stop = True
 

@@ -21,12 +21,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdlab.study.statistics import EQUAL
 from kdlab.study.tuning.space import Choice, Space, size_of
 from kdlab.types import InputError
 
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 _RANDOM = 10  # trials that the sampler draws at random first, but at most half of all
-_EQUAL = 1e-6  # relative difference of accuracies that rounding explains
 _AGAIN = 20  # suggestions, of which the first is taken that was not tried before, ahead of a draw from all others
 
 
@@ -209,5 +209,5 @@ def best_of(finished: Sequence[Finished]) -> Finished | None:
     """
     complete = [trial for trial in finished if trial.state == COMPLETE]
     highest = max((trial.value for trial in complete), default=0.0)
-    equal = [trial for trial in complete if math.isclose(trial.value, highest, rel_tol=_EQUAL)]
+    equal = [trial for trial in complete if math.isclose(trial.value, highest, rel_tol=EQUAL)]
     return min(equal, key=lambda trial: trial.number, default=None)
