@@ -85,6 +85,9 @@ class WindowDataModule(LightningDataModule):
         mix: `Mixup`, `PartialMixup` or `CutMix`: mixes the windows of a training batch with each other, after their
             augmentation and before their views; labels of training batches become class probabilities ``(B, K)``.
         corruption: applied to test and prediction windows, as ``augment`` is; the same for every run on one split.
+            ``kdlab test`` and ``kdlab predict`` apply it. ``kdlab evaluate`` sets it aside and corrupts the windows
+            itself, with every kind at three severities, and studies, which refuse it, do so with
+            ``measure: [robustness]``.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.
         split: ``"group"`` keeps all windows of a subject (of a recording, where subjects are unknown) in one part;

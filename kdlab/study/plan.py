@@ -64,6 +64,7 @@ from kdlab.configs import stack
 from kdlab.study.cluster.settings import Slurm
 from kdlab.study.configs import get_value, set_value, set_values
 from kdlab.study.cross_fit import connect_members
+from kdlab.study.decided import refuse_corruption
 from kdlab.study.digests import digest, digests_of
 from kdlab.study.ensembles import connect_teacher
 from kdlab.study.folds import set_fold
@@ -245,6 +246,7 @@ class Study:
         config = stack([run.config])
         for axis in run.axes:
             set_values(config, self.axes[axis][labels[axis]])
+        refuse_corruption(settings, f"{self.file}: settings of {run.name}")
         set_values(config, settings)
         config["seed_everything"] = seed + COPY * run.copy
         if subjects:
