@@ -450,6 +450,21 @@ def test_the_command_writes_tables_pictures_and_predictions(built, raw_and_pi, t
     assert "robustness" not in Evaluation.load(out / "teacher_raw").scalars
 
 
+def test_the_command_tells_once_that_a_corruption_is_set_aside(built, raw_and_pi, tmp_path, recwarn):
+    runs, make, _ = built
+    words = [runs["raw"], runs["pi"], "--no-robustness", "--no-embedding"]
+    clean = command.main([*words, "--out", str(tmp_path / "clean")], make)
+    assert not [w for w in recwarn if "corruption" in str(w.message)]
+    corrupted = ["--set", "data.corruption=Corruption", "--out"]
+    got = command.main([*words, *corrupted, str(tmp_path / "out")], make)
+    (told,) = [str(w.message) for w in recwarn if "corruption" in str(w.message)]
+    assert told.startswith("data.corruption of teacher_raw, teacher_pi: it is set aside")
+    for name, one in got.items():
+        assert np.array_equal(one.probabilities, clean[name].probabilities)
+    command.main([*words, "--stage", "val", *corrupted, str(tmp_path / "val")], make)  # it changes no such windows
+    assert len([w for w in recwarn if "corruption" in str(w.message)]) == 1
+
+
 def test_the_command_says_what_is_missing(built, tmp_path):
     runs, make, asked = built
     file = Path(runs["raw"]) / "version_0/checkpoints/teacher.ckpt"

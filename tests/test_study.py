@@ -112,6 +112,18 @@ def test_a_value_cannot_be_set_below_a_number():
         ({"baselines": "scratch"}, "must be a list of names"),
         ({"published": {"kd": 94.0}}, "must be {value, source, note}, but got 94.0"),
         ({"study": "../outside"}, "study must be <data set>/<name>"),
+        (
+            {"set": {"students": {"data.init_args.corruption": {"class_path": "Corruption"}}}},
+            r"study.yaml: set: students: data.init_args.corruption must be left out, .* Write measure: \[robustness\]",
+        ),
+        (
+            {"axes": {"size": {"a": {}, "b": {"data.init_args.corruption.init_args.severity": 2}}}},
+            r"study.yaml: axis 'size': b: data.init_args.corruption.init_args.severity must be left out",
+        ),
+        (
+            {"scratch": {"scratch": {"config": "supervised.yaml", "set": {"data.init_args": {"corruption": "Noise"}}}}},
+            r"study.yaml: scratch: scratch: set: data.init_args.corruption must be left out, .* but got 'Noise'",
+        ),
         ({"seeds": [True]}, "seeds must be"),
         ({"axes": ["size"]}, "axes: must be a mapping"),
         ({"axes": {"size": {"a/b": {}}}}, "may not hold /"),
@@ -126,6 +138,20 @@ def test_a_value_cannot_be_set_below_a_number():
 def test_a_wrong_file_is_refused_by_name(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         Study.read(toy(tmp_path, **changes))
+
+
+def test_a_corruption_is_refused_wherever_it_comes_from(tmp_path):
+    path = toy(tmp_path)
+    config = yaml.safe_load((tmp_path / "student.yaml").read_text())
+    corrupted = {"data": {**config["data"], "init_args": {"corruption": {"class_path": "Corruption"}}}}
+    (tmp_path / "student.yaml").write_text(yaml.safe_dump({**config, **corrupted}))
+    with pytest.raises(InputError, match=r"study.yaml: students: kd: config: student.yaml: data.init_args.corruption"):
+        Study.read(path)
+    clean = Study.read(toy(tmp_path, set={"all": {"data.init_args.corruption": None}}))
+    assert clean.name == "toy/study"
+    found = {"data.init_args.corruption": "Corruption"}  # by a tuning of an earlier version
+    with pytest.raises(InputError, match=r"study.yaml: settings of kd: data.init_args.corruption must be left out"):
+        clean.jobs(tmp_path, {"": []}, lambda config: "data", lambda run, labels, fold: found if run == "kd" else {})
 
 
 def test_a_file_that_is_not_there_says_where_its_name_starts(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What the jobs of a study share changes none of their results."""
 
 import csv
+import inspect
 import json
 import re
 
@@ -12,7 +13,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from kdlab import Supervised, cli, reuse
-from kdlab.data import BasicMotions
+from kdlab import data as data_modules
+from kdlab.data import BasicMotions, ImageDataModule, WindowDataModule
 from kdlab.data.windows import WindowSet
 from kdlab.lightning_cli import KdlabCLI, Reading
 from kdlab.methods.checkpoints import read_checkpoint
@@ -23,6 +25,7 @@ from kdlab.study import windows
 from kdlab.study.command import main
 from kdlab.types import Batch, InputError
 from kdlab.views import GramianAngularField
+from tests import fixtures
 from tests.test_study import toy
 from tests.tuned import write_tuned
 
@@ -404,3 +407,172 @@ def test_hyperparameters_are_those_of_lightning_and_dumped_only_where_they_are_k
     assert own == dict(cli.run(["fit", "--config", "keeping.yaml"]).model.hparams)
     assert own["view"] == "raw"
     assert own["net"]["init_args"]["depth"] == 10
+
+
+# ---------------------------------------------------------------------------------- what the shared windows depend on
+#: a value of every shared argument that is not its default
+SHARED = {
+    "views": {"gaf": "GramianAngularField"},
+    "scale": "minmax",
+    "augment": "Noise",
+    "mix": "Mixup",
+    "corruption": "Corruption",
+    "batch_size": 4,
+    "num_workers": 1,
+    "split": "random_windows",
+    "test_subjects": ["0"],
+    "val_subjects": ["1"],
+    "val_fraction": 0.5,
+    "val_count": 1,
+    "val_choice": "random",
+    "split_seed": 1,
+    "seed": 1,
+    "train_per_class": 1,
+    "unknown_classes": ["c"],
+    "labels": {"b": "a"},
+    "subjects": {"1": "0"},
+    "drop_classes": ["c"],
+    "subject_ids": "hashed",
+    "sampling": "balanced",
+    "unlabelled": {"missing": True},
+    "cross_fit": {"groups": 2, "without": 1},
+    "view_cache": {"folder": "views"},
+    "drop_last": False,
+    "pin_memory": False,
+    "multiprocessing_context": "spawn",
+}
+
+
+def written(folder, name):
+    """A config of a small data set, each window in three of which has no class where that is possible."""
+    if name == "BasicMotions" or name == "ShoulderWatch":
+        return {"data": {"class_path": name, "init_args": {}}}
+    given = {"root": str(folder)}
+    x, label = np.random.default_rng(0).normal(size=(24, 2, 10)).astype(np.float32), np.array(list("abc") * 8)
+    if name == "ArrayDataModule":
+        given = {"path": str(folder / "d.npz")}
+        np.savez(folder / "d.npz", x=x, y=np.where(np.arange(24) % 4, label, "c"), subject=np.arange(24) // 4)
+    elif name == "RecordingDataModule":
+        for person in range(3):
+            samples = x.transpose(0, 2, 1).reshape(-1, 2)
+            fixtures.write_recording_csv(folder / f"{person}.csv", samples, np.repeat([*"abc", ""] * 6, 10))
+        fixed = {"channels": ["c0", "c1"], "window": 10, "sampling_rate": 50, "subject": {"part": 0}}
+        given |= {**fixed, "cache_dir": str(folder / "kept")}
+    elif name == "UEA":
+        given["problem"] = "Odd"
+        for part in ("TRAIN", "TEST"):
+            fixtures.write_ts(folder / f"Odd_{part}.ts", x, label.tolist())
+    else:
+        smaller = {"UTDMHAD": {"actions": 3}, "GENEActiv": {"classes": [1, 2]}}
+        written = {"TinyImageNet": "tiny_imagenet", "ImageFolder": "image_folder"}.get(name, name.lower())
+        getattr(fixtures, f"write_{written}")(folder, **smaller.get(name, {}))
+    return {"data": {"class_path": name, "init_args": given}}
+
+
+def made(config, **more):
+    """A data module of a config with further arguments, not set up, and that config."""
+    given = {**config["data"], "init_args": {**config["data"]["init_args"], **more}}
+    parser = windows._parser()
+    module = parser.instantiate_classes(parser.parse_object({"data": given}, defaults=False)).data
+    return module, {"data": given}
+
+
+def concrete():
+    kinds = [getattr(data_modules, name) for name in data_modules.__all__]
+    return [
+        kind.__name__
+        for kind in kinds
+        if inspect.isclass(kind) and issubclass(kind, WindowDataModule) and not inspect.isabstract(kind)
+        if kind not in (WindowDataModule, ImageDataModule)
+    ]
+
+
+@pytest.mark.parametrize("name", concrete())
+def test_no_data_module_reads_an_argument_that_the_key_of_its_windows_leaves_out(tmp_path, name):
+    if name == "ShoulderWatch":
+        pytest.importorskip("seglearn")
+    config = written(tmp_path, name)
+    module, _ = made(config)
+    before = dict(vars(module))
+    found, attributes = windows._read(module)  # refuses it
+    assert windows.contents(found) == windows.contents(made(config)[0].load())
+    assert set(vars(module)) == set(before)
+    assert not {*attributes} & {*SHARED}
+
+
+@pytest.mark.parametrize("name", ["ArrayDataModule", "RecordingDataModule"])
+def test_windows_of_others_are_those_that_a_module_reads_alone(tmp_path, name, monkeypatch):
+    assert {*SHARED} == {*inspect.signature(WindowDataModule.__init__).parameters} - {"self"}
+    monkeypatch.setenv("KDLAB_SALT", "salt")
+    config = written(tmp_path, name)
+    for argument, value in SHARED.items():
+        alone = made(config, **{argument: value})[0].load()
+        for order in ({}, {argument: value}), ({argument: value}, {}):
+            windows.forget()
+            for more in order:
+                module, its = made(config, **more)
+                windows.share(module, its)
+                if more:
+                    assert windows.contents(module._given) == windows.contents(alone), argument
+                    assert module._given.missing_labels == alone.missing_labels
+        assert len(windows._loaded) == (2 if argument in ("labels", "subjects", "unlabelled") else 1), argument
+
+
+def test_a_study_reads_windows_once_for_every_number_of_labelled_people(tmp_path):
+    config = written(tmp_path, "RecordingDataModule")
+    for labelled in (1, 2):
+        windows.share(*made(config, unlabelled={"labelled": labelled}))
+    assert len(windows._loaded) == 1
+
+
+class Seeded(BasicMotions):
+    """Reads other windows for another seed, and counts them."""
+
+    def load(self):
+        data = super().load()
+        self.number = len(data.target)
+        return WindowSet(data.windows, (data.target + self.split_seed) % 4, data.classes, data.channels)
+
+
+class Declared(Seeded):
+    load_reads = (*WindowDataModule.load_reads, "split_seed")
+
+
+def test_a_module_of_a_user_that_reads_a_shared_argument_says_so():
+    def config(kind, seed):
+        return {"data": {"class_path": f"tests.test_study_sharing.{kind}", "init_args": {"split_seed": seed}}}
+
+    line = r"got self.split_seed. Write load_reads = \(\*WindowDataModule.load_reads, 'split_seed'\) in Seeded"
+    module = Seeded()
+    with pytest.raises(InputError, match=line):
+        windows.share(module, config("Seeded", 0))
+    assert module.split_seed == 0  # it has it again
+    first, second, again = (windows.make_data(config("Declared", seed)) for seed in (0, 1, 0))
+    assert (first.data.target != second.data.target).all()
+    assert again.data is first.data
+    assert again.number == first.number  # set by reading, which it did not do
+
+
+@pytest.mark.parametrize("given", [{}, {"unlabelled": {"labelled": 2}}])
+def test_windows_without_a_label_of_an_npz_train_every_module_that_shares_them(tmp_path, given):
+    config = written(tmp_path, "ArrayDataModule")
+    content = dict(np.load(tmp_path / "d.npz"))
+    np.savez(tmp_path / "d.npz", **content, x_unlabelled=content["x"][:5], subject_unlabelled=np.full(5, 30))
+    for seed in (0, 1):
+        module = windows.make_data(made(config, split_seed=seed, val_count=1, **given)[1])
+        alone = made(config, split_seed=seed, val_count=1, **given)[0]
+        assert module.unlabelled_count == alone.unlabelled_count >= 5
+        assert module.counts == alone.counts
+        assert module.fingerprint == alone.fingerprint
+    with pytest.raises(InputError, match="unlabelled: ratio must be given where sampling is"):
+        made(config, sampling="balanced", batch_size=4, val_count=1)[0].train_dataloader()
+
+
+def test_missing_labels_of_an_npz_are_refused_also_after_a_row_that_trains_with_them(tmp_path):
+    config = written(tmp_path, "ArrayDataModule")
+    content = dict(np.load(tmp_path / "d.npz"))
+    number = np.where(np.arange(24) % 4, np.arange(24) % 3, -1)
+    np.savez(tmp_path / "d.npz", **{**content, "y": number})
+    windows.make_data(made(config, unlabelled={"missing": True}, val_count=1)[1])
+    with pytest.raises(InputError, match=r"windows without a label \(-1\) are left out"):
+        windows.make_data(config)

@@ -552,6 +552,10 @@ def test_no_trial_knows_who_is_tested(tmp_path, monkeypatch, people):
             "tune: common: trainer.max_epochs must be left out, because the study decides it.*Write it under set: once",
         ),
         (
+            {"tune": {"common": {"data.corruption": ["Noise", "Shift"]}}},
+            r"tune: common: data.init_args.corruption must be left out, because a study tests every row on clean",
+        ),
+        (
             {"axes": {"size": {"s": {"data.init_args.batch_size": 4}}}, "scratch": "with axis"},
             "data.init_args.batch_size must be tuned or be on an axis, but axis size of scratch sets it, too",
         ),

@@ -25,7 +25,7 @@ from kdlab.data.mapped import MappedWindows, Place
 from kdlab.data.npz import read_npz
 from kdlab.data.shared import Shared, Unpack
 from kdlab.data.stored import stored
-from kdlab.data.unlabelled import NO_LABEL, Unlabelled
+from kdlab.data.unlabelled import NO_LABEL
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name, plain_array
 
@@ -150,10 +150,9 @@ class ArrayDataModule(WindowDataModule):
                 f"path={str(self.path)!r}: expected x and y, or x_train, y_train, x_test and y_test; the file has "
                 f"{', '.join(given) or 'nothing'}; name what differs with keys="
             )
-        if "x_unlabelled" in given and self.unlabelled is None:
-            self.unlabelled = Unlabelled(missing=True)
+        missing = self.missing_labels or "x_unlabelled" in given
         x = self._windows(given["x"], "x")
-        label, subject = self._targets(given["y"], "y", len(x)), given.get("subject")
+        label, subject = self._targets(given["y"], "y", len(x), missing), given.get("subject")
         if subject is not None:
             subject = self._ids(subject, "subject", len(x))
         test = None
@@ -164,11 +163,11 @@ class ArrayDataModule(WindowDataModule):
             if (subject is None) != (given.get("subject_test") is None):
                 raise InputError("subject, subject_test must be both given or both left out, but got one. Give both.")
             test = np.arange(len(x) + len(more)) >= len(x)
-            label = _one_kind(label, self._targets(given["y_test"], "y_test", len(more)))
+            label = _one_kind(label, self._targets(given["y_test"], "y_test", len(more), missing))
             if subject is not None:
                 subject = _one_kind(subject, self._ids(given["subject_test"], "subject_test", len(more)))
             x = _joined(x, more)
-        target, classes = self._labels(label, given.get("classes"))
+        target, classes = self._labels(label, given.get("classes"), missing)
         if "x_unlabelled" in given:
             x, target, subject, test = self._with_unlabelled(given, x, target, subject, test)
         return complete(
@@ -184,13 +183,9 @@ class ArrayDataModule(WindowDataModule):
             channels={"raw": self._names(given.get("channels"), x)},
             sampling_rate=self._sampling_rate,
             step=self._step,
-            missing_labels=self._missing_labels,
+            missing_labels=missing,
             labels="many" if self.many_labels else "one",
         )
-
-    @property
-    def _missing_labels(self) -> bool:
-        return self.unlabelled is not None and (self.unlabelled.missing or self._arrays["x_unlabelled"] is not None)
 
     def _with_unlabelled(
         self,
@@ -236,21 +231,21 @@ class ArrayDataModule(WindowDataModule):
     def _axes(self) -> str:
         return "(windows, channels, samples)" if self.layout == "NCT" else "(windows, samples, channels)"
 
-    def _targets(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+    def _targets(self, values: Any, argument: str, n: int, missing: bool) -> NDArray[Any]:
         if self.many_labels:
-            return label_rows(values, argument, n, self._missing_labels)
+            return label_rows(values, argument, n, missing)
         if (columns := _columns(values)) > 1:
             raise InputError(
                 f"{argument} must be one value per window, shape ({n},), but got {columns} columns. "
                 f"{of_columns(values, argument)}"
             )
-        return self._column(values, argument, n)
+        return self._column(values, argument, n, missing)
 
-    def _column(self, values: Any, argument: str, n: int) -> NDArray[Any]:
+    def _column(self, values: Any, argument: str, n: int, missing: bool) -> NDArray[Any]:
         column, masked = column_of(np.asarray(values) if _numeric(values) else values, argument)
         if column.shape != (n,):
             raise InputError(f"{argument} must be one value per window, shape ({n},), but got shape {column.shape}.")
-        if masked is not None and self._missing_labels:
+        if masked is not None and missing:
             raise InputError(f"{argument} must not be masked, but got masked labels. Write -1 where there is no label.")
         if masked is not None:
             refuse_missing(labels(values, argument), argument, "a class")
@@ -264,14 +259,14 @@ class ArrayDataModule(WindowDataModule):
             return column
         return names(values, argument, merge=_themselves(self.merge_subjects)).array()
 
-    def _labels(self, label: NDArray[Any], stored: Any) -> tuple[NDArray[np.int64], list[str]]:
+    def _labels(self, label: NDArray[Any], stored: Any, missing: bool) -> tuple[NDArray[np.int64], list[str]]:
         given = self._classes if self._classes is not None else None if stored is None else _words(stored)
         declared = None if given is None else class_names(given, "classes", self.merge_labels)
         if self.many_labels:
             return label, column_names(label.shape[1], declared)
         if label.dtype.kind not in "biuf":
-            return self._worded(label, declared)
-        if self._missing_labels:
+            return self._worded(label, declared, missing)
+        if missing:
             label = np.where(np.isnan(label), NO_LABEL, label)
         bad = np.flatnonzero(~np.isfinite(label))
         if len(bad):
@@ -284,7 +279,7 @@ class ArrayDataModule(WindowDataModule):
         target = label.astype(np.int64)
         if declared is not None:
             return target, declared  # classes are merged after the labels have been checked against them
-        present = np.unique(target[target != NO_LABEL] if self._missing_labels else target)
+        present = np.unique(target[target != NO_LABEL] if missing else target)
         if len(present) and (present[0] < 0 or present[-1] != len(present) - 1):
             raise InputError(
                 f"y: expected labels 0..{len(present) - 1} for {len(present)} classes, got "
@@ -294,12 +289,14 @@ class ArrayDataModule(WindowDataModule):
             )
         return target, [str(v) for v in present]
 
-    def _worded(self, label: NDArray[Any], declared: list[str] | None) -> tuple[NDArray[np.int64], list[str]]:
+    def _worded(
+        self, label: NDArray[Any], declared: list[str] | None, missing: bool
+    ) -> tuple[NDArray[np.int64], list[str]]:
         """Labels that are words, with the names that are still to be merged behind the declared ones."""
         merge = self.merge_labels
         final = None if declared is None else {merge.get(name, name) for name in declared}
         found = labels(label, "y", merge=_themselves(merge), nothing=self.no_label, classes=declared or ())
-        if not self._missing_labels:
+        if not missing:
             refuse_missing(found, "y", "a class", _TRAINED)
         meant = {name: merge.get(name, name) for name in found.names}
         alike([*meant.values(), *(final or ())], "y", merge, by="labels")

@@ -85,6 +85,9 @@ class WindowDataModule(LightningDataModule):
         mix: `Mixup`, `PartialMixup` or `CutMix`: mixes the windows of a training batch with each other, after their
             augmentation and before their views; labels of training batches become class probabilities ``(B, K)``.
         corruption: applied to test and prediction windows, as ``augment`` is; the same for every run on one split.
+            ``kdlab test`` and ``kdlab predict`` apply it. ``kdlab evaluate`` sets it aside and corrupts the windows
+            itself, with every kind at three severities, and studies, which refuse it, do so with
+            ``measure: [robustness]``.
         batch_size: windows per batch and process.
         num_workers: processes that fetch batches.
         split: ``"group"`` keeps all windows of a subject (of a recording, where subjects are unknown) in one part;
@@ -144,6 +147,9 @@ class WindowDataModule(LightningDataModule):
     takes_many_labels: bool = False
     #: whether ``scale="minmax"`` clips what lies outside the training range, as ``Scale(clip=True)`` does
     clip_minmax: bool = False
+    #: shared arguments that `load` depends on; of ``unlabelled`` it reads `missing_labels` alone. Studies read the
+    #: windows again for other values of these, and refuse a `load` that reads further ones
+    load_reads: tuple[str, ...] = ("labels", "subjects")
 
     def __init__(
         self,
@@ -204,6 +210,8 @@ class WindowDataModule(LightningDataModule):
         if unlabelled is not None:
             unlabelled.check_batches(batch_size, sampling, drop_last)
         self.sampling, self.unlabelled, self.cross_fit = sampling, unlabelled, cross_fit
+        #: whether windows whose label is missing are meant, by ``unlabelled: {missing: true}``
+        self.missing_labels = unlabelled is not None and unlabelled.missing
         self.subject_ids, self.val_count, self.val_choice = subject_ids, val_count, val_choice
         self.view_cache = view_cache
         #: whether windows have any number of labels each, in rows of 0 and 1
@@ -323,8 +331,13 @@ class WindowDataModule(LightningDataModule):
         return ready
 
     def _unlabelled_of(self, data: WindowSet, people: People) -> Unlabelled | None:
-        """The declared windows without a label, with the names of people and classes as they are in the data."""
+        """The windows without a label, with the names of people and classes as they are in the data.
+
+        Where none are declared, they are those that the data set itself has (``x_unlabelled``).
+        """
         given = self.unlabelled
+        if given is None and data.missing_labels:
+            given = Unlabelled(missing=True)
         if given is None:
             return None
         classes = None if given.classes is None else words(given.classes, "unlabelled: classes")
@@ -661,6 +674,8 @@ class WindowDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled or balanced by (seed, epoch); an interrupted training resumes with the batch that comes next."""
         replicas, rank = ranks(self.trainer)
+        if self.unlabelled is None and self.unlabelled_count:  # those that the data set itself has
+            Unlabelled(missing=True).check_batches(self.batch_size, self.sampling, self.drop_last)
         seed, wanted = self._run_seed(), self._ready.views.kept("train")
         dataset = self._dataset("train", augment=self.augment, mix=self.mix, seed=seed, wanted=wanted)
         epoch, skip = resume_point(self.trainer)

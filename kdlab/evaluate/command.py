@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab import usage
 from kdlab.data import WindowDataModule
@@ -56,6 +57,7 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
     overrides = [f"--{word.removeprefix('--')}" for word in options.set]
     results: dict[str, Evaluation] = {}
     datamodule: LightningDataModule
+    set_aside: list[str] = []
     for name, file, config in zip(row_names(files), files, configs, strict=True):
         print(f"{name}: {file}", flush=True)
         name_run(name)
@@ -65,6 +67,8 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         else:
             datamodule = ours = trust.data_module(config, overrides)
             module = restore(file, ours)
+        if isinstance(datamodule, WindowDataModule) and datamodule.corruption is not None and options.stage == "test":
+            set_aside.append(name)
         results[name] = evaluate(
             module.to(device),
             datamodule,
@@ -78,6 +82,11 @@ def main(words: Sequence[str], build: Build) -> dict[str, Evaluation]:
         added: dict[str, Any] = {key: described[key] for key in kept if key in described}
         results[name].description.update(added, checkpoint=str(file))
         results[name].save(out / slug(name))
+    if set_aside:
+        rank_zero_warn(
+            f"data.corruption of {', '.join(set_aside)}: it is set aside, as kdlab evaluate tests on clean windows and "
+            "(without --no-robustness) on corrupted ones of its own. Run kdlab test, which applies it."
+        )
     write(results, out)
     print("\n".join([*warnings_of(results), "", tables.summary(results), "", f"results -> {out / 'results.md'}"]))
     return results

@@ -63,6 +63,7 @@ from kdlab import __version__
 from kdlab.study.cluster.settings import Slurm
 from kdlab.study.configs import get_value, set_value
 from kdlab.study.cross_fit import connect_members
+from kdlab.study.decided import refuse_corruption
 from kdlab.study.digests import digest, digests_of
 from kdlab.study.ensembles import connect_teacher
 from kdlab.study.folds import set_fold
@@ -242,6 +243,7 @@ class Study:
             settings: further values, by their dotted names, which come after those of the axes.
             trial: as in `Job`.
         """
+        refuse_corruption(settings, f"{self.file}: settings of {run.name}")
         given = [*(self.axes[axis][labels[axis]] for axis in run.axes), settings]
         config = config_of(run, given, f"{self.file}: {title_of(run.name, labels)}")
         config["seed_everything"] = seed + COPY * run.copy

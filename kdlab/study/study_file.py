@@ -17,7 +17,7 @@ from kdlab.study.budgets import read_controls, read_split, read_updates, with_bu
 from kdlab.study.cluster.settings import read_slurm
 from kdlab.study.configs import get_value, set_values
 from kdlab.study.cross_fit import read_cross_fit, with_cross_fit
-from kdlab.study.decided import refuse_decided
+from kdlab.study.decided import refuse_corruption, refuse_decided
 from kdlab.study.ensembles import flat_teachers, read_ensembles, with_members
 from kdlab.study.keys import LEAVE_ONE_OUT, RUN, STAGES, STUDY
 from kdlab.study.known import refuse_unknown
@@ -54,6 +54,9 @@ def read_study_file(path: Path) -> dict[str, Any]:
     for axis, labels in axes.items():
         for label, values in labels.items():
             refuse_decided(values, f"{path}: axis {axis!r}: {label}", **decided, compared=True)
+    for part in STAGES:
+        for run, entry in (content.get(part) or {}).items():
+            refuse_corruption(runs[str(run)].config, f"{path}: {part}: {run}: config: {entry['config']}")
     published = _mapping(content.get("published"), f"{path}: published")
     _known({str(title).partition(" (")[0]: None for title in published}, tuple(runs), f"{path}: published")
     for title, entry in published.items():

@@ -22,7 +22,7 @@ from kdlab.study.digests import as_text
 from kdlab.study.labels_alone import labels_alone
 from kdlab.types import InputError
 
-_loaded: dict[str, WindowSet] = {}
+_loaded: dict[str, tuple[WindowSet, dict[str, Any]]] = {}  # with the attributes that reading set
 _contents: dict[str, dict[str, str]] = {}  # of the windows that were read last: the choice of them -> its hash
 #: bytes of several data sets that a process keeps at a time
 MOST = 2**30
@@ -55,18 +55,49 @@ def share(datamodule: WindowDataModule, config: dict[str, Any]) -> None:
     No run can change them. Further data sets are kept where all of them fit into `MOST` bytes, and otherwise the one
     that was used last alone.
     """
-    key = _load_key(config)
+    key = _load_key(datamodule, config)
     found = _loaded.pop(key, None)
     if found is None:
         _made.cache_clear()  # it holds the windows that it has
-        while _loaded and sum(map(_bytes, _loaded.values())) > MOST // 2:  # before the next one is read
+        while _loaded and _kept_bytes() > MOST // 2:  # before the next one is read
             _loaded.pop(next(iter(_loaded)))
         _contents.pop(key, None)  # they may be others by now
-        found = read_only(datamodule.load())
+        found = _read(datamodule)
     _loaded[key] = found
-    while len(_loaded) > 1 and sum(map(_bytes, _loaded.values())) > MOST:
+    while len(_loaded) > 1 and _kept_bytes() > MOST:
         _loaded.pop(next(iter(_loaded)))
-    datamodule.reuse(found)
+    data, attributes = found
+    vars(datamodule).update(attributes)
+    datamodule.reuse(data)
+
+
+def _read(datamodule: WindowDataModule) -> tuple[WindowSet, dict[str, Any]]:
+    """The windows of a data module, and the attributes that reading them sets.
+
+    While it reads, the module lacks the shared arguments that the key of its windows leaves out.
+
+    Raises:
+        InputError: it reads one of these.
+    """
+    own = vars(datamodule)
+    hidden = {name: own.pop(name) for name in _not_read(type(datamodule)) if name in own}
+    before = dict(own)
+    try:
+        found = read_only(datamodule.load())
+        return found, {k: v for k, v in own.items() if k not in before or before[k] is not v}
+    except AttributeError as error:
+        if error.obj is not datamodule or error.name not in hidden:
+            raise
+        kind = type(datamodule).__name__
+        instead = "Read self.missing_labels, or write" if error.name == "unlabelled" else "Write"
+        raise InputError(
+            f"{kind}.load: its class must name the shared arguments that it reads in a study, which reads windows "
+            f"once for all values of the others, but got self.{error.name}. {instead} load_reads = "
+            f"(*WindowDataModule.load_reads, {error.name!r}) in {kind}."
+        ) from error
+    finally:
+        for name, value in hidden.items():
+            own.setdefault(name, value)
 
 
 def read_only(data: WindowSet) -> WindowSet:
@@ -77,9 +108,10 @@ def read_only(data: WindowSet) -> WindowSet:
     return data
 
 
-def _bytes(data: WindowSet) -> int:
+def _kept_bytes() -> int:
     """What the windows take in memory; those in files take none."""
-    return sum(x.nbytes for x in data.windows.values() if type(x) is np.ndarray)
+    every = (x for data, _ in _loaded.values() for x in data.windows.values())
+    return sum(x.nbytes for x in every if type(x) is np.ndarray)
 
 
 def forget() -> None:
@@ -129,7 +161,7 @@ def _digest(datamodule: WindowDataModule, data: str) -> str:
         data: its description.
     """
     chosen = data if type(datamodule)._chosen is not WindowDataModule._chosen else ""  # some of the windows
-    known = _contents.setdefault(_load_key({"data": json.loads(data)}), {})
+    known = _contents.setdefault(_load_key(datamodule, {"data": json.loads(data)}), {})
     if chosen not in known:
         known[chosen] = contents(datamodule.data)
     return f"{datamodule.fingerprint['id']}-{known[chosen]}"
@@ -239,9 +271,14 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
     return dict(copy.deepcopy(_data(config).get("init_args") or {}))
 
 
-def _load_key(config: dict[str, Any]) -> str:
-    """Class and arguments that choose what is read; those of every data module choose split and views."""
-    common = {*inspect.signature(WindowDataModule.__init__).parameters, data_class(config).fold_argument}
-    common -= {"labels", "subjects"}  # reading uses these, too
-    own = {k: v for k, v in _arguments(config).items() if k not in common}
-    return as_text([_data(config)["class_path"], own])
+def _load_key(datamodule: WindowDataModule, config: dict[str, Any]) -> str:
+    """What the windows that a data module reads depend on: its class, own arguments, and those of `load_reads`."""
+    left_out = _not_read(type(datamodule))
+    given = {k: v for k, v in _arguments(config).items() if k not in left_out}
+    return as_text([_data(config)["class_path"], given, datamodule.missing_labels])
+
+
+def _not_read(kind: type[WindowDataModule]) -> frozenset[str]:
+    """The arguments of a data module that choose split, scaling, views and batches of windows that are read."""
+    shared = {*inspect.signature(WindowDataModule.__init__).parameters, kind.fold_argument}
+    return frozenset(shared - {"self", *kind.load_reads})

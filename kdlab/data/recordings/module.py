@@ -308,7 +308,7 @@ class RecordingDataModule(WindowDataModule):
                     f"{recording.file}: {len(lost)} windows with missing samples (NaN, infinite, empty, or a gap "
                     f"beyond max_gap), the first is window {lost[0]}; fill them, or set missing: drop"
                 )
-            kept = np.ones(len(label), dtype=np.bool_) if self._missing_labels else label >= 0
+            kept = np.ones(len(label), dtype=np.bool_) if self.missing_labels else label >= 0
             starts.append(start[kept])
             labels.append(label[kept])
             groups.append(group[kept])
@@ -337,12 +337,8 @@ class RecordingDataModule(WindowDataModule):
             sampling_rate=self.reading.grid.rate,
             step=self.step,
             units={"raw": list(self._units)} if self._units else {},
-            missing_labels=self._missing_labels,
+            missing_labels=self.missing_labels,
         )
-
-    @property
-    def _missing_labels(self) -> bool:
-        return self.unlabelled is not None and self.unlabelled.missing
 
     def _stored(self) -> tuple[list[Recording], list[Stored]]:
         recordings, spans = self._recordings()
