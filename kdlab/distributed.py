@@ -37,6 +37,31 @@ def total(x: Tensor) -> Tensor:
     return summed
 
 
+def by_rank(x: Tensor) -> Tensor:
+    """A tensor of each rank, in rank order, on the processor; every process calls it with the same shape.
+
+    Example:
+        >>> by_rank(torch.tensor([1.0, 2.0]))
+        tensor([[1., 2.]])
+    """
+    return gather(x.detach()[None], checked=True).cpu()
+
+
+def own_of(rows: Tensor) -> Tensor:
+    """What this rank takes up of sums by rank: its own, or, where there were more or fewer ranks, the first takes all.
+
+    Args:
+        rows: of :func:`by_rank`, maybe in an earlier process.
+
+    Example:
+        >>> own_of(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        tensor([4., 6.])
+    """
+    if len(rows) == world_size():
+        return rows[rank()]
+    return rows.sum(0) if rank() == 0 else torch.zeros_like(rows[0])
+
+
 def check_same_batch(size: int, device: torch.device) -> None:
     """Raise on every rank unless all of them hold the same number of samples.
 

@@ -10,8 +10,12 @@ from lightning.pytorch import Callback
 
 from kdlab import Supervised
 from kdlab.data import BasicMotions
+from kdlab.methods.checkpoints import read_checkpoint
 from kdlab.methods.epoch_means import EpochMeans
 from kdlab.methods.finite import not_finite
+from kdlab.methods.resumed import SUMS
+from kdlab.methods.step_values import StepValues
+from kdlab.types import InputError
 from tests.conftest import net, trainer
 
 
@@ -78,6 +82,67 @@ def test_a_method_that_overrides_the_end_of_a_batch_logs_too(tmp_path):
     run = trainer(tmp_path, max_epochs=1)
     run.fit(Own(net()), BasicMotions(batch_size=9))
     assert run.callback_metrics["train/loss"] > 0
+
+
+class Epochs(Callback):
+    """The metrics of training at the end of each epoch; at a step a checkpoint is written."""
+
+    def __init__(self, file=None, step=-1):
+        self.seen, self.file, self.step = [], file, step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.file)
+
+    def on_train_epoch_end(self, trainer, module):
+        found = trainer.callback_metrics.items()
+        self.seen.append({name: float(value) for name, value in found if name.startswith("train/")})
+
+
+def fit(folder, see, resume=None, method=Supervised, **settings):
+    torch.manual_seed(0)
+    run = trainer(folder, callbacks=[see], **{"max_epochs": 2, **settings})
+    run.fit(method(net()), BasicMotions(batch_size=6), ckpt_path=resume)
+    return run
+
+
+@pytest.mark.parametrize("way", ["saved", "max_steps"])
+def test_an_epoch_that_is_resumed_has_the_means_of_all_its_steps(way, tmp_path):
+    whole, file, rest = Epochs(), tmp_path / "middle.ckpt", Epochs()
+    steps = fit(tmp_path, whole).global_step // 2
+    at = steps + 3  # in the second epoch
+    if way == "saved":
+        fit(tmp_path, Epochs(file, at))
+    else:
+        fit(tmp_path, Epochs(), max_steps=at).save_checkpoint(file)
+    fit(tmp_path, rest, str(file))
+    assert rest.seen == whole.seen[1:]
+    assert whole.seen[1].keys() >= {"train/loss", "train/ce", "train/accuracy", "train/grad_norm"}
+    held = read_checkpoint(file)
+    assert SUMS in held
+    for name, sums in (("old", {}), ("bad", {SUMS: {"means": {"names": ["loss"]}, "steps": {}}})):
+        torch.save({**{k: v for k, v in held.items() if k != SUMS}, **sums}, tmp_path / name)
+    fit(tmp_path, rest, str(tmp_path / "old"))  # of a version that did not keep them
+    assert rest.seen[-1]["train/loss"] != whole.seen[1]["train/loss"]
+    with pytest.raises(InputError, match="its sums over the epoch must be tensors by name, but are damaged"):
+        fit(tmp_path, rest, str(tmp_path / "bad"))
+
+
+def test_a_checkpoint_of_the_end_of_an_epoch_has_no_sums(tmp_path):
+    fit(tmp_path, Epochs(), max_epochs=1).save_checkpoint(tmp_path / "end.ckpt")
+    assert SUMS not in read_checkpoint(tmp_path / "end.ckpt")
+
+
+def test_the_norms_of_steps_are_added_in_the_same_order(monkeypatch):
+    """More than are added at once: the part that is not added yet is kept as it is."""
+    norms = torch.rand(150, generator=torch.Generator().manual_seed(0))
+    one, two = StepValues(), StepValues()
+    for k, norm in enumerate(norms):
+        if k == 100:
+            two.restore(one.state(), torch.device("cpu"))
+        for values in (one, two)[: 1 + (k >= 100)]:
+            values._norms.add(torch.stack([norm]))
+    assert torch.equal(one.epoch()["grad_norm"], two.epoch()["grad_norm"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])

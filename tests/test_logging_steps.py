@@ -21,7 +21,11 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from kdlab import KD, Supervised, Teacher, cli
+from kdlab.data import BasicMotions
 from kdlab.methods import finite
+from kdlab.methods.checkpoints import read_checkpoint
+from kdlab.methods.epoch_means import EpochMeans
+from kdlab.methods.resumed import SUMS
 from kdlab.methods.step_values import StepValues, gradient_norm, right_of
 from kdlab.types import Batch
 from tests.conftest import REPOSITORY, net, trainer
@@ -365,7 +369,19 @@ def two(rank: int, folder: str) -> None:
     run.fit(method, train_dataloaders=torch.utils.data.DataLoader(part(rank), batch_size=None))
     metrics = {name: float(value) for name, value in run.callback_metrics.items()}
     torch.save((rows.rows, metrics), f"{folder}/{rank}.pt")
+    found = [resumed(Path(folder), **more) for more in ({}, {"max_steps": 6}, {"ckpt_path": f"{folder}/middle.ckpt"})]
+    torch.save((found[0], found[2]), f"{folder}/resumed{rank}.pt")
     dist.destroy_process_group()
+
+
+def resumed(folder: Path, ckpt_path: str | None = None, max_steps: int = -1) -> dict[str, float]:
+    """The metrics of training of a fit of two epochs of four steps; one that is cut leaves a checkpoint."""
+    torch.manual_seed(0)
+    run = trainer(folder, max_steps=max_steps, strategy="ddp", devices=2)
+    run.fit(Supervised(net()), BasicMotions(batch_size=4), ckpt_path=ckpt_path)
+    if max_steps > 0:
+        run.save_checkpoint(folder / "middle.ckpt")
+    return {name: float(value) for name, value in run.callback_metrics.items() if name.startswith("train/")}
 
 
 def small_net() -> nn.Module:
@@ -417,6 +433,15 @@ def test_two_processes_log_the_values_of_all_windows(tmp_path):
     total = {name: sum(row[name] for row in expected) for name in expected[0]}
     assert metrics["train/accuracy"] == pytest.approx(total["right"] / total["windows"], rel=1e-6)
     assert metrics["train/grad_norm"] == pytest.approx(total["norm"] / len(expected), rel=1e-6)
+    (whole, rest), others = (torch.load(tmp_path / f"resumed{rank}.pt") for rank in (0, 1))
+    assert rest == whole  # in the middle of an epoch
+    assert others == (whole, rest)
+    held = read_checkpoint(tmp_path / "middle.ckpt")[SUMS]
+    assert len(held["means"]["sums"]) == len(held["steps"]["right"]) == 2
+    means = EpochMeans()
+    means.restore(held["means"], torch.device("cpu"))  # one process takes up the sums of two
+    total_loss, windows = held["means"]["sums"][:, 0].sum(), held["means"]["windows"][:, 0].sum()
+    assert torch.equal(means.read()["loss"], total_loss / windows)
 
 
 # ---------------------------------------------------------------- files of a run

@@ -545,6 +545,56 @@ def test_student_init(teachers, tmp_path):
         split.prepare(_ready(BasicMotions(split_seed=7)), "fit")
 
 
+def test_init_is_not_measured_before_a_fit(trained, teachers, tmp_path):
+    """A fit alone loads it; afterwards, and with weights of a checkpoint, the method is measured as it is."""
+    held, path = trained
+    path, raw = str(path), {"raw": Teacher(teachers["raw"])}
+    for made, argument in ((Supervised(net(), init=path), "init"), (KD(net(), raw, student_init=path), "student_init")):
+        for verb in ("validate", "test", "predict"):
+            line = re.escape(f"trainer.{verb}(..., ckpt_path={path!r})")
+            with pytest.raises(InputError, match=f"{argument} must be .*{line}"):
+                getattr(trainer(tmp_path), verb)(made, windows())
+        with pytest.raises(InputError, match=f"kdlab evaluate {path}"):
+            kdlab.evaluate.evaluate(made, windows(), robustness=False, cost=False)
+        with pytest.raises(InputError, match="and no fit"):
+            kdlab.save_pretrained(made, tmp_path / "shared")
+    expected = trainer(tmp_path).test(held, windows(), verbose=False)
+    loaded = Supervised(net(), init=path)
+    assert trainer(tmp_path).test(loaded, windows(), ckpt_path=path, verbose=False) == expected
+    assert trainer(tmp_path).test(loaded, windows(), verbose=False) == expected
+    run = trainer(tmp_path)
+    run.test(loaded, windows(), ckpt_path=path, verbose=False)
+    with pytest.raises(InputError, match="which are test data here"):  # of a trainer that read a checkpoint before
+        run.test(loaded, windows(test_subjects=[8, 9]), verbose=False)
+    given = Supervised(net(), init=path)
+    given.load_state_dict(held.state_dict())
+    assert trainer(tmp_path).test(given, windows(), verbose=False) == expected
+    begun = Supervised(net(), init=path)
+    trainer(tmp_path, max_epochs=0).fit(begun, windows())
+    assert trainer(tmp_path).test(begun, windows(), verbose=False) == expected
+
+
+def test_loaded_weights_keep_their_description_until_they_are_trained(teachers, tmp_path):
+    """Also in another method: its teachers, objective and selection are those of the weights."""
+    student, first = KD(net(), {"raw": Teacher(teachers["raw"])}), trainer(tmp_path, max_epochs=1)
+    student.selection = {"rule": "last"}
+    first.fit(student, BasicMotions())
+    first.save_checkpoint(tmp_path / "kd.ckpt")
+    described = read_checkpoint(tmp_path / "kd.ckpt")[KEY]
+    plain, run = Supervised(net()), trainer(tmp_path, max_epochs=1)
+    run.test(plain, BasicMotions(), ckpt_path=tmp_path / "kd.ckpt", verbose=False)
+    run.save_checkpoint(tmp_path / "tested.ckpt")
+    assert read_checkpoint(tmp_path / "tested.ckpt")[KEY] == described
+    assert (described["method"], described["selection"]) == ("KD", {"rule": "last"})
+    assert list(described["teachers"]) == ["raw"]
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(plain, BasicMotions())
+    run.save_checkpoint(tmp_path / "fitted.ckpt")
+    own = read_checkpoint(tmp_path / "fitted.ckpt")[KEY]
+    assert own["method"] == "Supervised"
+    assert not {"teachers", "selection"} & own.keys()
+
+
 def _ready(data):
     data.setup("fit")
     return data

@@ -109,6 +109,7 @@ def check_use(module: Method, datamodule: Measured, stage: Literal["test", "val"
         InputError: naming the subjects or recordings, or what differs.
     """
     who = f"{type(module).__name__}, reading {module.view!r}"
+    module.check_begun("kdlab evaluate {file}")
     check_view(who, module.view, module.net, datamodule)
     trained, here = module.trained_on, datamodule.fingerprint
     if not trained or not here:

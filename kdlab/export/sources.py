@@ -118,6 +118,7 @@ def of_method(method: Method, outside: bool = False) -> Source:
     Raises:
         InputError: its training data are not known, or its weights are not finite.
     """
+    method.check_begun("kdlab.export.export({file!r}, ...)")
     described = method.describe()
     if not described.get("fingerprint") and not outside:
         raise InputError(

@@ -29,7 +29,7 @@ from kdlab.methods.metrics import metrics_of
 from kdlab.methods.plans import Interval, plan_here, plan_of, planned_epochs
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.progress import reached
-from kdlab.methods.random_state import RANDOM, random_states, set_random_states
+from kdlab.methods.resumed import keep, read, take_up
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, checked_init_lr, scheduled
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
@@ -123,7 +123,7 @@ class Method(Preparation):
         self._trains = False  # whether the provenance is that of the running fit
         self._watch, self._steps = Watch(), StepValues()
         self._term_names: tuple[str, ...] = ()
-        self._random = self._size = None
+        self._random = self._sums = self._size = None
         self._told_of_optimizer = False  # that it does not hold all parameters
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -164,7 +164,7 @@ class Method(Preparation):
     # ------------------------------------------------------------------ hooks of a fit
     def on_fit_start(self) -> None:
         """Compile the net, where that is configured."""
-        self._watch, self._steps = Watch(), StepValues()
+        self._watch, self._steps, self._means = Watch(), StepValues(), EpochMeans()
         use_findings(self)
         if self._backend:  # each shape separately: the same programs in every run, resumed or not
             self.net.compile(backend=self._backend, dynamic=False)
@@ -183,7 +183,7 @@ class Method(Preparation):
     def on_train_epoch_start(self) -> None:
         """Record how far the weights are trained, for their checkpoints."""
         epoch, epochs = self.trainer.current_epoch, planned_epochs(self.trainer)
-        self._means = EpochMeans()
+        self._means, self._steps, self._loaded = EpochMeans(), StepValues(), None
         self._known = {
             "epoch": epoch,
             "max_epochs": epochs,
@@ -219,8 +219,9 @@ class Method(Preparation):
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=1, sync_dist=distributed)
 
     def on_validation_start(self) -> None:
-        """Bring averaged weights up to date, where there are some."""
+        """Bring averaged weights up to date, where there are some; check loaded ones, see :meth:`check_measured`."""
         before_validation(self)
+        self.check_measured()
 
     def on_validation_end(self) -> None:
         """Stop where the validation loss of a fit is not finite."""
@@ -235,8 +236,7 @@ class Method(Preparation):
         if (objective := objective_of(self)) is not None:
             objective.train()
             measure_weights(self, objective, self.terms)
-        if self._random is not None:
-            set_random_states(self._random)
+        take_up(self)
 
     # ------------------------------------------------------------------ steps
     def forward(self, x: Tensor) -> Output:
@@ -328,8 +328,8 @@ class Method(Preparation):
         schedule: Any = scheduled(self.make_scheduler, optimizer, replace(plan, interval=self.scheduler_interval))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def describe(self) -> dict[str, Any]:
-        """The description in a checkpoint, in plain values: objective, net, view, data and provenance."""
+    def describe_fit(self) -> dict[str, Any]:
+        """The description of weights that this method trained: objective, net, view, data and provenance."""
         self._note_progress()
         return {
             "method": type(self).__name__,
@@ -355,16 +355,15 @@ class Method(Preparation):
         checkpoint[KEY] = self.describe()
         keep_average(self, checkpoint)
         put_adapters_back(checkpoint, objective_of(self))
-        if "optimizer_states" in checkpoint and self._trainer is not None and self.trainer.world_size == 1:
-            checkpoint[RANDOM] = random_states()
+        keep(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
         self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
-            self._random = checkpoint.get(RANDOM)  # from where training begins
-            self._trains = True  # an epoch that is resumed has no start
+            read(self, checkpoint)
+            self._trains, self._loaded = True, None  # an epoch that is resumed has no start
 
     def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
         """Refuse weights that were trained or selected on what is test data here, or that are of another net.
@@ -387,6 +386,7 @@ class Method(Preparation):
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self.amplitude = described.get("amplitude")
         self._known, self._trains = dict(described.get("provenance", {})), False
+        self._loaded = dict(checkpoint[KEY])
         unknown = lacks(windows, "many_labels")
         self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
         check_same_labels("ckpt_path: this net", described, self.many_labels)

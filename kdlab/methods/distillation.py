@@ -288,9 +288,9 @@ class Distillation(Method):
         super().on_load_checkpoint(checkpoint)
         leave_out_adapters(checkpoint, self.objective)
 
-    def describe(self) -> dict[str, Any]:
+    def describe_fit(self) -> dict[str, Any]:
         """Also the provenance of the teachers."""
-        return super().describe() | {"teachers": {name: t.described() for name, t in self.named_teachers()}}
+        return super().describe_fit() | {"teachers": {name: t.described() for name, t in self.named_teachers()}}
 
 
 def batch_sizes(windows: Windows) -> list[int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class EpochMeans:
         self._sums = torch.zeros(0)
         self._windows = 0  # that the sums of these names have seen since they were last changed
         self._known: dict[str, tuple[Tensor, int]] = {}
+        self._taken: dict[str, tuple[Tensor, int]] = {}  # what was read
 
     def add(self, values: Mapping[str, Tensor], windows: int) -> None:
         """Add a batch.
@@ -52,13 +54,42 @@ class EpochMeans:
     def read(self) -> dict[str, Tensor]:
         """The means since the last reading, over all processes; every process calls it."""
         self._close()
-        known, self._known = self._known, {}
+        self._taken, known, self._known = self._all(), self._known, {}
         self._names, self._sums = (), torch.zeros(0)
         if not known:
             return {}
         sums = distributed.total(torch.stack([value for value, _ in known.values()]))
         counts = torch.tensor([float(windows) for _, windows in known.values()]).to(sums)
         return dict(zip(known, (sums / distributed.total(counts)).unbind(), strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """The sums of each process since the start, read or not, for :meth:`restore`; every process calls it."""
+        self._close()
+        if not (found := self._all()):
+            return {}
+        sums = torch.stack([value for value, _ in found.values()])
+        windows = torch.tensor([windows for _, windows in found.values()], device=sums.device)
+        return {"names": list(found), "sums": distributed.by_rank(sums), "windows": distributed.by_rank(windows)}
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from the sums of a checkpoint.
+
+        Args:
+            state: of :meth:`state`, also with another number of processes.
+            device: of the values that follow.
+        """
+        if not state:
+            return
+        sums = distributed.own_of(state["sums"]).to(device).unbind()
+        windows = distributed.own_of(state["windows"]).tolist()
+        self._known = {n: (s, int(w)) for n, s, w in zip(state["names"], sums, windows, strict=True)}
+
+    def _all(self) -> dict[str, tuple[Tensor, int]]:
+        found = dict(self._taken)
+        for name, (value, windows) in self._known.items():
+            before = found.get(name)
+            found[name] = (value, windows) if before is None else (before[0].to(value) + value, before[1] + windows)
+        return found
 
     def _close(self) -> None:
         for name, value in zip(self._names, self._sums.unbind(), strict=True):

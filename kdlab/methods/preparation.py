@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from kdlab.fingerprint import check_same_split, check_use
@@ -67,14 +68,23 @@ class Preparation(Receiving):
     unlabelled: int = 0
     #: the published weights that the training began with: net, file, hash and licence
     published: Mapping[str, Any] | None = None
-    #: random states of the checkpoint that the fit resumes from
+    #: how the weights of the running fit were trained, as far as it is known; empty before a fit
+    provenance: dict[str, Any]
+    #: the same of the weights, from training or from their checkpoint
+    _known: dict[str, Any]
+    #: random states of the checkpoint that the fit resumes from, and its sums over the epoch
     _random: dict[str, Any] | None
+    _sums: Mapping[str, Any] | None
+    #: the description of the checkpoint whose weights these are, until they are trained
+    _loaded: Mapping[str, Any] | None = None
+    #: whether weights were loaded into this method, from a checkpoint or a state dict
+    _given: bool = False
     #: of the windows that are evaluated, where no fingerprints are compared
     _size: InputSize | None
 
     def setup(self, stage: str) -> None:
         """Check net and data against each other before anything is trained or written."""
-        datamodule, self._random = datamodule_in(self.trainer), None
+        datamodule, self._random, self._sums = datamodule_in(self.trainer), None, None
         if stage == "fit" and self._compiler_ctx is not None:
             rank_zero_warn(
                 f"{type(self).__name__}: torch.compile of a method compiles all that its steps do, checks and logs "
@@ -185,7 +195,7 @@ class Preparation(Receiving):
         """Step 4: load the weights to start from, once."""
         if not self._initialised and self.init is not None:
             self._load_init(self.init, windows)
-            self._initialised = True
+            self._initialised, self._loaded, self._known = True, None, {}
 
     def standardise(self, windows: Windows) -> None:
         """Step 5: fill the standardisation of the net from the training windows, unless it came with the weights."""
@@ -203,15 +213,71 @@ class Preparation(Receiving):
         """Step 7: make the adapters, whose shapes are determined by the steps before."""
 
     def check_trained(self, windows: Windows) -> None:
-        """To validate, test or predict: check the view and, unless a checkpoint follows, the split of the training."""
+        """To validate, test or predict: check the view and, without a trainer, the split of the training."""
         self._check_view(windows)
-        if self._trainer is None or self._trainer.ckpt_path is None:  # else the checkpoint is what is checked
-            check_use("the net", self.trained_on, windows.fingerprint)
-            self._check_view_settings("the net", windows)
+        if self._trainer is None:  # else a checkpoint may follow, see `check_measured`
+            self._check_use(windows)
+
+    def check_measured(self) -> None:
+        """As a trainer begins to validate, test or predict: check the weights that it has loaded by now.
+
+        Raises:
+            InputError: a fit alone loads those that ``init`` names, or they were trained on what is evaluated here.
+        """
+        what = self.trainer.state.fn
+        if what is not None and what != TrainerFn.FITTING:
+            self.check_begun(f"trainer.{what.value}(..., ckpt_path={{file!r}})")
+            self._check_use(windows_of(datamodule_in(self.trainer)))
+
+    def on_test_start(self) -> None:
+        """Check the weights, see :meth:`check_measured`."""
+        self.check_measured()
+
+    def on_predict_start(self) -> None:
+        """Check the weights, see :meth:`check_measured`."""
+        self.check_measured()
+
+    def check_begun(self, line: str) -> None:
+        """Refuse to use a net where ``init`` names other weights: a fit begins with them, nothing else loads them.
+
+        Args:
+            line: how to use the file itself, with ``{file!r}`` or ``{file}`` in its place.
+
+        Raises:
+            InputError: with that line.
+        """
+        if self.init is None or self._initialised or self._given or self._loaded is not None:
+            return
+        who = f"{type(self).__name__}: {self.init_argument}"
+        file = str(find_checkpoint(self.init, INIT_FILES, who))
+        raise InputError(
+            f"{who} must be loaded by a fit, which begins with it, before this net is used, but got {self.init!r} and "
+            f"no fit, so the net does not have these weights. Write {line.format(file=file)}, or fit first."
+        )
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights, as of any module; a method that has them is not refused for an ``init`` that no fit loaded."""
+        self._given = True
+        return super().load_state_dict(*args, **kwargs)
+
+    def describe_fit(self) -> dict[str, Any]:
+        """The description of weights that this method trained, in plain values."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """The description in a checkpoint, in plain values; of loaded weights theirs, until they are trained."""
+        if self._loaded is None:
+            return self.describe_fit()
+        known = self._loaded.get("provenance") or {}
+        return {**self._loaded, "provenance": {**known, **self.provenance}}
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
     def _check_view(self, windows: Windows) -> None:
         check_view(f"{type(self).__name__}", self.view, self.net, windows)
+
+    def _check_use(self, windows: Windows) -> None:
+        check_use("the net", self.trained_on, windows.fingerprint)
+        self._check_view_settings("the net", windows)
 
     def _check_view_settings(self, who: str, windows: Windows) -> None:
         here = view_settings(windows, self.view, self.view_settings)

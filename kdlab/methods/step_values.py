@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -96,6 +96,7 @@ class _Sum:
     def __init__(self, fold: Callable[[Tensor], Tensor]) -> None:
         self._fold, self._held = fold, list[Tensor]()
         self._total: Tensor | None = None
+        self._taken: tuple[list[Tensor], Tensor | None] = [], None
 
     def add(self, value: Tensor) -> None:
         """Add the value of a step."""
@@ -105,9 +106,19 @@ class _Sum:
 
     def take(self) -> Tensor | None:
         """The sum, which begins again; None where nothing was added."""
+        if self._held or self._total is not None:
+            self._taken = self._held, self._total
         total = self._folded()
         self._total = None
         return total
+
+    def parts(self) -> tuple[list[Tensor], Tensor | None]:
+        """The values that are not summed yet, and the sum of those before; of the last sum where none followed it."""
+        return (self._held, self._total) if self._held or self._total is not None else self._taken
+
+    def restore(self, held: Sequence[Tensor], total: Tensor | None) -> None:
+        """Go on from :meth:`parts`."""
+        self._held, self._total = list(held), total
 
     def _folded(self) -> Tensor | None:
         if not self._held:
@@ -192,6 +203,29 @@ class StepValues:
         found |= {name: torch.as_tensor(lr, dtype=torch.float32) for name, lr in self._rates.items()}
         self._rates = {}
         return {name: value for name, value in found.items() if name not in self._names}
+
+    def state(self) -> dict[str, Any]:
+        """The sums of the epoch so far, for :meth:`restore`; every process calls it."""
+        held, total = self._epoch.parts()
+        right = [*held, *([] if total is None else [total])]
+        norms, norm = self._norms.parts()
+        return {
+            "right": distributed.by_rank(torch.stack(right).sum(0)) if right else None,
+            "norms": torch.stack(norms).cpu() if norms else None,
+            "norm_sum": None if norm is None else norm.cpu(),
+        }
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from the sums of a checkpoint.
+
+        Args:
+            state: of :meth:`state`, also with another number of processes.
+            device: of the values that follow.
+        """
+        right, norms, norm = state["right"], state["norms"], state["norm_sum"]
+        self._epoch.restore([], None if right is None else distributed.own_of(right).to(device))
+        held = () if norms is None else norms.to(device).unbind()
+        self._norms.restore(held, None if norm is None else norm.to(device))
 
 
 def _means(batches: list[tuple[int, dict[str, Tensor]]], right: list[Tensor], norm: Tensor | None) -> dict[str, float]:
