@@ -164,6 +164,29 @@ def test_none_of_the_agent_of_a_sweep_is_null(here):  # noqa: F811
     assert found == (None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("{raw: {offset: [0], divisor: [1]}}", None),
+        ("{raw: {class_path: Scale, init_args: {offset: [0], divisor: [1]}}}", None),
+        ("{offset: [0], divisor: [1]}", None),
+        ("{raw: {offset: [0], divisors: [1]}}", "Option 'divisors' is not accepted"),
+        ("{raw: {offsets: [0], divisors: [1]}}", "Option 'offsets' is not accepted"),
+        ("{offset: [0], divisors: [1]}", "Option 'divisors' is not accepted"),
+        ("{raw: {offset: [x], divisor: [1]}}", 'key "offset": expected float, but got x'),
+        ("{raw: {offset: [0]}}", "required: divisor"),
+        ("{raw: standard}", "Option 'raw' is not accepted"),
+    ],
+)
+def test_constants_of_a_scale_by_source(here, scale, said, capsys):  # noqa: F811
+    (here / "c.yaml").write_text(f"data: {{init_args: {{scale: {scale}}}}}")
+    words = ["fit", "--config", SCRATCH, "--config", "c.yaml"]
+    if said is None:
+        cli.check(words)
+    else:
+        assert said in last_line(words, capsys)
+
+
 def test_python_of_the_agent_of_a_sweep_is_read_as_python(here):  # noqa: F811
     """What YAML reads otherwise; flow YAML, in which None is a word, stays as it is."""
     optimizer = {"class_path": "torch.optim.Adam", "init_args": {"betas": (0.9, 0.99), "foreach": None, "lr": 1e-05}}

@@ -257,7 +257,10 @@ SAID = {
     "tables": {"csv": {"delimiter": ";", "missing": ["?"]}},
     "intervals": {"intervals": {"file": "{name}_labels.csv", "csv": {"skip": 2}}, "label": None},
     "sensors": {
-        "sensors": {"by": [{"part": 0}], "files": {"a": {"file": "A", "columns": {"x": "c"}}, "b": {"file": "B", "columns": ["y"]}}},
+        "sensors": {
+            "by": [{"part": 0}],
+            "files": {"a": {"file": "A", "columns": {"x": "c"}}, "b": {"file": "B", "columns": ["y"]}},
+        },
         "time": "t",
     },
     "recordings to predict": {"predict_root": {"root": "field", "csv": {"quote": "'"}, "step": 3}},
