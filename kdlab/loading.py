@@ -35,6 +35,7 @@ from kdlab.stream import ModuleForm, ScaledNet, Student
 from kdlab.types import IN_PHYSICAL_UNITS, PHYSICAL, InputError, MissingFileError
 
 SHARED = (".so", ".dylib", ".dll")
+_EXPORT = "Export it, and load the exported file."
 
 
 def load(
@@ -146,7 +147,7 @@ def _shared_object(path: Path, card: str | PathLike[str] | None, name: str | Non
     return Student(ModuleForm(Compiled(path, function, shape, len(content["classes"]))), content, path)
 
 
-def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | None) -> Student:
+def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | None, remedy: str = _EXPORT) -> Student:
     """The student of a net with its description.
 
     Args:
@@ -154,12 +155,13 @@ def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | 
         net: in evaluation mode.
         what: its name in a message.
         path: of its checkpoint, if it has one.
+        remedy: what to do where the net reads another source than the first.
 
     Raises:
         InputError: the net reads another view than the raw signal, or does not fit its description.
     """
     fingerprint = described["fingerprint"]
-    source, picked = read_channels(described, what)
+    source, picked = read_channels(described, what, remedy)
     names, numbers = fingerprint["channels"][source], (fingerprint.get("scale") or {}).get(source)
     window, rate = fingerprint["window"], fingerprint.get("sampling_rate")
     rate = rate.get(source) if isinstance(rate, Mapping) else rate
@@ -187,12 +189,13 @@ def of_net(described: Mapping[str, Any], net: Backbone, what: str, path: Path | 
     return Student(ScaledNet(net, scaler, exact=not rounds_little(offset, divisor)), card, path)
 
 
-def read_channels(described: Mapping[str, Any], what: str) -> tuple[str, list[int]]:
+def read_channels(described: Mapping[str, Any], what: str, remedy: str = _EXPORT) -> tuple[str, list[int]]:
     """The source that the net of a checkpoint reads, and the places of its channels.
 
     Args:
         described: the description in the checkpoint.
         what: its name in a message.
+        remedy: what to do where it reads another source than the first.
 
     Raises:
         InputError: the net reads another view than the raw signal, or the description does not name its channels.
@@ -214,7 +217,7 @@ def read_channels(described: Mapping[str, Any], what: str) -> tuple[str, list[in
     if source != next(iter(known), None):
         raise InputError(
             f"{what} must read the first source of its data ({next(iter(known), 'none is named')}), whose window "
-            f"length is in the checkpoint, but reads {source!r}. Export it, and load the exported file."
+            f"length is in the checkpoint, but reads {source!r}. {remedy}"
         )
     names = list(known[source])
     every = list(range(len(names))) if channels is None else list(channels)

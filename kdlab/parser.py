@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, get_args, get_origin
 
 import yaml
 from jsonargparse import Namespace, set_loader
@@ -57,13 +60,42 @@ def _equal(obj: Any, namespace: Namespace) -> bool:
         return False
 
 
-def _with_null(word: str) -> str:
-    """A word as YAML has it: the agent of a sweep writes ``None`` for null.
+def _as_yaml(word: str) -> str:
+    """A word as YAML has it: the agent of a sweep writes values as Python does, such as ``None`` for null.
 
-    >>> _with_null("--trainer.gradient_clip_val=None"), _with_null("--run=None/a")
+    >>> _as_yaml("--trainer.gradient_clip_val=None"), _as_yaml("--run=None/a")
     ('--trainer.gradient_clip_val=null', '--run=None/a')
+    >>> _as_yaml("--data={'init_args': {'val_count': None}}"), _as_yaml("--data={init_args: {val_count: None}}")
+    ('--data={"init_args": {"val_count": null}}', '--data={init_args: {val_count: None}}')
     """
-    return word.removesuffix("None") + "null" if word.startswith("--") and word.endswith("=None") else word
+    option, equals, value = word.partition("=")
+    if not (word.startswith("--") and equals):
+        return word
+    return f"{word.removesuffix('None')}null" if word.endswith("=None") else f"{option}={_python_as_json(value)}"
+
+
+def _python_as_json(text: str) -> str:
+    """Mappings, lists and tuples as JSON where a text is exactly what Python prints of them; else the text.
+
+    >>> _python_as_json("{'betas': (0.9, 0.99), 'foreach': None}"), _python_as_json("{name: '[0-9]+', part: null}")
+    ('{"betas": [0.9, 0.99], "foreach": null}', "{name: '[0-9]+', part: null}")
+    """
+    if not text.startswith(("{", "[", "(")) or len(text) > MOST_YAML:
+        return text
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # '\d' of YAML is no escape of Python
+            value = ast.literal_eval(text)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False) if repr(value) == text and _named(value) else text
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _named(value: Any) -> bool:
+    """Whether all keys are words, which JSON keeps."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _named(item) for name, item in value.items())
+    return all(map(_named, value)) if isinstance(value, list | tuple) else True
 
 
 def _check_word(word: str) -> None:
@@ -110,10 +142,13 @@ class Parser(LightningArgumentParser):
 
     #: class -> name -> type hint of its arguments, for all classes that were read
     hints: ClassVar[dict[type, dict[str, Any]]] = {}
+    #: classes of which an argument takes one, or several under names
+    under_names: ClassVar[set[type]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("parser_mode", _MODE)
         super().__init__(*args, **kwargs)
+        self._alone: type | None = None  # the class whose arguments alone it reads
         self._given: list[tuple[str, Any]] = []  # sections of config files and words that are parsed, and where from
         self._content: str | None = None  # of the config file that is parsed, with those that it includes
 
@@ -123,6 +158,9 @@ class Parser(LightningArgumentParser):
         order_numbers(self._actions)
         if args and isinstance(args[0], type) and added and "." not in added[0]:  # a parser of this class alone
             self.hints[args[0]] = {action.dest: getattr(action, "_typehint", None) for action in self._actions}
+            self._alone = args[0]
+            for hint in self.hints[args[0]].values():
+                self.under_names.update(_under_names(hint))
         return added
 
     def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
@@ -131,9 +169,10 @@ class Parser(LightningArgumentParser):
         Raises:
             InputError: a config file cannot be read, or a name with an empty mapping is not accepted.
         """
-        words = [_with_null(str(word)) for word in (sys.argv[1:] if args is None else args)]
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
         for word in words:
             _check_word(word)
+        words = list(map(_as_yaml, words))
         self._given = list(word_sections(words))
         parsed: Namespace = super().parse_args(words, *more, **kwargs)
         for where, content in self._given:
@@ -168,7 +207,16 @@ class Parser(LightningArgumentParser):
         """Parse a mapping over what was parsed before; where the two are equal, it is read once in place of twice.
 
         Each level of a nested class is parsed over itself when its values are checked.
+
+        Raises:
+            ValueError: several objects of the class under names, which another type of the argument takes: an error
+                would end the process before that is tried.
         """
+        if self._alone in self.under_names:
+            given = vars(obj) if isinstance(obj, Namespace) else obj
+            kinds = {type(item) for item in given.values()}
+            if kinds and kinds <= {dict, Namespace} and not any(action.dest in given for action in self._actions):
+                raise ValueError(f"Option {next(iter(given))!r} is not accepted")
         before = None if namespace is not None and _equal(obj, namespace) else namespace
         parsed: Namespace = super().parse_object(obj, before, *args, **kwargs)
         return parsed
@@ -216,6 +264,18 @@ class Parser(LightningArgumentParser):
         print("\nSee --help of the subcommand for what is accepted.", file=sys.stderr)
         print(f"error: {one_line(reason(text))}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _under_names(hint: Any) -> Iterator[type]:
+    """The classes of a union of which it takes one, or several under names.
+
+    >>> list(_under_names(str | Path | dict[str, Path]))
+    [<class 'pathlib.Path'>]
+    """
+    kinds = get_args(hint)
+    for kind in kinds:
+        if get_origin(kind) is dict and (named := get_args(kind)[1]) in kinds and isinstance(named, type):
+            yield named
 
 
 def _check_classes(value: Any, where: str) -> None:

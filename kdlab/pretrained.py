@@ -83,7 +83,8 @@ def save_pretrained(
     else:
         file = find_checkpoint(student, KEPT_FILES, "student")
         described, net = read_net(file)
-    read = of_net(described, net, f"student: {str(file or type(student).__name__)!r}", file)
+    remedy = "Pass datamodule=, the data that it was trained on; of a run folder: kdlab export RUN --format pretrained."
+    read = of_net(described, net, f"student: {str(file or type(student).__name__)!r}", file, remedy)
     return _write(described, net, read, folder, about, overwrite)
 
 

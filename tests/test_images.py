@@ -403,6 +403,43 @@ def test_transparency_and_palettes_become_rgb():
         assert decode(file.getvalue(), "it").mode == "RGB"
 
 
+def test_files_of_other_suffixes_are_told(tmp_path, caplog):
+    for part in ("train", "val"):
+        for name in ("cat/1.png", "cat/2.PNG", "dog/a/1.tif", "dog/1.png", "dog/2.png"):
+            save(tmp_path / "set" / part / name)
+    for name in ("cat/notes.txt", "cat/Thumbs.db", "cat/.DS_Store", ".cache/x.tif", "about.pdf"):
+        (tmp_path / "set/train" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set/train" / name).touch()
+    (tmp_path / "aside.tif").touch()
+    with caplog.at_level("INFO"):
+        assert ImageFolder(tmp_path, size=8, resize=8).load().classes == ["cat", "dog"]
+    assert "2 files of other suffixes are left out (2 .tif)" in caplog.text
+    save(tmp_path / "set/train/fox/1.tif")
+    with pytest.raises(InputError, match=r"train/fox must hold .*, but holds 1 \.tif\. Convert"):
+        ImageFolder(tmp_path, size=8, resize=8).load()
+
+
+@pytest.mark.parametrize(("depth", "planar"), [(8, 2), (16, 1), (16, 2)])
+def test_tiff_with_a_plane_for_each_channel(depth, planar):
+    """Each plane is a tile of one channel, which does not say its bits."""
+    data, count = bytes(range(48 * depth // 8)), 3 if planar == 2 else 1
+    end = 8 + 2 + 12 * 10 + 4
+    tags = {256: (4, 1, 4), 257: (4, 1, 4), 258: (4, 3, end), 259: (4, 1, 1), 262: (4, 1, 2), 277: (4, 1, 3)}
+    tags |= {278: (4, 1, 4), 284: (4, 1, planar)}
+    tags[279] = (4, count, end + 24 if count == 3 else len(data))
+    places = [end + 36 + i * len(data) // 3 for i in range(3)]
+    body = struct.pack("<9I", *[depth] * 3, *places, *[len(data) // 3] * 3)
+    body += data
+    tags[273] = (4, count, end + 12 if count == 3 else end + 36)
+    entries = b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + body
+    if depth == 8:
+        assert decode(tiff, "a.tif").getpixel((1, 0)) == (1, 17, 33)
+        return
+    with pytest.raises(InputError, match=r"a.tif: expected 8 bits per channel"):
+        decode(tiff, "a.tif")
+
+
 TINY_DAMAGE = {
     "no list": (lambda r: (r / "words.txt").unlink(), r"no file words.txt; expected Tiny-ImageNet"),
     "unknown class": (lambda r: save(r / "train/n1/images/n1_0.JPEG", (64, 64, 3)), r"unknown class 'n1'"),

@@ -13,7 +13,7 @@ from kdlab import cli
 from kdlab.configs import read_config, read_file
 from kdlab.data import ArrayDataModule
 from kdlab.lightning_cli import Reading
-from kdlab.parser import reason
+from kdlab.parser import _as_yaml, reason
 from kdlab.types import InputError
 from tests.test_cli import SCRATCH, files, here  # noqa: F401
 
@@ -162,6 +162,58 @@ def test_none_of_the_agent_of_a_sweep_is_null(here):  # noqa: F811
     config = cli._with_words(Reading, ["fit", "--config", SCRATCH, *words]).config["fit"]
     found = config.trainer.gradient_clip_val, config.data.init_args.augment, config.run, config.ckpt_path
     assert found == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("{raw: {offset: [0], divisor: [1]}}", None),
+        ("{raw: {class_path: Scale, init_args: {offset: [0], divisor: [1]}}}", None),
+        ("{offset: [0], divisor: [1]}", None),
+        ("{raw: {offset: [0], divisors: [1]}}", "Option 'divisors' is not accepted"),
+        ("{raw: {offsets: [0], divisors: [1]}}", "Option 'offsets' is not accepted"),
+        ("{offset: [0], divisors: [1]}", "Option 'divisors' is not accepted"),
+        ("{raw: {offset: [x], divisor: [1]}}", 'key "offset": expected float, but got x'),
+        ("{raw: {offset: [0]}}", "required: divisor"),
+        ("{raw: standard}", "Option 'raw' is not accepted"),
+    ],
+)
+def test_constants_of_a_scale_by_source(here, scale, said, capsys):  # noqa: F811
+    (here / "c.yaml").write_text(f"data: {{init_args: {{scale: {scale}}}}}")
+    words = ["fit", "--config", SCRATCH, "--config", "c.yaml"]
+    if said is None:
+        cli.check(words)
+    else:
+        assert said in last_line(words, capsys)
+
+
+def test_python_of_the_agent_of_a_sweep_is_read_as_python(here):  # noqa: F811
+    """What YAML reads otherwise; flow YAML, in which None is a word, stays as it is."""
+    optimizer = {"class_path": "torch.optim.Adam", "init_args": {"betas": (0.9, 0.99), "foreach": None, "lr": 1e-05}}
+    given = {
+        "trainer": {"default_root_dir": None},
+        "data": {"init_args": {"val_count": None, "drop_classes": ["None", "it's", "C:\\d"]}},
+        "model.init_args.optimizer": optimizer,
+    }
+    words = [f"--{name}={value}" for name, value in given.items()]
+    words += ["--data.init_args.test_subjects=[None, a]"]
+    config = cli._with_words(Reading, ["fit", "--config", SCRATCH, *words]).config["fit"]
+    data, read = config.data.init_args, config.model.init_args.optimizer.init_args
+    assert (config.trainer.default_root_dir, data.val_count, data.test_subjects) == (None, None, ["None", "a"])
+    assert data.drop_classes == ["None", "it's", "C:\\d"]
+    assert (list(read.betas), read.foreach, read.lr) == ([0.9, 0.99], None, 1e-05)
+
+
+@pytest.mark.parametrize(
+    "text", ["{'name': 'P\\d+'}", "{'name': '\\bP'}", "{1: None}", "{1, 2}", "[" * 300, "{'a':None}", '{"a": "None"}']
+)
+def test_flow_yaml_is_not_taken_for_python(text):
+    assert _as_yaml(f"--data={text}") == f"--data={text}"
+
+
+def test_a_key_that_stands_twice_is_found_in_python_too(here):  # noqa: F811
+    with pytest.raises(InputError, match="'batch_size' must stand once"):
+        cli.check(["fit", "--config", SCRATCH, "--data={'init_args': {'batch_size': None, 'batch_size': 4}}"])
 
 
 def test_a_date_stays_a_word_on_the_command_line_and_in_files(here):  # noqa: F811

@@ -323,6 +323,10 @@ def test_nets_that_no_sensor_feeds_are_refused(trained, tmp_path):
     second = changed(best, tmp_path / "b.ckpt", fingerprint=other, view_settings=repr(Raw((0, 1), source="hip")))
     with pytest.raises(InputError, match=r"must read the first source .* but reads 'hip'\. Export it"):
         kdlab.load(second)
+    with pytest.raises(
+        InputError, match=r"but reads 'hip'\. Pass datamodule=.* kdlab export RUN --format pretrained\."
+    ):
+        kdlab.save_pretrained(second, tmp_path / "folder")
     for settings in ("Raw(channels=(0, 9), source=None)", "Raw(channels=('q', 'x'), source=None)"):
         with pytest.raises(InputError, match="must read channels of x, y, z"):
             kdlab.load(changed(best, tmp_path / "c.ckpt", view_settings=settings))

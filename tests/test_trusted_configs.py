@@ -240,6 +240,58 @@ def test_sensors_and_recordings_to_predict_are_read(folder):
             trust.data_module(config)
 
 
+NUMBERS = {"offset": [0.0, 1.0], "divisor": [2.0, 4.0]}
+#: values of all kinds that a data module takes, as one writes them
+SAID = {
+    "constants": {"scale": NUMBERS},
+    "constants by class": {"scale": {"class_path": "Scale", "init_args": NUMBERS}},
+    "constants by source": {"scale": {"raw": NUMBERS}},
+    "constants by source and class": {"scale": {"raw": {"class_path": "kdlab.data.Scale", "init_args": NUMBERS}}},
+    "views": {"views": {"raw": "Raw", "g": {"class_path": "GramianAngularField", "init_args": {"size": 8}}}},
+    "an augmentation": {"augment": {"class_path": "Noise", "init_args": {"max_std": 0.5}}},
+    "a mixing": {"mix": {"class_path": "Mixup"}},
+    "labels": {"unlabelled": {"labelled": 0.5}},
+    "folds": {"cross_fit": {"groups": 3, "without": 1}},
+    "a cache": {"view_cache": {"folder": "v", "budget": "1GiB"}},
+    "people": {"subject": {"part": 0, "name": "[0-9]+"}, "session": {"part": 1}},
+    "tables": {"csv": {"delimiter": ";", "missing": ["?"]}},
+    "intervals": {"intervals": {"file": "{name}_labels.csv", "csv": {"skip": 2}}, "label": None},
+    "sensors": {
+        "sensors": {
+            "by": [{"part": 0}],
+            "files": {"a": {"file": "A", "columns": {"x": "c"}}, "b": {"file": "B", "columns": ["y"]}},
+        },
+        "time": "t",
+    },
+    "recordings to predict": {"predict_root": {"root": "field", "csv": {"quote": "'"}, "step": 3}},
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_values_of_every_kind_are_read_as_a_run_writes_them(what, folder):
+    """Some classes are written without their names."""
+    common = {"root": "recordings", "channels": ["x", "y"], "window": 9, "sampling_rate": 50.0}
+    said = {"class_path": "RecordingDataModule", "init_args": common | SAID[what]}
+    parser = Parser(allow_abbrev=False)
+    parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
+    parsed = parser.parse_args([f"--data={json.dumps(said)}"])
+    (folder / "config.yaml").write_text(parser.dump(parsed, skip_none=False))
+    made, expected = trust.data_module(folder / "config.yaml"), Parser.instantiate_classes(parser, parsed).data
+    for name in ("views", "augment", "mix", "scale", "unlabelled", "cross_fit", "view_cache", "subject", "session"):
+        assert getattr(made, name) == getattr(expected, name), name
+    for name in ("reading", "intervals", "label", "predict_root"):
+        assert getattr(made, name) == getattr(expected, name), name
+    assert repr(made.sensors) == repr(expected.sensors)
+    assert getattr(made, next(iter(SAID[what])), None) is not None or what == "tables"
+
+
+def test_names_of_constants_are_checked(folder):
+    for scale in (NUMBERS | {"hook": 1}, {"raw": NUMBERS | {"hook": 1}}, {"raw": {"offset": {"class_path": "e"}}}):
+        (folder / "config.yaml").write_text(yaml.safe_dump({"data": recordings(scale=scale)}))
+        with pytest.raises(InputError, match="scale"):
+            trust.data_module(folder / "config.yaml")
+
+
 def test_arguments_of_kdlab_take_no_callables():
     """All that a config can say is plain values and kdlab's own classes, so the reader knows every kind of argument."""
 

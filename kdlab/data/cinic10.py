@@ -51,7 +51,7 @@ class CINIC10(ImageDataModule):
 
     def load(self) -> WindowSet:
         """Find the files of the three parts, and decode them."""
-        place, files = find_images(self.root, rf"({'|'.join(PARTS)})/([^/]+)/[^/]+\.png", EXPECTED)
+        place, files, _ = find_images(self.root, rf"({'|'.join(PARTS)})/([^/]+)/[^/]+\.png", EXPECTED)
         for file in files:
             if file.groups[1] not in CIFAR10_CLASSES:
                 raise InputError(

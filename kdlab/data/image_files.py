@@ -19,6 +19,7 @@ from kdlab.files import one_line
 from kdlab.types import InputError, MissingFileError
 
 _DEEP = re.compile(r";(?:16|32)[BLN]")  # in Pillow's name of how pixels are packed; BGR;16 has 5 bits per channel
+_BITS = 258  # the tag of a TIFF with the bits of each channel, which tiles of one channel do not say
 
 
 def decode(contents: bytes, name: str) -> Image.Image:
@@ -30,6 +31,7 @@ def decode(contents: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(contents)) as image:
             deep = any(_DEEP.search(str(tile[3])) for tile in getattr(image, "tile", ()))  # empty once it is loaded
+            deep |= image.format == "TIFF" and max(image.tag_v2.get(_BITS, (1,))) > 8  # type: ignore[attr-defined]
             image.load()
             if deep or image.mode == "F" or image.mode.startswith("I"):
                 more = " with more bits" if deep else ""
@@ -84,7 +86,21 @@ class Found(NamedTuple):
     contents: bytes | None
 
 
-def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, list[Found]]:
+class Images(NamedTuple):
+    """The files of a data set.
+
+    Attributes:
+        place: folder or archive.
+        files: in the order of their paths.
+        others: paths of all other files, from the folder that holds the data set on.
+    """
+
+    place: Path
+    files: list[Found]
+    others: list[str]
+
+
+def find_images(root: str | Path, pattern: str, expected: str) -> Images:
     """The files whose path ends like a pattern, in the order of their paths.
 
     Args:
@@ -93,7 +109,7 @@ def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, li
         expected: what is expected and where it is obtained, for the message.
 
     Returns:
-        ``root``, expanded, and the files.
+        ``root``, expanded, the files, and what else is beside them.
 
     Raises:
         MissingFileError: ``root`` is not there, or holds no such file.
@@ -120,7 +136,9 @@ def find_images(root: str | Path, pattern: str, expected: str) -> tuple[Path, li
         raise MissingFileError(f"root={str(root)!r}: it holds no file of the data set; expected {expected}")
     if len(copies) > 1:
         raise InputError(f"root={str(root)!r}: it is there twice ({', '.join(sorted(copies)[:2])}); name one folder")
-    return place, [found[path] for path in sorted(found)]
+    above, known = copies.pop(), {file.place for file in found.values()}
+    others = [path[len(above) :].lstrip("/") for path, _ in listed if path.startswith(above) and path not in known]
+    return Images(place, [found[path] for path in sorted(found)], others)
 
 
 def contents_of(file: Path) -> bytes:

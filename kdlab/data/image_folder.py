@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
 
 from kdlab.data.image_files import find_images
 from kdlab.data.image_store import ImageFiles
@@ -18,6 +21,8 @@ EXPECTED = (
     "folders of image files ({train}/<class>/* and {test}/<class>/*, .jpg, .jpeg, .png, .bmp or .webp), such as "
     "those of ImageNet (ILSVRC 2012), published at image-net.org"
 )
+#: suffixes of files that lie among images
+_BESIDE = {".csv", ".db", ".ini", ".json", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml"}
 
 
 class ImageFolder(ImageDataModule):
@@ -44,7 +49,8 @@ class ImageFolder(ImageDataModule):
 
     Raises:
         MissingFileError: ``root`` is not there or holds no images.
-        InputError: a class without training images, a missing part, and, when it is read, a file that cannot be
+        InputError: a class without training images, a folder of a class that holds files of other suffixes alone (what
+            is left out of others is counted in the log), a missing part, and, when it is read, a file that cannot be
             decoded.
 
     References:
@@ -82,7 +88,7 @@ class ImageFolder(ImageDataModule):
         expected = EXPECTED.format(train=self.train, test=self.test)
         parts = f"{re.escape(self.train)}|{re.escape(self.test)}"
         pattern = rf"({parts})/([^/]+)/(?:[^/]+/)*[^/]+\.(?i:jpe?g|png|bmp|webp)"
-        place, files = find_images(self.root, pattern, expected)
+        place, files, others = find_images(self.root, pattern, expected)
         if not place.is_dir():
             raise InputError(f"root={str(self.root)!r}: an archive; unpack it, as its files are read one by one")
         test = np.array([file.groups[0] == self.test for file in files])
@@ -94,6 +100,42 @@ class ImageFolder(ImageDataModule):
                     f"{file.place}: unknown class {file.groups[1]!r}, of which there are no training images; expected "
                     f"{expected}"
                 )
+        self._check_left_out(others, {file.groups[:2] for file in files})
         target = np.array([label[file.groups[1]] for file in files], dtype=np.int64)
         images = ImageFiles(place, [file.place for file in files], self.size, self.resize)
         return self.image_set(images, target, classes, test)
+
+    def _check_left_out(self, others: Iterable[str], read: set[tuple[str, ...]]) -> None:
+        """Tell what files are left out by their suffixes.
+
+        Args:
+            others: paths of files that are not read.
+            read: part and class of the folders of which files are read.
+
+        Raises:
+            InputError: none is read of a folder of a class.
+        """
+        left_out: dict[tuple[str, ...], Counter[str]] = {}
+        for path in map(PurePosixPath, others):
+            part, *inner = path.parts
+            hidden = any(name.startswith(".") for name in path.parts)
+            if part in (self.train, self.test) and len(inner) > 1 and not hidden and path.suffix.lower() not in _BESIDE:
+                left_out.setdefault((part, inner[0]), Counter())[path.suffix.lower() or "without a suffix"] += 1
+        for folder, suffixes in sorted(left_out.items()):
+            if folder not in read:
+                raise InputError(
+                    f"root={str(self.root)!r}: {'/'.join(folder)} must hold .jpg, .jpeg, .png, .bmp or .webp, but "
+                    f"holds {_counted(suffixes)}. Convert these files, or move the folder away."
+                )
+        if left_out:
+            every = sum(left_out.values(), Counter[str]())
+            rank_zero_info(f"{self.name}: {every.total()} files of other suffixes are left out ({_counted(every)})")
+
+
+def _counted(suffixes: Mapping[str, int]) -> str:
+    """How many files have each suffix.
+
+    >>> _counted({".tif": 3, ".gif": 1})
+    '1 .gif, 3 .tif'
+    """
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))

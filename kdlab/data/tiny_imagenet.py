@@ -52,7 +52,7 @@ class TinyImageNet(ImageDataModule):
 
     def load(self) -> WindowSet:
         """Read the lists, find the files, and decode them."""
-        place, every = find_images(self.root, _PATTERN, EXPECTED)
+        place, every, _ = find_images(self.root, _PATTERN, EXPECTED)
         texts, files = {}, []
         for file in every:
             if file.place.endswith(".txt"):

@@ -162,6 +162,8 @@ class _Reader:
 
     def _one(self, key: str, value: Any, kind: Any, largest: int) -> Any:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
+        if kind is Scale and isinstance(value, Mapping) and value and "class_path" not in value:  # as a run writes it
+            return self._object(key, {"class_path": full_name(Scale), "init_args": value}, kind)
         if kind in KINDS:
             return self._object(key, value, kind)
         if kind in settings() and isinstance(value, Mapping) and "class_path" not in value:

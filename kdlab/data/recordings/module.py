@@ -172,7 +172,7 @@ class RecordingDataModule(WindowDataModule):
         units: list[str] | None = None,
         lenient: bool = False,
         max_memory: float = 8.0,
-        predict_root: str | Path | PredictRoot | dict[str, Any] | None = None,
+        predict_root: str | PredictRoot | Path | dict[str, Any] | None = None,  # of these a run writes the first
         cache_dir: str | Path = "runs/.recordings",
         dataset: str = "recordings",
         **common: Unpack[Shared],
