@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from kdlab.methods.plans import steps_of
+from kdlab.methods.plans import batches_of_steps, steps_of
 from kdlab.types import InputError
 
 
@@ -43,7 +43,7 @@ def why_none(trainer: Trainer, batches: int) -> str | None:
         return None
     done = epochs * an_epoch
     if trainer.max_steps >= 0:  # the fit may end within an epoch
-        done = min(done, trainer.max_steps * trainer.accumulate_grad_batches)
+        done = min(done, batches_of_steps(trainer, an_epoch, trainer.max_steps))
     interval: Any = trainer.val_check_interval
     first = interval if isinstance(interval, int) else max(1, int(an_epoch * interval))
     every = trainer.check_val_every_n_epoch

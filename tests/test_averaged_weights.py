@@ -506,6 +506,18 @@ def test_a_fit_that_did_not_average_can_begin_to(tmp_path):
         np.testing.assert_allclose(value.detach().numpy(), expected[name], rtol=1e-4, atol=1e-6)
 
 
+def test_a_callback_averages_a_second_fit_as_the_first(tmp_path):
+    def fit(average):
+        module = method(1)
+        trainer(tmp_path, max_epochs=2, limit_val_batches=0, callbacks=[average]).fit(module, data())
+        return dict(module.net.named_parameters())
+
+    average = EpochAveraging(start=0, refresh=False)
+    first, second = fit(average), fit(average)
+    for name, value in first.items():
+        assert torch.equal(value, second[name])
+
+
 def test_damaged_current_weights_are_refused(tmp_path):
     run = trainer(tmp_path, max_epochs=1, callbacks=[EMAWeightAveraging()])
     run.fit(method(), data())

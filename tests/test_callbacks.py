@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from torch.utils.data import DataLoader, IterableDataset
 
 import kdlab.methods
 from kdlab import AMC, CAMKD, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
@@ -205,6 +207,62 @@ def test_the_fit_after_an_annealed_one_begins_with_what_was_given(teachers, tmp_
     assert fit(module)[1] == [0.5, 2.0]
 
 
+class Stream(IterableDataset):
+    """Three batches of windows of another origin, without a length."""
+
+    def __iter__(self):
+        return ((torch.full((6, 100), float(i)), i % 4) for i in range(24))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "limits", "found"),
+    [
+        (None, {}, "loader must have a length .* Set max_steps, or limit_train_batches"),
+        (3, {}, "epochs must be None where the training loader has no length, but got 3. Leave epochs out and set max"),
+        (None, {"max_epochs": -1, "max_time": "00:00:00:09"}, "epochs must be set where the fit has no planned end"),
+        (None, {"max_steps": 4}, 4),
+        (None, {"limit_train_batches": 2}, 4),
+        (3, {"limit_train_batches": 2}, 6),
+    ],
+)
+def test_annealing_over_a_loader_without_a_length(epochs, limits, found, tmp_path):
+    module = KD(net(), {"raw": Teacher(net=net(), mean=[0.0] * 6, std=[1.0] * 6)})
+    watch = Watch(start=8.0, end=2.0, epochs=epochs)
+    run = trainer(tmp_path, **{"max_epochs": 2, "callbacks": [watch], **limits})
+    loader = DataLoader(Stream(), batch_size=8)
+    if isinstance(found, str):
+        with pytest.raises(InputError, match=f"^Watch: .*{found}"):
+            run.fit(module, loader)
+        return
+    run.fit(module, loader)
+    assert watch.seen == pytest.approx([anneal(i, found, 8.0, 2.0) for i in range(run.global_step)])
+    assert run.global_step == 4
+
+
+@pytest.mark.parametrize("epochs", [None, 2])
+def test_annealing_ends_with_the_fit_where_accumulation_changes(epochs, teachers, tmp_path):
+    watch = Watch(start=8.0, end=2.0, epochs=epochs)
+    run = trainer(tmp_path, max_epochs=2, callbacks=[GradientAccumulationScheduler({1: 3}), watch])
+    run.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions(batch_size=8))
+    assert run.global_step == 4 + 2
+    assert (watch.steps, watch.seen[-1]) == (6, pytest.approx(anneal(5, 6, 8.0, 2.0)))
+
+
+def test_annealing_of_a_second_fit_with_the_same_trainer_begins_again(teachers, tmp_path):
+    module, data = KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions(batch_size=8)
+    watch = Watch(start=8.0, end=2.0)
+    run = trainer(tmp_path, max_epochs=1, callbacks=[watch])
+    run.fit(module, data)
+    run.fit_loop.max_epochs, watch.seen = 3, []
+    run.fit(module, data)
+    assert watch.seen == pytest.approx([anneal(i, 8, 8.0, 2.0) for i in range(8)])
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = Watch(start=8.0, end=2.0)
+    more = trainer(tmp_path, max_epochs=4, callbacks=[resumed])
+    more.fit(KD(net(), {"raw": Teacher(teachers["raw"])}), data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert resumed.seen == pytest.approx([anneal(i, 12, 8.0, 2.0) for i in range(8, 12)])
+
+
 class Ending(Callback):
     """Ends a fit by an error after its first step."""
 
@@ -339,6 +397,22 @@ def test_a_finished_teacher_can_be_trained_on(tmp_path):
     trainer(tmp_path / "three", max_epochs=2, callbacks=[stop_again]).fit(fresh, BasicMotions())
     assert len(stop_again.history) == 2
     assert Path(stop.checkpoint).is_file()
+
+
+def test_a_callback_forgets_the_fit_before(tmp_path):
+    """Also after a test that read a checkpoint, which is none that a fit resumes from."""
+    smoothed, peak = SmoothedMetric("val/loss", window=3), EarlyStoppedTeacher(smoothing=1)
+    module = Scripted(net())
+    module.script = (5.0, 3.0)
+    run = trainer(tmp_path / "one", callbacks=[smoothed, peak])
+    run.fit(module, BasicMotions())
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    run.test(module, BasicMotions(), ckpt_path=tmp_path / "last.ckpt", weights_only=True, verbose=False)
+    module.script = (1.0,)
+    run = trainer(tmp_path / "two", max_epochs=1, callbacks=[smoothed, peak])
+    run.fit(module, BasicMotions())
+    assert (smoothed.recent, peak.history) == ([1.0], [(0, 1.0)])
+    assert float(run.callback_metrics["val/loss_smoothed"]) == 1.0
 
 
 def test_a_metric_that_explodes_ends_the_training(tmp_path):

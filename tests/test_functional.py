@@ -322,6 +322,23 @@ def test_finite_with_finite_gradient(name: str, ndim: str, batch: int, case: str
         assert float(value) == float(ONE_TEACHER[name](student, teacher))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ONE_TEACHER)
+def test_a_teacher_without_finite_numbers_is_no_finite_loss(name: str, value: float) -> None:
+    student, teacher = tensor((8, 2, 13), 1), tensor((8, 2, 13), 2)
+    teacher[3, 0, 2] = value
+    assert not ONE_TEACHER[name](student, teacher).isfinite()
+
+
+def test_what_varies_without_finite_numbers_is_not_constant() -> None:
+    rows = torch.tensor([[1.0, 2.0, 3.0], [torch.nan, 1.0, 2.0], [torch.inf, 1.0, 2.0], [5.0, 5.0, 5.0]])
+    assert fn.standardise_logits(rows).isnan().any(1).tolist() == [False, True, True, False]
+    features = torch.tensor([[1.0, 0.0, 0.0], [0.0, torch.nan, 0.0], [2.0, 0.0, 0.0]])
+    costs = fn.class_costs(features, torch.tensor([0, 1, 2]), 3)
+    assert costs[0, 1].isnan()
+    assert costs[0, 2] == 0
+
+
 def test_one_dead_sample_among_others() -> None:
     teacher = positive((8, 3, 13), 2).float()
     for name, function in ONE_TEACHER.items():

@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import lr_scheduler as plain
 
 from kdlab import Supervised, cli
 from kdlab.data import BasicMotions
-from kdlab.methods.plans import Plan, planned, steps_of
+from kdlab.methods.plans import Plan, batches_of_steps, plan_here, planned, planned_epochs, steps_of
 from kdlab.methods.schedules import (
     LinearWarmupCosine,
     OneCycleLR,
@@ -337,6 +338,51 @@ def test_the_schedule_of_plain_loaders(tmp_path):
 def test_the_planned_length(limits, expected, tmp_path):
     run = trainer(tmp_path, **{"max_epochs": 3, **limits})
     assert steps_of(run, 4) == expected
+
+
+ACCUMULATED = {1: 2, 2: 3}  # of four batches an epoch: 4, 2 and 2 steps
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected", "batches"),
+    [
+        ({}, (8, 3), 12),
+        ({"max_steps": 5}, (5, 2), 6),
+        ({"max_epochs": -1, "max_steps": 11}, (11, 5), 19),
+    ],
+)
+def test_a_schedule_knows_that_accumulation_changes(limits, expected, batches, tmp_path):
+    data = BasicMotions(batch_size=8)
+    data.setup("fit")
+    for given in ({"datamodule": data}, {"train_dataloaders": data.train_dataloader()}):
+        change = GradientAccumulationScheduler(dict(ACCUMULATED))
+        run = trainer(tmp_path, **{"max_epochs": 3, "callbacks": [change], "limit_val_batches": 0, **limits})
+        assert steps_of(run, 4) == expected
+        assert batches_of_steps(run, 4, expected[0]) == batches
+        run.fit(Supervised(net(), scheduler=lambda o: OneCycleLR(o, 0.1)), **given)
+        assert run.lr_scheduler_configs[0].scheduler.total_steps == run.global_step == expected[0]
+        assert planned_epochs(run) == expected[1]
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_a_second_fit_with_the_same_trainer_has_a_schedule_over_what_is_left(interval, tmp_path):
+    seen: list[Plan] = []
+
+    def make(optimizer):
+        seen.append(plan_here())
+        return OneCycleLR(optimizer, 0.1)
+
+    run, data = trainer(tmp_path, max_epochs=1, limit_val_batches=0), BasicMotions(batch_size=8)
+    module = Supervised(net(), scheduler=make, scheduler_interval=interval)
+    each = 4 if interval == "step" else 1
+    for epochs, length in ((1, 1), (3, 2)):
+        run.fit_loop.max_epochs = epochs
+        run.fit(module, data)
+        schedule = run.lr_scheduler_configs[0].scheduler
+        assert (schedule.total_steps, schedule.last_epoch) == (length * each, length * each)
+    run.save_checkpoint(tmp_path / "second.ckpt")
+    run.fit(module, data, ckpt_path=tmp_path / "second.ckpt", weights_only=False)
+    assert [(plan.steps, plan.epochs) for plan in seen] == [(4, 1), (8, 2), (12, 3)]
 
 
 @pytest.mark.parametrize("scheduler", ["{class_path: OneCycleLR, init_args: {max_lr: 0.1}}", "LinearWarmupCosine"])

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from kdlab.methods.arguments import objective_of
 from kdlab.methods.base import Method
 from kdlab.methods.number_checks import check_number
+from kdlab.methods.plans import Start, has_end, length_of, plan_of, start_of, steps_of_epochs
 from kdlab.types import Batch, InputError
 
 Schedule = Literal["linear", "cosine", "exponential"]
@@ -52,7 +53,7 @@ class WeightAnnealing(Callback):
     same number of steps. Set ``epochs`` where the resumed run has another ``max_epochs``.
 
     After the fit the objective and its checkpoints keep the last value. The next fit begins with the value that was
-    given to the objective.
+    given to the objective. A schedule begins at ``start`` in every fit, also in a second one with the same trainer.
 
     Args:
         setting: name of the objective's buffer.
@@ -62,7 +63,8 @@ class WeightAnnealing(Callback):
         epochs: length of the schedule in epochs; that of the fit by default.
 
     Raises:
-        InputError: for an unknown schedule, an exponential one through zero, or a setting that the objective lacks.
+        InputError: for an unknown schedule, an exponential one through zero, a setting that the objective lacks, or a
+            fit whose steps are not known before.
 
     References:
         Clark et al., BAM! Born-Again Multi-Task Networks (teacher annealing), ACL 2019, doi:10.18653/v1/P19-1595.
@@ -94,6 +96,7 @@ class WeightAnnealing(Callback):
             check_number(name, "epochs", epochs, 10, whole=True, low=1)
         self.setting, self.start, self.end, self.schedule, self.epochs = setting, start, end, schedule, epochs
         self.steps = 0
+        self._first: Start | None = None  # of the fit, once it is known
         self._before = math.nan  # of the setting, until a fit begins
         #: keys in `kdlab.citations.BIBTEX`
         self.paper: tuple[str, ...] = ("clark2019bam",) if setting == "kd_weight" else ()
@@ -110,6 +113,7 @@ class WeightAnnealing(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that the objective has the setting, that it may take both ends, and that no other callback moves it."""
         if stage == "fit":
+            self._first = None
             self.check(pl_module)
             check_settings_once(trainer.callbacks)  # type: ignore[attr-defined]
 
@@ -134,26 +138,49 @@ class WeightAnnealing(Callback):
             objective.set(self.setting, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the schedule."""
-        total = trainer.estimated_stepping_batches
+        """Plan the schedule over the fit, from its own begin on where it goes on with the trainer of an earlier one."""
+        self._first = self._first or start_of(trainer)
+        self.steps = self._planned(trainer, self._first)
+
+    def _planned(self, trainer: Trainer, first: Start) -> int:
+        who, batches = type(self).__name__, trainer.num_training_batches
+        if batches == math.inf:
+            total = plan_of(trainer, start=first).steps if self.epochs is None else None
+        elif self.epochs is None:
+            total = length_of(trainer, int(batches), first)[0]
+        else:
+            total = steps_of_epochs(trainer, int(batches), self.epochs, first[0])
+        if total is not None:
+            return total
         if self.epochs is not None:
-            batches = trainer.num_training_batches
-            total = self.epochs * math.ceil(batches / trainer.accumulate_grad_batches)
-        if not math.isfinite(total):
             raise InputError(
-                f"{type(self).__name__}: epochs must be set where the fit has no planned end, but got None. Set "
-                "epochs= or max_epochs."
+                f"{who}: epochs must be None where the training loader has no length, but got {self.epochs}. Leave "
+                "epochs out and set max_steps of the trainer, or set its limit_train_batches to a number of batches."
             )
-        self.steps = int(total)
+        if has_end(trainer):
+            raise InputError(
+                f"{who}: the training loader must have a length where max_steps of the trainer is not set, but got "
+                "one without. Set max_steps, or limit_train_batches to a number of batches."
+            )
+        raise InputError(
+            f"{who}: epochs must be set where the fit has no planned end, but got None. Set epochs= or max_epochs."
+        )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Set the value of this step."""
         objective: Any = pl_module.objective
-        objective.anneal(self.setting, self.value(trainer.global_step, self.steps), self._before)
+        step = trainer.global_step - (self._first or (0, 0))[1]
+        objective.anneal(self.setting, self.value(step, self.steps), self._before)
 
     def state_dict(self) -> dict[str, Any]:
         """The planned schedule, for the checkpoint."""
-        return {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
+        own = {"setting": self.setting, "steps": self.steps, "start": self.start, "end": self.end}
+        return own | {"first": list(self._first or (0, 0))}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the schedule of the fit that was interrupted."""
+        epoch, step = state_dict.get("first", (0, 0))
+        self._first = int(epoch), int(step)
 
 
 def check_settings_once(callbacks: Iterable[Callback]) -> None:

@@ -84,7 +84,6 @@ class EarlyStoppedTeacher(Callback):
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.min_epochs, self.smoothing, self.epochs, self.stop = min_epochs, smoothing, tuple(epochs), stop
         self.mode = mode_of(monitor, mode, who)
-        self._resumed = False
         self._reset()
 
     def _reset(self) -> None:
@@ -113,7 +112,9 @@ class EarlyStoppedTeacher(Callback):
 
     # ------------------------------------------------------------------ hooks
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the module describes its checkpoints."""
+        """Check that the module describes its checkpoints, and begin; a fit that resumes then loads its checkpoint."""
+        if stage == "fit":
+            self._reset()
         if stage == "fit" and not isinstance(pl_module, Method):
             raise InputError(
                 "EarlyStoppedTeacher: the module must be a method of kdlab (kdlab.Supervised, ...), but got "
@@ -122,9 +123,6 @@ class EarlyStoppedTeacher(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the numbers of windows and subjects of the choice, and choose names that overwrite nothing."""
-        if not self._resumed:
-            self._reset()
-        self._resumed = False
         self._files.claim(trainer)
         windows, limit = windows_in(trainer), trainer.limit_val_batches
         if overfit := trainer.overfit_batches:  # type: ignore[attr-defined]
@@ -268,7 +266,6 @@ class EarlyStoppedTeacher(Callback):
         self._files.peak = state_dict["peak_file"]
         self._files.place = state_dict.get("place", self._files.peak)
         self._accuracy = float(state_dict.get("accuracy", math.nan))
-        self._resumed = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After a resume, copy the peak of the interrupted run."""

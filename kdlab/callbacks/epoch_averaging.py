@@ -76,6 +76,12 @@ class EpochAveraging(WeightAveraging):
                 "Set an epoch, or max_epochs of the trainer."
             )
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin a fit without an update; one that resumes then loads its checkpoint."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._latest_update_step, self._latest_update_epoch = 0, -1
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the fit has an end, and that the statistics can be computed."""
         self.check(has_end(trainer))

@@ -54,6 +54,11 @@ class SmoothedMetric(Callback):
         self.recent = [*self.recent, value][-self.window :]
         return math.fsum(self.recent) / len(self.recent)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin a fit without validations; one that resumes then loads those of its checkpoint."""
+        if stage == "fit":
+            self.recent = []
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the mean with this validation."""
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:

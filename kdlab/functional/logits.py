@@ -304,8 +304,8 @@ def _variation(x: Tensor, dim: int) -> Tensor:
 
 
 def _centred(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Differences from the mean, and their L2 norm; both are 0 where nothing but rounding varies."""
+    """Differences from the mean, and their L2 norm; both are 0 where nothing but rounding varies, NaN stays NaN."""
     difference = x - x.mean(dim, keepdim=True)
     rounding = 8 * torch.finfo(x.dtype).eps * x.abs().amax(dim, keepdim=True)
-    difference = torch.where(difference.abs().amax(dim, keepdim=True) > rounding, difference, 0.0)
+    difference = torch.where(difference.abs().amax(dim, keepdim=True) <= rounding, 0.0, difference)
     return difference, torch.linalg.vector_norm(difference, dim=dim, keepdim=True)

@@ -108,6 +108,6 @@ def class_costs(features: Tensor, labels: Tensor, classes: int, sharpness: float
     products = torch.stack([torch.stack([(a @ b.T).square().sum() for b in groups]) for a in groups])
     norms = products.diagonal().sqrt()
     scale = norms[:, None] * norms
-    alignment = torch.where(scale > 0, products / torch.where(scale > 0, scale, 1.0), 0.0)
+    alignment = torch.where(scale == 0, 0.0, products / torch.where(scale == 0, 1.0, scale))
     alignment = torch.where(torch.eye(classes, dtype=torch.bool, device=scale.device), 1.0, alignment)
     return 1 - (-sharpness * (1 - alignment)).exp()

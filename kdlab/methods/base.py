@@ -26,7 +26,7 @@ from kdlab.methods.evaluated import log_once
 from kdlab.methods.finite import Watch, check_finite, check_fit, check_settings, check_state, refuse_terms
 from kdlab.methods.label_kinds import check_same_labels, predicted, probabilities_of, trained_on_many
 from kdlab.methods.metrics import metrics_of
-from kdlab.methods.plans import Interval, plan_here, plan_of, planned_epochs
+from kdlab.methods.plans import Interval, plan_here, plan_of, planned_epochs, start_of
 from kdlab.methods.preparation import Preparation
 from kdlab.methods.progress import reached
 from kdlab.methods.resumed import keep, read, take_up
@@ -324,7 +324,8 @@ class Method(Preparation):
         check_settings(optimizer)
         if self.make_scheduler is None:
             return optimizer
-        plan = plan_here() or plan_of(self._trainer)
+        start = (0, 0) if self._trainer is None else start_of(self._trainer)
+        plan = plan_here() or plan_of(self._trainer, start=start)
         schedule: Any = scheduled(self.make_scheduler, optimizer, replace(plan, interval=self.scheduler_interval))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

@@ -105,7 +105,8 @@ def _length(schedule: type[Schedule], argument: str, given: int | None) -> int:
     if length is None:
         raise InputError(
             f"{schedule.__name__}: {argument} must be given where the fit has no planned end, but got None. Set "
-            f"{argument}, or max_epochs or max_steps of the trainer."
+            f"{argument}, or max_epochs or max_steps of the trainer (for a loader without a length max_steps or "
+            "limit_train_batches)."
         )
     return length
 

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from kdlab.callbacks.update_budget import UpdateBudget
+from kdlab.methods.plans import plan_of
 from kdlab.study.mark_end import MarkEnd
 from kdlab.study.starved import FEW, remedy
 from kdlab.study.validated import Validations
@@ -58,12 +59,12 @@ class JobProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of a fit with few updates, once for all jobs of its run."""
         self._last = time.monotonic()
-        updates, run = trainer.estimated_stepping_batches, self._name.partition("/")[0]
-        if updates < FEW and run not in _warned:
+        updates, run = plan_of(trainer).steps, self._name.partition("/")[0]
+        if updates is not None and updates < FEW and run not in _warned:
             _warned.add(run)
             batch_size = getattr(getattr(trainer, "datamodule", None), "batch_size", None)
             budget = any(isinstance(callback, UpdateBudget) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-            text = remedy(int(updates), trainer.max_epochs, trainer.max_steps, batch_size, budget=budget)
+            text = remedy(updates, trainer.max_epochs, trainer.max_steps, batch_size, budget=budget)
             self._tell(trainer, f"warning: {run}: {text}")
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:

@@ -27,10 +27,18 @@ class MedianPruning(pl.Callback):
     def __init__(self, shares: list[float] | None = None, medians: list[float | None] | None = None) -> None:
         self.shares = list(shares or [])
         self.medians = list(medians or [None] * len(self.shares))
+        self._steps: int | None = None
+        self._reset()
+
+    def _reset(self) -> None:
         self.points: list[float | None] = [None] * len(self.shares)
         self.pruned_at: float | None = None
         self._best = 0.0
-        self._steps: int | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Begin a fit without a curve; one that resumes then loads its checkpoint."""
+        if stage == "fit":
+            self._reset()
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far, for a fit that resumes."""
