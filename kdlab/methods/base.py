@@ -38,6 +38,7 @@ from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
 from kdlab.nets.recorded import same_net
 from kdlab.types import Batch, InputError, Output
+from kdlab.validation import check_schedules
 
 
 def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -230,6 +231,7 @@ class Method(Preparation):
 
     def on_train_start(self) -> None:
         """Put net and objective into training mode in any case, and make sure that the net standardises its view."""
+        check_schedules(self.trainer)
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             self.standardise_from_loader()
