@@ -10,9 +10,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.callbacks import EarlyStoppedTeacher, SmoothedMetric
 from kdlab.methods.base import Method
+from kdlab.methods.validation import check_plateau, why_none
 from kdlab.run_checkpoints import RunCheckpoint
 from kdlab.types import InputError
-from kdlab.validation import check_plateau, why_none
 
 
 def check_monitors(trainer: Trainer, model: Method, callbacks: Iterable[Any], batches: int) -> None:

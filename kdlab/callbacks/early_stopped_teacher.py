@@ -17,9 +17,9 @@ from kdlab.methods.label_kinds import patterns
 from kdlab.methods.number_checks import check_number, check_numbers
 from kdlab.methods.plans import planned_epochs
 from kdlab.methods.schedules import mode_of
+from kdlab.methods.validation import why_none_here
 from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
-from kdlab.validation import why_none_here
 
 _FEW_SUBJECTS, _FEW_WINDOWS = 4, 50
 

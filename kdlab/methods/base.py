@@ -33,12 +33,12 @@ from kdlab.methods.resumed import keep, read, take_up
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, checked_init_lr, scheduled
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
+from kdlab.methods.validation import check_schedules
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
 from kdlab.nets.recorded import same_net
 from kdlab.types import Batch, InputError, Output
-from kdlab.validation import check_schedules
 
 
 def sgd(params: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
