@@ -33,6 +33,7 @@ from kdlab.methods.checkpoints import KEY, find_checkpoint, read_checkpoint
 from kdlab.methods.plans import has_end, plan_of, planned
 from kdlab.methods.selection import Rule, Selection, in_words
 from kdlab.methods.tuning import check_finders
+from kdlab.methods.validation import check_interval
 from kdlab.methods.windows import windows_of
 from kdlab.monitor_checks import check_monitors
 from kdlab.parsed import parse_once
@@ -53,7 +54,6 @@ from kdlab.run_record import RecordRun
 from kdlab.study.loggers import check_loggers, closing
 from kdlab.study.progress import job_callbacks
 from kdlab.types import InputError, input_error_in
-from kdlab.validation import check_interval
 
 
 class KdlabCLI(LightningCLI):

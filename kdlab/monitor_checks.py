@@ -10,9 +10,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.callbacks import EarlyStoppedTeacher, SmoothedMetric
 from kdlab.methods.base import Method
+from kdlab.methods.validation import check_plateau, why_none
 from kdlab.run_checkpoints import RunCheckpoint
 from kdlab.types import InputError
-from kdlab.validation import in_every_epoch, why_none
 
 
 def check_monitors(trainer: Trainer, model: Method, callbacks: Iterable[Any], batches: int) -> None:
@@ -75,11 +75,7 @@ def _watched_by_schedule(trainer: Trainer, model: Method, batches: int) -> list[
     if not isinstance(schedule, dict) or schedule.get("monitor") is None:
         return []
     who, monitor = type(schedule["scheduler"]).__name__, schedule["monitor"]
-    if monitor.startswith("val") and not in_every_epoch(trainer, batches):
-        raise InputError(
-            f"{who}: monitor must be measured once an epoch, but got {monitor!r}, measured every "
-            f"{trainer.val_check_interval} batches. Set check_val_every_n_epoch in place of val_check_interval."
-        )
+    check_plateau(trainer, who, monitor, batches)
     return [(who, monitor)]
 
 

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from kdlab import DDGSD, KD, SP, DiffKD, InputError, ReviewKD, Supervised, Teacher, TeacherCache
+from kdlab import DDGSD, DKD, KD, SP, DiffKD, InputError, ReviewKD, Supervised, Teacher, TeacherCache
 from kdlab.augment import Mix2
 from kdlab.fields import Setting, setting
+from kdlab.methods.auto_weights import takes_auto
 from kdlab.methods.distillation import Distillation
 from kdlab.methods.pseudo_label import PseudoLabelObjective
 from kdlab.methods.stubs import made_methods
+from kdlab.nets import ReusedClassifier
 from kdlab.objective import Objective
 from kdlab.objectives import SoftTargets
 from kdlab.types import Output
@@ -238,11 +240,57 @@ def test_a_term_that_is_nearly_all_of_the_loss_is_warned_of(tmp_path: Path) -> N
         fitted(tmp_path, method(similarity_weight=1e6), windows(), max_epochs=1)
 
 
+@pytest.mark.parametrize("name", made_methods())
+def test_the_advice_is_accepted(name: str, tmp_path: Path) -> None:
+    """Each weight that a warning would advise to measure is measured, and no other."""
+    cls: Any = made_methods()[name]
+    if name in ("CSKD", "DDGSD", "IPS"):
+        views: Any = {"raw": Raw(), "raw/pair": Raw(), "raw/second": Raw()}
+        data = windows(views=views, augment=Mix2())
+    else:
+        data = windows(views={"raw": Raw(), "pi": Raw()})
+    names = [one for one, field in cls.made_from.declared().items() if field.may_be_auto and one in arguments_of(cls)]
+    if not names:
+        return
+    torch.manual_seed(0)
+    module = made(cls)
+    run = fitted(tmp_path, module, data, max_epochs=1, max_steps=2)
+    totals = {k.removeprefix("train/"): float(v) for k, v in run.callback_metrics.items() if k.startswith("train/")}
+    for one in names:
+        if takes_auto(module, module.objective, one, totals) and totals.get(one.removesuffix("_weight"), 0.0) > 0:
+            fitted(tmp_path, made(cls, **{one: "auto"}), data, max_epochs=1, max_steps=1)
+        elif name in ("DKD", "DDGSD", "IPS"):
+            with pytest.raises(InputError, match=f"{one} must be a number"):
+                fitted(tmp_path, made(cls, **{one: "auto"}), data, max_epochs=1, max_steps=1)
+
+
+def arguments_of(cls: Any) -> Any:
+    return inspect.signature(cls).parameters
+
+
+def made(cls: Any, **given: Any) -> Any:
+    """A method, with teachers where it takes some."""
+    if not issubclass(cls, Distillation):
+        return cls(net(), **given)
+    if cls.__name__ == "WKDL":
+        given["costs"] = (1.0 - torch.eye(net().num_classes)).tolist()
+    names = getattr(cls.made_from, "default_weights", None) or {"raw": 1.0}
+    names = [*names, *(["other"] if cls.__name__ == "MTKDRL" else [])]
+    student: Any = ReusedClassifier(net(), net()) if cls.__name__ == "SimKD" else net()
+    return cls(student, {name: other()["raw"] for name in names}, **given)
+
+
+def test_a_weight_of_labels_without_another_term_says_what_is_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ce_weight must be .* \('kd' is missing, 'ce' is 'auto' itself\), but got"):
+        fitted(tmp_path, DKD(net(), other(), ce_weight="auto"), windows(), max_epochs=1)
+
+
 @pytest.mark.filterwarnings("error:.*of the loss in the first epoch")
 def test_shares_are_not_warned_of(tmp_path: Path) -> None:
     torch.manual_seed(0)
     fitted(tmp_path, KD(net(), other(), kd_weight=0.99), windows(), max_epochs=1)
     fitted(tmp_path, method(), windows(), max_epochs=1)
+    fitted(tmp_path, DKD(net(), teacher()), windows(), max_epochs=1)  # equal nets: labels are all of the loss
 
 
 # --------------------------------------------------------------------------------------------------------- warm starts

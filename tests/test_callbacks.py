@@ -7,6 +7,7 @@ import inspect
 import math
 import pkgutil
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader, IterableDataset
 
 import kdlab.methods
-from kdlab import AMC, CAMKD, DKD, KD, PSKD, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
+from kdlab import AMC, CAMKD, DKD, KD, PSKD, SP, AnnealingKD, ASoftmax, Distillation, Supervised, Teacher, cli
 from kdlab.callbacks import (
     EarlyStoppedTeacher,
     EpochAveraging,
@@ -84,6 +85,9 @@ def test_annealing_refuses_what_cannot_be(teachers, tmp_path):
         InputError, match="'temperature' must be annealed by one callback, but got TemperatureAnnealing"
     ):
         trainer(tmp_path, callbacks=twice).fit(KD(net(), {"raw": Teacher(teachers["raw"])}), BasicMotions())
+    auto = SP(net(), {"raw": Teacher(teachers["raw"])}, similarity_weight="auto")
+    with pytest.raises(InputError, match=r"similarity_weight of SP must be a number, .* Write similarity_weight: 1\.0"):
+        trainer(tmp_path, callbacks=[WeightAnnealing("similarity_weight")]).fit(auto, BasicMotions())
     with pytest.raises(InputError, match="above 0"):
         TemperatureAnnealing(start=0.0)
     with pytest.raises(InputError, match="exponential"):
@@ -333,6 +337,70 @@ def test_going_on_keeps_the_end_and_the_epochs_asked_for(tmp_path):
     assert full["stopped_early"] is False
     for epoch in (0, 3):
         assert read_checkpoint(folder / f"teacher-epoch={epoch}.ckpt")[KEY]["provenance"]["epoch"] == epoch
+
+
+def test_epochs_that_are_not_validated_are_kept_without_a_metric(tmp_path):
+    stop, module = EarlyStoppedTeacher(smoothing=1, stop=False, epochs=[0, 1, 2]), Supervised(net())
+    trainer(tmp_path, max_epochs=3, check_val_every_n_epoch=2, callbacks=[stop]).fit(module, BasicMotions())
+    folder = Path(stop.checkpoint).parent
+    found = {
+        name: read_checkpoint(folder / f"teacher-{name}.ckpt") for name in ("epoch=0", "epoch=1", "epoch=2", "full")
+    }
+    told = {name: checkpoint[KEY]["provenance"] for name, checkpoint in found.items()}
+    assert {name: one["epoch"] for name, one in told.items()} == {"epoch=0": 0, "epoch=1": 1, "epoch=2": 2, "full": 2}
+    assert [name for name, one in told.items() if one["value"] is not None] == ["epoch=1"]
+    assert all(torch.equal(found["full"]["state_dict"][k], v) for k, v in found["epoch=2"]["state_dict"].items())
+
+
+def test_a_fit_without_validation_has_no_teacher(tmp_path):
+    for settings, remedy in (({"limit_val_batches": 0}, "Raise limit_val_batches"), ({"max_steps": 1}, "Raise max_st")):
+        run = trainer(tmp_path, max_epochs=1, callbacks=[EarlyStoppedTeacher()], **settings)
+        with pytest.raises(InputError, match=f"the fit must be validated, but is not. {remedy}"):
+            run.fit(Supervised(net()), BasicMotions(batch_size=8))
+    run = trainer(tmp_path, max_epochs=1, callbacks=[EarlyStoppedTeacher(), Ended()])
+    with pytest.warns(UserWarning, match=r"ended before its first validation, so that there is no teacher\.ckpt"):
+        run.fit(Supervised(net()), BasicMotions(batch_size=8))
+
+
+class Ended(Callback):
+    """Ends the fit within its first epoch, without validation."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.fit_loop.epoch_loop.max_steps = trainer.global_step
+
+
+class Validations(Callback):
+    """The updates after which a fit was validated."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_validation_end(self, trainer, module):
+        if not trainer.sanity_checking:
+            self.found.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(
+    ("updates", "every", "wanted"),
+    [(3, 1, [3]), (6, 1, [4, 6]), (12, 2, [8]), (3, 2, [])],
+)
+def test_a_budget_is_validated_after_its_last_update_unless_its_epoch_is_passed_over(updates, every, wanted, tmp_path):
+    seen = Validations()
+    run = trainer(
+        tmp_path,
+        max_epochs=9,
+        max_steps=updates,
+        check_val_every_n_epoch=every,
+        callbacks=[UpdateBudget(updates), seen],
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.fit(Supervised(net()), BasicMotions(batch_size=8))
+    assert seen.found == wanted
+    said = [str(w.message) for w in caught if "UpdateBudget" in str(w.message)]
+    assert said == ["UpdateBudget: these 3 updates end before a validation. Lower check_val_every_n_epoch."] * (
+        not wanted
+    )
 
 
 def test_too_few_to_choose_is_said(tmp_path):

@@ -14,8 +14,8 @@ from lightning.pytorch.tuner import Tuner
 from kdlab import Supervised, cli
 from kdlab.data import BasicMotions
 from kdlab.methods.checkpoints import KEY, read_checkpoint
+from kdlab.methods.validation import why_none
 from kdlab.types import InputError, MissingFileError
-from kdlab.validation import why_none
 from tests.conftest import REPOSITORY, net, trainer
 
 SCRATCH = str(REPOSITORY / "experiments/basic_motions/scratch.yaml")

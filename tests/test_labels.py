@@ -350,3 +350,22 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     logits, target = batch(False)
     local = [CrossEntropy(**OPTIONS).label_loss(logits[s], target[s]) for s in (slice(6), slice(6, 12))]  # type: ignore[arg-type]
     assert abs(float(sum(local) / 2 - shared(slice(None), False)["loss"])) > 1e-3  # a mean of local means differs
+
+
+@pytest.mark.parametrize("label", [-2, 4])
+def test_an_index_that_is_no_class_is_refused_with_and_without_options(label: int) -> None:
+    logits, target = batch(False)
+    target[3] = label
+    for options in ({}, {"class_weights": torch.tensor(WEIGHTS)}, {"label_smoothing": 0.1}):
+        with pytest.raises(InputError, match=rf"from -1 \(-1: no label\) to 3, for 4 classes, but got {label}"):
+            functional.cross_entropy(logits, target, **options)  # type: ignore[arg-type]
+
+
+def test_a_semantic_distance_has_a_class_for_each_window() -> None:
+    vector, table = torch.ones(3, 2), torch.eye(2)
+    for wrong in (torch.zeros(3, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long), torch.ones(1, 2)):
+        with pytest.raises(InputError, match=r"vectors are \(3, 2\), .* and target is \("):
+            functional.class_semantic_distance(vector, wrong, table)
+    for label in (-1, 2):
+        with pytest.raises(InputError, match=f"from 0 to 1, for 2 classes, but got {label}"):
+            functional.class_semantic_distance(vector, torch.tensor([0, 1, label]), table)

@@ -786,3 +786,13 @@ def test_another_form_is_refused_before_a_folder_is_made(outside: str) -> None:
     assert "must be a kdlab.Batch or a pair of tensors (x, y), but got a dict with 'x', 'y'" in str(refused.value)
     assert str(refused.value).endswith(THREE_LINES)
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_nets_of_16_bits_are_refused_where_windows_have_32(dtype: torch.dtype, tmp_path: Path) -> None:
+    half = Teacher(net=net().to(dtype), mean=[0.0] * CHANNELS, std=[1.0] * CHANNELS)
+    for module, who in ((KD(net(), {"big": half}), "teacher 'big'"), (Supervised(net().to(dtype)), "Supervised")):
+        with pytest.raises(
+            InputError, match=rf"{who}: the net must have 32-bit weights .* {dtype}. Pass net.float\(\)"
+        ):
+            fit(tmp_path, module, loader(X, Y))

@@ -91,8 +91,7 @@ MAY_IMPORT = {
     "run_record": {"types", "data", "fingerprint", "methods", "resuming", "run_folder"},
     "config_checks": {"types", "configs", "data", "methods", "nets"},
     "fit_checks": {"types", "callbacks", "data", "methods"},
-    "validation": {"types", "methods"},
-    "monitor_checks": {"types", "callbacks", "methods", "run_checkpoints", "validation"},
+    "monitor_checks": {"types", "callbacks", "methods", "run_checkpoints"},
 }
 
 

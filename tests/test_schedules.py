@@ -288,6 +288,36 @@ def test_a_plateau_has_its_own_monitor_and_mode(every, tmp_path):
     assert rates[-1] < rates[0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"check_val_every_n_epoch": None, "val_check_interval": 7}, "measured every 7 batches. Set check_val_every_n"),
+        ({"limit_val_batches": 0}, "and this fit has no validation. Raise limit_val_batches, or monitor train/loss"),
+        ({"max_steps": 3}, "and this fit has no validation. Raise max_steps, or monitor train/loss"),
+    ],
+)
+@pytest.mark.parametrize("make", [ReduceLROnPlateau, plain.ReduceLROnPlateau])
+def test_a_plateau_without_a_value_each_epoch_is_refused_before_training(make, settings, said, tmp_path):
+    run = trainer(tmp_path, **{"max_epochs": 2, **settings})
+    with pytest.raises(InputError, match=said):
+        run.fit(Supervised(net(), scheduler=make), BasicMotions(batch_size=8))
+    assert run.global_step == 0
+
+
+def test_a_plateau_counts_epochs_also_where_these_are_validated_more_often(tmp_path):
+    steps = []
+
+    class Counted(ReduceLROnPlateau):
+        def step(self, *given):
+            steps.append(given)
+            super().step(*given)
+
+    trainer(tmp_path, max_epochs=2, val_check_interval=0.5).fit(
+        Supervised(net(), scheduler=Counted), BasicMotions(batch_size=8)
+    )
+    assert len(steps) == 2
+
+
 def test_lightning_s_plateau_keeps_its_monitor_and_torch_s_watches_the_loss(tmp_path):
     from lightning.pytorch.cli import ReduceLROnPlateau as Twin
 

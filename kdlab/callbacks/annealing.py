@@ -63,8 +63,8 @@ class WeightAnnealing(Callback):
         epochs: length of the schedule in epochs; that of the fit by default.
 
     Raises:
-        InputError: for an unknown schedule, an exponential one through zero, a setting that the objective lacks, or a
-            fit whose steps are not known before.
+        InputError: for an unknown schedule, an exponential one through zero, a setting that the objective lacks, a
+            fit whose steps are not known before, or a weight that is ``"auto"`` and not measured yet.
 
     References:
         Clark et al., BAM! Born-Again Multi-Task Networks (teacher annealing), ACL 2019, doi:10.18653/v1/P19-1595.
@@ -132,6 +132,12 @@ class WeightAnnealing(Callback):
             raise InputError(
                 f"{type(self).__name__}: {type(pl_module).__name__} changes {self.setting!r} by arguments of its "
                 "own. Set those, or anneal another setting."
+            )
+        if self.setting in objective.open_weights:
+            raise InputError(
+                f"{type(self).__name__}: {self.setting} of {type(pl_module).__name__} must be a number, because a "
+                f"schedule takes the place of what would be measured, but got 'auto'. Write {self.setting}: 1.0, or "
+                "leave the callback out."
             )
         self._before = objective.before_annealing(self.setting)
         for value in (self.start, self.end, self._before):

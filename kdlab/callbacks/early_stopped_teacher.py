@@ -17,6 +17,7 @@ from kdlab.methods.label_kinds import patterns
 from kdlab.methods.number_checks import check_number, check_numbers
 from kdlab.methods.plans import planned_epochs
 from kdlab.methods.schedules import mode_of
+from kdlab.methods.validation import why_none_here
 from kdlab.methods.windows import windows_in
 from kdlab.types import Batch, InputError
 
@@ -33,9 +34,9 @@ class EarlyStoppedTeacher(Callback):
 
     In the run's ``checkpoints`` folder it leaves ``teacher.ckpt`` (written when the fit ends), with
     ``stop=False`` also ``teacher-full.ckpt`` (the last epoch, for Full KD), and ``teacher-epoch=<k>.ckpt`` for every
-    further epoch in ``epochs``. Each describes its data, view, epoch and metric, and the reason. Where a folder
-    holds a teacher already (without a logger there are no version folders), the next is ``teacher-v1.ckpt``;
-    :attr:`checkpoint` names it.
+    further epoch in ``epochs`` that is trained. Each describes its data, view, epoch and metric (None, of an epoch
+    that is not validated), and the reason. Where a folder holds a teacher already (without a logger there are no
+    version folders), the next is ``teacher-v1.ckpt``; :attr:`checkpoint` names it.
 
     Args:
         monitor: a logged validation metric.
@@ -49,8 +50,8 @@ class EarlyStoppedTeacher(Callback):
         mode: ``"min"`` or ``"max"``; ``None``: losses are minimised, accuracy and F1 are maximised.
 
     Raises:
-        InputError: for values out of range, a name of a metric that says nothing without a mode, or when ``monitor`` is
-            not logged.
+        InputError: for values out of range, a name of a metric that says nothing without a mode, when ``monitor`` is
+            not logged, or for a fit without validation.
 
     References:
         Cho and Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019, doi:10.1109/ICCV.2019.00489. The
@@ -92,6 +93,7 @@ class EarlyStoppedTeacher(Callback):
         #: the finished ``teacher.ckpt``, once there is one
         self.checkpoint: str | None = None
         self._reason = ""
+        self._trained = self._kept = -1  # the last epoch, and the last of ``epochs`` that is kept
         self._accuracy = self._majority = math.nan  # at the peak; share of the most frequent class
         self._targets: list[torch.Tensor] = []
 
@@ -183,7 +185,7 @@ class EarlyStoppedTeacher(Callback):
         if not math.isfinite(value) and all(math.isfinite(before) for _, before in self.history):
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} is {value} after epoch {epoch}; it cannot be a peak.")
         if epoch in self.epochs:
-            self._save(trainer, pl_module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)
+            self._keep_further(trainer, pl_module, epoch, value)
         waited = self._peak.waited
         if self._peak.add(epoch, value):
             self._accuracy = float(trainer.callback_metrics.get("val/accuracy", math.nan))
@@ -193,13 +195,31 @@ class EarlyStoppedTeacher(Callback):
             self._reason = f"no better for {self._peak.waited} validations, up to epoch {epoch}"
             trainer.should_stop = True
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep a further epoch that was not validated."""
+        epoch = self._trained = trainer.current_epoch
+        if epoch in self.epochs and epoch != self._kept and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._keep_further(trainer, pl_module, epoch, None)
+
+    def _keep_further(self, trainer: Trainer, module: LightningModule, epoch: int, value: float | None) -> None:
+        self._save(trainer, module, f"teacher-epoch={epoch}", epoch, value, "requested", early=None)
+        self._kept = epoch
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the peak as ``teacher.ckpt`` and, with ``stop=False``, the end as ``teacher-full.ckpt``."""
-        if not self.history or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        if not self.history:
+            rank_zero_warn(
+                "EarlyStoppedTeacher: the fit ended before its first validation, so that there is no teacher.ckpt. "
+                "Train longer, or lower val_check_interval."
+            )
             return
         last, value = self.history[-1]
         if not self.stop:
-            self._save(trainer, pl_module, "teacher-full", last, value, "the last epoch", early=False)
+            end = max(last, self._trained)
+            measured = value if end == last else None
+            self._save(trainer, pl_module, "teacher-full", end, measured, "the last epoch", early=False)
         if self.peak_epoch < 0:
             rank_zero_warn(f"EarlyStoppedTeacher: {self.monitor} was never finite; the last epoch, {last}, is kept.")
             self._files.peak = self._save(trainer, pl_module, "peak", last, value, "never finite", early=False)
@@ -228,7 +248,7 @@ class EarlyStoppedTeacher(Callback):
         module: LightningModule,
         name: str,
         epoch: int,
-        value: float,
+        value: float | None,
         reason: str,
         early: bool | None,
     ) -> str:
@@ -268,5 +288,9 @@ class EarlyStoppedTeacher(Callback):
         self._accuracy = float(state_dict.get("accuracy", math.nan))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a resume, copy the peak of the interrupted run."""
+        """Refuse a fit without validation; after a resume, copy the peak of the interrupted run."""
+        if not trainer.fast_dev_run and (remedy := why_none_here(trainer)) is not None:  # type: ignore[attr-defined]
+            raise InputError(
+                f"EarlyStoppedTeacher: the fit must be validated, but is not. {remedy}, or leave the callback out."
+            )
         self._files.resume(trainer)

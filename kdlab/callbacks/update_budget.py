@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from kdlab.methods.number_checks import check_number
+from kdlab.methods.validation import why_none_here
 from kdlab.types import InputError
 
 
@@ -14,7 +16,8 @@ class UpdateBudget(Callback):
     """Hold a fit to a number of optimiser updates, and validate after the last one, also within an epoch.
 
     The trainer's ``max_steps`` is that number. Lightning would not validate a part of an epoch, so that its weights
-    could not be chosen.
+    could not be chosen. An epoch that ``check_val_every_n_epoch`` passes over is not validated, the last one neither; a
+    fit that is not validated at all warns.
 
     Args:
         updates: of the optimiser, as the trainer counts them: with ``accumulate_grad_batches`` several batches each.
@@ -39,6 +42,12 @@ class UpdateBudget(Callback):
                 f"UpdateBudget: updates must be the max_steps of the trainer, {trainer.max_steps}, but got "
                 f"{self.updates}. Set max_steps: {self.updates}."
             )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that no weights can be chosen where nothing is validated, though validation is not switched off."""
+        remedy = why_none_here(trainer) if trainer.limit_val_batches and trainer.enable_validation else None
+        if remedy is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rank_zero_warn(f"UpdateBudget: these {self.updates} updates end before a validation. {remedy}.")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

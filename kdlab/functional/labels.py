@@ -37,7 +37,8 @@ def cross_entropy(
         focal_gamma: ``gamma``, at least 0.
 
     Raises:
-        InputError: if ``target`` is neither, or the number of weights is not ``K``.
+        InputError: if ``target`` is neither, an index is no class (in the memory of the CPU), or the number of weights
+            is not ``K``.
 
     References:
         C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception architecture for computer
@@ -75,13 +76,40 @@ def label_sum(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def check_labels(logits: Tensor, target: Tensor) -> None:
-    """Raise :class:`~kdlab.types.InputError` with both shapes unless labels fit the logits ``(B, K)``."""
+    """Raise :class:`~kdlab.types.InputError` with both shapes unless labels fit the logits ``(B, K)``.
+
+    See :func:`check_indices` for their range.
+    """
     indices = target.ndim == 1 and not target.is_floating_point() and len(target) == len(logits)
     probabilities = target.is_floating_point() and target.shape == logits.shape
     if logits.ndim != 2 or not (indices or probabilities):
         raise InputError(
             "target must be class indices (B,) or class probabilities (B, K) for logits (B, K), "
             f"but logits are {shape_of(logits)} and target is {shape_of(target)} of {target.dtype}."
+        )
+    if indices:
+        check_indices(target, logits.shape[1], low=-1)
+
+
+def check_indices(target: Tensor, classes: int, low: int = 0) -> None:
+    """Raise unless class indices are of the classes; those of another device are not waited for.
+
+    Args:
+        target: class indices ``(B,)``.
+        classes: their number.
+        low: the least index: -1 where windows may have no label.
+
+    Raises:
+        InputError: with the first index that is out of range.
+    """
+    if target.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    wrong = target[(target < low) | (target >= classes)]
+    if len(wrong):
+        none = " (-1: no label)" if low < 0 else ""
+        raise InputError(
+            f"target must be class indices from {low}{none} to {classes - 1}, for {classes} classes, but got "
+            f"{int(wrong[0])}. Correct the labels."
         )
 
 

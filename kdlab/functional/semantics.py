@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdlab.functional.labels import check_indices
 from kdlab.functional.precision import check_choice, check_same_batch, full_precision, shape_of, unit
 from kdlab.types import InputError
 
@@ -187,7 +188,7 @@ def class_semantic_distance(vector: Tensor, target: Tensor, embeddings: Tensor) 
         embeddings: ``(K, E)``; receives a gradient where it learns.
 
     Raises:
-        InputError: if the sizes differ.
+        InputError: if the sizes differ, or an index is no class (in the memory of the CPU).
 
     References:
         Y. Liu, K. Wang, G. Li, L. Lin, "Semantics-aware adaptive knowledge distillation for sensor-to-vision action
@@ -203,5 +204,15 @@ def class_semantic_distance(vector: Tensor, target: Tensor, embeddings: Tensor) 
             f"Semantic vectors have shape {shape_of(vector)}, class embeddings {shape_of(embeddings)}: expected the "
             f"same length. Set semantic_size={embeddings.shape[-1]} in the net, or pass other class_embeddings."
         )
-    meant = target.to(embeddings.dtype) @ embeddings if target.is_floating_point() else embeddings[target.long()]
+    classes, count = len(embeddings), len(vector)
+    soft = target.is_floating_point()
+    if target.shape != ((count, classes) if soft else (count,)):
+        raise InputError(
+            "target must be class indices (B,) or class probabilities (B, K) for semantic vectors (B, E), but vectors "
+            f"are {shape_of(vector)}, class embeddings {shape_of(embeddings)}, and target is {shape_of(target)} of "
+            f"{target.dtype}."
+        )
+    if not soft:
+        check_indices(target, classes)
+    meant = target.to(embeddings.dtype) @ embeddings if soft else embeddings[target.long()]
     return (vector - meant).abs().mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,13 +88,49 @@ def measure_weights(
 
 
 def _reference(who: str, names: list[str], totals: Mapping[str, float]) -> str:
-    for term in REFERENCES:
-        if totals.get(term, 0.0) > 0 and f"{term}_weight" not in names:
-            return term
+    if (found := reference_of(names, totals)) is not None:
+        return found
+    states = [f"{term!r} is {_state(term, names, totals)}" for term in REFERENCES]
     raise InputError(
-        f"{who}: {names[0]} must be a number, because the terms that it could be compared with "
-        f"({', '.join(REFERENCES)}) are 0, but got 'auto'. Write a number."
+        f"{who}: {names[0]} must be a number, because there is no term to compare it with ({', '.join(states)}), but "
+        "got 'auto'. Write a number."
     )
+
+
+def reference_of(names: Collection[str], totals: Mapping[str, float]) -> str | None:
+    """The term that weights are measured against; None where there is none.
+
+    Args:
+        names: of the weights that are measured.
+        totals: term -> its size.
+
+    Example:
+        >>> reference_of(["kd_weight"], {"kd": 2.0, "ce": 1.0}), reference_of(["ce_weight"], {"ce": 1.0})
+        ('ce', None)
+    """
+    known = (term for term in REFERENCES if totals.get(term, 0.0) > 0 and f"{term}_weight" not in names)
+    return next(known, None)
+
+
+def _state(term: str, names: Collection[str], totals: Mapping[str, float]) -> str:
+    if term not in totals:
+        return "missing"
+    return "'auto' itself" if f"{term}_weight" in names else f"{totals[term]:g}"
+
+
+def takes_auto(method: Preparation, objective: Objective, name: str, totals: Mapping[str, float]) -> bool:
+    """Whether a weight of a fit could be ``"auto"``: the method takes it, and there is a term to compare it with.
+
+    Args:
+        method: the method.
+        objective: its objective.
+        name: of the weight.
+        totals: term -> its size.
+    """
+    field = objective.declared().get(name)
+    if field is None or not field.may_be_auto or not field.init or not method.measures_weights:
+        return False
+    return reference_of([name], totals) is not None and not is_read_once(method.trainer.train_dataloader)
 
 
 @contextmanager
@@ -138,20 +174,24 @@ def restore_auto(objective: Objective | None, described: Mapping[str, Any]) -> N
 def warn_of_dominance(method: Preparation, objective: Objective | None) -> None:
     """Warn after the first epoch of a weighted term that is nearly all of the loss.
 
-    Soft targets with a share ``kd_weight`` of at most 1 are meant to be most of the loss.
+    Soft targets with a share ``kd_weight`` of at most 1 are meant to be most of the loss. So may labels be, as long as
+    the other terms grow in the first epochs. The advice ``"auto"`` is given where it is accepted.
     """
     if objective is None or method.trainer.current_epoch or method.trainer.sanity_checking:
         return
     metrics = method.trainer.callback_metrics
     loss = metrics.get("train/loss")
     names = [name for name in objective.settings() if name.endswith("_weight") and objective.unbounded(name)]
+    names = [name for name in names if name != "ce_weight"]
+    totals = {term.removeprefix("train/"): float(value) for term, value in metrics.items() if term.startswith("train/")}
     for name in names:
         value = metrics.get(f"train/{name.removesuffix('_weight')}")
         if loss is None or value is None or not float(loss) > 0 or float(value) == float(loss):
             continue
         if (share := float(value) / float(loss)) > DOMINANT:
+            auto = f"write {name}: auto, or choose it" if takes_auto(method, objective, name, totals) else "choose it"
             rank_zero_warn(
                 f"{type(method).__name__}: the term {name.removesuffix('_weight')!r} was {share:.0%} of the loss in "
                 f"the first epoch, with {name}={float(objective.settings()[name]):g}. Published weights belong to "
-                f"their data, nets and batch size; write {name}: auto, or choose it on validation."
+                f"their data, nets and batch size; {auto} on validation."
             )

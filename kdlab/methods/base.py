@@ -33,6 +33,7 @@ from kdlab.methods.resumed import keep, read, take_up
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, checked_init_lr, scheduled
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
+from kdlab.methods.validation import check_schedules
 from kdlab.methods.windows import datamodule_in, lacks, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
@@ -230,6 +231,7 @@ class Method(Preparation):
 
     def on_train_start(self) -> None:
         """Put net and objective into training mode in any case, and make sure that the net standardises its view."""
+        check_schedules(self.trainer)
         self.net.train()
         if not self.net.standardize.filled:  # no data module has them: one pass over the training loader
             self.standardise_from_loader()

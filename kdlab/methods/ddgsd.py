@@ -131,6 +131,8 @@ class DDGSD(TeacherFree, objective=DDGSDObjective):
         InputError: as the fit begins, when the data module emits no second distortion.
     """
 
+    measures_weights = False
+
     def check_data(self, windows: Windows) -> None:
         """Check that there are two distortions."""
         check_version("DDGSD", self.view, "second", windows)

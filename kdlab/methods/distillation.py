@@ -27,7 +27,7 @@ from kdlab.methods.plans import Interval
 from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable
 from kdlab.methods.teacher import Teacher
 from kdlab.methods.teacher_scores import Scores, validation_scores
-from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.methods.view_checks import check_dtype, check_view, view_settings
 from kdlab.methods.windows import name_of, windows_in
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.objective import Objective
@@ -182,6 +182,8 @@ class Distillation(Method):
         if teacher.physical:
             check_trainer(f"teacher {name!r}", self._trainer)
             bring_back(f"teacher {name!r}", teacher.view, windows, needed=not teacher.named_physical)
+        if teacher.precision in (None, "32"):
+            check_dtype(f"teacher {name!r}", teacher.net, self._precision)
         check_view(f"teacher {name!r}", teacher.view, teacher.net, windows, classes)
 
     def build(self, windows: Windows) -> None:

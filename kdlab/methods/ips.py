@@ -88,6 +88,7 @@ class IPS(TeacherFree, objective=IPSObjective):
     """
 
     objective: IPSObjective
+    measures_weights = False
 
     def check_data(self, windows: Windows) -> None:
         """Check that there are pairs, and segments to swap."""
@@ -95,7 +96,8 @@ class IPS(TeacherFree, objective=IPSObjective):
         check_swap(self.objective.segments, self.objective.swapped, self.net.ndim, windows.view_shape(self.view))
         if self.objective.open_weights:
             raise InputError(
-                "IPS: kd_weight must be a number, because its steps are on pairs, but got 'auto'. Set one."
+                f"IPS: {next(iter(self.objective.open_weights))} must be a number, because its steps are on pairs, but "
+                "got 'auto'. Set one."
             )
 
     def read_views(self, stage: str) -> dict[str, tuple[str, Backbone | None]]:

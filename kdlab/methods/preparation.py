@@ -27,7 +27,7 @@ from kdlab.methods.receiving import Receiving
 from kdlab.methods.saving import write_complete
 from kdlab.methods.tensor_files import SUFFIX, read_safetensors
 from kdlab.methods.tuning import check_finders, finders
-from kdlab.methods.view_checks import check_view, view_settings
+from kdlab.methods.view_checks import check_dtype, check_view, view_settings
 from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
 from kdlab.nets.base import Backbone
 from kdlab.nets.pretrained import Published
@@ -50,6 +50,8 @@ class Preparation(Receiving):
 
     #: the argument that names the weights to start from
     init_argument: ClassVar[str] = "init"
+    #: whether its steps are those that a weight of "auto" is measured with
+    measures_weights: ClassVar[bool] = True
 
     net: Backbone
     view: str
@@ -273,7 +275,12 @@ class Preparation(Receiving):
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
     def _check_view(self, windows: Windows) -> None:
+        check_dtype(f"{type(self).__name__}", self.net, self._precision)
         check_view(f"{type(self).__name__}", self.view, self.net, windows)
+
+    @property
+    def _precision(self) -> str | None:
+        return None if self._trainer is None else str(self._trainer.precision)
 
     def _check_use(self, windows: Windows) -> None:
         check_use("the net", self.trained_on, windows.fingerprint)

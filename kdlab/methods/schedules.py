@@ -293,17 +293,20 @@ class SequentialLR(lr_scheduler.SequentialLR, Schedule):
 
 
 class ReduceLROnPlateau(lr_scheduler.ReduceLROnPlateau, Schedule):
-    """torch's ``ReduceLROnPlateau`` with the metric that it watches, after every validation.
+    """torch's ``ReduceLROnPlateau`` with the metric that it watches, at the end of every epoch that is validated.
+
+    Of several validations in an epoch (``val_check_interval``) it sees the last one, so ``patience`` and ``cooldown``
+    count epochs. With ``check_val_every_n_epoch`` they count validated epochs, and for ``train/loss`` all.
 
     Args:
         optimizer: the optimiser.
         monitor: a logged name, ``val/loss``, ``val/accuracy``, ``val/f1`` or ``train/loss``.
         mode: ``"min"`` or ``"max"``; ``None``: losses are minimised, accuracy and F1 are maximised.
         factor: the learning rate is multiplied by this.
-        patience: validations without improvement before it is.
+        patience: validated epochs without improvement before it is.
         threshold: the smallest change that is an improvement.
         threshold_mode: whether the threshold is relative (``"rel"``) or absolute (``"abs"``).
-        cooldown: validations after a reduction that do not count.
+        cooldown: validated epochs after a reduction that do not count.
         min_lr: the lowest learning rate.
         eps: smaller reductions are left out.
 

@@ -54,6 +54,27 @@ def check_view(who: str, view: str, net: Backbone, windows: Windows, num_classes
         _check_output(who, view, net, shape)
 
 
+def check_dtype(who: str, net: Backbone, precision: str | None) -> None:
+    """Check that a net has no 16-bit weights where it is given windows of 32 bits.
+
+    Args:
+        who: name of the net in messages.
+        net: the net.
+        precision: of the trainer; None: not known, and not checked.
+
+    Raises:
+        InputError: with the type of its weights.
+    """
+    if precision != "32-true":
+        return
+    for parameter in net.parameters():
+        if parameter.dtype in (torch.bfloat16, torch.float16):
+            raise InputError(
+                f"{who}: the net must have 32-bit weights where the trainer's precision is 32-true, but got "
+                f"{parameter.dtype}. Pass net.float()."
+            )
+
+
 @torch.no_grad()
 def _check_output(who: str, view: str, net: Backbone, shape: tuple[int, ...]) -> None:
     """Check on two all-zero windows of the view that a net returns as many logits as it has classes.
