@@ -764,7 +764,7 @@ def test_studies_hand_on_who_validates_and_how_names_are_merged(tmp_path):
         return {"data": {"class_path": "kdlab.data.ArrayDataModule", "init_args": init}}
 
     forget()
-    folds = make_folds("leave_one_subject_out", subjects(config()))
+    folds = make_folds("leave_one_subject_out", subjects(config())[0])
     assert sorted(name for tested in folds.values() for name in tested) == ["Ann", "Ben", "Cy", "Di"]
     for tested in folds.values():
         with pytest.warns(UserWarning, match="val_count=1"):

@@ -1,5 +1,7 @@
 """`kdlab new` on data as they come: each option counts, nothing is dropped, errors have the line to write."""
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,13 @@ import yaml
 
 import kdlab
 from kdlab import cli, usage
-from kdlab.data import ArrayDataModule, RecordingDataModule
+from kdlab.data import ArrayDataModule, RecordingDataModule, Unlabelled
 from kdlab.methods.checkpoints import find_checkpoint
 from kdlab.new.command import main
+from kdlab.study.command import main as study
+from kdlab.study.plan import Study
+from kdlab.study.tuning.declared import read_tune
+from kdlab.study.tuning.people import plan_people
 from kdlab.types import InputError, MissingFileError
 from tests.test_new import refusal
 
@@ -275,3 +281,202 @@ def test_a_missing_teacher_names_the_config_that_trains_it(tmp_path, monkeypatch
         find_checkpoint(Path("runs/mine/teacher raw"), ["best.ckpt"])
     with pytest.raises(MissingFileError, match="Train it first, or name the checkpoint file"):
         find_checkpoint(Path("runs/mine/x"), ["best.ckpt"])
+
+
+# ---- people and classes that are not trained or tested like the others
+LINE = ("--rate", "20", "--channels", "x,y,z")
+
+
+def file_of(y, who, name="w.npz", **more):
+    x = np.random.default_rng(0).normal(size=(len(y), 3, 40)).astype(np.float32)
+    np.savez(name, x=x, y=y, subject=who, **more)
+    return ("--data", name, *LINE)
+
+
+def people(count, each=30):
+    """Labels of three classes in turn, and whose windows they are."""
+    return np.arange(count * each) % 3, np.arange(count * each) // each
+
+
+def named(y):
+    return np.array(list("abcd"))[y]
+
+
+def data_of(folder):
+    text = Path(folder, "data.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["data"]["init_args"], text
+
+
+def all_of(folds):
+    return sorted(name for tested in folds.values() for name in tested)
+
+
+def folds_of(folder):
+    return plan_people(Study.read(f"{folder}/study.yaml"), None)[0]
+
+
+def test_a_class_that_the_user_leaves_out_is_not_dropped_again(here, capsys):
+    y, who = people(10)
+    y[who == 9] = 3
+    words = file_of(named(y), who)
+    main(["a", *words, "--set", "unknown_classes=[d]"])
+    data, text = data_of("a")
+    assert data["unknown_classes"] == ["d"]
+    assert "drop_classes" not in data
+    assert "9" in all_of(folds_of("a"))  # tested as one of an unknown class
+    assert "270 windows of 3 classes, of 300 that were found" in text
+    main(["b", *words, "--set", "drop_classes=[d]"])
+    assert data_of("b")[0]["drop_classes"] == ["d"]
+    assert "of one person" not in data_of("b")[1]
+    main(["c", *words, "--set", "drop_classes=[b]"])
+    assert "drop_classes: [b, d]  # d: of one person alone" in data_of("c")[1]
+    capsys.readouterr()
+    main(["d", *words, "--set", "unlabelled={classes: [d]}"])
+    assert "drop_classes" not in data_of("d")[0]
+    assert "9 is never tested: its windows have no label that is used" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        ({"unknown_classes": ["c"], "drop_classes": ["c", "d"]}, "Write drop_classes: [d]"),
+        ({"unknown_classes": ["c"], "drop_classes": ["c"]}, "got c in both. Write drop_classes: null"),
+        (
+            {"unknown_classes": ["c"], "unlabelled": Unlabelled(classes=["c"])},
+            "Write unknown_classes: null, or take it out of unlabelled: classes",
+        ),
+    ],
+)
+def test_a_class_is_left_out_in_one_way(here, left_out, message):
+    y = np.arange(120) % 4
+    with pytest.raises(InputError, match=re.escape(message)):
+        ArrayDataModule(np.ones((120, 3, 40)), named(y), np.arange(120) // 20, **left_out).setup()
+    if "drop_classes" in left_out:
+        some = [part for key, value in left_out.items() for part in ("--set", f"{key}=[{', '.join(value)}]")]
+        assert message in refusal("f", *file_of(named(y), np.arange(120) // 20), *some)
+
+
+@pytest.mark.parametrize("kind", ["dropped", "no label", "unknown"])
+def test_of_few_people_those_with_windows_to_test_make_the_folds(here, capsys, kind):
+    y, who = people(5)
+    y[who == 4] = -1 if kind == "no label" else 3
+    more = {"dropped": (), "no label": ("--set", "unlabelled={missing: true}")}.get(
+        kind, ("--set", "unknown_classes=[3]")
+    )
+    main(["f", *file_of(y, who), *more])
+    said = capsys.readouterr().out
+    folds = folds_of("f")
+    if kind == "unknown":  # with another person, whose windows are of known classes
+        assert sorted(len(tested) for tested in folds.values()) == [1, 1, 1, 2]
+        return
+    assert sorted(folds) == ["subject0", "subject1", "subject2", "subject3"]
+    why = "of classes that are left out" if kind == "dropped" else "no label that is used"
+    assert re.search(rf"doubt: 4 is never tested: its windows .*{why}", said)
+    assert "120 windows of 3 classes, of 150 that were found" in data_of("f")[1]
+    study(["f/study.yaml", "--dry-run"], cli.run, cli.check, cli.build)
+    assert "subject4" not in capsys.readouterr().out
+
+
+def test_of_many_people_one_without_a_label_trains_in_every_fold(here, recwarn):
+    y, who = people(10, 12)
+    y[who == 9] = -1
+    main(["f", *file_of(y, who), "--set", "unlabelled={missing: true}"])
+    folds = folds_of("f")
+    assert all_of(folds) == [str(k) for k in range(9)]
+    arguments = {"x": np.ones((120, 3, 40)), "y": y, "subject": who, "unlabelled": Unlabelled(missing=True)}
+    for tested in folds.values():
+        found = ArrayDataModule(**arguments, test_subjects=tested)
+        assert found.counts["unlabelled"] == {"windows": 12, "groups": 1}
+    assert not [w for w in recwarn if "without a label" in str(w.message)]
+    with pytest.raises(InputError, match="test_subjects must be people with labelled windows, but got 9,"):
+        ArrayDataModule(**arguments, test_subjects=[9]).setup()
+    some = np.where((who == 8) & (np.arange(120) % 2 == 0), -1, np.arange(120) % 3)
+    with pytest.warns(UserWarning, match="all training windows have one: those of 8 validate or are tested"):
+        ArrayDataModule(**{**arguments, "y": some}, test_subjects=[8]).setup()
+
+
+def test_halves_are_offered_where_both_train_every_class(here):
+    y, who = people(10)
+    main(["all", *file_of(y, who)])
+    tested = folds_of("all")["fold1"]
+    half = plan_people(Study.read("all/study.yaml"), tune_of("all"))[1][0]
+    assert tested
+    y = np.where((y == 2) & ~np.isin(who, list(map(int, half.people))), 0, y)
+    main(["some", *file_of(y, who, "some.npz")])
+    assert tune_of("all").people == "halves"
+    assert tune_of("some").people == "fold"
+
+
+def tune_of(folder):
+    text = Path(folder, "study.yaml").read_text(encoding="utf-8")
+    Path(folder, "tuned.yaml").write_text(re.sub(r"^# (tune:|  )", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
+    return read_tune(Study.read(f"{folder}/tuned.yaml"))
+
+
+def test_labels_in_columns_have_no_line_that_is_refused(here):
+    y, who = people(6)
+    many = file_of(np.stack([y == 0, y != 1], axis=1).astype(int), who, "many.npz")
+    hot = file_of(np.eye(3)[y], who, "hot.npz")
+    for words, more in ((many, ()), (many, ("--set", "labels=many")), (hot, ())):
+        message = refusal("f", *words, *more)
+        assert "kdlab new writes no study of many labels" in message
+        assert "declare labels: many" not in message
+        assert "docs/recordings.md" in message
+    assert "--set labels must be left out" in refusal("f", *file_of(y, who), "--set", "labels=many")
+
+
+def test_words_that_mean_no_label_are_named_with_the_line_that_makes_them_classes(here):
+    y, who = people(6, 12)
+    words = file_of(np.array(["null", "sit", "walk"])[y], who)
+    message = refusal("f", *words)
+    assert "24 of 72 have none (24 null)" in message
+    (line,) = re.findall(r"If null is a class, write (.*)\.$", message)
+    main(["f", *words, *shlex.split(line)])
+    assert data_of("f")[0]["no_label"] == []
+    two = refusal("g", *file_of(np.array(["null", "?", "walk", "sit"])[np.arange(72) % 4], who))
+    assert "(18 null, 18 ?). Write" in two
+    assert "If null, ? are classes" in two
+    assert "no_label=[]" not in refusal("g", *file_of(np.where(y == 0, "", "a"), who))
+    assert "(24 -1)" in refusal("g", *file_of(y - 1, who))
+
+
+def test_lines_are_quoted_for_the_shell(here):
+    Path("data/P1").mkdir(parents=True)
+    Path("data/P1/a.csv").write_text("Zeit [s],x,y,who is it,-t\n" + "0,1,2,3,4\n" * 9, encoding="utf-8")
+    message = refusal("f", "--data", "data", "--rate", "20", "--channels", "x,y")
+    assert "--labels 'Zeit [s]' | --labels x" in message
+    assert "--labels=-t" in message
+    assert "--people 'who is it'" in message
+    assert "--time 'Zeit [s]'" in message
+    y, who = people(6)
+    np.savez("w.npz", x=np.ones((180, 3, 40)), **{"the label": y, "who": who})
+    assert "--labels 'the label'" in refusal("f", "--data", "w.npz", *LINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("units=[g,g,g]", "--channels 'ax (g),ay (g),az (g)'"),
+        ("channels=[a]", "Write it as --channels."),
+        ("views={}", "Write it into data.yaml"),
+        ("window=40", "It is one of RecordingDataModule"),
+        ("zzzzzz=1", "Take one of batch_size, "),
+    ],
+)
+def test_an_argument_that_an_npz_has_not_names_what_to_do(here, given, line):
+    assert line in refusal("f", *file_of(*people(6)), "--set", given)
+
+
+@pytest.mark.parametrize(
+    ("first", "device"),
+    [
+        ("------------ Data File Created By ActiGraph GT3X+ ActiLife v6", "actigraph"),
+        ("Device Type,GENEActiv", "geneactiv"),
+    ],
+)
+def test_the_header_of_a_device_is_no_column(here, first, device):
+    Path("one.csv").write_text(f"{first}\n" + "1,2,3\n" * 200, encoding="utf-8")
+    assert f"Write --set device={device}." in refusal("f", "--data", "one.csv", "--rate", "20")
+    Path("data/P1").mkdir(parents=True)
+    Path("one.csv").rename("data/P1/one.csv")
+    assert f"Write --set device={device}." in refusal("f", "--data", "data", "--rate", "20")

@@ -340,7 +340,7 @@ class ArrayDataModule(WindowDataModule):
         return self._ids(values, "recording", n)
 
 
-def of_columns(values: Any, name: str) -> str:
+def of_columns(values: Any, name: str, many: str = "declare labels: many") -> str:
     """What to write in place of labels in columns: one-hot rows are one class each.
 
     >>> of_columns(np.eye(3), "y")
@@ -351,8 +351,8 @@ def of_columns(values: Any, name: str) -> str:
         return f"Write {name}[:, 0]."
     if rows.ndim == 2 and rows.dtype.kind in "biuf" and ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
         one = f"Each row has one 1: write {name}.argmax(axis=1)"
-        return f"{one}, or, where windows may have several classes, declare labels: many."
-    return "If windows have any number of classes each, in columns of 0 and 1, declare labels: many."
+        return f"{one}, or, where windows may have several classes, {many}."
+    return f"If windows have any number of classes each, in columns of 0 and 1, {many}."
 
 
 def _joined(x: Any, more: Any) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from kdlab.augment import Augmentation, Constants
 from kdlab.data.amplitude import root_mean_square
 from kdlab.data.auto_views import AutoViews, Sample
 from kdlab.data.bound_views import bound_views
-from kdlab.data.classes import dropped_classes, known_classes
+from kdlab.data.classes import dropped_classes, known_classes, refuse_twice
 from kdlab.data.constants import channel_constants
 from kdlab.data.cross_fit import LEFT_OUT, CrossFit, with_left_out
 from kdlab.data.dataset import Wanted, WindowDataset
@@ -294,6 +294,10 @@ class WindowDataModule(LightningDataModule):
         known = known_classes(data.classes, self.unknown_classes, self.merge_labels)
         unlabelled = self._unlabelled_of(data, people)
         no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
+        unknown = sorted(set(range(len(data.classes))) - set(known))
+        refuse_twice(
+            data.classes, {"unlabelled: classes": no_class, "unknown_classes": unknown, "drop_classes": dropped}
+        )
         split = make_split(
             data,
             split=self.split,
@@ -304,7 +308,7 @@ class WindowDataModule(LightningDataModule):
             val_choice=self.val_choice,
             seed=self.split_seed,
             train_per_class=self.train_per_class,
-            unknown=sorted(set(range(len(data.classes))) - set(known) - set(dropped) - set(no_class)),
+            unknown=unknown,
             dropped=dropped,
             unlabelled=unlabelled,
             cross_fit=self.cross_fit,
@@ -504,6 +508,13 @@ class WindowDataModule(LightningDataModule):
         group, shown = Groups.of(self.data.subject), self._ready.people.shown
         counts = np.bincount(group.code, minlength=len(group.names)).tolist()
         return {shown(name): count for name, count in zip(group.names, counts, strict=True)}
+
+    def testable_subjects(self) -> list[str]:
+        """Subjects, as shown, who have a window to test: one whose label is used, of a class that is not dropped."""
+        if self.data.subject is None:
+            return []
+        ready = self._ready
+        return [ready.people.shown(name) for name in Groups.of(self.data.subject).among(ready.split.kept)]
 
     def subject_of(self, index: Sequence[int]) -> list[str]:
         """Subjects of windows, by their ``Batch.index``; ``""`` where unknown."""

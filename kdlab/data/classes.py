@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from kdlab.data.identity import words
-from kdlab.data.spelling import text
+from kdlab.data.spelling import text, yaml_word
 from kdlab.data.windows import WindowSet
 from kdlab.types import InputError, Name
 
@@ -81,6 +82,28 @@ def dropped_classes(data: WindowSet, names: Sequence[str], name: str) -> list[in
         counts = np.bincount(data.target[data.target >= 0], minlength=len(data.classes))
         rank_zero_info("drop_classes: left out " + ", ".join(f"{counts[k]} of {data.classes[k]}" for k in dropped))
     return dropped
+
+
+def refuse_twice(classes: Sequence[str], left_out: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a class that two arguments leave out, each in its own way.
+
+    Args:
+        classes: names of the classes, in the order of their labels.
+        left_out: argument -> the labels that it names.
+
+    Raises:
+        InputError: with the line to write.
+
+    >>> refuse_twice(["lie", "sit", "walk"], {"unknown_classes": [0], "drop_classes": [2]})
+    """
+    for (first, some), (second, others) in itertools.combinations(left_out.items(), 2):
+        if both := sorted(set(some) & set(others)):
+            rest = [yaml_word(classes[k]) for k in others if k not in some]
+            written = f"[{', '.join(rest)}]" if rest else "null"
+            raise InputError(
+                f"{first}, {second}: a class must be in one of them, but got {', '.join(classes[k] for k in both)} in "
+                f"both. Write {second}: {written}, or take it out of {first}."
+            )
 
 
 def own_labels(target: NDArray[np.int64], known: Sequence[int], count: int) -> NDArray[np.int64]:

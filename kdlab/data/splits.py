@@ -26,11 +26,15 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the data set and groups per stage; ``grouping`` is the kind of group."""
+    """Rows of the data set and groups per stage; ``grouping`` is the kind of group.
+
+    ``kept`` are the windows that a stage can have, see :func:`usable`, and those of unknown classes.
+    """
 
     grouping: str
     rows: dict[str, NDArray[np.int64]]
     groups: dict[str, list[str]]
+    kept: NDArray[np.bool_]
 
 
 def make_split(
@@ -82,9 +86,7 @@ def make_split(
         given = "test_subjects" if test_subjects is not None else "val_subjects"
         raise InputError(f"{given}: the subjects of this data set are unknown; give subject ids, or leave {given} out")
     grouping, group = _grouping(data, split)
-    kept = ~_of_any(data, dropped)
-    hidden = np.zeros(len(data), dtype=np.bool_) if unlabelled is None else unlabelled.hidden(data) & kept
-    kept &= ~hidden
+    kept, hidden = usable(data, dropped, unlabelled)
     least = 2 + (2 if val_count is None else val_count)
     test = _test_rows(data, grouping, group, kept, test_subjects, seed, least)
     validating: list[str] = []
@@ -93,6 +95,11 @@ def make_split(
     if unlabelled is not None:
         unlabelled.refuse_held(data, group.among(test), validating)
     _refuse_without_windows(group, ~test, kept, validating)
+    if test_subjects is not None and grouping == "subject" and not (test & kept).any():
+        raise InputError(
+            f"test_subjects must be people with labelled windows, but got {', '.join(group.among(test))}, whose "
+            "windows all have no label or a class that is left out. Name others."
+        )
     rest = np.flatnonzero(~test & kept)
     if len(rest) == 0:
         raise InputError("test_subjects: every window would be tested, none is left to train on; name fewer subjects")
@@ -107,10 +114,25 @@ def make_split(
         strange = _of_any(data, unknown)
         aside = rows["test"][strange[rows["test"]]]
         rows = {stage: r[~strange[r]] for stage, r in rows.items()} | {"unknown": aside}
-    result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()})
+    result = Split(grouping, rows, {stage: group.among(r) for stage, r in rows.items()}, kept)
     no_class = [] if unlabelled is None else [data.classes.index(name) for name in unlabelled.names(data)]
     _check(data, result, group, [*unknown, *dropped, *no_class])
     return result
+
+
+def usable(
+    data: WindowSet, dropped: Sequence[int], unlabelled: Unlabelled | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The windows whose label can be trained and tested, and those of no label, each ``(N,)``; the others are dropped.
+
+    Args:
+        data: the windows.
+        dropped: labels whose windows are in no part.
+        unlabelled: which windows have no label.
+    """
+    kept = ~_of_any(data, dropped)
+    hidden = np.zeros(len(data), dtype=np.bool_) if unlabelled is None else unlabelled.hidden(data) & kept
+    return kept & ~hidden, hidden
 
 
 def _of_any(data: WindowSet, labels: Sequence[int]) -> NDArray[np.bool_]:

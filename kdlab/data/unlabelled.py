@@ -183,7 +183,9 @@ class Unlabelled:
             train = train[kept]
         found = np.flatnonzero(own)
         if not len(found):
-            rank_zero_warn("unlabelled: there is no window without a label, all training windows have one")
+            held = group.among(hidden)
+            who = f": those of {', '.join(held[:12])} validate or are tested" if held else ""
+            rank_zero_warn(f"unlabelled: there is no window without a label, all training windows have one{who}")
         return {**rows, "train": train, "unlabelled": found}
 
     def refuse_held(self, data: WindowSet, tested: Sequence[str], validated: Sequence[str]) -> None:

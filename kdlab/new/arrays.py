@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from kdlab.data.complete import without_gaps
 from kdlab.data.identity import labels as coded
 from kdlab.data.identity import no_label_words
 from kdlab.data.npz import arrays_in
+from kdlab.data.spelling import yaml_word
 from kdlab.data.unlabelled import NO_LABEL
 from kdlab.new.found import (
     NONE,
@@ -25,6 +27,7 @@ from kdlab.new.found import (
     Found,
     Questions,
     described,
+    line,
     made,
     names_given,
     number,
@@ -35,6 +38,10 @@ from kdlab.new.found import (
 from kdlab.types import InputError
 
 _RATE = re.compile(r"f_?s|sr|hz|rate|freq(uency)?|sampl\w*_?(rate|freq\w*)|\w+_hz", re.IGNORECASE)
+_MANY = (
+    "write configs of your own with ArrayDataModule and labels: many, as `Several activities at once` in "
+    "docs/recordings.md has them; kdlab new writes no study of many labels"
+)
 _OF_TEST = ("x_test", "y_test", "subject_test")
 
 
@@ -77,11 +84,8 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
         **({"sampling_rate": number(rate)} if rate != UNKNOWN else {}),
         **more,
     }
-    if (labels := stored[keys["y"]]).ndim > 1 or more.get("labels") == "many":
-        raise InputError(
-            "--labels must be one label for each window, because the views and methods of this study need one, but got "
-            f"{keys['y']} {labels.shape}. {of_columns(labels, keys['y'])}"
-        )
+    labels = stored[keys["y"]]
+    _refuse_many(labels, keys["y"], more)
     _refuse_unlabelled(labels, keys["y"], more)
     unused, rates = _unused(stored, keys), _other_rates(stored, rate)
     damaged = sum(int((~without_gaps(stored[name])).sum()) for name in (x, "x_test") if name in stored)
@@ -107,25 +111,52 @@ def from_arrays(path: Path, given: argparse.Namespace, more: dict[str, Any]) -> 
     return found
 
 
+def _refuse_many(labels: NDArray[Any], name: str, more: dict[str, Any]) -> None:
+    """Refuse labels in columns, and what declares windows of many labels."""
+    if labels.ndim > 1:
+        raise InputError(
+            "--labels must be one label for each window, because the views and methods of this study need one, but got "
+            f"{name} {labels.shape}. {of_columns(labels, name, _MANY)}"
+        )
+    if more.get("labels") == "many":
+        raise InputError(
+            f"--set labels must be left out, or a mapping such as {{Walk: walk}}, where {name} has one label for each "
+            "window, but got many. Leave it out."
+        )
+
+
 def _refuse_unlabelled(values: NDArray[Any], name: str, more: dict[str, Any]) -> None:
     """Refuse windows without a label, where it is not said what becomes of them."""
     unlabelled = unlabelled_of(more)
     if unlabelled is not None and unlabelled.missing:
         return
     if values.dtype.kind in "iuf":
-        count = int(np.count_nonzero((values == NO_LABEL) | (values != values)))
+        bare = {"-1": int(np.count_nonzero(values == NO_LABEL)), "NaN": int(np.count_nonzero(values != values))}
+        missing, words = {value: count for value, count in bare.items() if count}, list[str]()
     else:
         classes = more.get("classes")
         nothing = no_label_words(more.get("no_label"))
-        count = sum(
-            coded(values, "y", nothing=nothing, classes=classes if isinstance(classes, list) else ()).missing.values()
-        )
-    if count:
+        missing = coded(values, "y", nothing=nothing, classes=classes if isinstance(classes, list) else ()).missing
+        words = [word for word in missing if word and values.dtype.kind in "USO"]
+    if missing:
+        counts = ", ".join(f"{count} {word or 'empty words'}" for word, count in missing.items())
         raise InputError(
-            f"--labels: {name} must have a label for each window, but {count} of {len(values)} have none (-1, NaN or "
-            "an empty word). Write --set 'unlabelled={missing: true}': they train students through their teachers "
-            "alone. Or leave these windows out of the file."
+            f"--labels: {name} must have a label for each window, but {sum(missing.values())} of {len(values)} have "
+            f"none ({counts}). Write --set 'unlabelled={{missing: true}}': they train students through their teachers "
+            f"alone. Or leave these windows out of the file.{_of_words(words)}"
         )
+
+
+def _of_words(words: Sequence[str]) -> str:
+    """What to write where words that mean "no label" are classes."""
+    if not words:
+        return ""
+    if len(words) == 1:
+        return f" If {words[0]} is a class, write --set 'no_label=[]'."
+    return (
+        f" If {', '.join(words)} are classes, write --set 'no_label=[]'; if one of them is none, name it there: --set "
+        f"{shlex.quote(f'no_label=[{yaml_word(words[0])}]')}."
+    )
 
 
 def _stored(path: Path) -> dict[str, NDArray[Any]]:
@@ -164,7 +195,7 @@ def _key(
         for name, values in stored.items()
         if values.ndim == axes and (length is None or len(values) == length) and name not in (*_OF_TEST, *taken)
     ]
-    lines = [f"{option} {name}" for name in fits]
+    lines = [line(option, name) for name in fits]
     if option == "--people":
         lines.append(f"{option} {NONE} (people are unknown)")
     what = {"--windows": "the windows", "--labels": "the label of each window", "--people": "who was recorded"}[option]

@@ -32,6 +32,13 @@ _WRITTEN = (
     *("views", "augment", "mix", "corruption", "cross_fit", "path", "root", "keys", "channels"),
     *("sampling_rate", "x", "y", "x_test", "y_test", "x_unlabelled", "subject_test", "subject_unlabelled", "x_predict"),
 )
+_OPTIONS = {
+    "path": "--data",
+    "root": "--data",
+    "channels": "--channels",
+    "sampling_rate": "--rate",
+    "keys": "--windows, --labels and --people",
+}
 _ARRAYS = (".npz", ".npy")
 _TABLE = "Convert it: pandas.read_{}(...).to_csv('recordings.csv', index=False)."
 _CONVERT = {
@@ -119,12 +126,25 @@ def _more(given: Sequence[str], kind: type[WindowDataModule]) -> dict[str, Any]:
             raise InputError(f"--set must be KEY=VALUE, an argument of the data, but got {text!r}. Write step=50, say.")
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else "Write it into data.yaml, if it is a class."
+            hint = f"Did you mean {close[0]!r}?" if close else _elsewhere(key, kind, sorted(known))
             raise InputError(
                 f"--set must name an argument of {kind.__name__} that is no class, but got {key!r}. {hint}"
             )
         found[key] = _joined(key, found, parse_yaml(value, f"--set {key}"))
     return found
+
+
+def _elsewhere(key: str, kind: type[WindowDataModule], known: Sequence[str]) -> str:
+    """What to do with an argument that ``--set`` does not take."""
+    if key in _OPTIONS:
+        return f"Write it as {_OPTIONS[key]}."
+    if key in _WRITTEN:
+        return "Write it into data.yaml, once that is written."
+    if key == "units":
+        return "Windows have none: write them into the names, --channels 'ax (g),ay (g),az (g)'."
+    if key in inspect.signature(RecordingDataModule.__init__).parameters and kind is ArrayDataModule:
+        return "It is one of RecordingDataModule, for a folder of recordings. Leave it out."
+    return f"Take one of {', '.join(known)}."
 
 
 def _joined(key: str, found: dict[str, Any], value: Any) -> Any:
@@ -143,6 +163,7 @@ def _of_sizes(found: Found, sizes: Sizes) -> list[str]:
         who = {name: found.people_of(found.windows.classes.index(name)) for name in sizes.dropped}
         each = ", ".join(f"{name} ({people[0] if people else 'no windows'})" for name, people in who.items())
         doubts.append(f"classes of at most one person are left out (drop_classes in data.yaml): {each}")
+    doubts.extend(f"{name} is never tested: {why}" for name, why in sizes.never.items())
     if found.init_args.get("split") == "random_windows":
         doubts.append("split: random_windows has windows of one person in training and test; results are too high")
     return doubts

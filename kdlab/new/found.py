@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdlab.data import Unlabelled, WindowDataModule
 from kdlab.data.groups import Groups
 from kdlab.data.identified import identified
 from kdlab.data.label_rows import without_label
+from kdlab.data.splits import usable
 from kdlab.data.windows import WindowSet
 from kdlab.new.doubts import doubts_of
 from kdlab.study.known import refuse_unknown
@@ -44,6 +47,12 @@ class Found:
     doubts: list[str] = field(default_factory=list)
 
     @property
+    def unlabelled(self) -> Unlabelled | None:
+        """Which windows have no label, as the data module takes it."""
+        given = unlabelled_of(self.init_args)
+        return Unlabelled(missing=True) if given is None and self.windows.missing_labels else given
+
+    @property
     def people(self) -> dict[str, int]:
         """Person -> number of windows, in natural order; empty where people are unknown."""
         if self.windows.subject is None:
@@ -52,10 +61,13 @@ class Found:
         return dict(zip(groups.names, np.bincount(groups.code, minlength=len(groups.names)).tolist(), strict=True))
 
     def people_of(self, label: int) -> list[str]:
-        """The people with windows of a class."""
-        if self.windows.subject is None:
-            return []
-        return Groups.of(self.windows.subject).among(np.flatnonzero(self.windows.target == label))
+        """The people with windows of a class whose label is used."""
+        kept, _ = usable(self.windows, (), self.unlabelled)
+        return self.among(kept & (self.windows.target == label))
+
+    def among(self, chosen: NDArray[np.bool_]) -> list[str]:
+        """The people with one of these windows; empty where people are unknown."""
+        return [] if self.windows.subject is None else Groups.of(self.windows.subject).among(chosen)
 
 
 def described(init_args: dict[str, Any], module: WindowDataModule, rate: str) -> Found:
@@ -181,6 +193,15 @@ def names_given(text: str) -> list[str]:
     if not all(names):
         raise InputError(f"--channels must be names between commas, but got {text!r}. Write, say, --channels x,y,z.")
     return names
+
+
+def line(option: str, value: str) -> str:
+    """An option and its value as a shell takes them.
+
+    >>> line("--labels", "Zeit [s]"), line("--time", "-t"), line("--people", "who")
+    ("--labels 'Zeit [s]'", '--time=-t', '--people who')
+    """
+    return f"{option}{'=' if value.startswith('-') else ' '}{shlex.quote(value)}"
 
 
 def number(text: str) -> int | float:

@@ -10,14 +10,26 @@ from typing import Any
 
 from kdlab.data import RecordingDataModule
 from kdlab.data.recordings.declared import form_of
-from kdlab.data.recordings.devices import prepared, started
+from kdlab.data.recordings.devices import prepared, started, written_by
 from kdlab.data.recordings.layout import few, known_suffixes, listed
 from kdlab.data.recordings.predicted import SLOWER
 from kdlab.data.recordings.raw import UNITS
 from kdlab.data.recordings.rows import opened
 from kdlab.data.recordings.where import stem_of, suffix_of
 from kdlab.data.recordings.who import candidates, fused_pieces, named_like_a_person
-from kdlab.new.found import NONE, UNKNOWN, Found, Questions, described, made, names_given, number, place, read_rate
+from kdlab.new.found import (
+    NONE,
+    UNKNOWN,
+    Found,
+    Questions,
+    described,
+    line,
+    made,
+    names_given,
+    number,
+    place,
+    read_rate,
+)
 from kdlab.types import InputError
 
 TABLES = (".csv", ".txt", ".tsv", ".dat")  # one of which may hold several people
@@ -178,10 +190,27 @@ def columns_of(file: Path, more: dict[str, Any]) -> list[str]:
     if suffix_of(file) in (".npz", ".npy"):
         return []
     device = more.get("device")
+    if device is None and "csv" not in more:
+        _refuse_header(file)
     form = form_of(more.get("csv"), device)
     with opened(file, form.encoding) as stream:
         start = started(stream, form, str(file)) if device is None else prepared(stream, device, form, str(file))
     return list(start.names)
+
+
+def _refuse_header(file: Path) -> None:
+    """Refuse a table that begins with the lines of a device's software, which are no columns.
+
+    Raises:
+        InputError: with the line that names the device.
+    """
+    with file.open("rb") as stream:
+        known = written_by(stream.readline(1000))
+    if known is not None:
+        raise InputError(
+            f"--set device must be given for a table that the software of a device wrote, but got none; {file.name} "
+            f"begins as those of {known} do. Write --set device={known}."
+        )
 
 
 def _channels(given: str | None, columns: list[str], file: Path) -> list[str]:
@@ -247,7 +276,7 @@ def _people(
         if not columns or "column" not in at or at["column"] in columns:
             return {"subject": at}
     likely = named_like_a_person(columns) or (columns if len(files) == 1 else [])
-    lines = _in_paths(root, files, "--people") + [f"--people {name}" for name in likely]
+    lines = _in_paths(root, files, "--people") + [line("--people", name) for name in likely]
     raise InputError(
         f"--people: who was recorded must be declared by a folder, a part of the file name or a column, but got "
         f"{given or NONE} for {len(files)} files. Write {' | '.join(lines) or '--people COLUMN'}."
@@ -271,7 +300,7 @@ def _labels(
             return {"label": at}
         if at["column"] in columns and not _raw(files):
             return {"label": at["column"]}
-    lines = [] if _raw(files) else [f"--labels {name}" for name in columns]
+    lines = [] if _raw(files) else [line("--labels", name) for name in columns]
     lines += ["--labels 'file:{name}_labels.csv' (a table start,end,label beside each recording)"]
     lines += _in_paths(root, files, "--labels")
     raise InputError(
@@ -288,7 +317,7 @@ def _time(given: str | None, rest: list[str], file: Path, more: dict[str, Any]) 
         return {"time": given}
     if given is None and not rest:
         return {}
-    lines = [f"--time {name}" for name in rest] + [f"--time {NONE} (samples come at the constant rate)"]
+    lines = [line("--time", name) for name in rest] + [f"--time {NONE} (samples come at the constant rate)"]
     raise InputError(
         f"--time: the column of the times must be given where {file.name} has further columns, but got "
         f"{given or NONE}. Write {' | '.join(lines)}; times that are no seconds need --set time_unit=ms, us, ns or iso."

@@ -11,7 +11,6 @@ from kdlab.new.sizes import Sizes
 from kdlab.study.keys import LEAVE_ONE_OUT
 
 _EPOCHS = 30
-_HALVES = 8  # people from which on a half of them can train and validate
 
 
 def texts(found: Found, sizes: Sizes, name: str, command: str) -> dict[str, str]:
@@ -83,7 +82,6 @@ def _data(found: Found, sizes: Sizes) -> str:
     arguments.setdefault("batch_size", sizes.batch_size)
     comments = {
         "split_seed": "with which every class is trained in every fold",
-        "drop_classes": "of one person alone: no net can learn them from some people and be tested on others",
         "val_count": "people who validate",
         "missing": "leaves out windows with missing samples",
         "unlabelled": "windows that train students through their teachers alone",
@@ -93,9 +91,15 @@ def _data(found: Found, sizes: Sizes) -> str:
         "path": "absolute, so that the study runs from any folder",
         "root": "absolute, so that the study runs from any folder",
     }
+    if sizes.dropped:
+        comments["drop_classes"] = (
+            f"{', '.join(sizes.dropped)}: of one person alone, or without windows; no net can learn it from some "
+            "people and be tested on others"
+        )
     lines = [_entry(key, value, comments.get(key)) for key, value in arguments.items()]
     return (
-        f"# What all runs share. {len(found.windows)} windows of {sizes.classes} classes were found.\n"
+        f"# What all runs share. {sizes.windows} windows of {sizes.classes} classes"
+        f"{f', of {len(found.windows)} that' if sizes.windows < len(found.windows) else ''} were found.\n"
         "seed_everything: 0\n"
         f"trainer: {{max_epochs: {_EPOCHS}, log_every_n_steps: 10}}  # a study has updates in place of epochs\n"
         "model:\n  init_args:\n"
@@ -126,7 +130,7 @@ def _study(sizes: Sizes, name: str, command: str) -> str:
         f"folds: {sizes.folds}  # {what}" if sizes.folds is not None else "# no folds: the split of data.yaml is used"
     )
     people = "fold  # the settings of a fold are found on its training people"
-    if isinstance(sizes.folds, int) and sizes.people >= _HALVES:
+    if sizes.halves:
         people = "halves  # settings found with one half of the people are used where the others are tested"
     return f"""\
 # {command}

@@ -217,9 +217,15 @@ def contents(data: WindowSet) -> str:
     return digest.hexdigest()
 
 
-def subjects(config: dict[str, Any]) -> dict[str, int]:
-    """Subject -> number of windows, in the order of the data set; empty where subjects are unknown."""
-    return dict(sorted(make_data(config).subject_counts().items(), key=_natural))
+def subjects(config: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+    """Subject -> number of windows, in the order of the data set, and those without windows to test, who may train.
+
+    Both are empty where subjects are unknown.
+    """
+    datamodule = make_data(config)
+    tested = set(datamodule.testable_subjects())
+    windows = dict(sorted(datamodule.subject_counts().items(), key=_natural))
+    return windows, [name for name in windows if name not in tested]
 
 
 def _natural(item: tuple[str, int]) -> tuple[int, str]:

@@ -71,6 +71,18 @@ def started(stream: BinaryIO, form: Csv, name: str) -> Prepared:
     return Prepared(form, [str(k) for k in range(len(cells(first, form)))], line, first)
 
 
+def written_by(first: bytes) -> str | None:
+    """The device whose software begins a table with this line; None: no known one.
+
+    >>> written_by(b"------------ Data File Created By ActiGraph GT3X+ ActiLife v6.11.5"), written_by(b"x,y,z")
+    ('actigraph', None)
+    """
+    text = first.decode(errors="replace").strip().lstrip("\ufeff").lower()
+    if "actigraph" in text and text.startswith("---"):
+        return "actigraph"
+    return "geneactiv" if text.startswith("device type") else None
+
+
 def prepared(stream: BinaryIO, device: str, form: Csv, name: str) -> Prepared:
     """A table as a device's software writes it.
 

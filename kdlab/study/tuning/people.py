@@ -48,18 +48,18 @@ def plan_people(study: Study, tune: Tune | None, aside: Sequence[str] = ()) -> t
     """
     first = next(iter(study.runs.values())).config
     named = bool(aside) if tune is None else tune.kind == "people"
-    windows = subjects(first) if study.folds is not None or named else {}
+    windows, never = subjects(first) if study.folds is not None or named else ({}, [])
     if tune is None:
         where = f"{study.file}: tuned: people"
-        return _folds_without(study, _aside(list(aside), windows, where) if named else [], windows, where), []
+        return _folds_without(study, _aside(list(aside), windows, where) if named else [], never, windows, where), []
     where = f"{study.file}: tune: people"
     if named:
         aside = _aside(tune.people, windows, where)
-        folds = _folds_without(study, aside, windows, where)
+        folds = _folds_without(study, aside, never, windows, where)
         parts = [_part("people", "people", aside, [n for n in windows if n not in aside], list(folds))]
     else:
-        folds = make_folds(study.folds, windows)
-        parts = _halves(folds, windows, where) if tune.kind == HALVES else _nested(folds, windows)
+        folds = _folds_without(study, [], never, windows, where)
+        parts = halves(folds, windows, where) if tune.kind == HALVES else _nested(folds, windows)
     _check(first, folds, parts, where)
     return folds, parts
 
@@ -79,8 +79,10 @@ def _aside(people: Any, windows: Mapping[str, int], where: str) -> list[str]:
     return names
 
 
-def _folds_without(study: Study, aside: Sequence[str], windows: Mapping[str, int], where: str) -> dict[str, list[str]]:
-    """The folds of the people who are not set aside; who is set aside trains in every fold."""
+def _folds_without(
+    study: Study, aside: Sequence[str], never: Sequence[str], windows: Mapping[str, int], where: str
+) -> dict[str, list[str]]:
+    """The folds of the people who are not set aside and have windows to test; the others train in every fold."""
     if isinstance(study.folds, list):
         folds = make_folds(study.folds, windows)
         if both := [name for group in folds.values() for name in group if name in aside]:
@@ -88,7 +90,8 @@ def _folds_without(study: Study, aside: Sequence[str], windows: Mapping[str, int
                 f"{where} are never tested, but folds tests {', '.join(both)}. Take them out of one of the two."
             )
         return folds
-    return make_folds(study.folds, {name: count for name, count in windows.items() if name not in aside})
+    left = {name: count for name, count in windows.items() if name not in (*aside, *never)}
+    return make_folds(study.folds, left)
 
 
 def _nested(folds: Mapping[str, list[str]], windows: Mapping[str, int]) -> list[Part]:
@@ -99,7 +102,7 @@ def _nested(folds: Mapping[str, list[str]], windows: Mapping[str, int]) -> list[
     ]
 
 
-def _halves(folds: Mapping[str, list[str]], windows: Mapping[str, int], where: str) -> list[Part]:
+def halves(folds: Mapping[str, list[str]], windows: Mapping[str, int], where: str) -> list[Part]:
     """Complete folds, from the one with the most windows on, to the half that has fewer tested windows so far.
 
     The settings found with the people of one half are used in the folds that test those of the other. People whom no
@@ -112,13 +115,11 @@ def _halves(folds: Mapping[str, list[str]], windows: Mapping[str, int], where: s
         )
     size = {fold: sum(windows[name] for name in tested) for fold, tested in folds.items()}
     order = list(folds)
-    halves: tuple[list[str], list[str]] = ([], [])
+    both: tuple[list[str], list[str]] = ([], [])
     for fold in sorted(folds, key=lambda f: (-size[f], order.index(f))):
-        min(halves, key=lambda half: sum(size[f] for f in half)).append(fold)
-    if order[0] in halves[1]:
-        halves = halves[1], halves[0]
+        min(both, key=lambda half: sum(size[f] for f in half)).append(fold)
+    first, second = both if order[0] in both[0] else (both[1], both[0])
     parts: list[Part] = []
-    first, second = halves
     for name, others in (("half_a", second), ("half_b", first)):
         held = {person for fold in others for person in folds[fold]}
         people = [person for person in windows if person not in held]
