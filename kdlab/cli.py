@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdlab import __version__, usage
 from kdlab.ends import ending, restart_in_utf8
+from kdlab.files import flow
 from kdlab.slurm import one_process
 from kdlab.types import InputError
 
@@ -81,7 +81,7 @@ def build(config: str | Path, overrides: Sequence[str] = ()) -> tuple[Method, Li
                 f"config: {str(config)!r} must name a {key}, but names none. Add {key}: {{class_path: ...}}."
             )
     try:
-        words = [f"--{key}={json.dumps(content[key])}" for key in ("model", "data")]
+        words = [f"--{key}={flow(content[key])}" for key in ("model", "data")]
         made = parser.instantiate_classes(parser.parse_args([*words, *overrides]))
     except (ValueError, TypeError, OSError) as error:
         raise input_error(error) from error
@@ -109,7 +109,7 @@ def build_callbacks(config: str | Path) -> list[Callback]:
     parser.add_argument("--callbacks", type=list[Callback], default=[])
     try:
         callbacks: list[Callback] = parser.instantiate_classes(
-            parser.parse_args([f"--callbacks={json.dumps(listed)}"])
+            parser.parse_args([f"--callbacks={flow(listed)}"])
         ).callbacks
     except (ValueError, TypeError, OSError) as error:
         raise input_error(error) from error

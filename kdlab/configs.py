@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdlab.files import read_yaml
+from kdlab.number_keys import check_keys
 from kdlab.types import InputError, MissingFileError
 
 INCLUDE = "include"
@@ -42,7 +43,7 @@ def read_config(path: Path, what: str, start: str = "the working directory") -> 
     Raises:
         MissingFileError: it or a file that it includes is not there.
         InputError: one of them is no YAML mapping within the limits of `kdlab.files.read_yaml`, or ``include`` names
-            no files, the file itself, or a file that includes others.
+            no files, the file itself, or a file that includes others; a number is a key where none is taken.
 
     Example:
         >>> import tempfile
@@ -64,6 +65,7 @@ def expand(content: Mapping[str, Any], path: Path, what: str) -> dict[str, Any]:
             f"study {shlex.quote(str(path))}, or name one of its configs."
         )
     own = {key: value for key, value in content.items() if key != INCLUDE}
+    check_keys(own, f"{what}: {str(path)!r}")
     if INCLUDE not in content:
         return own
     where = f"{what}: {str(path)!r}: {INCLUDE}"
@@ -108,6 +110,7 @@ def _read_included(path: Path, name: str, where: str) -> dict[str, Any]:
             f"{where} must name files that include no others, but got {name!r}, which includes "
             f"{content[INCLUDE]!r:.80}. Name all files in {path.name!r}."
         )
+    check_keys(content, f"{where}: {name!r}")
     return content
 
 

@@ -286,6 +286,17 @@ def write_yaml(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None
     Path(path).write_text(yaml.dump(content, Dumper=_SafeDumper, sort_keys=False), encoding="utf-8")
 
 
+def flow(value: Any) -> str:
+    """Plain values on one line, as JSON, but with keys of every kind as they are, which YAML reads again.
+
+    >>> flow({0: "still", "0": [1, None]})
+    '{0: "still", "0": [1, null]}'
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(map(flow, value)) + "]" if isinstance(value, list | tuple) else json.dumps(value)
+
+
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +25,9 @@ from kdlab.config_checks import check_parsed, data_class
 from kdlab.data import WindowDataModule, check_fingerprint
 from kdlab.default_rule import rule_in, rule_of
 from kdlab.ends import clarify
+from kdlab.evaluate.trust import config_beside
 from kdlab.files import one_line, unused
-from kdlab.fingerprint import people_in
+from kdlab.fingerprint import OtherDataError, people_in
 from kdlab.fit_checks import check_batches, check_callbacks, check_optimizer, check_resume, check_resumed_step
 from kdlab.hyperparameters import Instantiator
 from kdlab.methods.averages import check_current
@@ -34,7 +37,7 @@ from kdlab.methods.plans import has_end, plan_of, planned
 from kdlab.methods.selection import Rule, Selection, in_words
 from kdlab.methods.tuning import check_finders
 from kdlab.methods.validation import check_interval
-from kdlab.methods.windows import windows_of
+from kdlab.methods.windows import predicts_new, windows_of
 from kdlab.monitor_checks import check_monitors
 from kdlab.parsed import parse_once
 from kdlab.parser import Parser, reason
@@ -313,8 +316,10 @@ class KdlabCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path is not None:
             checkpoint = read_checkpoint(path, "ckpt_path")
-            self.model.check_checkpoint(checkpoint, self.datamodule)
-            if here := windows_of(self.datamodule).fingerprint:
+            with _config_named(path):
+                self.model.check_checkpoint(checkpoint, self.datamodule, stage)
+            here = windows_of(self.datamodule).fingerprint
+            if here and not predicts_new(self.datamodule, stage):
                 check_fingerprint(checkpoint[KEY].get("fingerprint") or {}, here, stage)
             if stage == "fit":
                 best_in(checkpoint)
@@ -366,6 +371,24 @@ class KdlabCLI(LightningCLI):
     def before_predict(self) -> None:
         """Check data, net and checkpoint against each other."""
         self._check("predict")
+
+
+@contextmanager
+def _config_named(path: str) -> Iterator[None]:
+    """Name the config of a checkpoint's run where data are refused that are not those of its training.
+
+    Args:
+        path: the checkpoint.
+
+    Raises:
+        InputError: with the option to write, where that config is there.
+    """
+    try:
+        yield
+    except OtherDataError as error:
+        if (config := config_beside(Path(path))) is None:
+            raise
+        raise InputError(f"{error} Write --config {shlex.quote(str(config))}.") from error
 
 
 def input_error(error: BaseException) -> InputError:

@@ -21,6 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from kdlab.configs import INCLUDE, expand
 from kdlab.dropped import refuse_dropped, word_sections
 from kdlab.files import MOST_YAML, one_line, parse_yaml, read_yaml
+from kdlab.number_keys import check_keys
 from kdlab.number_types import order_numbers
 from kdlab.types import InputError
 
@@ -248,6 +249,7 @@ class Parser(LightningArgumentParser):
         if "trainer" in sections:  # of a subcommand
             self._check_empty(content, names | sections, "", where)
             self._check_empty(content.get("trainer"), names, "trainer.", where)
+        check_keys(content, where)
         _check_classes(content, where)
 
     @staticmethod
@@ -282,8 +284,6 @@ def _check_classes(value: Any, where: str) -> None:
     """Every ``class_path`` is a word and every ``init_args`` a mapping, at all levels."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise InputError(f"{where}: a key must be a word, but got {key!r:.80}.")
             if key == "class_path" and not (isinstance(item, str) and item.strip()):
                 raise InputError(f"{where}: class_path must be the name of a class, but got {item!r:.80}. Name one.")
             if key == "init_args" and not isinstance(item, Mapping):

@@ -398,9 +398,8 @@ def test_a_budget_is_validated_after_its_last_update_unless_its_epoch_is_passed_
         run.fit(Supervised(net()), BasicMotions(batch_size=8))
     assert seen.found == wanted
     said = [str(w.message) for w in caught if "UpdateBudget" in str(w.message)]
-    assert said == ["UpdateBudget: these 3 updates end before a validation. Lower check_val_every_n_epoch."] * (
-        not wanted
-    )
+    assert len(said) == (not wanted)
+    assert all(line.endswith("so no weights are chosen. Lower check_val_every_n_epoch.") for line in said)
 
 
 def test_too_few_to_choose_is_said(tmp_path):

@@ -150,6 +150,9 @@ def test_names_that_differ_pass(different):
 def test_a_mapping_is_made_equal_and_checked():
     assert merge_map(None, "labels") == {}
     assert merge_map({1.0: " one"}, "labels") == {"1": "one"}
+    assert merge_map({0: "a", "0": "a"}, "labels") == {"0": "a"}
+    with pytest.raises(InputError, match=r"labels must name each once .*, but got 0 -> a and 0 -> b"):
+        merge_map({0: "a", "0": "b"}, "labels")
     with pytest.raises(InputError, match="a -> b -> c"):
         merge_map({"a": "b", "b": "c"}, "labels")
     with pytest.raises(InputError, match="in quotes"):

@@ -304,6 +304,11 @@ REFUSED = {
     "aliases": ("include: b.yaml", {"b": f"x: {BOMB}]"}, "'b.yaml': must hold at most 50,000 values"),
     "depth": ("include: b.yaml", {"b": "x: " + "[" * 99 + "]" * 99}, "'b.yaml', line 1: must be nested at most 64"),
     "size": ("include: b.yaml", {"b": "x: " + "a" * 2**20}, "'b.yaml' must be at most 1 MiB"),
+    "a number as key": (
+        "include: b.yaml",
+        {"b": "data: {init_args: {views: {0: Raw}}}"},
+        "'b.yaml': data.init_args.views: a key must be a word, but got 0. Write \"0\": in quotes",
+    ),
     "a section": ("include: b.yaml", {"b": "trainer: 3"}, "trainer must be a mapping, but got 3"),
 }
 
@@ -318,6 +323,25 @@ def test_what_is_refused(text, others, said, here):
     assert said in str(info.value)
     assert "\n" not in str(info.value)
     assert isinstance(info.value, MissingFileError) == ("gone" in text)
+
+
+def test_labels_and_people_are_numbers_in_runs_and_studies(here):
+    """Those of an included file, a config, an option and a study; elsewhere a number is refused with the file."""
+    alone = RUN.replace("TGD", "Supervised").replace("student:", "net:")
+    alone = alone.replace("    teachers: {raw: {checkpoint: runs/x}}\n    kd_weight: 0.3\n", "")
+    write(here / "data.yaml", alone.replace("batch_size: 8", 'labels: {0: still, "1": still}'))
+    write(here / "run.yaml", "{include: data.yaml, data: {init_args: {subjects: {4: a, 3: a}}}}")
+    arguments = printed("run.yaml")["data"]["init_args"]
+    assert (arguments["labels"], arguments["subjects"]) == ({0: "still", "1": "still"}, {4: "a", 3: "a"})
+    write(
+        here / "set.yaml", "{study: a/b, set: {all: {data.init_args.labels: {2: x, y: x}}}, scratch: {s: {config: C}}}"
+    )
+    write(here / "study.yaml", (here / "set.yaml").read_text("utf-8").replace("C", "run.yaml"))
+    job, *_ = Study.read(here / "study.yaml").jobs(here, {"": []}, lambda config: "the same data").values()
+    assert job.config["data"]["init_args"]["labels"] == {2: "x", "y": "x"}
+    write(here / "study.yaml", (here / "study.yaml").read_text("utf-8").replace("labels", "views"))
+    with pytest.raises(InputError, match=r"study\.yaml: s.*: data\.init_args\.views: a key must be a word, but got 2"):
+        Study.read(here / "study.yaml").jobs(here, {"": []}, lambda config: "the same data")
 
 
 def test_a_typo_in_an_included_file_is_named(here, capsys):

@@ -100,6 +100,14 @@ def test_arguments_of_the_split_count_and_a_strange_class_is_refused(here):
     assert (data["split_seed"], data["batch_size"]) == (7, 4)  # of 8 training windows
 
 
+def test_labels_and_people_as_numbers_are_read_again(here):
+    np.savez("m3.npz", **arrays())
+    main(["z1", "--data", "m3.npz", *RATE, "--set", "labels={0: still, 1: move}", "--set", "subjects={4: a, 3: a}"])
+    cli.check(["fit", "--config", "z1/scratch.yaml"])
+    _, data = cli.build("z1/scratch.yaml")
+    assert (data.merge_labels, data.merge_subjects) == ({"0": "still", "1": "move"}, {"4": "a", "3": "a"})
+
+
 def test_names_of_channels_have_no_blanks_and_none_is_empty(here):
     file = saved("w.npz")
     assert "must be names between commas, but got 'a,,c'" in refusal("f", "--data", file, *RATE, "--channels", "a,,c")

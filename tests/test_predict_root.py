@@ -371,3 +371,27 @@ def test_from_device_files_to_predictions(tmp_path, monkeypatch, caplog):
     assert "6 damaged blocks skipped" in said
     assert f"{Path(damaged).stem}: {len(hurt)} windows to predict" in said
     assert "1 gaps: 2019-02-26T10:55:2" in said
+
+
+def test_a_student_of_another_split_predicts_as_with_its_own_or_is_refused(tmp_path, monkeypatch):
+    """New recordings are no leak; numbers that the split changes are refused, with the config of the run."""
+    config(tmp_path, [])
+    field(tmp_path, [f"{k / 50:.2f},{np.sin(k / 4):.4f},0.1,1" for k in range(500)])
+    monkeypatch.chdir(tmp_path)
+    constants = "--data.scale={offset: [0, 0, 1], divisor: [1, 1, 1]}"
+    other, at = "--data.test_subjects=[B]", ["--ckpt_path", "runs/walk/student"]
+    new, file = ["--data.predict_root", "field"], tmp_path / "runs/walk/student/version_0/predictions.csv"
+    cli.run(["fit", "--config", "walk.yaml", constants, "--data.test_subjects=[A]"])
+    predicted = []
+    for given in (["runs/walk/student/version_0/config.yaml"], ["walk.yaml", constants, other]):
+        cli.run(["predict", "--config", *given, *at, *new])
+        predicted.append(file.read_text())
+        file.unlink()
+    assert predicted[0] == predicted[1]
+    line = "Write --config runs/walk/student/version_0/config.yaml."
+    for words, said in (([constants], "would be a leak"), (new, "scaled with other numbers")):
+        with pytest.raises((InputError, SystemExit)) as info:
+            cli.run(["predict", "--config", "walk.yaml", other, *at, *words])
+        assert said in str(info.value)
+        assert str(info.value).endswith(line)
+    assert not file.exists()

@@ -20,6 +20,7 @@ from kdlab.data.view_cache import ViewCache
 from kdlab.evaluate import command, trust
 from kdlab.evaluate.own_classes import arguments, own_classes
 from kdlab.export import main as export
+from kdlab.files import flow
 from kdlab.parser import Parser
 from kdlab.types import InputError
 from tests.configs import RUNS, config_of
@@ -243,6 +244,11 @@ def test_sensors_and_recordings_to_predict_are_read(folder):
 NUMBERS = {"offset": [0.0, 1.0], "divisor": [2.0, 4.0]}
 #: values of all kinds that a data module takes, as one writes them
 SAID = {
+    "labels and people as numbers": {
+        "labels": {0: "still", "1": "still", 2.5: "move"},
+        "subjects": {4: "a", 3: "a"},
+        "test_subjects": ["a"],
+    },
     "constants": {"scale": NUMBERS},
     "constants by class": {"scale": {"class_path": "Scale", "init_args": NUMBERS}},
     "constants by source": {"scale": {"raw": NUMBERS}},
@@ -274,15 +280,16 @@ def test_values_of_every_kind_are_read_as_a_run_writes_them(what, folder):
     said = {"class_path": "RecordingDataModule", "init_args": common | SAID[what]}
     parser = Parser(allow_abbrev=False)
     parser.add_lightning_class_args(WindowDataModule, "data", subclass_mode=True)
-    parsed = parser.parse_args([f"--data={json.dumps(said)}"])
+    parsed = parser.parse_args([f"--data={flow(said)}"])
     (folder / "config.yaml").write_text(parser.dump(parsed, skip_none=False))
     made, expected = trust.data_module(folder / "config.yaml"), Parser.instantiate_classes(parser, parsed).data
     for name in ("views", "augment", "mix", "scale", "unlabelled", "cross_fit", "view_cache", "subject", "session"):
         assert getattr(made, name) == getattr(expected, name), name
-    for name in ("reading", "intervals", "label", "predict_root"):
+    for name in ("reading", "intervals", "label", "predict_root", "merge_labels", "merge_subjects"):
         assert getattr(made, name) == getattr(expected, name), name
     assert repr(made.sensors) == repr(expected.sensors)
-    assert getattr(made, next(iter(SAID[what])), None) is not None or what == "tables"
+    first = {"labels": "merge_labels"}.get(next(iter(SAID[what])), next(iter(SAID[what])))
+    assert getattr(made, first, None) is not None or what == "tables"
 
 
 def test_names_of_constants_are_checked(folder):

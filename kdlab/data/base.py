@@ -419,6 +419,11 @@ class WindowDataModule(LightningDataModule):
         return self._ready.classes
 
     @property
+    def predicts_new(self) -> bool:
+        """Whether ``predict`` reads new windows, without labels, in place of the test windows."""
+        return self._ready.predict is not None
+
+    @property
     def num_classes(self) -> int:
         """Number of known classes."""
         return len(self.classes)
@@ -520,7 +525,7 @@ class WindowDataModule(LightningDataModule):
         """Subjects of windows, by their ``Batch.index``; ``""`` where unknown."""
         ready = self._ready
         subject = ready.data.subject
-        if subject is None or (ready.predict is not None and self.trainer is not None and self.trainer.predicting):
+        if subject is None or (self.predicts_new and self.trainer is not None and self.trainer.predicting):
             return [""] * len(index)
         names = [str(subject[i if i >= 0 else -1 - i]) for i in (int(j) for j in index)]
         shown = {name: ready.people.shown(name) for name in set(names)}
@@ -781,7 +786,7 @@ class WindowDataModule(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the seed for training on, and refuse a split that the checkpoint was not trained on."""
         stage = "fit" if self.trainer is None or self.trainer.state.fn is None else self.trainer.state.fn.value
-        if not (stage == "predict" and self._ready.predict is not None):
+        if not (stage == "predict" and self.predicts_new):
             check_fingerprint(state_dict["fingerprint"], self.fingerprint, stage)
         if stage != "fit":
             return

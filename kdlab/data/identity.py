@@ -237,6 +237,12 @@ def merge_map(merge: Mapping[Any, Any] | None, argument: str) -> dict[str, str]:
         raise InputError(f"{argument} must be a mapping such as {{Walk: walk}}, but got {merge!r}. Write it so.")
     keys, others = words(list(merge.keys()), argument), words(list(merge.values()), argument)
     result = dict(zip(keys, others, strict=True))
+    for key, other in zip(keys, others, strict=True):
+        if result[key] != other:
+            raise InputError(
+                f"{argument} must name each once (1 and '1' are one), but got {key} -> {other} and {key} -> "
+                f"{result[key]}. Write {yaml_map({key: other})}."
+            )
     for key, other in result.items():
         if result.get(other, other) != other:
             raise InputError(

@@ -23,7 +23,7 @@ def own_class(path: Any, base: type[Any]) -> type[Any] | None:
 
 def own_classes(base: type[Any]) -> list[type[Any]]:
     """The classes of kdlab that are derived from ``base``, and ``base``, as far as they can be made."""
-    own = [cls for cls in _walk(base) if cls.__module__.partition(".")[0] == "kdlab" and cls.__name__[0] != "_"]
+    own = [cls for cls in derived(base) if cls.__module__.partition(".")[0] == "kdlab" and cls.__name__[0] != "_"]
     return [cls for cls in own if not any(getattr(v, "__isabstractmethod__", False) for v in _members(cls))]
 
 
@@ -31,10 +31,11 @@ def _members(cls: type[Any]) -> list[Any]:
     return [getattr(cls, name, None) for name in dir(cls)]
 
 
-def _walk(cls: type[Any]) -> Iterator[type[Any]]:
+def derived(cls: type[Any]) -> Iterator[type[Any]]:
+    """A class and all that are derived from it."""
     yield cls
     for child in cls.__subclasses__():
-        yield from _walk(child)
+        yield from derived(child)
 
 
 def full_name(cls: type[Any]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from kdlab.augment import Augmentation
 from kdlab.data import Scale, WindowDataModule
 from kdlab.data.mixing import Mixing
 from kdlab.evaluate.own_classes import arguments, full_name, leaves, own_class, own_classes
-from kdlab.files import one_line, parse_yaml, read_yaml
+from kdlab.files import flow, one_line, parse_yaml, read_yaml
 from kdlab.types import InputError, input_error_in
 from kdlab.views import View
 
@@ -66,7 +65,7 @@ def data_module(config: Path, overrides: Sequence[str] = ()) -> WindowDataModule
         )
     instantiate = getattr(parser, "instantiate", parser.instantiate_classes)  # its name in newer jsonargparse
     try:
-        made = instantiate(parser.parse_args([f"--data={json.dumps(data)}", *overrides]))
+        made = instantiate(parser.parse_args([f"--data={flow(data)}", *overrides]))
     except (ArgumentError, ValueError, TypeError, OSError, AttributeError, KeyError) as error:
         raise _input_error(error, config) from error
     module: WindowDataModule = made.data
@@ -185,7 +184,7 @@ class _Reader:
             return value
         if origin is typing.Literal and any(type(value) is type(word) and value == word for word in inner):
             return value
-        if origin is dict and isinstance(value, Mapping) and all(type(name) is str for name in value):
+        if origin is dict and isinstance(value, Mapping) and _takes_keys(inner[0], value):
             return {name: self.value(f"{key}.{name}", item, inner[1], largest) for name, item in value.items()}
         if origin in (list, tuple, Sequence) and type(value) is list:
             return [self.value(f"{key}[{i}]", v, self._item(inner, i), largest) for i, v in enumerate(value)]
@@ -203,6 +202,12 @@ class _Reader:
         if value is None or type(value) in (bool, int, float) or word:
             return value
         raise self._error(key, "numbers or words", value)
+
+
+def _takes_keys(kind: Any, value: Mapping[Any, Any]) -> bool:
+    """Whether a mapping's keys are words or, where an argument takes keys of any kind, numbers."""
+    kinds = (str, int, float, bool) if kind is Any else (str,)
+    return all(type(name) in kinds for name in value)
 
 
 def _type_text(kind: Any) -> str:

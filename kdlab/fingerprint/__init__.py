@@ -6,7 +6,14 @@ A fingerprint is a mapping of plain values: ``dataset``, ``window``, ``step``, `
 checkpoint.
 """
 
-from kdlab.fingerprint.checks import check_fingerprint, check_inputs, check_same_split, check_teacher_split, check_use
+from kdlab.fingerprint.checks import (
+    OtherDataError,
+    check_fingerprint,
+    check_inputs,
+    check_same_split,
+    check_teacher_split,
+    check_use,
+)
 from kdlab.fingerprint.cross_fit import member_differences, unseen
 from kdlab.fingerprint.differences import input_differences, leaks, split_differences
 from kdlab.fingerprint.make import make_fingerprint
@@ -25,6 +32,7 @@ from kdlab.fingerprint.people import (
 )
 
 __all__ = [
+    "OtherDataError",
     "check_fingerprint",
     "check_inputs",
     "check_same_split",

@@ -9,6 +9,11 @@ from kdlab.fingerprint.differences import input_differences, leaks, split_differ
 from kdlab.fingerprint.people import comparable
 from kdlab.types import InputError
 
+
+class OtherDataError(InputError):
+    """The data are not those that a net can be used on; the data settings of its training are."""
+
+
 _CONFIG = "Use the data settings that it was trained with (config.yaml beside its checkpoints)"
 
 
@@ -31,22 +36,26 @@ def check_same_split(
         raise InputError(f"{who} was trained on another split{before}: {'; '.join(differences)}. {remedy}.")
 
 
-def check_use(who: str, trained: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> None:
+def check_use(
+    who: str, trained: Mapping[str, Any] | None, current: Mapping[str, Any] | None, *, new: bool = False
+) -> None:
     """Refuse to use a net on what it was trained or selected on, or on inputs that differ from those of its training.
 
     Args:
         who: the net, for the message.
         trained: fingerprint of the data that it was trained on; an unknown one is not compared.
         current: fingerprint of the data module.
+        new: new windows are predicted, none of the split, so that only inputs are compared; the numbers of the scaling
+            and of views are those of training people, which another split changes.
 
     Raises:
-        InputError: naming the subjects or recordings, or what differs.
+        OtherDataError: naming the subjects or recordings, or what differs.
     """
     if not trained or not current:
         return
-    seen = leaks(trained, current)
+    seen = [] if new else leaks(trained, current)
     if seen:
-        raise InputError(
+        raise OtherDataError(
             f"{who} was trained or selected on {current['grouping']}s {', '.join(seen[:12])}, which are test data "
             "here; the result would be a leak. Use the split that it was trained with."
         )
@@ -63,10 +72,10 @@ def check_inputs(who: str, trained: Mapping[str, Any], current: Mapping[str, Any
         more: further differences, as text.
 
     Raises:
-        InputError: naming what differs.
+        OtherDataError: naming what differs.
     """
     if differences := [*input_differences(trained, current), *more]:
-        raise InputError(f"{who} was trained on other inputs: {'; '.join(differences)}. {_CONFIG}.")
+        raise OtherDataError(f"{who} was trained on other inputs: {'; '.join(differences)}. {_CONFIG}.")
 
 
 def check_teacher_split(

@@ -34,7 +34,7 @@ from kdlab.methods.schedules import OptimizerCallable, ScheduleCallable, checked
 from kdlab.methods.step_values import StepValues
 from kdlab.methods.tuning import use_findings
 from kdlab.methods.validation import check_schedules
-from kdlab.methods.windows import datamodule_in, lacks, windows_of
+from kdlab.methods.windows import datamodule_in, lacks, predicts_new, windows_of
 from kdlab.nets.base import Backbone, MemoryFormat
 from kdlab.nets.plain import as_backbone
 from kdlab.nets.recorded import same_net
@@ -362,14 +362,15 @@ class Method(Preparation):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another net, or a leak (see :meth:`check_checkpoint`)."""
-        self.check_checkpoint(checkpoint, datamodule_in(self._trainer))
+        stage = None if self._trainer is None or self.trainer.state.fn is None else self.trainer.state.fn.value
+        self.check_checkpoint(checkpoint, datamodule_in(self._trainer), stage)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_current(self.trainer.callbacks, checkpoint)  # type: ignore[attr-defined]
             read(self, checkpoint)
             self._trains, self._loaded = True, None  # an epoch that is resumed has no start
 
-    def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any) -> None:
-        """Refuse weights that were trained or selected on what is test data here, or that are of another net.
+    def check_checkpoint(self, checkpoint: Mapping[str, Any], datamodule: Any, stage: str | None = None) -> None:
+        """Refuse weights of another net, or those that learnt what is test data here: new windows to predict are none.
 
         Raises:
             InputError: naming the subjects or recordings, or the two nets.
@@ -388,14 +389,12 @@ class Method(Preparation):
         check_finite(checkpoint["state_dict"], "ckpt_path: the checkpoint")
         self.trained_on, self.view_settings = described.get("fingerprint"), described.get("view_settings")
         self.amplitude = described.get("amplitude")
-        self._known, self._trains = dict(described.get("provenance", {})), False
-        self._loaded = dict(checkpoint[KEY])
+        self._known, self._loaded, self._trains = dict(described.get("provenance", {})), dict(checkpoint[KEY]), False
         unknown = lacks(windows, "many_labels")
         self.use_many_labels(trained_on_many(described) if unknown else windows.many_labels is True)
         check_same_labels("ckpt_path: this net", described, self.many_labels)
         restore_weights(objective_of(self), described)
         restore_auto(objective_of(self), described)
-        self.unlabelled = described.get("unlabelled", 0)
-        self.published = described.get("published")
+        self.unlabelled, self.published = described.get("unlabelled", 0), described.get("published")
         self._check_view_settings("ckpt_path: this net", windows)
-        check_use("ckpt_path: this net", self.trained_on, windows.fingerprint)
+        check_use("ckpt_path: this net", self.trained_on, windows.fingerprint, new=predicts_new(datamodule, stage))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from kdlab.fingerprint import check_same_split, check_use
+from kdlab.fingerprint import OtherDataError, check_same_split, check_use
 from kdlab.methods.arguments import objective_of
 from kdlab.methods.averages import make_average
 from kdlab.methods.checkpoints import check_not_masked, description, find_checkpoint, read_checkpoint
@@ -28,7 +28,7 @@ from kdlab.methods.saving import write_complete
 from kdlab.methods.tensor_files import SUFFIX, read_safetensors
 from kdlab.methods.tuning import check_finders, finders
 from kdlab.methods.view_checks import check_dtype, check_view, view_settings
-from kdlab.methods.windows import datamodule_in, lacks, windows_in, windows_of
+from kdlab.methods.windows import datamodule_in, lacks, predicts_new, windows_in, windows_of
 from kdlab.nets.base import Backbone
 from kdlab.nets.pretrained import Published
 from kdlab.nets.recorded import check_made_alike
@@ -146,6 +146,8 @@ class Preparation(Receiving):
             self.use_many_labels(declared.many_labels is True)
         if stage != "fit":
             self.check_trained(declared)
+            if self._trainer is None:  # else a checkpoint may follow, see `check_measured`
+                self._check_use(declared, stage)
             return
         windows = self._seen_windows(datamodule)
         self.check_labels(windows)
@@ -215,10 +217,8 @@ class Preparation(Receiving):
         """Step 7: make the adapters, whose shapes are determined by the steps before."""
 
     def check_trained(self, windows: Windows) -> None:
-        """To validate, test or predict: check the view and, without a trainer, the split of the training."""
+        """To validate, test or predict: check the view."""
         self._check_view(windows)
-        if self._trainer is None:  # else a checkpoint may follow, see `check_measured`
-            self._check_use(windows)
 
     def check_measured(self) -> None:
         """As a trainer begins to validate, test or predict: check the weights that it has loaded by now.
@@ -229,7 +229,7 @@ class Preparation(Receiving):
         what = self.trainer.state.fn
         if what is not None and what != TrainerFn.FITTING:
             self.check_begun(f"trainer.{what.value}(..., ckpt_path={{file!r}})")
-            self._check_use(windows_of(datamodule_in(self.trainer)))
+            self._check_use(windows_of(datamodule_in(self.trainer)), what.value)
 
     def on_test_start(self) -> None:
         """Check the weights, see :meth:`check_measured`."""
@@ -282,14 +282,14 @@ class Preparation(Receiving):
     def _precision(self) -> str | None:
         return None if self._trainer is None else str(self._trainer.precision)
 
-    def _check_use(self, windows: Windows) -> None:
-        check_use("the net", self.trained_on, windows.fingerprint)
+    def _check_use(self, windows: Windows, stage: str) -> None:
+        check_use("the net", self.trained_on, windows.fingerprint, new=predicts_new(windows, stage))
         self._check_view_settings("the net", windows)
 
     def _check_view_settings(self, who: str, windows: Windows) -> None:
         here = view_settings(windows, self.view, self.view_settings)
         if here and self.view_settings and here != self.view_settings:
-            raise InputError(
+            raise OtherDataError(
                 f"{who} was trained on the view {self.view_settings}, but here {self.view!r} is {here}. Use the view "
                 "that it was trained on (config.yaml beside its checkpoints)."
             )

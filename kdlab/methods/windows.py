@@ -49,6 +49,11 @@ def windows_in(trainer: Trainer | None) -> Windows:
     return windows_of(datamodule_in(trainer))
 
 
+def predicts_new(datamodule: Any, stage: str | None) -> bool:
+    """Whether a stage predicts new windows, which are in no part of the split, in place of the test windows."""
+    return stage == "predict" and "predicts_new" in dir(datamodule) and datamodule.predicts_new is True
+
+
 def lacks(windows: Windows, *members: str) -> list[str]:
     """Those of the members that the data module does not have."""
     return [name for name in members if isinstance(windows, PartialWindows) and not windows.has(name)]

@@ -111,7 +111,8 @@ def _not_windows(path: Path, more: dict[str, Any]) -> str:
     return (
         f"{asked}{path.name}, {kind}: a study trains on some people and tests others. Write --data "
         f"{shlex.quote(place(path.parent))}{columns}. A student of recordings predicts this file by: kdlab predict "
-        f"--config RUN.yaml --ckpt_path RUN_FOLDER --data.predict_root {shlex.quote(place(path))}."
+        f"--config RUN_FOLDER/version_0/config.yaml --ckpt_path RUN_FOLDER --data.predict_root "
+        f"{shlex.quote(place(path))}."
     )
 
 

@@ -32,8 +32,17 @@ def as_text(value: Any) -> str:
 
     >>> as_text({"b": datetime.date(2026, 1, 2), "a": [1]})
     '{"a": [1], "b": "2026-01-02"}'
+    >>> as_text({"walk": "move", 1: "move"})
+    '{"1": "move", "walk": "move"}'
     """
-    return json.dumps(value, sort_keys=True, default=_text_of)
+    return json.dumps(_ordered(value), default=_text_of)
+
+
+def _ordered(value: Any) -> Any:
+    """Mappings in the order of their keys as text: those of labels and people may be numbers and words."""
+    if isinstance(value, Mapping):
+        return dict(sorted(((key, _ordered(item)) for key, item in value.items()), key=lambda item: str(item[0])))
+    return list(map(_ordered, value)) if isinstance(value, list | tuple) else value
 
 
 def _text_of(value: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kdlab.configs import stack
+from kdlab.number_keys import check_keys
 from kdlab.study.configs import set_values
 from kdlab.study.cross_fit import place_of, write_cross_fitted
 from kdlab.study.ensembles import write_ensembles
@@ -28,7 +29,8 @@ def config_of(run: Run, given: Iterable[Mapping[str, Any]], where: str) -> dict[
         where: the run, for messages.
 
     Raises:
-        InputError: a teacher that is several nets is of another class than Teacher.
+        InputError: a teacher that is several nets is of another class than Teacher, or a number is a key where none is
+            taken.
     """
     given = list(given)
     config = stack([run.config])
@@ -38,6 +40,7 @@ def config_of(run: Run, given: Iterable[Mapping[str, Any]], where: str) -> dict[
     write_cross_fitted(config, run, where)
     for values in given:
         set_values(config, {name: value for name, value in values.items() if _is_of_ensemble(name, run)})
+    check_keys(config, where)
     return config
 
 

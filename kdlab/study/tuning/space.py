@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdlab.study.digests import as_text
 from kdlab.study.keys import RANGE
 from kdlab.types import InputError
 
@@ -25,7 +25,7 @@ class Choice:
     def words(self) -> list[Any]:
         """The values as the sampler sees them: what is no plain value is written as JSON."""
         plain = (bool, int, float, str, type(None))
-        return [v if isinstance(v, plain) else json.dumps(v, sort_keys=True) for v in self.values]
+        return [v if isinstance(v, plain) else as_text(v) for v in self.values]
 
     def value(self, word: Any) -> Any:
         """The value of a word of the sampler."""
@@ -163,7 +163,7 @@ def _read_values(given: Any, where: str) -> Choice | Range:
     if isinstance(given, Mapping) and {"low", "high"} <= set(given) <= set(RANGE):
         return _read_range(given, where)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given):
-        words = [json.dumps(value, sort_keys=True) for value in given]
+        words = [as_text(value) for value in given]
         if len(set(words)) < len(words):
             raise InputError(f"{where} must be different values, but got {given!r:.80}. Remove the repeated one.")
         return Choice(tuple(given))
