@@ -51,7 +51,7 @@ class EarlyStoppedTeacher(Callback):
 
     Raises:
         InputError: for values out of range, a name of a metric that says nothing without a mode, when ``monitor`` is
-            not logged, or for a fit without validation.
+            not logged, or for a fit that ends before its first validation.
 
     References:
         Cho and Hariharan, On the Efficacy of Knowledge Distillation, ICCV 2019, doi:10.1109/ICCV.2019.00489. The
@@ -288,8 +288,9 @@ class EarlyStoppedTeacher(Callback):
         self._accuracy = float(state_dict.get("accuracy", math.nan))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a fit without validation; after a resume, copy the peak of the interrupted run."""
-        if not trainer.fast_dev_run and (remedy := why_none_here(trainer)) is not None:  # type: ignore[attr-defined]
+        """Refuse a fit that ends before a validation which it is to have; after a resume, copy the peak."""
+        meant = trainer.limit_val_batches != 0 and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if meant and (remedy := why_none_here(trainer)) is not None:
             raise InputError(
                 f"EarlyStoppedTeacher: the fit must be validated, but is not. {remedy}, or leave the callback out."
             )
