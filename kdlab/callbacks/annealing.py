@@ -144,7 +144,7 @@ class WeightAnnealing(Callback):
             objective.set(self.setting, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Plan the schedule over the fit, from its own begin on where it goes on with the trainer of an earlier one."""
+        """Plan the schedule over the fit, from where it begins: a trainer of an earlier fit counts further."""
         self._first = self._first or start_of(trainer)
         self.steps = self._planned(trainer, self._first)
 

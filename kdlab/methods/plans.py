@@ -67,7 +67,7 @@ Start = tuple[int, int]
 
 
 def start_of(trainer: Trainer) -> Start:
-    """Where a fit begins, once it is set up: a second fit with the same trainer goes on counting from the first.
+    """Where a fit begins, once it is set up: a second fit with the same trainer counts further.
 
     A fit that resumes from a checkpoint is the rest of one that began at 0.
     """

@@ -264,7 +264,7 @@ class Preparation(Receiving):
 
     def describe_fit(self) -> dict[str, Any]:
         """The description of weights that this method trained, in plain values."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement describe_fit().")
 
     def describe(self) -> dict[str, Any]:
         """The description in a checkpoint, in plain values; of loaded weights theirs, until they are trained."""
